@@ -1,0 +1,51 @@
+"""Files that can be computed again: kept in the user's cache folder, never relied on."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_dir() -> Path:
+    """The folder of cached files: `EETUI_CACHE`, else the platform's place. It need not exist."""
+    chosen = os.environ.get("EETUI_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("eetui"))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, and its folder, so that no reader ever sees a part of it.
+
+    Raises:
+        OSError: the folder or the file can't be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def recall(name: str) -> bytes | None:
+    """What `remember` stored under this name; None if it is missing, unreadable or damaged."""
+    try:
+        digest, _, content = (cache_dir() / name).read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    return content if digest == _digest(content) else None
+
+
+def remember(name: str, content: bytes) -> None:
+    """Store content for `recall`, its digest in the first line; a cache that can't be written is no error."""
+    with contextlib.suppress(OSError):
+        write_atomically(cache_dir() / name, _digest(content) + b"\n" + content)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

@@ -1,0 +1,165 @@
+"""Text to token ids and back: whole words, as the seed report has it, or byte-level BPE."""
+
+import hashlib
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import tokenizers
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+
+from core.config import DataConfig
+from core.data.cache import recall, remember
+from core.data.corpora import EMBEDDED, Corpus
+
+UNKNOWN, PADDING = "<unk>", "<pad>"
+WORD = re.compile(r"\S+")
+PIECE_LENGTH = 1 << 16  # characters that the bpe tokenizer sees at once
+PIECES_PER_BATCH = 16
+
+TokenizerName = Literal["word", "bpe"]
+
+
+class Vocabulary(Protocol):
+    """The tokens of a corpus, numbered from 0 to `size` - 1."""
+
+    @property
+    def name(self) -> TokenizerName:
+        """Which tokenizer it belongs to."""
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+
+    def encode(self, text: str) -> Iterator[int]:
+        """The ids of a text, piece by piece: a consumer may stop early."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the tokens together."""
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """Each token as text to be shown; a part of a character shows as U+FFFD."""
+
+
+class WordVocabulary:
+    """The report's words, `lower().split()`: `<unk>` is 0, `<pad>` 1, then words in order of appearance."""
+
+    name: TokenizerName = "word"
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        words = itertools.chain((UNKNOWN, PADDING), *map(_words, texts))
+        self._words = list(dict.fromkeys(words))
+        self._ids = {word: number for number, word in enumerate(self._words)}
+
+    @property
+    def size(self) -> int:
+        return len(self._words)
+
+    def encode(self, text: str) -> Iterator[int]:
+        unknown = self._ids[UNKNOWN]
+        return (self._ids.get(word, unknown) for word in _words(text))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self.tokens(ids))
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        return [self._words[number] for number in ids]
+
+
+class BpeVocabulary:
+    """Byte-level BPE: every text can be encoded, and `decode(encode(text))` is the text."""
+
+    name: TokenizerName = "bpe"
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    @property
+    def size(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> Iterator[int]:
+        pieces = _pieces(text)
+        while batch := list(itertools.islice(pieces, PIECES_PER_BATCH)):
+            for encoding in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+                yield from encoding.ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._tokenizer.decode(list(ids))
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        return [self._tokenizer.decode([number]) for number in ids]
+
+
+def resolve_tokenizer(config: DataConfig) -> TokenizerName:
+    """The tokenizer that a config means; `auto` is bpe for the embedded corpus, word for any other."""
+    if config.tokenizer == "auto":
+        return "bpe" if config.corpus == EMBEDDED else "word"
+    return config.tokenizer
+
+
+def build_vocabulary(corpus: Corpus, config: DataConfig) -> Vocabulary:
+    """The vocabulary of a corpus: of both its texts for word, trained on its training text only for bpe."""
+    if resolve_tokenizer(config) == "word":
+        return WordVocabulary((corpus.train, corpus.evaluation))
+    return train_bpe(corpus.train, config.vocab_size)
+
+
+def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:
+    """Byte-level BPE with at most `vocab_size` tokens, fewer if the text has no more pairs to merge.
+
+    The same text gives the same tokens, so a trained tokenizer is cached under the text's fingerprint.
+    """
+    # Set either way, it also keeps the library from writing a warning to the terminal when a process forks.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    name = f"bpe-{_fingerprint(text, vocab_size)}.json"
+    cached = recall(name)
+    if cached is not None:
+        return BpeVocabulary(tokenizers.Tokenizer.from_str(cached.decode()))
+    tokenizer = _untrained_bpe()
+    tokenizer.train_from_iterator(_pieces(text), _bpe_trainer(vocab_size))
+    remember(name, tokenizer.to_str().encode())
+    return BpeVocabulary(tokenizer)
+
+
+def _untrained_bpe() -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer(BPE())
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    return tokenizer
+
+
+def _bpe_trainer(vocab_size: int) -> BpeTrainer:
+    return BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        initial_alphabet=ByteLevel.alphabet(),
+        special_tokens=[],
+        show_progress=False,
+    )
+
+
+def _fingerprint(text: str, vocab_size: int) -> str:
+    settings = f"{vocab_size} {PIECE_LENGTH} {tokenizers.__version__}\n"
+    return hashlib.sha256(settings.encode() + text.encode()).hexdigest()
+
+
+def _words(text: str) -> Iterator[str]:
+    """The items of `text.lower().split()`, without the list."""
+    return (match[0] for match in WORD.finditer(text.lower()))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Parts that add up to the text: whole lines, `PIECE_LENGTH` characters at most; longer lines are cut."""
+    start = 0
+    while start < len(text):
+        line_end = text.rfind("\n", start, start + PIECE_LENGTH) + 1
+        end = line_end or start + PIECE_LENGTH
+        yield text[start:end]
+        start = end

@@ -1,0 +1,110 @@
+"""Token streams cut into windows: what a run trains and evaluates on."""
+
+import hashlib
+import sys
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from core.config import DataConfig
+from core.data.corpora import load_corpus
+from core.data.tokenizers import Vocabulary, build_vocabulary
+from core.errors import CorpusError
+
+LEAST_TRAINING_WINDOWS = 2  # one to train on, one for early stopping
+LIMITING_KEYS = {"training": "data.num_samples", "evaluation": "data.num_samples or data.eval_ratio"}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Consecutive windows of a token stream, with stride `seq_len`."""
+
+    inputs: Tensor  # int64 [windows, seq_len]
+    targets: Tensor  # the token after each input, of the same shape
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything that a run knows of its corpus.
+
+    `fingerprint` is the SHA-256, in hex, of the vocabulary size and the tokens taken from the training and the
+    evaluation text. It does not depend on `batch_size`.
+    """
+
+    train: Windows
+    evaluation: Windows
+    vocabulary: Vocabulary
+    corpus_name: str
+    fingerprint: str
+
+
+def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
+    """Read a corpus and cut the front of its texts into windows, full batches only.
+
+    `num_samples * (seq_len + 1)` training tokens are taken, and `int(num_samples * eval_ratio) * (seq_len + 1)`
+    evaluation tokens; fewer when the text is shorter.
+
+    Raises:
+        CorpusError: the text can't be had, or is too small for one full batch of either kind.
+    """
+    corpus = load_corpus(data)
+    vocabulary = build_vocabulary(corpus, data)
+    sample_length = data.seq_len + 1
+    train_limit = data.num_samples * sample_length
+    evaluation_limit = int(data.num_samples * data.eval_ratio) * sample_length
+    train_tokens = _take(vocabulary.encode(corpus.train), train_limit)
+    evaluation_tokens = _take(vocabulary.encode(corpus.evaluation), evaluation_limit)
+    _require_windows("training", train_tokens, train_limit, max(batch_size, LEAST_TRAINING_WINDOWS), data)
+    _require_windows("evaluation", evaluation_tokens, evaluation_limit, batch_size, data)
+    return Dataset(
+        cut_windows(train_tokens, data.seq_len, batch_size),
+        cut_windows(evaluation_tokens, data.seq_len, batch_size),
+        vocabulary,
+        corpus.name,
+        fingerprint((train_tokens, evaluation_tokens), vocabulary.size),
+    )
+
+
+def cut_windows(tokens: array[int], seq_len: int, batch_size: int) -> Windows:
+    """All windows of a stream, less those that fill no batch of `batch_size`, and less an incomplete last one."""
+    windows = _count(tokens, seq_len) // batch_size * batch_size
+    used = windows * seq_len
+    stream = torch.tensor(tokens[: used + 1], dtype=torch.int64)
+    return Windows(stream[:used].view(windows, seq_len), stream[1 : used + 1].view(windows, seq_len))
+
+
+def fingerprint(streams: Iterable[array[int]], vocabulary_size: int) -> str:
+    """SHA-256, in hex, of the vocabulary size, then each stream's length and tokens, as little-endian integers."""
+    digest = hashlib.sha256(vocabulary_size.to_bytes(8, "little"))
+    for stream in streams:
+        tokens = array("i", stream)
+        if sys.byteorder == "big":
+            tokens.byteswap()
+        digest.update(len(tokens).to_bytes(8, "little"))
+        digest.update(tokens.tobytes())
+    return digest.hexdigest()
+
+
+def _take(ids: Iterable[int], limit: int) -> array[int]:
+    return array("i", islice(ids, min(limit, sys.maxsize)))
+
+
+def _require_windows(split: str, tokens: array[int], limit: int, needed: int, data: DataConfig) -> None:
+    """Refuse a stream with too few windows, and say whether the text or the config's limit is to blame."""
+    windows = _count(tokens, data.seq_len)
+    if windows >= needed:
+        return
+    source = data.corpus if split == "training" else data.eval_corpus or data.corpus
+    more = f"larger {LIMITING_KEYS[split]}" if len(tokens) >= limit else "longer text"
+    raise CorpusError(
+        f"corpus {source} gives {windows} {split} windows of {data.seq_len} tokens, but {needed} are needed: "
+        f"take a {more}, a smaller train.batch_size, or a smaller data.seq_len"
+    )
+
+
+def _count(tokens: array[int], seq_len: int) -> int:
+    return max(0, len(tokens) - 1) // seq_len

@@ -1,0 +1,55 @@
+"""Everything that can go wrong and that a user can act on.
+
+    EetuiError                 exit code 1
+    ├── UsageError             exit code 2: the request itself can't be carried out
+    │   ├── ConfigError        a config value or key is not valid
+    │   ├── CorpusError        the text can't be had, or is too small
+    │   └── StoreError         the database can't be opened, read or written
+    │       └── RunLookupError no run, or several, of that name
+    └── TrainingError          a run started and failed
+        ├── DivergedError      the loss is no longer a finite number
+        └── NoHardTokensError  the exit signal leaves no token for the next block
+
+Every message says what was wrong, where, and what to do. A bug is not in this tree: it raises whatever Python
+raises, and the run it happened in keeps the traceback.
+"""
+
+
+class EetuiError(Exception):
+    """Base of every error with a message meant for the user."""
+
+    exit_code = 1
+
+
+class UsageError(EetuiError):
+    """The request can't be carried out as it was made; nothing was started."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """One or more config values are not valid; the message has one line for each."""
+
+
+class CorpusError(UsageError):
+    """The corpus is missing, unreadable, empty or too small for the config."""
+
+
+class StoreError(UsageError):
+    """The database can't be opened, read or written."""
+
+
+class RunLookupError(StoreError):
+    """A run reference names no run, or more than one."""
+
+
+class TrainingError(EetuiError):
+    """A run started and could not be finished."""
+
+
+class DivergedError(TrainingError):
+    """The training loss became infinite or not a number."""
+
+
+class NoHardTokensError(TrainingError):
+    """No token lies below the threshold, so the next block has nothing to train on."""

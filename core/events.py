@@ -1,0 +1,183 @@
+"""What a run reports: frozen records of plain values, in the order things happen.
+
+Losses are mean nats per token, durations seconds, shares between 0 and 1. Exactly one of `RunFinished`, `RunFailed`
+and `RunInterrupted` ends a run.
+
+    RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  StageEnded …  RunFinished
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+StageKind = Literal["lm", "statistics", "exit classifier", "hard tokens", "evaluation"]
+Split = Literal["train", "early-stop", "eval"]
+TokenSet = Literal["all", "hard"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run begins: what is about to happen, and on how much."""
+
+    stages: tuple[str, ...]
+    train_tokens: int
+    eval_tokens: int
+    vocab_size: int
+    block_layers: tuple[int, ...]
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage begins. `epochs` and `steps` (of one epoch) are upper bounds; `reused` results come from a sibling."""
+
+    stage: str
+    kind: StageKind
+    block: int | None
+    epochs: int
+    steps: int
+    tokens: int
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One batch: mean loss over its tokens (None where nothing is fitted). `epoch` and `step` count from 1."""
+
+    stage: str
+    epoch: int
+    step: int
+    loss: float | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over a stage's training set.
+
+    Attributes:
+        loss: mean training loss during the epoch: cross-entropy in nats, or the exit classifier's.
+        val_loss: mean cross-entropy on the early-stopping split (LM stages).
+        exit_loss, avg_label: of the exit classifier, where one is fitted.
+        improved: whether this is the best epoch so far; `patience_left` epochs may still pass without a better one.
+    """
+
+    stage: str
+    epoch: int
+    loss: float
+    val_loss: float | None
+    exit_loss: float | None
+    avg_label: float | None
+    improved: bool
+    patience_left: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Where an exit decides, and the signal it was set on, as counts over 50 equal bins of [0, 1]."""
+
+    stage: str
+    block: int
+    threshold: float
+    tokens: int
+    hard_tokens: int
+    histogram: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Loss and accuracy of one way through the model, on a named split and token set.
+
+    Attributes:
+        name: `early exit`, `block 0 alone`, `all blocks`, `oracle`, `block 0 as trained`, …
+        exit_shares: share of the tokens that leave at each block.
+        layer_savings: 1 − layers run ÷ layers of the full model, if exited tokens are really skipped.
+        window_losses: mean loss of each window, for paired comparisons; not kept in the event log.
+    """
+
+    stage: str
+    name: str
+    split: Split
+    token_set: TokenSet
+    tokens: int
+    loss: float
+    accuracy: float
+    exit_shares: tuple[float, ...]
+    layer_savings: float
+    window_losses: tuple[float, ...] = ()
+
+    @property
+    def shallow_ratio(self) -> float:
+        """Share of the tokens that leave before the last block."""
+        return sum(self.exit_shares[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded:
+    """A stage is complete; `seconds` is what it took when it was computed, also where it is reused."""
+
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the reader of the numbers should know."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run is complete; `peak_memory` is the process's largest resident size so far, in bytes."""
+
+    seconds: float
+    peak_memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """The run can't go on. `traceback` is empty where the message says it all."""
+
+    message: str
+    traceback: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunInterrupted:
+    """The run was stopped before its end, for the reason given."""
+
+    reason: str
+    seconds: float
+
+
+Event = (
+    RunStarted
+    | StageStarted
+    | Step
+    | Epoch
+    | Threshold
+    | Measured
+    | StageEnded
+    | Warned
+    | RunFinished
+    | RunFailed
+    | RunInterrupted
+)
+TerminalEvent = RunFinished | RunFailed | RunInterrupted
+
+
+def perplexity(loss: float) -> float:
+    """exp(mean cross-entropy in nats); infinite where that is too large for a float."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def share_of_layers_saved(exit_shares: Iterable[float], block_layers: tuple[int, ...]) -> float:
+    """1 − layers run ÷ layers of the full model, when that share of the tokens leaves at each block."""
+    total = sum(block_layers)
+    run = sum(share * sum(block_layers[: block + 1]) for block, share in enumerate(exit_shares))
+    return 1 - run / total

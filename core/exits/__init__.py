@@ -1,0 +1,21 @@
+"""The exit methods: every module here whose name has no leading underscore is one, and offers `EXIT`.
+
+To add a method, add a file. `core/exits/_contract.py` says what it must offer; the contract test finds it.
+"""
+
+import importlib
+
+from core.config import method_names
+from core.exits._contract import ExitMethod
+
+
+def exit_method(name: str) -> ExitMethod:
+    """The exit method of that name.
+
+    Raises:
+        KeyError: there is no such method; a validated config never names one.
+    """
+    if name not in method_names():
+        raise KeyError(name)
+    method: ExitMethod = importlib.import_module(f"core.exits.{name}").EXIT
+    return method

@@ -1,0 +1,142 @@
+"""A run as its events tell it: `state = reduce(state, event)`, pure, so that every screen sees the same run."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from core.events import (
+    Epoch,
+    Event,
+    Measured,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    StageEnded,
+    StageKind,
+    StageStarted,
+    Step,
+    Threshold,
+    Warned,
+    perplexity,
+)
+
+Status = Literal["queued", "running", "finished", "failed", "interrupted"]
+STATUSES: tuple[Status, ...] = ("queued", "running", "finished", "failed", "interrupted")
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """One stage so far.
+
+    Attributes:
+        epoch, step: the last completed ones, counted from 1; 0 before the first.
+        step_loss: loss of the last step.
+        step_tokens, step_seconds: tokens and seconds of the steps seen, for the rate.
+        seconds: the whole stage's, once it has ended.
+    """
+
+    name: str
+    kind: StageKind
+    block: int | None
+    epochs: int
+    steps: int
+    tokens: int
+    reused: bool = False
+    epoch: int = 0
+    step: int = 0
+    step_loss: float | None = None
+    step_tokens: int = 0
+    step_seconds: float = 0.0
+    history: tuple[Epoch, ...] = ()
+    threshold: Threshold | None = None
+    seconds: float | None = None
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch whose weights were kept: the last that improved."""
+        return next((epoch for epoch in reversed(self.history) if epoch.improved), None)
+
+    @property
+    def val_ppl(self) -> float | None:
+        """Best PPL on the early-stopping split."""
+        return None if self.best is None or self.best.val_loss is None else perplexity(self.best.val_loss)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        return self.step_tokens / self.step_seconds if self.step_seconds else None
+
+    @property
+    def avg_label(self) -> float | None:
+        """Mean exit label of the last epoch in which a classifier was fitted."""
+        return self.history[-1].avg_label if self.history else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run so far; the default is a run that has not started."""
+
+    status: Status = "queued"
+    started: RunStarted | None = None
+    stages: tuple[StageState, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float | None = None
+    peak_memory: int | None = None
+    error: str | None = None
+    traceback: str | None = None
+
+    def stage(self, kind: StageKind, block: int | None = None) -> StageState | None:
+        """The stage of that kind and block, if it has started."""
+        return next((stage for stage in self.stages if stage.kind == kind and stage.block == block), None)
+
+    def measure(self, name: str) -> Measured | None:
+        """The measurement of that name, if it was made."""
+        return next((measured for measured in self.measured if measured.name == name), None)
+
+    @property
+    def final(self) -> Measured | None:
+        """The run's result: early exit on the evaluation split."""
+        return self.measure("early exit")
+
+
+def reduce(state: RunState, event: Event) -> RunState:
+    """The state after the event. Never raises on a well-formed event stream."""
+    match event:
+        case RunStarted():
+            return RunState(status="running", started=event)
+        case StageStarted(stage=name, kind=kind, block=block, epochs=epochs, steps=steps, tokens=tokens, reused=reused):
+            stage = StageState(name, kind, block, epochs, steps, tokens, reused)
+            return replace(state, stages=(*state.stages, stage))
+        case Step() | Epoch() | Threshold() | StageEnded():
+            return replace(state, stages=tuple(_advance(stage, event) for stage in state.stages))
+        case Measured():
+            return replace(state, measured=(*state.measured, replace(event, window_losses=())))
+        case Warned(message=message):
+            return replace(state, warnings=(*state.warnings, message))
+        case RunFinished(seconds=seconds, peak_memory=peak_memory):
+            return replace(state, status="finished", seconds=seconds, peak_memory=peak_memory)
+        case RunFailed(message=message, traceback=traceback, seconds=seconds):
+            return replace(state, status="failed", error=message, traceback=traceback or None, seconds=seconds)
+        case RunInterrupted(reason=reason, seconds=seconds):
+            return replace(state, status="interrupted", error=reason, seconds=seconds)
+
+
+def _advance(stage: StageState, event: Step | Epoch | Threshold | StageEnded) -> StageState:
+    if stage.name != event.stage:
+        return stage
+    match event:
+        case Step():
+            return replace(
+                stage,
+                epoch=event.epoch,
+                step=event.step,
+                step_loss=event.loss,
+                step_tokens=stage.step_tokens + event.tokens,
+                step_seconds=stage.step_seconds + event.seconds,
+            )
+        case Epoch():
+            return replace(stage, epoch=event.epoch, history=(*stage.history, event))
+        case Threshold():
+            return replace(stage, threshold=event)
+        case StageEnded(seconds=seconds):
+            return replace(stage, seconds=seconds)
