@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import ConfigError
+from core.naming import flatten, nest
 
 PRESETS = Path(__file__).parent / "presets"
 EXITS = Path(__file__).parent / "exits"
@@ -173,17 +174,6 @@ def _fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, t
             yield prefix + name, (info.description or "", info.default)
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping to dotted names: `{"train": {"lr": 1}}` to `{"train.lr": 1}`."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
 def preset_names() -> tuple[str, ...]:
     """The presets there are, in alphabetical order."""
     return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
@@ -196,7 +186,9 @@ def preset_layer(name: str) -> Layer:
         ConfigError: there is no such preset.
     """
     if name not in preset_names():
-        raise ConfigError(f"--preset must be one of {', '.join(preset_names())}, got {name!r}{_did_you_mean(name, preset_names())}")
+        raise ConfigError(
+            f"--preset must be one of {', '.join(preset_names())}, got {name!r}{_did_you_mean(name, preset_names())}"
+        )
     return file_layer(PRESETS / f"{name}.toml", origin=f"preset {name}")
 
 
@@ -249,7 +241,7 @@ def build(layers: Iterable[Layer]) -> RunConfig:
             values[name] = value
             origins[name] = layer.origin
     try:
-        config = RunConfig.model_validate(_nest(values))
+        config = RunConfig.model_validate(nest(values))
     except ValidationError as error:
         problems += [_explain(problem, origins) for problem in error.errors()]
     if problems:
@@ -270,17 +262,6 @@ def _did_you_mean(name: str, known: Sequence[str]) -> str:
         leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.5)
     ]
     return f"; did you mean {near[0]}?" if near else "; eetui run --help-config lists them all"
-
-
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        *sections, leaf = name.split(".")
-        here = nested
-        for section in sections:
-            here = here.setdefault(section, {})
-        here[leaf] = value
-    return nested
 
 
 def _explain(problem: Mapping[str, Any], origins: Mapping[str, str]) -> str:

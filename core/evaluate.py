@@ -69,10 +69,10 @@ def evaluate(
         _static_depths(model, windows, batch, static)
         _early_exit(model, thresholds, windows, batch, early, config.method)
         yield Step(stage, 1, step, None, windows.targets[batch].numel(), time.perf_counter() - began)
-    last = len(depths) - 1
     results = [
         measured(stage, "early exit", early, config),
-        *(measured(stage, "all blocks" if depth == last else f"block {depth} alone", static[depth], config) for depth in depths),
+        *(measured(stage, f"block {depth} alone", static[depth], config) for depth in depths[:-1]),
+        measured(stage, "all blocks", static[-1], config),
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
@@ -149,7 +149,7 @@ def _early_exit(
         if depth < last:
             if method.reads_head:
                 statistics = token_statistics(hidden, model.head.weight, targets[staying])
-            signal = method.signal(hidden, statistics, model.classifiers[depth])
+            signal = method.signal(hidden, statistics, model.classifier(depth))
             leaves = signal >= thresholds[depth]
             leaving = staying.masked_scatter(staying, leaves)
             hidden = hidden[leaves]
@@ -166,7 +166,7 @@ def judge(early: Measured, static: Iterable[Measured], config: RunConfig) -> Ite
     target = target_shallow_ratio(config)
     if abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
         yield Warned(
-            f"{early.shallow_ratio:.1%} of the evaluated tokens left early, but the thresholds were set for {target:.1%}"
+            f"{early.shallow_ratio:.1%} of the evaluated tokens left early; the thresholds were set for {target:.1%}"
         )
     for depth in static:
         if depth.layer_savings >= early.layer_savings and depth.loss <= early.loss:

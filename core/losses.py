@@ -44,9 +44,7 @@ class TokenStatistics:
     @staticmethod
     def empty(tokens: int, like: Tensor) -> "TokenStatistics":
         """Room for `tokens` tokens, to be filled."""
-        return TokenStatistics(
-            like.new_empty(tokens), like.new_empty(tokens), like.new_empty(tokens, dtype=torch.bool)
-        )
+        return TokenStatistics(like.new_empty(tokens), like.new_empty(tokens), like.new_empty(tokens, dtype=torch.bool))
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, TokenStatistics]:
@@ -60,7 +58,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tup
     Returns:
         The summed loss in nats (scalar, differentiable once) and the statistics (not differentiable).
     """
-    loss, *statistics = _LinearCrossEntropy.apply(hidden, weight, targets)
+    loss, *statistics = _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
     return loss, TokenStatistics(*statistics)
 
 

@@ -7,6 +7,7 @@ Shapes: B windows, T tokens of a window, D model width, H heads, V vocabulary si
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -132,6 +133,10 @@ class Transformer(nn.Module):
         self.classifiers = nn.ModuleList(ExitClassifier(config.dim) for _ in config.block_layers)
         self.head = nn.Linear(config.dim, vocab_size, bias=False)
         self._initialise(seed)
+
+    def classifier(self, block: int) -> ExitClassifier:
+        """The exit classifier of a block."""
+        return cast(ExitClassifier, self.classifiers[block])
 
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:

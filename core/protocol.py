@@ -8,6 +8,7 @@ for all runs of an experiment (`StageMemory`) and equals, bit for bit, what each
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -114,9 +115,9 @@ class _Protocol:
         as_trained: list[Measured] = []
         last = len(self.model.blocks) - 1
         for block in range(last + 1):
-            weights = yield from self._stage(block, "lm", lambda b=block, d=data: self._train(b, d))
+            weights = yield from self._stage(block, "lm", partial(self._train, block, data))
             self.model.load_state_dict(weights, strict=False)
-            output, alone = yield from self._stage(block, "statistics", lambda b=block, d=data: self._output(b, d))
+            output, alone = yield from self._stage(block, "statistics", partial(self._output, block, data))
             if block < last:
                 as_trained.append(alone)
             if _has_exit(self.config, block):
@@ -149,9 +150,7 @@ class _Protocol:
 
     def _evaluation(self, thresholds: list[float], as_trained: list[Measured]) -> Stage[None]:
         results: list[Measured] = []
-        for event in _timed(
-            EVALUATION, evaluate(self.model, thresholds, self.eval_windows, self.config, EVALUATION)
-        ):
+        for event in _timed(EVALUATION, evaluate(self.model, thresholds, self.eval_windows, self.config, EVALUATION)):
             if isinstance(event, Measured):
                 results.append(event)
             yield event

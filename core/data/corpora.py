@@ -25,7 +25,8 @@ class Corpus:
 def load_corpus(config: DataConfig) -> Corpus:
     """The corpus that a config names.
 
-    The evaluation text is `eval_corpus`, else the dataset's own validation or test split, else a held-out tail.
+    The evaluation text is `eval_corpus`, else the dataset's own validation or test split, else a held-out
+    tail.
 
     Raises:
         CorpusError: the text can't be had, or there is no word in it.
@@ -44,8 +45,8 @@ def load_corpus(config: DataConfig) -> Corpus:
 def hold_out_tail(text: str, eval_ratio: float) -> tuple[str, str]:
     """Cut a text in two: what is trained on, and a tail of `eval_ratio` times its length (in characters).
 
-    The tail begins with a line if one begins nearby, else with a word or the whitespace before one. The two parts
-    always add up to the text.
+    The tail begins with a line if one begins nearby, else with a word or the whitespace before one. The two
+    parts always add up to the text.
     """
     target = round(len(text) / (1 + eval_ratio))
     cut = _line_start_near(text, target) or _word_boundary_before(text, target)

@@ -17,8 +17,8 @@ READ_SUFFIXES = f"{' '.join(SUFFIXES)}, each also with .gz"
 def read_files(reference: str) -> str:
     """The text of a path or glob; several files in sorted order, joined by newlines.
 
-    A folder is searched at any depth; what is hidden in it is skipped. A glob knows `**`; `~` is the home folder.
-    Line ends become `\\n`, so that a corpus gives the same tokens wherever it was checked out.
+    A folder is searched at any depth; what is hidden in it is skipped. A glob knows `**`; `~` is the home
+    folder. Line ends become newlines, so that a corpus gives the same tokens wherever it was checked out.
 
     Raises:
         CorpusError: nothing is there, it can't be read, or it is no UTF-8 text.
@@ -76,9 +76,7 @@ def _decompress(content: bytes, path: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise CorpusError(
-            f"corpus {path} is not a valid gzip file ({error}): compress or copy it again"
-        ) from error
+        raise CorpusError(f"corpus {path} is not a valid gzip file ({error}): compress or copy it again") from error
 
 
 def _decode(content: bytes, path: Path) -> str:
@@ -99,6 +97,6 @@ def _explaining(name: str) -> Iterator[None]:
     except OSError as error:
         path = error.filename or name
         reason = error.strerror or error
-        raise CorpusError(
-            f"corpus {path} can't be read ({reason}): check the path and its permissions"
-        ) from error
+        raise CorpusError(f"corpus {path} can't be read ({reason}): check the path and its permissions") from error
+    except ValueError as error:  # a NUL in a glob
+        raise CorpusError(f"corpus {name!r} can't be a path ({error}): check its spelling") from error

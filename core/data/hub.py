@@ -42,12 +42,8 @@ class HubDataset:
         return "".join(map(_as_lines, _rows(split, self._text_column(split))))
 
     def _text_column(self, split: Any) -> str:
-        columns = list(split.column_names)
-        strings = [
-            name
-            for name in columns
-            if getattr(split.features[name], "dtype", "") in ("string", "large_string")
-        ]
+        columns: list[str] = split.column_names
+        strings = [name for name in columns if getattr(split.features[name], "dtype", "") in ("string", "large_string")]
         if "text" in strings:
             return "text"
         if len(strings) != 1:
@@ -62,7 +58,8 @@ def load_hub(reference: str) -> HubDataset:
     """The dataset that `hub:NAME[:CONFIG]` names, from the hub, its local cache, or a local folder; silently.
 
     Raises:
-        CorpusError: `datasets` is not installed, the hub is out of reach, or there is no such dataset or config.
+        CorpusError: `datasets` is not installed, the hub is out of reach, or there is no such dataset or
+            config.
     """
     name, _, config = reference.removeprefix(PREFIX).partition(":")
     if not name:
@@ -87,9 +84,10 @@ def _explanation(error: Exception, name: str) -> str:
         return f"is out of reach: {message}; check the network, or use a local file or pydocs"
     if isinstance(error, FileNotFoundError):
         return f"is unknown: {message}; check the name, and that you have access"
-    configs = re.search(r"config.*\[(.+?)\]", message, re.IGNORECASE)
-    if isinstance(error, ValueError) and configs:
-        return f"needs a config that exists: write hub:{name}:CONFIG with one of {configs[1].replace(chr(39), '')}"
+    listed = re.search(r"config.*\[(.+?)\]", message, re.IGNORECASE)
+    if isinstance(error, ValueError) and listed:
+        configs = listed[1].replace("'", "")
+        return f"needs a config that exists: write hub:{name}:CONFIG with one of {configs}"
     return f"can't be loaded: {type(error).__name__}: {message}; check the dataset, or use a local file"
 
 
@@ -105,7 +103,7 @@ def _as_lines(row: str | None) -> str:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the libraries off the terminal, which may show a screen: no progress bars, log lines or warnings."""
+    """Keep the libraries off the terminal, which may show a screen: no bars, log lines or warnings."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(action="ignore"), _no_progress_bars(_libraries_with_bars()):

@@ -8,14 +8,11 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-
 from pydoc_data.topics import topics
 
 from core.data.cache import recall, remember
 
-FORMAT = (
-    1  # raise it when the same Python would give another text: cached texts of the old format are left alone
-)
+FORMAT = 1  # raise it when the same Python would give another text: cached texts of the old format are left alone
 EXCLUDED_FOLDERS = {
     *("site-packages", "dist-packages", "__pycache__"),  # not the standard library, or not source
     "pydoc_data",  # its topics are documents of their own
@@ -42,9 +39,9 @@ def pydocs_text() -> str:
 def build_text(topics: dict[str, str], library: Path) -> str:
     """The topics and the docstrings of a library's files as one text, documents separated by blank lines.
 
-    Documents are sorted by the SHA-256 of their names. In alphabetical order the held-out tail would be whatever
-    comes late in the alphabet (`urllib`, `xml`, `zipfile`, or all of the topics): other text than the rest. In an
-    order that is fixed but follows nothing, the tail is the same mixture as what comes before it.
+    Documents are sorted by the SHA-256 of their names. In alphabetical order the held-out tail would be
+    whatever comes late in the alphabet (`urllib`, `xml`, `zipfile`, or all of the topics): other text than
+    the rest. In an order that is fixed but follows nothing, the tail is the same mixture as what comes before.
     """
     documents = [(f"topic/{name}", text) for name, text in topics.items()]
     documents += [(f"stdlib/{path}", _docstrings(library / path)) for path in _sources(library)]
@@ -57,9 +54,7 @@ def _sources(library: Path) -> Iterator[str]:
     """Python files below a folder, as posix paths relative to it."""
     for folder, subfolders, files in os.walk(library):
         subfolders[:] = set(subfolders) - EXCLUDED_FOLDERS
-        yield from (
-            (Path(folder) / file).relative_to(library).as_posix() for file in files if file.endswith(".py")
-        )
+        yield from ((Path(folder) / file).relative_to(library).as_posix() for file in files if file.endswith(".py"))
 
 
 def _docstrings(path: Path) -> str:

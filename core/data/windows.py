@@ -1,5 +1,7 @@
 """Token streams cut into windows: what a run trains and evaluates on."""
 
+from __future__ import annotations  # array[int] can't be evaluated before Python 3.12
+
 import hashlib
 import sys
 from array import array
@@ -26,13 +28,17 @@ class Windows:
     inputs: Tensor  # int64 [windows, seq_len]
     targets: Tensor  # the token after each input, of the same shape
 
+    def to(self, device: torch.device) -> Windows:
+        """The same windows on a device."""
+        return Windows(self.inputs.to(device), self.targets.to(device))
+
 
 @dataclass(frozen=True)
 class Dataset:
     """Everything that a run knows of its corpus.
 
-    `fingerprint` is the SHA-256, in hex, of the vocabulary size and the tokens taken from the training and the
-    evaluation text. It does not depend on `batch_size`.
+    `fingerprint` is the SHA-256, in hex, of the vocabulary size and the tokens taken from the training and
+    the evaluation text. It does not depend on `batch_size`.
     """
 
     train: Windows
@@ -45,8 +51,8 @@ class Dataset:
 def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
     """Read a corpus and cut the front of its texts into windows, full batches only.
 
-    `num_samples * (seq_len + 1)` training tokens are taken, and `int(num_samples * eval_ratio) * (seq_len + 1)`
-    evaluation tokens; fewer when the text is shorter.
+    `num_samples * (seq_len + 1)` training tokens are taken, and
+    `int(num_samples * eval_ratio) * (seq_len + 1)` evaluation tokens; fewer when the text is shorter.
 
     Raises:
         CorpusError: the text can't be had, or is too small for one full batch of either kind.
@@ -70,7 +76,7 @@ def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
 
 
 def cut_windows(tokens: array[int], seq_len: int, batch_size: int) -> Windows:
-    """All windows of a stream, less those that fill no batch of `batch_size`, and less an incomplete last one."""
+    """The complete windows of a stream, in order, as many as fill batches of `batch_size`."""
     windows = _count(tokens, seq_len) // batch_size * batch_size
     used = windows * seq_len
     stream = torch.tensor(tokens[: used + 1], dtype=torch.int64)
@@ -78,7 +84,10 @@ def cut_windows(tokens: array[int], seq_len: int, batch_size: int) -> Windows:
 
 
 def fingerprint(streams: Iterable[array[int]], vocabulary_size: int) -> str:
-    """SHA-256, in hex, of the vocabulary size, then each stream's length and tokens, as little-endian integers."""
+    """SHA-256, in hex, of the vocabulary size, then each stream's length and tokens.
+
+    Sizes are little-endian int64, tokens little-endian int32, so every machine gives the same.
+    """
     digest = hashlib.sha256(vocabulary_size.to_bytes(8, "little"))
     for stream in streams:
         tokens = array("i", stream)

@@ -51,7 +51,7 @@ def from_states(states: Tensor, targets: Tensor) -> BlockData:
 def shuffled(windows: Tensor, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     """The window indices in random order, in batches of `batch_size` (the last may be smaller)."""
     order = torch.randperm(len(windows), generator=generator)
-    return windows[order.to(windows.device)].split(batch_size)
+    return torch.split(windows[order.to(windows.device)], batch_size)
 
 
 def in_order(windows: int, batch_size: int) -> Iterator[slice]:

@@ -27,7 +27,7 @@ def fit_classifier(
     Raises:
         DivergedError: the loss is no longer finite.
     """
-    method, classifier = exit_method(config.method), model.classifiers[block]
+    method, classifier = exit_method(config.method), model.classifier(block)
     width = output.targets.shape[1]
     states = output.states.flatten(0, 1)
     labels = method.label(output.statistics)
@@ -46,14 +46,10 @@ def fit_classifier(
             loss.backward()
             optimizer.step()
             total += loss.item()
-            yield Step(
-                stage, epoch, step, loss.item() / len(tokens), len(tokens), time.perf_counter() - step_began
-            )
+            yield Step(stage, epoch, step, loss.item() / len(tokens), len(tokens), time.perf_counter() - step_began)
         mean = total / len(states)
         if mean != mean:
             raise DivergedError(f"{stage} diverged in epoch {epoch}: the loss is not a number; lower train.lr")
         avg_label = float(labels.mean(dtype=torch.float64))
         yield Epoch(stage, epoch, mean, None, mean, avg_label, True, None, time.perf_counter() - began)
-    return {
-        f"classifiers.{block}.{name}": weight.detach().clone() for name, weight in classifier.named_parameters()
-    }
+    return {f"classifiers.{block}.{name}": weight.detach().clone() for name, weight in classifier.named_parameters()}

@@ -40,7 +40,7 @@ def set_threshold(
 def exit_signal(model: Transformer, block: int, output: BlockOutput, config: RunConfig) -> Tensor:
     """The exit signal of every token of the stage, `[N·T]`."""
     states = output.states.flatten(0, 1)
-    return exit_method(config.method).signal(states, output.statistics, model.classifiers[block])
+    return exit_method(config.method).signal(states, output.statistics, model.classifier(block))
 
 
 def pack_hard_tokens(output: BlockOutput, signal: Tensor, threshold: float) -> BlockData:

@@ -136,9 +136,9 @@ class _BlockTrainer:
         exit_loss, label = hidden.new_zeros(()), hidden.new_zeros(())
         if self.joint:
             label = self.method.label(statistics)
-            exit_loss = self.method.loss(self.model.classifiers[self.block](hidden), label)
+            exit_loss = self.method.loss(self.model.classifier(self.block)(hidden), label)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + exit_loss if self.joint else loss).backward()  # type: ignore[no-untyped-call]
+        (loss + exit_loss if self.joint else loss).backward()
         nn.utils.clip_grad_norm_(self.trained.values(), self.grad_clip)
         self.optimizer.step()
         return _Sums(loss.item(), exit_loss.item(), label.sum().item(), len(targets))

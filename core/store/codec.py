@@ -1,0 +1,57 @@
+"""Events to rows and back. Consecutive steps of an epoch become one row of columns, a tenth of the size."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
+
+from core.events import Event, Measured, Step
+
+TYPES = {cls.__name__: cls for cls in get_args(Event)}
+STEPS = "Steps"
+STEP_COLUMNS = ("step", "loss", "tokens", "seconds")
+
+Row = tuple[str, str]
+"""Type and JSON data."""
+
+
+def encode(events: Iterable[Event]) -> Iterator[Row]:
+    """Rows in the order of the events."""
+    for key, group in itertools.groupby(events, key=_step_group):
+        if key is None:
+            yield from (_encode(event) for event in group)
+        else:
+            yield _encode_steps(key, [event for event in group if isinstance(event, Step)])
+
+
+def decode(row: Row) -> Iterator[Event]:
+    """The events of a row."""
+    kind, text = row
+    data = json.loads(text)
+    if kind == STEPS:
+        columns = [data[name] for name in STEP_COLUMNS]
+        for step, loss, tokens, seconds in zip(*columns, strict=True):
+            yield Step(data["stage"], data["epoch"], step, loss, tokens, seconds)
+    else:
+        yield TYPES[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
+
+
+def _step_group(event: Event) -> tuple[str, int] | None:
+    return (event.stage, event.epoch) if isinstance(event, Step) else None
+
+
+def _encode(event: Event) -> Row:
+    data = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    if isinstance(event, Measured):
+        del data["window_losses"]  # kept with the results
+    return type(event).__name__, _json(data)
+
+
+def _encode_steps(key: tuple[str, int], steps: list[Step]) -> Row:
+    columns = {name: [getattr(step, name) for step in steps] for name in STEP_COLUMNS}
+    return STEPS, _json({"stage": key[0], "epoch": key[1], **columns})
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data, separators=(",", ":"))

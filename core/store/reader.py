@@ -1,0 +1,143 @@
+"""The reading side of the store: plain queries, nothing imported that a list of runs does not need."""
+
+import json
+import sqlite3
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce as fold
+from pathlib import Path
+from typing import Any, Self
+
+from core.errors import RunLookupError
+from core.events import Event
+from core.state import RunState, reduce
+from core.store import codec
+from core.store.schema import connect, explaining
+
+COLUMNS = (
+    "id", "experiment", "name", "method", "seed", "preset", "status", "created", "started", "ended", "heartbeat",
+    "error", "block0_val_ppl", "final_ppl", "accuracy", "shallow_ratio", "layer_savings", "seconds",
+)  # fmt: skip
+TAGS = "(SELECT group_concat(tag, ' ') FROM tags WHERE run_id = runs.id) AS tags"
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which runs, and in which order: a WHERE clause with its values, ORDER BY column names, a page."""
+
+    where: str = "1"
+    values: tuple[Any, ...] = ()
+    order_by: str = "id"
+    descending: bool = False
+    limit: int = -1
+    offset: int = 0
+
+
+class Reader:
+    """Reads runs while others write them. Bring-up of an older database aside, it never writes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing database.
+
+        Raises:
+            StoreError: there is none, or it can't be read.
+        """
+        self.path = path
+        self._connection = connect(path, create=False)
+        self._connection.row_factory = sqlite3.Row
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._connection.close()
+
+    def runs(self, query: Query = Query()) -> list[dict[str, Any]]:
+        """Rows of `COLUMNS` and `tags` (space separated, or None)."""
+        if query.order_by not in COLUMNS:
+            raise ValueError(f"can't order by {query.order_by!r}")
+        direction = "DESC" if query.descending else "ASC"
+        return self._rows(
+            f"SELECT {', '.join(COLUMNS)}, {TAGS} FROM runs WHERE {query.where} "
+            f"ORDER BY {query.order_by} {direction} NULLS LAST, id {direction} LIMIT ? OFFSET ?",
+            (*query.values, query.limit, query.offset),
+        )
+
+    def find(self, reference: str) -> int:
+        """The number of the run that a number, a name or a unique prefix of a name stands for.
+
+        Raises:
+            RunLookupError: none, or several.
+        """
+        if reference.isdecimal() and len(reference) < 19:
+            rows = self._rows("SELECT id, name FROM runs WHERE id = ?", (int(reference),))
+        else:
+            rows = self._rows("SELECT id, name FROM runs WHERE name = ?", (reference,)) or self._rows(
+                "SELECT id, name FROM runs WHERE substr(name, 1, ?) = ? ORDER BY id LIMIT 6",
+                (len(reference), reference),
+            )
+        if len(rows) == 1:
+            return int(rows[0]["id"])
+        if not rows:
+            raise RunLookupError(f"there is no run {reference!r} in {self.path}: eetui ls lists them")
+        names = ", ".join(row["name"] for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+        raise RunLookupError(f"{reference!r} could be {names}: write more of the name, or the number")
+
+    def latest_experiment(self) -> list[int]:
+        """Run numbers of the newest experiment that has a finished run, in order.
+
+        Raises:
+            RunLookupError: no run has finished yet.
+        """
+        rows = self._rows(
+            "SELECT id FROM runs WHERE experiment = "
+            "(SELECT max(experiment) FROM runs WHERE status = 'finished') ORDER BY id"
+        )
+        if not rows:
+            raise RunLookupError(f"no run in {self.path} has finished yet: eetui run --no-ui trains three")
+        return [int(row["id"]) for row in rows]
+
+    def run(self, run: int) -> dict[str, Any]:
+        """One run's row with `config` and `record` as mappings, `tags` and `notes` as lists."""
+        row = self.runs(Query("id = ?", (run,)))[0]
+        more = self._rows("SELECT config, record, pid, host FROM runs WHERE id = ?", (run,))[0]
+        notes = self._rows("SELECT time, text FROM notes WHERE run_id = ? ORDER BY id", (run,))
+        tags = [tag["tag"] for tag in self._rows("SELECT tag FROM tags WHERE run_id = ? ORDER BY tag", (run,))]
+        return {
+            **row,
+            **more,
+            "config": json.loads(more["config"]),
+            "record": json.loads(more["record"]),
+            "tags": tags,
+            "notes": notes,
+        }
+
+    def events(self, run: int, after: int = 0, *, steps: bool = True) -> tuple[list[Event], int]:
+        """The events after a place in the log, and the place they end at, to go on from.
+
+        Args:
+            steps: whether to read steps, most of a log, too.
+        """
+        rows = self._rows(
+            "SELECT seq, type, data FROM events WHERE run_id = ? AND seq > ? AND (? OR type <> ?) ORDER BY seq",
+            (run, after, steps, codec.STEPS),
+        )
+        events = [event for row in rows for event in codec.decode((row["type"], row["data"]))]
+        return events, rows[-1]["seq"] if rows else after
+
+    def state(self, run: int) -> RunState:
+        """The run as its events tell it, single steps left out."""
+        return fold(reduce, self.events(run, steps=False)[0], RunState())
+
+    def window_losses(self, run: int, name: str) -> Sequence[float]:
+        """Mean loss of each evaluation window in nats, of the measurement of that name; empty if not kept."""
+        rows = self._rows("SELECT window_losses FROM results WHERE run_id = ? AND name = ?", (run, name))
+        losses = array("f")
+        if rows and rows[0]["window_losses"]:
+            losses.frombytes(rows[0]["window_losses"])
+        return losses
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        with explaining(self.path):
+            return [dict(row) for row in self._connection.execute(sql, values)]

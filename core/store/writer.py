@@ -1,0 +1,242 @@
+"""The writing side of the store: one connection, one thread, short transactions."""
+
+import contextlib
+import json
+import os
+import socket
+import sqlite3
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+from sqlite_utils import Database
+
+from core.errors import StoreError
+from core.events import Event, Measured, RunInterrupted, perplexity
+from core.state import RunState
+from core.store import codec
+from core.store.schema import connect, explaining
+
+SILENT_SECONDS = 3600.0
+"""A run on another host that has not been heard of for so long is taken to be dead."""
+LIVE = "status IN ('queued', 'running')"
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What is known of a run before it starts. Without a name it is called after its method and number."""
+
+    name: str | None
+    method: str
+    seed: int
+    preset: str | None
+    config: str
+    record: dict[str, Any]
+    tags: tuple[str, ...] = ()
+
+
+class Writer:
+    """Stores runs and their events. To be used, from opening to closing, by one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the database, and close the books of runs whose process is gone.
+
+        Raises:
+            StoreError: it can't be opened or written.
+        """
+        self.path = path
+        self._connection = connect(path, create=True)
+        self._db = Database(self._connection)
+        self._next_seq: dict[int, int] = {}
+        with explaining(path):
+            self._switch_to_wal()
+            self.close_abandoned()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._connection.close()
+
+    def create_experiment(self, runs: Sequence[NewRun]) -> list[int]:
+        """Queue the runs of one experiment; their numbers.
+
+        Raises:
+            StoreError: a name is taken; nothing is stored.
+        """
+        with self._transaction():
+            row = self._connection.execute("SELECT coalesce(max(experiment), 0) + 1 FROM runs").fetchone()
+            return [self._create(run, experiment=row[0]) for run in runs]
+
+    def append(self, run: int, events: Sequence[Event], state: RunState) -> None:
+        """Store events, the results among them, and how the run stands after them, in one transaction."""
+        now = time.time()
+        with self._transaction():
+            starts = run not in self._next_seq
+            self._insert_events(run, events, now)
+            self._db.table("results").insert_all(
+                [_result(run, event) for event in events if isinstance(event, Measured)]
+            )
+            self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=starts)})
+
+    def rename(self, run: int, name: str) -> None:
+        """Give a run another name.
+
+        Raises:
+            StoreError: the name is taken.
+        """
+        with self._transaction():
+            self._require_free(name)
+            self._db.table("runs").update(run, {"name": name})
+
+    def tag(self, run: int, tags: Sequence[str]) -> None:
+        """Add tags to a run."""
+        with self._transaction():
+            self._db.table("tags").insert_all([{"run_id": run, "tag": tag} for tag in tags], ignore=True)
+
+    def note(self, run: int, text: str) -> None:
+        """Add a note to a run."""
+        with self._transaction():
+            self._db.table("notes").insert({"run_id": run, "time": time.time(), "text": text})
+
+    def delete(self, run: int) -> None:
+        """Delete a run with all that belongs to it."""
+        with self._transaction():
+            self._db.table("runs").delete(run)
+
+    def close_abandoned(self) -> None:
+        """Mark as interrupted what is queued or running, but whose process no longer exists."""
+        query = f"SELECT id, pid, host, heartbeat, created FROM runs WHERE {LIVE}"
+        for run, pid, host, heartbeat, created in self._connection.execute(query).fetchall():
+            silent = time.time() - (heartbeat or created)
+            dead = not _is_alive(pid) if host == socket.gethostname() else silent > SILENT_SECONDS
+            if dead:
+                event = RunInterrupted("its process ended without a word", 0.0)
+                with self._transaction():
+                    self._insert_events(run, [event], time.time())
+                    self._db.table("runs").update(run, {"status": "interrupted", "error": event.reason})
+
+    def _insert_events(self, run: int, events: Sequence[Event], now: float) -> None:
+        first = self._next_seq.get(run) or self._first_seq(run)
+        rows = [
+            {"run_id": run, "seq": first + index, "time": now, "type": kind, "data": data}
+            for index, (kind, data) in enumerate(codec.encode(events))
+        ]
+        self._db.table("events").insert_all(rows)
+        self._next_seq[run] = first + len(rows)
+
+    def _create(self, new: NewRun, experiment: int) -> int:
+        if new.name is not None:
+            self._require_free(new.name)
+        placeholder = f"\0{os.getpid()}-{time.time_ns()}"  # unique until the number is known
+        row = {
+            "experiment": experiment,
+            "name": new.name or placeholder,
+            "method": new.method,
+            "seed": new.seed,
+            "preset": new.preset,
+            "status": "queued",
+            "config": new.config,
+            "record": json.dumps(new.record),
+            "created": time.time(),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        run = cast(int, self._db.table("runs").insert(row).last_pk)
+        if new.name is None:
+            name = f"{new.method}-{run}"
+            while self._connection.execute("SELECT 1 FROM runs WHERE name = ?", [name]).fetchone():
+                name += "'"
+            self._db.table("runs").update(run, {"name": name})
+        self._db.table("tags").insert_all([{"run_id": run, "tag": tag} for tag in dict.fromkeys(new.tags)])
+        return run
+
+    def _require_free(self, name: str) -> None:
+        taken = self._connection.execute("SELECT id FROM runs WHERE name = ?", [name]).fetchone()
+        if taken:
+            raise StoreError(f"the name {name!r} is taken by run {taken[0]}: choose another with --name")
+
+    def _first_seq(self, run: int) -> int:
+        query = "SELECT coalesce(max(seq), 0) + 1 FROM events WHERE run_id = ?"
+        return int(self._connection.execute(query, [run]).fetchone()[0])
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, taking the write lock at once so that two writers wait for each other and never fail."""
+        with explaining(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+
+    def _switch_to_wal(self) -> None:
+        """Write-ahead logging lets others read while this process writes. Switching needs a moment alone."""
+        give_up = time.monotonic() + 10
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _is_alive(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
+    """The columns of `runs` that say when something was last heard of it."""
+    times = {"heartbeat": now}
+    if starts and state.status == "running":
+        times["started"] = now
+    if state.status not in ("queued", "running"):
+        times["ended"] = now
+    return times
+
+
+def _summary(state: RunState) -> dict[str, Any]:
+    """The columns of `runs` that follow from the events."""
+    block0, final = state.stage("lm", 0), state.final
+    return {
+        "status": state.status,
+        "error": state.error,
+        "seconds": state.seconds,
+        "block0_val_ppl": block0.val_ppl if block0 else None,
+        "final_ppl": perplexity(final.loss) if final else None,
+        "accuracy": final.accuracy if final else None,
+        "shallow_ratio": final.shallow_ratio if final else None,
+        "layer_savings": final.layer_savings if final else None,
+    }
+
+
+def _result(run: int, event: Measured) -> dict[str, Any]:
+    return {
+        "run_id": run,
+        "stage": event.stage,
+        "name": event.name,
+        "split": event.split,
+        "token_set": event.token_set,
+        "tokens": event.tokens,
+        "loss": event.loss,
+        "accuracy": event.accuracy,
+        "shallow_ratio": event.shallow_ratio,
+        "layer_savings": event.layer_savings,
+        "window_losses": array("f", event.window_losses).tobytes() if event.window_losses else None,
+    }

@@ -1,0 +1,1 @@
+"""A lab bench in the terminal for early-exit language models: command line and console over `core`."""

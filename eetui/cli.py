@@ -1,0 +1,330 @@
+"""The command line. What takes long to import is imported inside the command that needs it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import ConfigError, EetuiError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from core.config import RunConfig
+    from core.state import Status
+    from eetui.comparison import RunView
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A lab bench in the terminal for early-exit language models.",
+)
+
+Database = Annotated[
+    Path, typer.Option("--db", envvar="EETUI_DB", help="The database of runs.", show_default=True, dir_okay=False)
+]
+DEFAULT_DATABASE = Path("runs.db")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+REPORT_METHODS = ("distill", "loss", "softmax")
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entry point: every error meant for the user becomes one message and its exit code."""
+    try:
+        app()
+    except EetuiError as error:
+        print(f"eetui: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: nothing to complain of
+        sys.exit(0)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"eetui {version('eetui')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _print_config_help(asked: bool) -> None:
+    if asked:
+        from core.config import fields
+
+        for name, (description, default) in fields().items():
+            print(f"{name:28} {description} [{default}]")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", help="Exit method, repeatable. [default: the report's three]")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="quick (default) or seed.")] = None,
+    config: Annotated[list[Path] | None, typer.Option(help="TOML file of config values, repeatable.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="pydocs, a file, folder or glob, or hub:NAME[:CONFIG].")] = None,
+    eval_corpus: Annotated[str | None, typer.Option(help="Text to evaluate on. [default: the corpus's tail]")] = None,
+    seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Number of consecutive seeds.")] = 1,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; several get their method and seed added.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag, repeatable.")] = None,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Train headless (the only way yet).")] = False,
+    help_config: Annotated[
+        bool, typer.Option("--help-config", help="List all config values.", callback=_print_config_help, is_eager=True)
+    ] = False,
+    db: Database = DEFAULT_DATABASE,
+) -> None:
+    """Train one run for each method and seed, and store them as one experiment."""
+    from core import config as configs
+
+    preset = preset or configs.DEFAULT_PRESET
+    flags = {
+        "--corpus": ("data.corpus", corpus),
+        "--eval-corpus": ("data.eval_corpus", eval_corpus),
+        "--seed": ("seed", seed),
+        "--device": ("machine.device", device),
+    }
+    layers = [
+        configs.preset_layer(preset),
+        *(configs.file_layer(path) for path in config or ()),
+        *(configs.set_layer(text) for text in assign or ()),
+        *(configs.Layer(f"{flag} {v}", {key: v}) for flag, (key, v) in flags.items() if v is not None),
+    ]
+    base = configs.build(layers)
+    chosen = any("method" in layer.values for layer in layers)
+    methods = tuple(dict.fromkeys(method or ([base.method] if chosen else REPORT_METHODS)))
+    made = [
+        configs.build([*layers, configs.Layer(f"--method {each}", {"method": each, "seed": base.seed + offset})])
+        for offset in range(seeds)
+        for each in methods
+    ]
+    if not no_ui:
+        print("eetui: the console is not there yet; training headless", file=sys.stderr)
+    statuses = _train(made, _run_names(name, made), preset, tuple(tag or ()), db)
+    raise typer.Exit(_exit_code(statuses))
+
+
+def _train(
+    made: "Sequence[RunConfig]", names: "Sequence[str | None]", preset: str, tags: tuple[str, ...], db: Path
+) -> "list[Status]":
+    from rich.console import Console
+
+    from core import session
+    from core.store.reader import Reader
+    from core.store.writer import Writer
+    from eetui.headless import Headless, Stop
+
+    for text in tags:
+        _require_plain("--tag", text)
+    console, stop = Console(stderr=True), Stop()
+    try:
+        with Writer(db) as store:
+            plan = session.Plan(tuple(made), tuple(names), preset, tags)
+            with console.status("reading the corpus") if console.is_terminal else _nothing():
+                prepared = session.prepare(plan, store)
+            with Reader(db) as reader:
+                titles = {number: str(reader.run(number)["name"]) for number in prepared.runs}
+            headless = Headless(titles, console)
+            with stop.listening(), headless.progress:
+                statuses = session.run_experiment(prepared, store, headless.publish, stop)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    finished = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == "finished"]
+    if finished:
+        print(f"side by side: eetui compare {' '.join(finished)}", file=sys.stderr)
+    return statuses
+
+
+def _nothing() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def _run_names(name: str | None, made: "Sequence[RunConfig]") -> list[str | None]:
+    """The name itself for a single run; with method and seed added where they tell runs apart."""
+    if name is None:
+        return [None] * len(made)
+    _require_plain("--name", name)
+    if name.isdecimal() or name.startswith("report:"):
+        raise ConfigError(f"--name must not be a number or start with report:, got {name!r}: these name other things")
+    several_methods = len({config.method for config in made}) > 1
+    several_seeds = len({config.seed for config in made}) > 1
+    return [
+        name + (f"-{config.method}" if several_methods else "") + (f"-s{config.seed}" if several_seeds else "")
+        for config in made
+    ]
+
+
+def _require_plain(option: str, text: str) -> None:
+    """Names and tags are shown on terminals: no control characters, nothing invisible."""
+    if not text.strip() or not text.isprintable() or len(text) > 200:
+        raise ConfigError(f"{option} must be 1 to 200 printable characters, got {text!r}")
+
+
+def _exit_code(statuses: "Sequence[Status]") -> int:
+    if "interrupted" in statuses:
+        return INTERRUPTED
+    if "failed" not in statuses:
+        return 0
+    return 3 if "finished" in statuses else 1
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Numbers, names, unique prefixes, or report:METHOD. [default: the latest experiment]"),
+    ] = None,
+    output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
+    only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
+    each_seed: Annotated[bool, typer.Option("--each-seed", help="Do not join runs that differ in seed only.")] = False,
+    as_json: AsJson = False,
+    db: Database = DEFAULT_DATABASE,
+) -> None:
+    """Print runs side by side: results, training, differing config, and which to take."""
+    from eetui.comparison import compare as compare_runs
+    from eetui.renderables import comparison as rendered
+
+    texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
+    output = "json" if as_json else output
+    if output not in ("table", *texts):
+        raise UsageError(f"--format must be one of table, {', '.join(texts)}, got {output!r}")
+    result = compare_runs(_views(runs or [], db), group_seeds=not each_seed, only_changed=only_changed)
+    if output in texts:
+        print(texts[output](result))
+    else:
+        _console().print(rendered.as_tables(result))
+
+
+def _views(references: "Sequence[str]", db: Path) -> "list[RunView]":
+    """The runs to compare; the database is opened only if one of them is in it."""
+    from core.store.reader import Reader
+    from eetui.reports import PREFIX, report_names, report_view
+
+    views: dict[str, RunView] = {}
+    reader: Reader | None = None
+    try:
+        stored = not references or any(not reference.startswith(PREFIX) for reference in references)
+        reader = Reader(db) if stored else None
+        for reference in references or (str(number) for number in reader.latest_experiment()) if reader else references:
+            view = report_view(reference)
+            if view is None and (reader is None or reference.startswith(PREFIX)):
+                raise UsageError(f"there is no {reference!r}: the report's columns are {', '.join(report_names())}")
+            view = view or _stored_view(reader, reference)
+            views[view.name] = view
+    finally:
+        if reader is not None:
+            reader.__exit__()
+    return list(views.values())
+
+
+def _stored_view(reader: Any, reference: str) -> "RunView":
+    from core.naming import flatten
+    from eetui.comparison import view
+
+    number = reader.find(reference)
+    row = reader.run(number)
+    config = {"preset": row["preset"], **flatten(row["config"])}
+    return view(row, reader.state(number), reader.window_losses(number, "early exit"), config)
+
+
+@app.command("ls")
+def list_runs(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILTER]...", help="method:loss 'ppl<900' tag:x status:failed text")
+    ] = None,
+    sort: Annotated[str, typer.Option(help="Column to sort by, such as ppl, savings, created.")] = "id",
+    reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Largest first.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Most runs to list.")] = 1_000_000,
+    as_json: AsJson = False,
+    db: Database = DEFAULT_DATABASE,
+) -> None:
+    """List runs."""
+    from dataclasses import replace
+
+    from core.store.reader import Reader
+    from eetui.filters import parse
+    from eetui.renderables.runs import runs_json, runs_table
+
+    query = replace(parse(words or [], sort, descending=reverse), limit=limit)
+    with Reader(db) as reader:
+        rows = reader.runs(query)
+    if as_json:
+        print(runs_json(rows))
+    else:
+        _console().print(runs_table(rows))
+
+
+@app.command()
+def show(
+    reference: Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")],
+    as_json: AsJson = False,
+    db: Database = DEFAULT_DATABASE,
+) -> None:
+    """Show one run: results, stages, config, and what it takes to make it again."""
+    from core.store.reader import Reader
+    from eetui.renderables.runs import run_details, run_json
+
+    with Reader(db) as reader:
+        number = reader.find(reference)
+        row, state = reader.run(number), reader.state(number)
+    if as_json:
+        print(run_json(row, state))
+    else:
+        _console().print(run_details(row, state))
+
+
+@app.command("rm")
+def remove(
+    references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, names or unique prefixes.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    db: Database = DEFAULT_DATABASE,
+) -> None:
+    """Delete runs with their events and results."""
+    from core.store.reader import Reader
+    from core.store.writer import Writer
+
+    with Reader(db) as reader:
+        rows = [reader.run(number) for number in dict.fromkeys(reader.find(reference) for reference in references)]
+    with Writer(db) as writer:  # opening it closes the books of runs whose process is gone
+        with Reader(db) as reader:
+            busy = [row["name"] for row in rows if reader.run(row["id"])["status"] in ("queued", "running")]
+        if busy:
+            raise UsageError(f"{', '.join(busy)} is still running: stop it first, then delete it")
+        names = ", ".join(f"{row['name']} (run {row['id']})" for row in rows)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(f"deleting {names} can't be undone: confirm with --yes")
+            typer.confirm(f"Delete {names}?", abort=True, err=True)
+        for row in rows:
+            writer.delete(row["id"])
+    print(f"deleted {names}", file=sys.stderr)
+
+
+def _console() -> Any:
+    """Standard output; off a terminal no colour, and no line is broken for a width that is not there."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The filter language of run lists: `method:loss ppl<900 tag:x status:failed text`, as SQL conditions.
+
+Words are joined by "and". `field:value` compares text, `field<number` (also `<= > >= =`) a figure, and anything else
+is searched for in the name.
+"""
+
+import re
+from collections.abc import Iterable
+
+from core.errors import UsageError
+from core.store.reader import Query
+
+TEXT_FIELDS = {"method": "method", "status": "status", "name": "name", "preset": "preset"}
+FIGURES = {
+    "id": "id",
+    "experiment": "experiment",
+    "seed": "seed",
+    "ppl": "final_ppl",
+    "block0": "block0_val_ppl",
+    "accuracy": "accuracy",
+    "shallow": "shallow_ratio",
+    "savings": "layer_savings",
+    "seconds": "seconds",
+}
+SORTS = {**TEXT_FIELDS, **FIGURES, "created": "created"}
+_COMPARISON = re.compile(r"(?P<field>[a-z0-9_]+)(?P<operator><=|>=|<|>|=)(?P<number>.*)")
+
+
+def parse(words: Iterable[str], sort: str = "id", *, descending: bool = False) -> Query:
+    """The query that the filter words and the sort key stand for.
+
+    Raises:
+        UsageError: an unknown field or sort key, or a figure that is no number.
+    """
+    if sort not in SORTS:
+        raise UsageError(f"can't sort by {sort!r}: take one of {', '.join(SORTS)}")
+    conditions, values = ["1"], []
+    for word in " ".join(words).split():
+        condition, value = _condition(word)
+        conditions.append(condition)
+        values.append(value)
+    return Query(" AND ".join(conditions), tuple(values), SORTS[sort], descending)
+
+
+def _condition(word: str) -> tuple[str, str | float]:
+    field, colon, text = word.partition(":")
+    if colon and field == "tag":
+        return "id IN (SELECT run_id FROM tags WHERE tag = ?)", text
+    if colon and field in TEXT_FIELDS:
+        return f"{TEXT_FIELDS[field]} = ?", text
+    if match := _COMPARISON.fullmatch(word):
+        return _figure_condition(word, match["field"], match["operator"], match["number"])
+    if colon:
+        raise UsageError(f"filter {word!r}: {field!r} must be one of tag, {', '.join(TEXT_FIELDS)}")
+    return "instr(lower(name), lower(?)) > 0", word
+
+
+def _figure_condition(word: str, field: str, operator: str, number: str) -> tuple[str, float]:
+    if field not in FIGURES:
+        raise UsageError(f"filter {word!r}: {field!r} must be one of {', '.join(FIGURES)}")
+    scale = 0.01 if number.endswith("%") else 1.0
+    try:
+        return f"{FIGURES[field]} {operator} ?", float(number.removesuffix("%")) * scale
+    except ValueError:
+        raise UsageError(f"filter {word!r}: {number!r} must be a number") from None

@@ -1,0 +1,1 @@
+"""Pure data to text or tables; nothing here knows an app, a database or a clock."""

@@ -1,0 +1,38 @@
+"""How figures are written, everywhere the same."""
+
+from eetui.comparison import Unit, Value
+
+MISSING = "–"
+
+
+def figure(value: Value | float | None, unit: Unit) -> str:
+    """A value in its unit, with ± its deviation over seeds if it has one."""
+    if value is None:
+        return MISSING
+    if not isinstance(value, Value):
+        value = Value(value)
+    if value.deviation is None:
+        return _one(value.mean, unit)
+    return f"{_one(value.mean, unit)} ± {_one(value.deviation, unit)}"
+
+
+def duration(seconds: float | None) -> str:
+    """`7.3s`, `2m05s`, `1h02m`."""
+    if seconds is None:
+        return MISSING
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def _one(value: float, unit: Unit) -> str:
+    match unit:
+        case "ppl":
+            return f"{value:.2f}" if value < 1e5 else f"{value:.3g}"
+        case "share":
+            return f"{value:.2%}"
+        case "signal" | "loss" | "nats":
+            return f"{value:.4f}"
+        case "count":
+            return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"

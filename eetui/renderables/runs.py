@@ -1,0 +1,133 @@
+"""Run lists and a single run, as Rich tables or JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.naming import flatten
+from core.state import RunState
+from eetui.comparison import FINAL_ROWS, TRAINING_ROWS, Unit, run_metrics
+from eetui.renderables.figures import MISSING, duration, figure
+
+STATUS_STYLES = {
+    "finished": ("✓", "green"),
+    "running": ("▶", "cyan"),
+    "queued": ("…", "dim"),
+    "interrupted": ("■", "yellow"),
+    "failed": ("✗", "red"),
+}
+COLUMNS: tuple[tuple[str, str, Unit], ...] = (
+    ("block0_val_ppl", "Blk 0 PPL", "ppl"),
+    ("final_ppl", "Final PPL", "ppl"),
+    ("accuracy", "Accuracy", "share"),
+    ("shallow_ratio", "Shallow", "share"),
+    ("layer_savings", "Savings", "share"),
+)
+
+
+def status_text(status: str) -> Text:
+    """A sign and the word, so that colour is never the only difference."""
+    sign, style = STATUS_STYLES[status]
+    return Text(f"{sign} {status}", style=style)
+
+
+def runs_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """One line a run."""
+    if not rows:
+        return Text("no runs")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Run", justify="right")
+    for head in ("Name", "Method", "Seed", "Status", *(head for _, head, _ in COLUMNS), "Time", "Tags"):
+        table.add_column(head, justify="left" if head in ("Name", "Method", "Status", "Tags") else "right")
+    for row in rows:
+        table.add_row(
+            str(row["id"]),
+            Text(row["name"]),
+            row["method"],
+            str(row["seed"]),
+            status_text(row["status"]),
+            *(figure(row[key], unit) for key, _, unit in COLUMNS),
+            duration(row["seconds"]),
+            Text(row["tags"] or ""),
+        )
+    return table
+
+
+def runs_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A list of objects, unrounded; tags as a list."""
+    return json.dumps([{**row, "tags": (row["tags"] or "").split()} for row in rows], indent=2, ensure_ascii=False)
+
+
+def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
+    """Everything of a run, in sections."""
+    config = flatten(row["config"])
+    metrics = run_metrics(state, float(config["exit.hard_ratio"]))
+    head = Text.assemble((str(row["name"]), "bold"), f"  run {row['id']}, experiment {row['experiment']}  ")
+    head.append_text(status_text(row["status"]))
+    parts: list[RenderableType] = [head]
+    if row["error"]:
+        parts.append(Text(str(row["error"]), style="red" if row["status"] == "failed" else "yellow"))
+    if state.traceback:
+        parts.append(Text(state.traceback, style="dim"))
+    parts.append(_pairs("Results (evaluation split, all tokens)", _results(metrics)))
+    parts.append(_pairs("Training", _training(metrics)))
+    parts.append(_pairs("Config", {key: str(value) for key, value in config.items()}))
+    parts.append(_pairs("Record", _record(row)))
+    parts += [Text(f"! {warning}", style="yellow") for warning in state.warnings]
+    parts += [Text(f"note: {note['text']}") for note in row["notes"]]
+    return Group(*parts)
+
+
+def run_json(row: Mapping[str, Any], state: RunState) -> str:
+    """The row, and every metric of it."""
+    metrics = run_metrics(state, float(row["config"]["exit"]["hard_ratio"]))
+    return json.dumps({**row, "metrics": metrics, "warnings": state.warnings}, indent=2, ensure_ascii=False)
+
+
+def _results(metrics: Mapping[str, float]) -> dict[str, str]:
+    shown = {label: figure(metrics[key], unit) for key, label, unit, _ in FINAL_ROWS if key in metrics}
+    return shown | {
+        f"{key.removeprefix('eval.')}, PPL": figure(value, "ppl")
+        for key, value in metrics.items()
+        if key.startswith("eval.")
+    }
+
+
+def _training(metrics: Mapping[str, float]) -> dict[str, str]:
+    labels = {key: (label, unit) for key, label, unit, _ in TRAINING_ROWS}
+    shown = {}
+    for full_key, value in metrics.items():
+        block, _, key = full_key.partition(".")
+        if block.startswith("block") and key in labels:
+            label, unit = labels[key]
+            shown[f"block {block[5:]} {label}"] = figure(value, unit)
+    return shown
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, str]:
+    shown = {key: _shown(value) for key, value in row["record"].items()}
+    times = {key: _time(row[key]) for key in ("created", "started", "ended")}
+    return times | shown | {"tags": " ".join(row["tags"]) or MISSING}
+
+
+def _shown(value: object) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
+
+
+def _time(seconds: float | None) -> str:
+    return MISSING if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _pairs(title: str, pairs: Mapping[str, str]) -> Table:
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for key, value in pairs.items():
+        table.add_row(key, Text(value))
+    return table

@@ -1,0 +1,162 @@
+"""Windows against a plain loop, and everything that makes a corpus too small."""
+
+import hashlib
+import struct
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.config import DataConfig
+from core.data.windows import cut_windows, fingerprint, load_dataset
+from core.errors import CorpusError
+
+
+def plain_windows(tokens: list[int], seq_len: int, batch_size: int) -> tuple[list[list[int]], list[list[int]]]:
+    inputs, targets = [], []
+    start = 0
+    while start + seq_len + 1 <= len(tokens):
+        inputs.append(tokens[start : start + seq_len])
+        targets.append(tokens[start + 1 : start + seq_len + 1])
+        start += seq_len
+    while len(inputs) % batch_size:
+        inputs.pop()
+        targets.pop()
+    return inputs, targets
+
+
+@given(st.lists(st.integers(0, 999), max_size=120), st.integers(1, 9), st.integers(1, 5))
+@settings(deadline=None)
+def test_windows_are_those_of_a_plain_loop_in_full_batches(tokens: list[int], seq_len: int, batch_size: int) -> None:
+    windows = cut_windows(array("i", tokens), seq_len, batch_size)
+    inputs, targets = plain_windows(tokens, seq_len, batch_size)
+    assert windows.inputs.tolist() == inputs
+    assert windows.targets.tolist() == targets
+    for part in (windows.inputs, windows.targets):
+        assert part.shape == (len(inputs), seq_len)
+        assert part.dtype == torch.int64
+
+
+def test_the_fingerprint_is_sha256_of_size_lengths_and_tokens() -> None:
+    layout = struct.pack("<qq3iq2i", 70, 3, 1, 2, 3, 2, 4, 5)
+    assert fingerprint((array("i", [1, 2, 3]), array("i", [4, 5])), 70) == hashlib.sha256(layout).hexdigest()
+
+
+def test_the_fingerprint_tells_tokens_vocabulary_and_split_apart() -> None:
+    def of(train: list[int], evaluation: list[int], size: int) -> str:
+        return fingerprint((array("i", train), array("i", evaluation)), size)
+
+    prints = [
+        of([1, 2], [3], 9),
+        of([1, 2], [3], 10),
+        of([1, 4], [3], 9),
+        of([1, 2], [4], 9),
+        of([1], [2, 3], 9),
+        of([1, 2, 3], [], 9),
+    ]
+    assert len(set(prints)) == len(prints)
+
+
+def numbered(path: Path, count: int) -> str:
+    """A file of this many different words, one a line; returns its path."""
+    path.write_text("".join(f"w{number}\n" for number in range(count)))
+    return str(path)
+
+
+def config(corpus: str, **changes: Any) -> DataConfig:
+    return DataConfig.model_validate({"corpus": corpus, "seq_len": 4, "num_samples": 20, "eval_ratio": 0.5} | changes)
+
+
+def test_the_front_of_each_text_is_taken_up_to_its_limit(tmp_path: Path) -> None:
+    train, evaluation = numbered(tmp_path / "a.txt", 1000), numbered(tmp_path / "b.txt", 1000)
+    dataset = load_dataset(config(train, eval_corpus=evaluation), batch_size=1)
+    tokens = list(range(2, 1002))
+    assert dataset.train.inputs.tolist() == plain_windows(tokens[: 20 * 5], 4, 1)[0]
+    assert dataset.evaluation.targets.tolist() == plain_windows(tokens[: 10 * 5], 4, 1)[1]
+    assert dataset.vocabulary.size == 1002
+    assert dataset.corpus_name == train
+
+
+def test_only_full_batches_are_kept(tmp_path: Path) -> None:
+    dataset = load_dataset(config(numbered(tmp_path / "a.txt", 1000)), batch_size=7)
+    assert len(dataset.train.inputs) == 21  # of 24
+    assert len(dataset.evaluation.inputs) == 7  # of 12
+
+
+def test_the_fingerprint_ignores_batch_size_and_what_was_not_taken(tmp_path: Path) -> None:
+    train, evaluation = tmp_path / "a.txt", tmp_path / "b.txt"
+    data = config(numbered(train, 1000), eval_corpus=numbered(evaluation, 1000))
+    reference = load_dataset(data, batch_size=1).fingerprint
+    assert load_dataset(data, batch_size=7).fingerprint == reference
+    train.write_text(train.read_text() + "w1 w2")
+    assert load_dataset(data, batch_size=1).fingerprint == reference
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("w3\n", "w2\n"), ("w999\n", "w999\nnew\n")],
+    ids=["another token", "a larger vocabulary"],
+)
+def test_the_fingerprint_changes_with_tokens_and_vocabulary(tmp_path: Path, old: str, new: str) -> None:
+    train = tmp_path / "a.txt"
+    data = config(numbered(train, 1000), eval_corpus=numbered(tmp_path / "b.txt", 1000))
+    reference = load_dataset(data, batch_size=1).fingerprint
+    train.write_text(train.read_text().replace(old, new))
+    assert load_dataset(data, batch_size=1).fingerprint != reference
+
+
+def test_bpe_windows_hold_the_text(tmp_path: Path) -> None:
+    data = config(numbered(tmp_path / "a.txt", 1000), tokenizer="bpe", vocab_size=300)
+    dataset = load_dataset(data, batch_size=1)
+    assert dataset.vocabulary.decode(dataset.train.inputs.flatten().tolist()).startswith("w0\nw1\nw2\n")
+
+
+def test_windows_move_to_a_device(tmp_path: Path) -> None:
+    windows = cut_windows(array("i", range(9)), 4, 1).to(torch.device("meta"))
+    assert windows.inputs.device.type == windows.targets.device.type == "meta"
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "bpe"])
+def test_a_corpus_of_one_word_is_too_small(tmp_path: Path, tokenizer: str) -> None:
+    (tmp_path / "a.txt").write_text("word")
+    with pytest.raises(
+        CorpusError, match=r"a\.txt gives 0 training windows of 4 tokens, but 2 are needed: take a longer"
+    ):
+        load_dataset(config(f"{tmp_path}/a.txt", tokenizer=tokenizer), batch_size=1)
+
+
+def test_training_needs_a_full_batch(tmp_path: Path) -> None:
+    with pytest.raises(
+        CorpusError, match="gives 10 training windows of 4 tokens, but 16 are needed: take a longer text"
+    ):
+        load_dataset(config(numbered(tmp_path / "a.txt", 60)), batch_size=16)
+
+
+def test_a_batch_of_one_still_needs_two_training_windows(tmp_path: Path) -> None:
+    data = config(numbered(tmp_path / "a.txt", 8), eval_corpus=numbered(tmp_path / "b.txt", 100))
+    with pytest.raises(CorpusError, match="gives 1 training windows of 4 tokens, but 2 are needed"):
+        load_dataset(data, batch_size=1)
+
+
+def test_training_windows_may_fail_for_the_configs_limit(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"but 64 are needed: take a larger data\.num_samples"):
+        load_dataset(config(numbered(tmp_path / "a.txt", 9000)), batch_size=64)
+
+
+@pytest.mark.parametrize("changes", [{"eval_ratio": 0.1}, {"eval_ratio": 0.01}])
+def test_evaluation_windows_may_fail_for_the_configs_limit(tmp_path: Path, changes: dict[str, float]) -> None:
+    data = config(numbered(tmp_path / "a.txt", 9000), **changes)
+    with pytest.raises(CorpusError, match=r"evaluation windows .* a larger data\.num_samples or data\.eval_ratio"):
+        load_dataset(data, batch_size=8)
+
+
+def test_evaluation_text_that_is_too_short_is_named(tmp_path: Path) -> None:
+    data = config(numbered(tmp_path / "a.txt", 1000), eval_corpus=numbered(tmp_path / "b.txt", 5))
+    with pytest.raises(
+        CorpusError, match=r"b\.txt gives 1 evaluation windows of 4 tokens, but 8 are needed: take a longer"
+    ):
+        load_dataset(data, batch_size=8)

@@ -1,0 +1,139 @@
+"""The chunked loss against `F.cross_entropy(F.linear(…))`."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core import losses
+from core.losses import linear_cross_entropy, token_statistics
+
+DIM, WORDS = 8, 31
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+@pytest.fixture(autouse=True)
+def _chunks_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Force several chunks on a handful of tokens."""
+    monkeypatch.setattr(losses, "CHUNK_TOKENS", (5, 5))
+
+
+def example(tokens: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(tokens)
+    hidden = torch.randn(tokens, DIM, generator=draw, dtype=dtype) * 2
+    weight = torch.randn(WORDS, DIM, generator=draw, dtype=dtype)
+    return hidden.requires_grad_(), weight.requires_grad_(), torch.randint(WORDS, (tokens,), generator=draw)
+
+
+def plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(F.linear(hidden, weight), targets, reduction="sum")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("tokens", [1, 4, 5, 6, 10, 23])
+def test_loss_and_both_gradients_equal_the_plain_ones(tokens: int, dtype: torch.dtype) -> None:
+    hidden, weight, targets = example(tokens, dtype)
+    expected = plain(hidden, weight, targets)
+    expected_grads = torch.autograd.grad(expected, (hidden, weight))
+    loss, _ = linear_cross_entropy(hidden, weight, targets)
+    grads = torch.autograd.grad(loss, (hidden, weight))
+    limit = TOLERANCE[dtype]
+    torch.testing.assert_close(loss, expected, rtol=limit, atol=limit)
+    torch.testing.assert_close(grads, expected_grads, rtol=limit, atol=limit)
+
+
+def test_gradients_equal_finite_differences() -> None:
+    hidden, weight, targets = example(7)
+    assert torch.autograd.gradcheck(lambda h, w: linear_cross_entropy(h, w, targets)[0], (hidden, weight))
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0, -3.0])
+def test_the_upstream_gradient_scales_both_gradients(scale: float) -> None:
+    hidden, weight, targets = example(12)
+    expected = torch.autograd.grad(scale * plain(hidden, weight, targets), (hidden, weight))
+    grads = torch.autograd.grad(scale * linear_cross_entropy(hidden, weight, targets)[0], (hidden, weight))
+    torch.testing.assert_close(grads, expected)
+
+
+def test_a_frozen_head_gets_no_gradient_and_the_states_still_do() -> None:
+    hidden, weight, targets = example(12)
+    (expected,) = torch.autograd.grad(plain(hidden, weight, targets), hidden)
+    weight.requires_grad_(False)
+    linear_cross_entropy(hidden, weight, targets)[0].backward()
+    assert weight.grad is None
+    torch.testing.assert_close(hidden.grad, expected)
+
+
+def test_frozen_states_get_no_gradient_and_the_head_still_does() -> None:
+    hidden, weight, targets = example(12)
+    (expected,) = torch.autograd.grad(plain(hidden, weight, targets), weight)
+    hidden.requires_grad_(False)
+    linear_cross_entropy(hidden, weight, targets)[0].backward()
+    assert hidden.grad is None
+    torch.testing.assert_close(weight.grad, expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 23])
+def test_statistics_equal_those_of_the_full_softmax(tokens: int) -> None:
+    hidden, weight, targets = example(tokens)
+    logits = F.linear(hidden, weight).detach()
+    for statistics in (linear_cross_entropy(hidden, weight, targets)[1], token_statistics(hidden, weight, targets)):
+        expected = F.cross_entropy(logits, targets, reduction="none")
+        torch.testing.assert_close(statistics.cross_entropy, expected)
+        torch.testing.assert_close(statistics.max_prob, logits.softmax(1).max(1).values)
+        assert statistics.correct.tolist() == (logits.argmax(1) == targets).tolist()
+        assert not statistics.cross_entropy.requires_grad
+
+
+def test_statistics_of_no_tokens_are_empty() -> None:
+    hidden, weight, targets = example(3)
+    statistics = token_statistics(hidden[:0], weight, targets[:0])
+    assert len(statistics.cross_entropy) == len(statistics.max_prob) == len(statistics.correct) == 0
+
+
+def test_statistics_can_be_taken_by_mask_and_by_index() -> None:
+    statistics = token_statistics(*example(6))
+    mask = torch.tensor([True, False, False, True, True, False])
+    for chosen in (statistics[mask], statistics[mask.nonzero().squeeze(1)]):
+        assert chosen.cross_entropy.tolist() == statistics.cross_entropy[[0, 3, 4]].tolist()
+        assert chosen.correct.tolist() == statistics.correct[[0, 3, 4]].tolist()
+
+
+def test_huge_logits_give_finite_losses_and_gradients() -> None:
+    hidden, weight, targets = example(6, torch.float32)
+    hidden = (hidden * 1e4).detach().requires_grad_()
+    loss, _ = linear_cross_entropy(hidden, weight, targets)
+    loss.backward()
+    torch.testing.assert_close(loss, plain(hidden, weight, targets))
+    assert hidden.grad is not None
+    assert hidden.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, WORDS * 8 * 7, 2**20])
+def test_the_chunk_size_follows_the_bytes_within_its_bounds(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int) -> None:
+    monkeypatch.setattr(losses, "CHUNK_TOKENS", (2, 9))
+    monkeypatch.setattr(losses, "CHUNK_BYTES", chunk_bytes)
+    hidden, weight, targets = example(23)
+    size = {1: 2, WORDS * 8 * 7: 7, 2**20: 9}[chunk_bytes]
+    chunks = losses._chunks(23, weight)
+    assert [chunk.stop - chunk.start for chunk in chunks] == [*[size] * (23 // size), *[23 % size] * (23 % size > 0)]
+    torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets)[0], plain(hidden, weight, targets))
+
+
+def test_the_logit_buffer_is_kept_between_calls_and_never_larger_than_a_chunk() -> None:
+    hidden, weight, targets = example(23)
+    token_statistics(hidden, weight, targets)
+    first = losses._kept.buffer
+    linear_cross_entropy(hidden, weight, targets)
+    assert losses._kept.buffer is first
+    assert first.shape == (5, WORDS)
+
+
+def test_a_second_call_does_not_disturb_what_the_first_returned() -> None:
+    hidden, weight, targets = example(12)
+    loss, statistics = linear_cross_entropy(hidden, weight, targets)
+    before = statistics.cross_entropy.clone()
+    expected = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight))
+    linear_cross_entropy(-hidden, weight, targets)
+    assert torch.equal(statistics.cross_entropy, before)
+    torch.testing.assert_close(torch.autograd.grad(loss, (hidden, weight)), expected)

@@ -1,0 +1,157 @@
+"""What a fold of the events says of a run."""
+
+import math
+from dataclasses import replace
+from functools import reduce as fold
+
+import pytest
+
+from core.events import (
+    Epoch,
+    Event,
+    Measured,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    StageEnded,
+    StageStarted,
+    Step,
+    Threshold,
+    Warned,
+    perplexity,
+    share_of_layers_saved,
+)
+from core.state import RunState, reduce
+
+STARTED = RunStarted(("block0.lm", "evaluation"), 100, 20, 30, (1, 1), 999)
+LM = StageStarted("block0.lm", "lm", 0, epochs=5, steps=2, tokens=80)
+HARD = StageStarted("block0.hard", "hard tokens", 0, epochs=1, steps=1, tokens=80)
+MEASURED = Measured("evaluation", "early exit", "eval", "all", 20, 2.0, 0.25, (0.5, 0.5), 0.25, (1.0, 3.0))
+
+
+def epoch(number: int, val_loss: float | None, improved: bool, avg_label: float | None = None) -> Epoch:
+    return Epoch("block0.lm", number, 1.0, val_loss, None, avg_label, improved, 3, 0.5)
+
+
+def after(*events: Event) -> RunState:
+    return fold(reduce, events, RunState())
+
+
+def test_a_run_without_events_is_queued() -> None:
+    assert after().status == "queued"
+    assert after().stages == ()
+    assert after().final is None
+
+
+def test_a_started_run_is_running() -> None:
+    state = after(STARTED)
+    assert (state.status, state.started) == ("running", STARTED)
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (RunFinished(3.0, 5000), RunState("finished", STARTED, seconds=3.0, peak_memory=5000)),
+        (RunFailed("it broke", "", 3.0), RunState("failed", STARTED, seconds=3.0, error="it broke")),
+        (RunFailed("bug", "Traceback", 3.0), RunState("failed", STARTED, seconds=3.0, error="bug", traceback="Traceback")),
+        (RunInterrupted("stopped", 3.0), RunState("interrupted", STARTED, seconds=3.0, error="stopped")),
+    ],
+)
+def test_a_terminal_event_sets_status_and_reason(event: Event, expected: RunState) -> None:
+    assert after(STARTED, event) == expected
+
+
+def test_a_run_can_end_before_it_starts() -> None:
+    assert after(RunInterrupted("stopped", 0.0)).status == "interrupted"
+
+
+def test_starting_again_forgets_what_was() -> None:
+    assert after(STARTED, LM, Warned("hm"), STARTED) == after(STARTED)
+
+
+def test_reducing_does_not_change_the_state_before() -> None:
+    before = after(STARTED, LM)
+    reduce(before, epoch(1, 3.0, True))
+    assert before == after(STARTED, LM)
+    assert before.stages[0].history == ()
+
+
+def test_steps_move_the_stage_and_add_up() -> None:
+    state = after(STARTED, LM, Step("block0.lm", 1, 1, 3.5, 40, 0.5), Step("block0.lm", 1, 2, 3.0, 40, 1.5))
+    stage = state.stages[0]
+    assert (stage.epoch, stage.step, stage.step_loss) == (1, 2, 3.0)
+    assert (stage.step_tokens, stage.step_seconds, stage.tokens_per_second) == (80, 2.0, 40.0)
+
+
+def test_a_stage_that_has_no_steps_has_no_rate() -> None:
+    assert after(STARTED, LM).stages[0].tokens_per_second is None
+
+
+def test_epochs_gather_in_the_history_of_their_own_stage() -> None:
+    events = [epoch(1, 3.0, True), epoch(2, 2.5, True), epoch(3, 2.6, False)]
+    state = after(STARTED, LM, HARD, *events)
+    assert state.stages[0].history == tuple(events)
+    assert state.stages[0].epoch == 3
+    assert state.stages[1].history == ()
+
+
+def test_the_best_epoch_is_the_last_that_improved() -> None:
+    events = [epoch(1, 3.0, True), epoch(2, 2.5, True), epoch(3, 2.6, False)]
+    stage = after(STARTED, LM, *events).stages[0]
+    assert stage.best == events[1]
+    assert stage.val_ppl == pytest.approx(math.exp(2.5))
+
+
+def test_without_a_validation_loss_there_is_no_validation_ppl() -> None:
+    assert after(STARTED, LM).stages[0].best is None
+    assert after(STARTED, LM).stages[0].val_ppl is None
+    assert after(STARTED, LM, epoch(1, None, True)).stages[0].val_ppl is None
+
+
+def test_avg_label_is_the_last_epoch_s() -> None:
+    assert after(STARTED, LM).stages[0].avg_label is None
+    assert after(STARTED, LM, epoch(1, 3.0, True, 0.1), epoch(2, 3.1, False, 0.2)).stages[0].avg_label == 0.2
+
+
+def test_a_threshold_and_the_end_belong_to_their_stage() -> None:
+    threshold = Threshold("block0.hard", 0, 0.2, 80, 40, (80,))
+    lm, hard = after(STARTED, LM, HARD, threshold, StageEnded("block0.hard", 1.5)).stages
+    assert (hard.threshold, hard.seconds) == (threshold, 1.5)
+    assert (lm.threshold, lm.seconds) == (None, None)
+
+
+def test_a_reused_stage_says_so() -> None:
+    assert after(STARTED, replace(LM, reused=True)).stages[0].reused
+    assert not after(STARTED, LM).stages[0].reused
+
+
+def test_stages_are_found_by_kind_and_block() -> None:
+    state = after(STARTED, LM, HARD)
+    assert state.stage("lm", 0) == state.stages[0]
+    assert state.stage("lm", 1) is None
+    assert state.stage("hard tokens", 0) == state.stages[1]
+
+
+def test_measurements_are_found_by_name_and_do_not_keep_their_windows() -> None:
+    other = replace(MEASURED, name="oracle")
+    state = after(STARTED, other, MEASURED)
+    assert state.final == replace(MEASURED, window_losses=())
+    assert state.measure("oracle") == replace(other, window_losses=())
+    assert state.measure("all blocks") is None
+    assert MEASURED.shallow_ratio == 0.5
+
+
+def test_warnings_gather_in_order() -> None:
+    assert after(STARTED, Warned("a"), Warned("b")).warnings == ("a", "b")
+
+
+def test_a_perplexity_too_large_for_a_float_is_infinite() -> None:
+    assert perplexity(0.0) == 1.0
+    assert perplexity(800.0) == math.inf
+
+
+def test_layers_saved_weigh_each_exit_by_its_depth() -> None:
+    assert share_of_layers_saved((0.5, 0.5), (2, 2)) == pytest.approx(0.25)
+    assert share_of_layers_saved((0.2, 0.3, 0.5), (1, 2, 3)) == pytest.approx(1 - (0.2 * 1 + 0.3 * 3 + 0.5 * 6) / 6)
+    assert share_of_layers_saved((0.0, 1.0), (2, 2)) == 0
