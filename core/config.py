@@ -6,6 +6,7 @@ Values come in layers, later ones winning: a preset, config files, `--set a.b=va
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ def _as_tuple(value: object) -> object:
         return (value,)
     if isinstance(value, str):
         parts = [part.strip() for part in value.strip("()[] ").split(",") if part.strip()]
-        return tuple(int(part) if part.lstrip("-").isdigit() else part for part in parts)
+        return tuple(int(part) if re.fullmatch(r"-?[0-9]+", part) else part for part in parts) or value
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -267,10 +268,16 @@ def _did_you_mean(name: str, known: Sequence[str]) -> str:
 def _explain(problem: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """One pydantic problem as `train.lr must be > 0, got -1 (from --set train.lr=-1)`."""
     name = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
-    reason = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    reason = re.sub(r"^(Value error, |(Input|String|Tuple) (?=should))", "", str(problem["msg"]))
+    reason = reason.removesuffix(" after validation, not 0").replace("should have", "must have")
+    reason = reason.replace("should match pattern", "must match")
     reason = reason.replace("should be", "must be").replace("greater than or equal to", ">=")
     reason = reason.replace("less than or equal to", "<=").replace("greater than", ">").replace("less than", "<")
     if name not in origins:
-        inside = [f"{key} from {origin}" for key, origin in origins.items() if key.rpartition(".")[2] in reason]
+        inside = [
+            f"{key} from {origin}"
+            for key, origin in origins.items()
+            if re.search(rf"\b{key.rpartition('.')[2]}\b", reason)
+        ]
         return f"{reason} ({'; '.join(inside) or 'from the defaults'})"
     return f"{name} {reason}, got {problem['input']!r} (from {origins[name]})"

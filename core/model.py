@@ -92,12 +92,12 @@ class Block(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, config: ModelConfig, layers: int) -> None:
+    def __init__(self, config: ModelConfig, layers: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Layer(config) for _ in range(layers))
         cos, sin = rotary_tables(config.dim // config.num_heads, config.max_seq_len)
-        self.register_buffer("cos", cos.to(torch.get_default_dtype()), persistent=False)
-        self.register_buffer("sin", sin.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("cos", cos.to(dtype), persistent=False)
+        self.register_buffer("sin", sin.to(dtype), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """States `[B, T, D]` to states `[B, T, D]`; position 0 is the window's first token."""
@@ -126,13 +126,14 @@ class Transformer(nn.Module):
     The embedding is drawn once and never trained. The head is shared by all blocks.
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int, seed: int) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, seed: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, config.dim).requires_grad_(False)
-        self.blocks = nn.ModuleList(Block(config, layers) for layers in config.block_layers)
+        self.blocks = nn.ModuleList(Block(config, layers, dtype) for layers in config.block_layers)
         self.classifiers = nn.ModuleList(ExitClassifier(config.dim) for _ in config.block_layers)
         self.head = nn.Linear(config.dim, vocab_size, bias=False)
-        self._initialise(seed)
+        self._initialise(seed)  # drawn in float32, so that every dtype starts from the same weights
+        self.to(dtype)
 
     def classifier(self, block: int) -> ExitClassifier:
         """The exit classifier of a block."""

@@ -67,8 +67,8 @@ def train(config: RunConfig, dataset: Dataset, memory: StageMemory | None = None
     """
     began = time.perf_counter()
     device = prepare(config)
-    model = Transformer(config.model, dataset.vocabulary.size, config.seed)
-    model.to(device=device, dtype=getattr(torch, config.machine.dtype))
+    dtype = getattr(torch, config.machine.dtype)
+    model = Transformer(config.model, dataset.vocabulary.size, config.seed, dtype).to(device)
     train_windows, eval_windows = dataset.train.to(device), dataset.evaluation.to(device)
     yield RunStarted(
         stages=planned_stages(config),

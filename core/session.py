@@ -112,12 +112,13 @@ def run(
     except TrainingError as error:
         outbox.put(RunFailed(str(error), "", time.perf_counter() - began))
     except BaseException as error:
+        if outbox.state.status != "running":  # the run had ended; what broke is the listener
+            raise
         message = f"{type(error).__name__}: {error}"
-        if isinstance(error, Exception):
-            outbox.put(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
-        else:
+        if not isinstance(error, Exception):
             outbox.put(RunInterrupted(message, time.perf_counter() - began))
             raise
+        outbox.put(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
     return outbox.state.status
 
 
@@ -137,7 +138,8 @@ class _Outbox:
             self._send()
 
     def _send(self) -> None:
-        batch, self._waiting = self._waiting, []
+        batch = self._waiting
         self.store.append(self.run, batch, self.state)
+        self._waiting = []  # only now: what could not be stored is stored with the next batch
         self.publish(self.run, batch)
         self._sent = time.monotonic()

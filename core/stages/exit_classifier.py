@@ -1,5 +1,6 @@
 """Exit-classifier stage: fit the classifier of one block to its labels, everything else frozen."""
 
+import math
 import time
 from collections.abc import Generator
 
@@ -48,8 +49,8 @@ def fit_classifier(
             total += loss.item()
             yield Step(stage, epoch, step, loss.item() / len(tokens), len(tokens), time.perf_counter() - step_began)
         mean = total / len(states)
-        if mean != mean:
-            raise DivergedError(f"{stage} diverged in epoch {epoch}: the loss is not a number; lower train.lr")
+        if not math.isfinite(mean):
+            raise DivergedError(f"{stage} diverged in epoch {epoch}: the loss is not a finite number; lower train.lr")
         avg_label = float(labels.mean(dtype=torch.float64))
         yield Epoch(stage, epoch, mean, None, mean, avg_label, True, None, time.perf_counter() - began)
     return {f"classifiers.{block}.{name}": weight.detach().clone() for name, weight in classifier.named_parameters()}

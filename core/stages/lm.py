@@ -46,11 +46,15 @@ def train_block(
         for step, windows in enumerate(batches, start=1):
             step_began = time.perf_counter()
             batch = trainer.step(windows)
+            if not math.isfinite(batch.loss):
+                raise DivergedError(
+                    f"{stage} diverged in epoch {epoch}, step {step}: the loss is not a finite number; lower train.lr"
+                )
             sums.add(batch)
             yield Step(stage, epoch, step, batch.loss / batch.tokens, batch.tokens, time.perf_counter() - step_began)
         val_loss = validation_loss(model, block, data, val_windows, config.train.batch_size)
-        if not (math.isfinite(sums.loss) and math.isfinite(val_loss)):
-            raise DivergedError(f"{stage} diverged in epoch {epoch}: the loss is not a finite number; lower train.lr")
+        if not math.isfinite(val_loss):
+            raise DivergedError(f"{stage} diverged in epoch {epoch}: its PPL is not a finite number; lower train.lr")
         improved = val_loss < best_loss
         patience_left = config.train.patience if improved else patience_left - 1
         if improved:

@@ -70,13 +70,13 @@ class Reader:
         Raises:
             RunLookupError: none, or several.
         """
+        rows = []
         if reference.isdecimal() and len(reference) < 19:
             rows = self._rows("SELECT id, name FROM runs WHERE id = ?", (int(reference),))
-        else:
-            rows = self._rows("SELECT id, name FROM runs WHERE name = ?", (reference,)) or self._rows(
-                "SELECT id, name FROM runs WHERE substr(name, 1, ?) = ? ORDER BY id LIMIT 6",
-                (len(reference), reference),
-            )
+        rows = rows or self._rows("SELECT id, name FROM runs WHERE name = ?", (reference,))
+        rows = rows or self._rows(
+            "SELECT id, name FROM runs WHERE substr(name, 1, ?) = ? ORDER BY id LIMIT 6", (len(reference), reference)
+        )
         if len(rows) == 1:
             return int(rows[0]["id"])
         if not rows:
@@ -99,8 +99,15 @@ class Reader:
         return [int(row["id"]) for row in rows]
 
     def run(self, run: int) -> dict[str, Any]:
-        """One run's row with `config` and `record` as mappings, `tags` and `notes` as lists."""
-        row = self.runs(Query("id = ?", (run,)))[0]
+        """One run's row with `config` and `record` as mappings, `tags` and `notes` as lists.
+
+        Raises:
+            RunLookupError: there is no run of that number (any more).
+        """
+        rows = self.runs(Query("id = ?", (run,)))
+        if not rows:
+            raise RunLookupError(f"there is no run {run} in {self.path}: eetui ls lists them")
+        row = rows[0]
         more = self._rows("SELECT config, record, pid, host FROM runs WHERE id = ?", (run,))[0]
         notes = self._rows("SELECT time, text FROM notes WHERE run_id = ? ORDER BY id", (run,))
         tags = [tag["tag"] for tag in self._rows("SELECT tag FROM tags WHERE run_id = ? ORDER BY tag", (run,))]

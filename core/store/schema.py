@@ -121,6 +121,8 @@ def explaining(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StoreError(_explanation(path, error)) from error
+    except sqlite3.IntegrityError as error:
+        raise StoreError(f"database {path}: {error}; was the run deleted meanwhile?") from error
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path} is not an eetui database ({error}): choose another with --db") from error
 
@@ -177,7 +179,8 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(f"PRAGMA user_version = {LATEST_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

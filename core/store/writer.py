@@ -114,10 +114,16 @@ class Writer:
             silent = time.time() - (heartbeat or created)
             dead = not _is_alive(pid) if host == socket.gethostname() else silent > SILENT_SECONDS
             if dead:
-                event = RunInterrupted("its process ended without a word", 0.0)
-                with self._transaction():
-                    self._insert_events(run, [event], time.time())
-                    self._db.table("runs").update(run, {"status": "interrupted", "error": event.reason})
+                self._close(run, RunInterrupted("its process ended without a word", 0.0))
+
+    def _close(self, run: int, event: RunInterrupted) -> None:
+        """End a run that is still live; another process may have done so in the meantime."""
+        now = time.time()
+        with self._transaction():
+            if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {LIVE}", [run]).fetchone():
+                self._insert_events(run, [event], now)
+                ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
+                self._db.table("runs").update(run, ended)
 
     def _insert_events(self, run: int, events: Sequence[Event], now: float) -> None:
         first = self._next_seq.get(run) or self._first_seq(run)
@@ -172,7 +178,8 @@ class Writer:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk ends it too
+                    self._connection.execute("ROLLBACK")
                 raise
 
     def _switch_to_wal(self) -> None:

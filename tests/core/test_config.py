@@ -112,7 +112,9 @@ def test_values_are_checked_without_conversion(assignment: str, expected: str) -
     assert problems(assignment) == [f"{expected} (from --set {assignment})"]
 
 
-@pytest.mark.parametrize(("value", "reason"), [("0", "> 0"), ("0.0", "> 0"), ("1", "< 1"), ("1.5", "< 1"), ("-1", "> 0")])
+@pytest.mark.parametrize(
+    ("value", "reason"), [("0", "> 0"), ("0.0", "> 0"), ("1", "< 1"), ("1.5", "< 1"), ("-1", "> 0")]
+)
 def test_a_hard_ratio_that_leaves_nothing_to_do_is_refused(value: str, reason: str) -> None:
     (line,) = problems(f"hard_ratio={value}")
     assert line.startswith(f"exit.hard_ratio must be {reason}: ")
@@ -121,8 +123,13 @@ def test_a_hard_ratio_that_leaves_nothing_to_do_is_refused(value: str, reason: s
 
 @pytest.mark.parametrize(
     ("key", "meant"),
-    [("train.lrr", "train.lr"), ("batchsize", "train.batch_size"), ("model.patience", "train.patience"), ("hard_ration", "exit.hard_ratio")],
-)  # fmt: skip
+    [
+        ("train.lrr", "train.lr"),
+        ("batchsize", "train.batch_size"),
+        ("model.patience", "train.patience"),
+        ("hard_ration", "exit.hard_ratio"),
+    ],
+)
 def test_an_unknown_key_suggests_the_nearest(key: str, meant: str) -> None:
     assert problems(f"{key}=1") == [f"unknown config key {key!r} (from --set {key}=1); did you mean {meant}?"]
 
@@ -164,7 +171,9 @@ def test_an_unknown_preset_suggests_the_nearest() -> None:
 
 def test_the_seed_preset_is_the_report_s_configuration_in_full() -> None:
     written = set(flatten(tomllib.loads((PRESETS / "seed.toml").read_text())))
-    left_out = {name for name in fields() if name in ("method", "seed", "data.eval_corpus") or name.startswith("machine.")}
+    left_out = {
+        name for name in fields() if name in ("method", "seed", "data.eval_corpus") or name.startswith("machine.")
+    }
     assert written == set(fields()) - left_out
     config = build([preset_layer("seed")])
     assert config.model.model_dump() == {

@@ -15,7 +15,9 @@ WORDS = 30
 
 def config(*block_layers: int, dim: int = DIM, causal: bool = True) -> ModelConfig:
     layers = block_layers or (2, 1)
-    return ModelConfig(dim=dim, num_heads=HEADS, ffn_dim=FFN, block_layers=layers, max_seq_len=16, eps=EPS, causal=causal)
+    return ModelConfig(
+        dim=dim, num_heads=HEADS, ffn_dim=FFN, block_layers=layers, max_seq_len=16, eps=EPS, causal=causal
+    )
 
 
 def states(windows: int = 3, tokens: int = 5) -> Tensor:
@@ -66,12 +68,7 @@ def plain_layer(layer: Layer, x: Tensor, causal: bool) -> Tensor:
 
 def double_block(causal: bool = True, layers: int = 2) -> Block:
     """A block in float64 with norm weights that are not all 1."""
-    previous = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        block = Transformer(config(layers, causal=causal), WORDS, seed=3).blocks[0]
-    finally:
-        torch.set_default_dtype(previous)
+    block = Transformer(config(layers, causal=causal), WORDS, seed=3, dtype=torch.float64).blocks[0]
     draw = torch.Generator().manual_seed(2)
     for layer in block.layers:
         for weight in (layer.attention_norm.weight, layer.ffn_norm.weight):

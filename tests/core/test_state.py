@@ -54,7 +54,10 @@ def test_a_started_run_is_running() -> None:
     [
         (RunFinished(3.0, 5000), RunState("finished", STARTED, seconds=3.0, peak_memory=5000)),
         (RunFailed("it broke", "", 3.0), RunState("failed", STARTED, seconds=3.0, error="it broke")),
-        (RunFailed("bug", "Traceback", 3.0), RunState("failed", STARTED, seconds=3.0, error="bug", traceback="Traceback")),
+        (
+            RunFailed("bug", "Traceback", 3.0),
+            RunState("failed", STARTED, seconds=3.0, error="bug", traceback="Traceback"),
+        ),
         (RunInterrupted("stopped", 3.0), RunState("interrupted", STARTED, seconds=3.0, error="stopped")),
     ],
 )

@@ -154,7 +154,7 @@ def test_runs_of_one_experiment_share_its_number_and_the_next_gets_another(write
 def test_the_latest_experiment_is_the_newest_with_a_finished_run(writer: Writer, reader: Reader) -> None:
     first = writer.create_experiment([new(), new()])
     writer.create_experiment([new()])
-    with pytest.raises(RunLookupError, match="no run .* has finished"):
+    with pytest.raises(RunLookupError, match=r"no run .* has finished"):
         reader.latest_experiment()
     store(writer, first[1], EVENTS)
     assert reader.latest_experiment() == first
@@ -362,7 +362,9 @@ def test_a_run_whose_process_is_gone_becomes_interrupted_when_the_next_writer_op
 def test_a_silent_run_on_another_host_is_given_an_hour(path: Path) -> None:
     with Writer(path) as writer:
         writer.create_experiment([new("lately"), new("long ago")])
-    execute(path, "UPDATE runs SET host = 'elsewhere', pid = 1", "UPDATE runs SET created = created - 7200 WHERE id = 2")
+    execute(
+        path, "UPDATE runs SET host = 'elsewhere', pid = 1", "UPDATE runs SET created = created - 7200 WHERE id = 2"
+    )
     with Writer(path), Reader(path) as reader:
         assert [row["status"] for row in reader.runs()] == ["queued", "interrupted"]
 

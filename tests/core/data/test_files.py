@@ -141,7 +141,7 @@ def test_one_bad_file_refuses_the_whole_folder(tmp_path: Path) -> None:
         lambda packed: packed[: len(packed) // 2],
         lambda packed: packed[:-1],
         lambda packed: packed[:-8] + bytes(8),
-        lambda packed: packed[:12] + b"\xff" * 8 + packed[20:],
+        lambda packed: packed[:10] + b"\xff" + packed[11:],
     ],
     ids=["other content", "cut header", "cut in half", "cut by a byte", "wrong checksum", "wrong block"],
 )

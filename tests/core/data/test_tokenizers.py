@@ -98,6 +98,14 @@ def test_bpe_decodes_lines_longer_than_a_piece_to_themselves(length: int) -> Non
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
+def test_bpe_cuts_a_long_text_at_lines_so_that_no_word_is_split() -> None:
+    line = "conversation\n"
+    assert PIECE_LENGTH % len(line) not in (0, len(line) - 1), "a cut there would split no word"
+    vocabulary = train_bpe(line * 10, 300)
+    times = 2 * PIECE_LENGTH // len(line)
+    assert list(vocabulary.encode(line * times)) == list(vocabulary.encode(line)) * times
+
+
 def test_bpe_has_the_asked_size_and_fewer_when_nothing_is_left_to_merge() -> None:
     assert train_bpe(TEXT + OTHER, 300).size == 300
     assert 256 <= train_bpe("", 300).size < 300

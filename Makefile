@@ -1,0 +1,47 @@
+# `make demo` trains and compares, `make test` checks everything; both set themselves up.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+DEMO_DB = demo.db
+RECORD_DB = record.db
+
+.PHONY: demo test check static record clean
+
+demo: $(VENV)/.runtime
+	EETUI_DB=$(DEMO_DB) $(BIN)/eetui run --no-ui --preset quick
+	EETUI_DB=$(DEMO_DB) $(BIN)/eetui compare
+
+test: check
+
+check: static
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+static: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The runs published in runs.db: the seed preset's dimensions on pydocs, three methods, three seeds, 10 epochs at most.
+record: $(VENV)/.runtime
+	rm -f $(RECORD_DB) $(RECORD_DB)-wal $(RECORD_DB)-shm
+	EETUI_DB=$(RECORD_DB) $(BIN)/eetui run --no-ui --preset seed --seeds 3 --tag recorded \
+		--set train.max_epochs=10 --set machine.threads=1
+	$(BIN)/python -c "import sqlite3; db = sqlite3.connect('$(RECORD_DB)', isolation_level=None); \
+		db.execute('PRAGMA journal_mode = DELETE'); db.execute('VACUUM')"
+	mv $(RECORD_DB) runs.db
+
+$(VENV)/.runtime: pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[hub,dev]'
+	touch $@ $(VENV)/.runtime
+
+clean:
+	rm -rf $(VENV) $(DEMO_DB)*
