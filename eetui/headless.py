@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from core.events import (
@@ -40,7 +40,7 @@ class Headless:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
-            MofNCompleteColumn(),
+            TextColumn("{task.percentage:3.0f}%"),
             TextColumn("{task.fields[figures]}", markup=False),
             console=console,
             transient=True,
@@ -85,11 +85,7 @@ def line_of(event: Event, state: RunState) -> str | None:
             share = event.hard_tokens / event.tokens
             return f"{event.stage}  threshold {event.threshold:.4f}  hard tokens {event.hard_tokens:,} ({share:.1%})"
         case Measured():
-            return (
-                f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} "
-                f"tokens)  accuracy {event.accuracy:.2%}  left early {event.shallow_ratio:.1%}"
-                f"  layer savings {event.layer_savings:.1%}"
-            )
+            return _measured_line(event)
         case Warned():
             return f"! {event.message}"
         case RunFinished():
@@ -114,6 +110,17 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
     if event.avg_label is not None:
         parts.append(f"avg_label {event.avg_label:.4f}")
     return "  ".join([*parts, duration(event.seconds)])
+
+
+def _measured_line(event: Measured) -> str:
+    """Where tokens leave is worth telling only where they leave at different blocks."""
+    line = (
+        f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} tokens)  "
+        f"accuracy {event.accuracy:.2%}"
+    )
+    if max(event.exit_shares) < 1:
+        line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:.1%}"
+    return line
 
 
 def live_figures(stage: StageState) -> str:
