@@ -24,7 +24,7 @@ LARGEST_RATE_GAP = 0.05
 
 @dataclass(frozen=True)
 class Pass:
-    """What happened to every evaluated token on one way through the model.
+    """What happened to every evaluated token on one way through the model; kept on the CPU.
 
     Attributes:
         cross_entropy: nats, `[N, T]`.
@@ -40,15 +40,16 @@ class Pass:
     def empty(like: Tensor) -> "Pass":
         """Room for the tokens of `like [N, T]`."""
         return Pass(
-            torch.empty(like.shape, dtype=torch.float64, device=like.device),
-            torch.empty(like.shape, dtype=torch.bool, device=like.device),
-            torch.full_like(like, -1),
+            torch.empty(like.shape, dtype=torch.float64),
+            torch.empty(like.shape, dtype=torch.bool),
+            torch.full(like.shape, -1),
         )
 
     def fill(self, windows: slice, tokens: Tensor, statistics: TokenStatistics, block: int) -> None:
         """Note what the tokens of the mask `[B, T]` of those windows get from a block."""
-        self.cross_entropy[windows][tokens] = statistics.cross_entropy.double()
-        self.correct[windows][tokens] = statistics.correct
+        tokens = tokens.cpu()
+        self.cross_entropy[windows][tokens] = statistics.cross_entropy.cpu().double()
+        self.correct[windows][tokens] = statistics.correct.cpu()
         self.left_at[windows][tokens] = block
 
 

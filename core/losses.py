@@ -62,6 +62,11 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tup
     return loss, TokenStatistics(*statistics)
 
 
+def mean64(values: Tensor) -> float:
+    """Mean in float64, on the CPU: not every device has that type."""
+    return float(values.cpu().double().mean())
+
+
 @torch.no_grad()
 def token_statistics(hidden: Tensor, weight: Tensor, targets: Tensor) -> TokenStatistics:
     """The statistics of `linear_cross_entropy` alone: one matrix product a chunk, no gradient."""

@@ -300,7 +300,7 @@ def _mean_windows(column: Column) -> list[float]:
 
 def _ranked(columns: Sequence[Column]) -> list[Column]:
     """Columns with a result, best final PPL first; the report's come last, being of another corpus."""
-    finished = [column for column in columns if column.value("final_ppl")]
+    finished = [column for column in columns if column.value("final_ppl") and column.value("layer_savings")]
     return sorted(finished, key=lambda column: (column.fingerprint == "report", _mean(column, "final_ppl")))
 
 

@@ -10,6 +10,7 @@ from core.config import RunConfig
 from core.errors import DivergedError
 from core.events import Epoch, Event, StageStarted, Step
 from core.exits import exit_method
+from core.losses import mean64
 from core.model import Transformer
 from core.rng import stream
 from core.stages.batches import shuffled
@@ -51,6 +52,6 @@ def fit_classifier(
         mean = total / len(states)
         if not math.isfinite(mean):
             raise DivergedError(f"{stage} diverged in epoch {epoch}: the loss is not a finite number; lower train.lr")
-        avg_label = float(labels.mean(dtype=torch.float64))
+        avg_label = mean64(labels)
         yield Epoch(stage, epoch, mean, None, mean, avg_label, True, None, time.perf_counter() - began)
     return {f"classifiers.{block}.{name}": weight.detach().clone() for name, weight in classifier.named_parameters()}

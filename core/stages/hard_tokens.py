@@ -72,5 +72,5 @@ def quantile(signal: Tensor, share: float) -> float:
     """
     position = share * (len(signal) - 1)
     below = int(position)
-    values = signal.sort().values[below : below + 2].double()
+    values = signal.sort().values[below : below + 2].cpu().double()
     return float(torch.lerp(values[0], values[-1], position - below))

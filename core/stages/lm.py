@@ -100,7 +100,7 @@ def validation_loss(model: Transformer, block: int, data: BlockData, windows: Te
     for batch in windows.split(batch_size):
         hidden = model.blocks[block](data.states(batch)).flatten(0, 1)
         statistics = token_statistics(hidden, model.head.weight, data.targets[batch].flatten())
-        total += float(statistics.cross_entropy.double().sum())
+        total += float(statistics.cross_entropy.cpu().double().sum())
     return total / (len(windows) * data.targets.shape[1])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.config import RunConfig
 from core.events import Event, Measured, StageStarted, Step
-from core.losses import TokenStatistics, token_statistics
+from core.losses import TokenStatistics, mean64, token_statistics
 from core.model import Transformer
 from core.stages.batches import BlockData, in_order
 
@@ -70,8 +70,8 @@ def block_output(
         split="train",
         token_set="hard" if block else "all",
         tokens=data.tokens,
-        loss=float(output.statistics.cross_entropy.mean(dtype=torch.float64)),
-        accuracy=float(output.statistics.correct.double().mean()),
+        loss=mean64(output.statistics.cross_entropy),
+        accuracy=mean64(output.statistics.correct),
         exit_shares=tuple(float(index == block) for index in range(blocks)),
         layer_savings=1 - sum(config.model.block_layers[: block + 1]) / sum(config.model.block_layers),
     )
