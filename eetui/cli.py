@@ -270,7 +270,8 @@ def list_runs(
     if as_json:
         print(runs_json(rows))
     else:
-        _console().print(runs_table(rows))
+        console = _console()
+        console.print(runs_table(rows, console.width))
 
 
 @app.command()

@@ -257,8 +257,9 @@ def _config_differences(columns: Sequence[Column]) -> tuple[tuple[str, tuple[str
     keys = dict.fromkeys(key for column in columns for key in column.runs[0].config if key != "seed")
     rows = []
     for key in keys:
-        values = tuple(_shown(column.runs[0].config.get(key, "–")) for column in columns)
-        if len(set(values)) > 1:
+        known = [column.runs[0].config[key] for column in columns if key in column.runs[0].config]
+        if len({_shown(value) for value in known}) > 1:
+            values = tuple(_shown(column.runs[0].config.get(key, "–")) for column in columns)
             rows.append((key, values))
     return tuple(rows)
 

@@ -29,6 +29,7 @@ COLUMNS: tuple[tuple[str, str, Unit], ...] = (
     ("shallow_ratio", "Shallow", "share"),
     ("layer_savings", "Savings", "share"),
 )
+ESSENTIAL = ("final_ppl", "accuracy", "layer_savings")
 
 
 def status_text(status: str) -> Text:
@@ -37,24 +38,36 @@ def status_text(status: str) -> Text:
     return Text(f"{sign} {status}", style=style)
 
 
-def runs_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """One line a run."""
+NARROW = 116
+"""Terminals with fewer columns get the essential ones only."""
+
+
+def runs_table(rows: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
+    """One line a run, for a terminal of that many columns."""
     if not rows:
         return Text("no runs")
+    wide = width >= NARROW
+    figures = COLUMNS if wide else tuple(column for column in COLUMNS if column[0] in ESSENTIAL)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Run", justify="right")
-    for head in ("Name", "Method", "Seed", "Status", *(head for _, head, _ in COLUMNS), "Time", "Tags"):
-        table.add_column(head, justify="left" if head in ("Name", "Method", "Status", "Tags") else "right")
+    table.add_column("Run", justify="right", no_wrap=True)
+    table.add_column("Name", overflow="fold")
+    for head in ("Method", "Seed") if wide else ():
+        table.add_column(head, justify="right" if head == "Seed" else "left", no_wrap=True)
+    table.add_column("Status", no_wrap=True)
+    for _, head, _ in figures:
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("Time", justify="right", no_wrap=True)
+    if wide:
+        table.add_column("Tags", overflow="fold")
     for row in rows:
         table.add_row(
             str(row["id"]),
             Text(row["name"]),
-            row["method"],
-            str(row["seed"]),
+            *((row["method"], str(row["seed"])) if wide else ()),
             status_text(row["status"]),
-            *(figure(row[key], unit) for key, _, unit in COLUMNS),
+            *(figure(row[key], unit) for key, _, unit in figures),
             duration(row["seconds"]),
-            Text(row["tags"] or ""),
+            *((Text(row["tags"] or ""),) if wide else ()),
         )
     return table
 
