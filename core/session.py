@@ -112,7 +112,7 @@ def run(
     except TrainingError as error:
         outbox.put(RunFailed(str(error), "", time.perf_counter() - began))
     except BaseException as error:
-        if outbox.state.status != "running":  # the run had ended; what broke is the listener
+        if outbox.state.status not in ("queued", "running"):  # the run had ended; what broke is the listener
             raise
         message = f"{type(error).__name__}: {error}"
         if not isinstance(error, Exception):

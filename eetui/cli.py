@@ -133,6 +133,8 @@ def _train(
 
     for text in tags:
         _require_plain("--tag", text)
+        if len(text.split()) != 1:
+            raise ConfigError(f"--tag must be one word, got {text!r}: use the option again for another tag")
     console, stop = Console(stderr=True), Stop()
     try:
         with Writer(db) as store:

@@ -4,6 +4,7 @@ Runs that differ in their seed only share a column and show mean ± standard dev
 """
 
 import itertools
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,10 +46,12 @@ class Column:
     """One run, or the runs of one config with several seeds."""
 
     runs: tuple[RunView, ...]
+    own_title: str = ""
 
     @property
     def title(self) -> str:
-        return self.runs[0].name if len(self.runs) == 1 else f"{self.runs[0].method} ×{len(self.runs)}"
+        several = f"{self.runs[0].method} ×{len(self.runs)}"
+        return self.own_title or (self.runs[0].name if len(self.runs) == 1 else several)
 
     @property
     def subtitle(self) -> str:
@@ -193,8 +196,19 @@ def _columns(runs: Sequence[RunView]) -> tuple[Column, ...]:
     groups: dict[tuple[Any, ...], list[RunView]] = {}
     for run in runs:
         config = tuple(sorted((key, str(value)) for key, value in run.config.items() if key != "seed"))
-        groups.setdefault((run.fingerprint, run.status, config), []).append(run)
-    return tuple(Column(tuple(group)) for group in groups.values())
+        key: tuple[Any, ...] = (run.fingerprint, run.status, config)
+        repeat = 0  # the same config and seed once more is no further seed
+        while any(other.seed == run.seed for other in groups.get((*key, repeat), ())):
+            repeat += 1
+        groups.setdefault((*key, repeat), []).append(run)
+    columns = [Column(tuple(group)) for group in groups.values()]
+    titles = [column.title for column in columns]
+    return tuple(
+        Column(column.runs, f"{column.runs[0].name} ×{len(column.runs)}")
+        if len(column.runs) > 1 and titles.count(column.title) > 1
+        else column
+        for column in columns
+    )
 
 
 def _static_rows(columns: Sequence[Column]) -> list[tuple[str, str, Unit, Better]]:
@@ -375,10 +389,17 @@ def _notes(columns: Sequence[Column]) -> tuple[str, ...]:
     for column in columns:
         if column.runs[0].status != "finished":
             notes.append(f"{column.title} is {column.runs[0].status}: its figures are of what it reached")
-        warnings = dict.fromkeys(warning for run in column.runs for warning in run.warnings)
-        if len(column.runs) == 1:
-            notes += [f"{column.title}: {warning}" for warning in warnings]
-        elif warned := sum(bool(run.warnings) for run in column.runs):
-            first = next(iter(warnings))
-            notes.append(f"{column.title}: {warned} of {len(column.runs)} seeds warn, such as: {first}")
+        notes += _warnings(column)
     return tuple(notes)
+
+
+def _warnings(column: Column) -> list[str]:
+    """A column's warnings; over several seeds one of each kind, with the number of seeds that have it."""
+    if len(column.runs) == 1:
+        return [f"{column.title}: {warning}" for warning in column.runs[0].warnings]
+    kinds: dict[str, list[str]] = {}
+    for run in column.runs:
+        for warning in run.warnings:
+            kinds.setdefault(re.sub(r"\d+(\.\d+)?%?", "#", warning), []).append(warning)
+    seeds = len(column.runs)
+    return [f"{column.title}: {len(found)} of {seeds} seeds warn, such as: {found[0]}" for found in kinds.values()]

@@ -61,7 +61,7 @@ class Headless:
         done = max(stage.epoch - 1, 0) * stage.steps + stage.step
         self.progress.update(
             self._bar,
-            description=f"{self.names[run]} {stage.name}",
+            description=f"{self.names[run]} {stage.name} {max(stage.epoch, 1)}/{stage.epochs}",
             completed=done,
             total=max(stage.epochs * stage.steps, 1),
             figures=live_figures(stage),
@@ -109,7 +109,11 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
         parts.append(f"exit loss {event.exit_loss:.4f}")
     if event.avg_label is not None:
         parts.append(f"avg_label {event.avg_label:.4f}")
-    return "  ".join([*parts, duration(event.seconds)])
+    parts.append(duration(event.seconds))
+    if rate := stage.tokens_per_second:
+        left = stage.tokens * (stage.epochs - event.epoch) / rate
+        parts.append(f"{rate:,.0f} tok/s  ETA {'≤ ' if stage.kind == 'lm' else ''}{duration(left)}")
+    return "  ".join(parts)
 
 
 def _measured_line(event: Measured) -> str:

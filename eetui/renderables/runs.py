@@ -23,8 +23,8 @@ STATUS_STYLES = {
     "failed": ("✗", "red"),
 }
 COLUMNS: tuple[tuple[str, str, Unit], ...] = (
-    ("block0_val_ppl", "Blk 0 PPL", "ppl"),
-    ("final_ppl", "Final PPL", "ppl"),
+    ("block0_val_ppl", "Block 0 early-stop PPL", "ppl"),
+    ("final_ppl", "Final eval PPL", "ppl"),
     ("accuracy", "Accuracy", "share"),
     ("shallow_ratio", "Shallow", "share"),
     ("layer_savings", "Savings", "share"),
@@ -38,7 +38,7 @@ def status_text(status: str) -> Text:
     return Text(f"{sign} {status}", style=style)
 
 
-NARROW = 116
+NARROW = 134
 """Terminals with fewer columns get the essential ones only."""
 
 
@@ -119,7 +119,8 @@ def _training(metrics: Mapping[str, float]) -> dict[str, str]:
         block, _, key = full_key.partition(".")
         if block.startswith("block") and key in labels:
             label, unit = labels[key]
-            shown[f"block {block[5:]} {label}"] = figure(value, unit)
+            own = " (own hard tokens)" if unit == "ppl" and block != "block0" else ""
+            shown[f"block {block[5:]} {label}{own}"] = figure(value, unit)
     return shown
 
 

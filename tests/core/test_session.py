@@ -162,14 +162,16 @@ def test_a_run_that_diverges_says_so_and_does_not_stop_the_others(
     assert reader.runs()[0]["error"] == end.message
 
 
+@pytest.mark.parametrize("events_before", [0, 1])
 def test_a_bug_keeps_its_traceback_and_does_not_stop_the_others(
-    monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, queue: Callable[..., Prepared]
+    events_before: int, monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, queue: Callable[..., Prepared]
 ) -> None:
     real = session.train
 
     def buggy_train(config: RunConfig, *rest: Any) -> Iterator[Event]:
         events = real(config, *rest)
-        yield next(events)
+        for _ in range(events_before):
+            yield next(events)
         if config.method == "loss":
             raise RuntimeError("a bug")
         yield from events

@@ -96,3 +96,22 @@ def test_figures_and_durations() -> None:
     assert figure(12345, "count") == "12,345"
     assert figure(None, "ppl") == "–"
     assert [duration(s) for s in (None, 7.26, 125, 3725)] == ["–", "7.3s", "2m05s", "1h02m"]
+
+
+def test_the_same_seed_twice_is_no_second_seed() -> None:
+    shown = compare([run("a-1", 1, final_ppl=10), run("a-2", 1, final_ppl=10)])
+    assert [column.title for column in shown.columns] == ["a-1", "a-2"]
+
+
+def test_groups_of_one_method_keep_titles_of_their_own() -> None:
+    slow = [replace(run(f"a-{seed}", seed), config={"method": "a", "train.lr": 0.01}) for seed in (3, 4)]
+    shown = compare([run("a-1", 1), run("a-2", 2), *slow])
+    assert [column.title for column in shown.columns] == ["a-1 ×2", "a-3 ×2"]
+
+
+def test_every_kind_of_warning_is_told_over_several_seeds() -> None:
+    warned = [replace(run(f"a-{seed}", seed), warnings=(f"{seed}% left", f"loses by {seed}")) for seed in (1, 2)]
+    assert compare(warned).notes == (
+        "a ×2: 2 of 2 seeds warn, such as: 1% left",
+        "a ×2: 2 of 2 seeds warn, such as: loses by 1",
+    )
