@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 CHUNK_BYTES = 8 * 2**20
-"""Size of the logits of one chunk: 8 MiB was within 10% of the best from V = 4,096 to 69,830 on 2 cores."""
+"""Size of the logits of one chunk: small enough for the last cache level. benchmarks/head_loss.py compares."""
 CHUNK_TOKENS = (64, 512)
 """Fewest and most tokens of a chunk; below 64 the matrix products lose their speed."""
 
