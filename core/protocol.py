@@ -118,7 +118,7 @@ class _Protocol:
             weights = yield from self._stage(block, "lm", partial(self._train, block, data))
             self.model.load_state_dict(weights, strict=False)
             output, alone = yield from self._stage(block, "statistics", partial(self._output, block, data))
-            if block < last:
+            if alone is not None:
                 as_trained.append(alone)
             if _has_exit(self.config, block):
                 threshold = yield from self._exit(block, output)
@@ -131,13 +131,14 @@ class _Protocol:
     def _train(self, block: int, data: BlockData) -> Stage[dict[str, torch.Tensor]]:
         return train_block(self.model, block, data, self.config, stage_name(block, "lm"))
 
-    def _output(self, block: int, data: BlockData) -> Stage[tuple[BlockOutput, Measured]]:
+    def _output(self, block: int, data: BlockData) -> Stage[tuple[BlockOutput, Measured | None]]:
         """The block's output on its windows and, the last block aside, its worth before later blocks move the head."""
         name = stage_name(block, "statistics")
         output = yield from block_output(self.model, block, data, self.config, name)
+        if block == len(self.model.blocks) - 1:
+            return output, None
         alone = evaluate_block(self.model, block, self.eval_windows, self.config, name)
-        if block < len(self.model.blocks) - 1:
-            yield alone
+        yield alone
         return output, alone
 
     def _exit(self, block: int, output: BlockOutput) -> Stage[Threshold]:

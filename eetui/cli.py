@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,7 +140,7 @@ def _train(
     try:
         with Writer(db) as store:
             plan = session.Plan(tuple(made), tuple(names), preset, tags)
-            with console.status("reading the corpus") if console.is_terminal else _nothing():
+            with console.status("reading the corpus") if console.is_terminal else nullcontext():
                 prepared = session.prepare(plan, store)
             with Reader(db) as reader:
                 titles = {number: str(reader.run(number)["name"]) for number in prepared.runs}
@@ -152,12 +153,6 @@ def _train(
     if finished:
         print(f"side by side: eetui compare {' '.join(finished)}", file=sys.stderr)
     return statuses
-
-
-def _nothing() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 def _run_names(name: str | None, made: "Sequence[RunConfig]") -> list[str | None]:

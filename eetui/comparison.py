@@ -346,11 +346,7 @@ def _advice(columns: Sequence[Column]) -> tuple[Advice, ...]:
             "compute",
             frugal.title,
             f"saves most layers, {_mean(frugal, 'layer_savings'):.1%}, for {price:+.1%} PPL"
-            + (
-                "; its signal reads the whole head, which layers do not count"
-                if frugal.runs[0].method == "softmax"
-                else ""
-            ),
+            + (HEAD_NOTE if frugal.runs[0].method == "softmax" else ""),
         ),
         Advice(
             "balance",

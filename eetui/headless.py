@@ -110,10 +110,7 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
     if event.avg_label is not None:
         parts.append(f"avg_label {event.avg_label:.4f}")
     parts.append(duration(event.seconds))
-    if rate := stage.tokens_per_second:
-        left = stage.tokens * (stage.epochs - event.epoch) / rate
-        parts.append(f"{rate:,.0f} tok/s  ETA {'≤ ' if stage.kind == 'lm' else ''}{duration(left)}")
-    return "  ".join(parts)
+    return "  ".join(parts + _pace(stage, stage.tokens * (stage.epochs - event.epoch)))
 
 
 def _measured_line(event: Measured) -> str:
@@ -136,10 +133,15 @@ def live_figures(stage: StageState) -> str:
         parts.append(f"val PPL {stage.val_ppl:.1f}")
     if stage.avg_label is not None:
         parts.append(f"avg_label {stage.avg_label:.3f}")
-    if rate := stage.tokens_per_second:
-        left = stage.tokens * stage.epochs - stage.step_tokens
-        parts += [f"{rate:,.0f} tok/s", f"ETA {'≤ ' if stage.kind == 'lm' else ''}{duration(max(left, 0) / rate)}"]
-    return "  ".join(parts)
+    return "  ".join(parts + _pace(stage, max(stage.tokens * stage.epochs - stage.step_tokens, 0)))
+
+
+def _pace(stage: StageState, tokens_left: int) -> list[str]:
+    """Rate and time left; an upper bound where the stage may stop early."""
+    rate = stage.tokens_per_second
+    if not rate:
+        return []
+    return [f"{rate:,.0f} tok/s", f"ETA {'≤ ' if stage.kind == 'lm' else ''}{duration(tokens_left / rate)}"]
 
 
 class Stop:

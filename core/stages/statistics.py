@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.config import RunConfig
-from core.events import Event, Measured, StageStarted, Step
+from core.events import Event, Measured, StageStarted, Step, share_of_layers_saved
 from core.losses import TokenStatistics, mean64, token_statistics
 from core.model import Transformer
 from core.stages.batches import BlockData, in_order
@@ -63,7 +63,8 @@ def block_output(
         began = time.perf_counter()
         tokens = _run(model, block, data, windows, output)
         yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
-    blocks = len(config.model.block_layers)
+    layers = config.model.block_layers
+    shares = tuple(float(index == block) for index in range(len(layers)))
     yield Measured(
         stage=stage,
         name=f"block {block} on its training windows",
@@ -72,7 +73,7 @@ def block_output(
         tokens=data.tokens,
         loss=mean64(output.statistics.cross_entropy),
         accuracy=mean64(output.statistics.correct),
-        exit_shares=tuple(float(index == block) for index in range(blocks)),
-        layer_savings=1 - sum(config.model.block_layers[: block + 1]) / sum(config.model.block_layers),
+        exit_shares=shares,
+        layer_savings=share_of_layers_saved(shares, layers),
     )
     return output

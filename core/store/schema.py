@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 30
 """How long to wait for another process's transaction."""
-LATEST_VERSION = 4
 
 
 def runs(db: "Database") -> None:
@@ -102,6 +101,7 @@ def tags_and_notes(db: "Database") -> None:
 
 
 MIGRATIONS = (runs, events, results, tags_and_notes)
+LATEST_VERSION = len(MIGRATIONS)
 
 
 def migrations() -> "Migrations":

@@ -1,6 +1,7 @@
 """A config and a dataset small enough to train in milliseconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from core.config import Layer, RunConfig, build
 from core.data.tokenizers import WordVocabulary
 from core.data.windows import Dataset, Windows
+from core.store.reader import Reader
+from core.store.writer import Writer
 
 TINY = {
     "corpus": "random",
@@ -52,3 +55,20 @@ def tiny_dataset() -> Dataset:
 
     vocabulary = WordVocabulary([" ".join(f"w{number}" for number in range(WORDS))])
     return Dataset(windows(48), windows(16), vocabulary, "random", "fingerprint")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def writer(path: Path) -> Iterator[Writer]:
+    with Writer(path) as writer:
+        yield writer
+
+
+@pytest.fixture
+def reader(writer: Writer, path: Path) -> Iterator[Reader]:
+    with Reader(path) as reader:
+        yield reader

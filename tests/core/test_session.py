@@ -31,23 +31,6 @@ METHODS = ("distill", "loss", "softmax")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def writer(path: Path) -> Iterator[Writer]:
-    with Writer(path) as writer:
-        yield writer
-
-
-@pytest.fixture
-def reader(writer: Writer, path: Path) -> Iterator[Reader]:
-    with Reader(path) as reader:
-        yield reader
-
-
-@pytest.fixture
 def queue(writer: Writer, tiny_config: MakeConfig, tiny_dataset: Dataset) -> Callable[..., Prepared]:
     """Queues one tiny run a method."""
 

@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce as fold
 from pathlib import Path
@@ -59,23 +58,6 @@ def without_steps(events: list[Event]) -> list[Event]:
 
 def kept(events: list[Event]) -> list[Event]:
     return [replace(event, window_losses=()) if isinstance(event, Measured) else event for event in events]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def writer(path: Path) -> Iterator[Writer]:
-    with Writer(path) as writer:
-        yield writer
-
-
-@pytest.fixture
-def reader(writer: Writer, path: Path) -> Iterator[Reader]:
-    with Reader(path) as reader:
-        yield reader
 
 
 def store(writer: Writer, run: int, events: list[Event], size: int = 3) -> RunState:

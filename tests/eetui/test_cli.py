@@ -233,15 +233,21 @@ def _start(text: Path, environment: dict[str, str], db: Path, *more: str) -> sub
     )
 
 
-def test_ctrl_c_ends_after_the_step_marks_the_runs_and_exits_130(
-    text: Path, environment: dict[str, str], eetui: Eetui, tmp_path: Path
-) -> None:
-    db = tmp_path / "runs.db"
+def _start_endless(text: Path, environment: dict[str, str], db: Path) -> subprocess.Popen[str]:
+    """Training that would not end by itself, past its first epoch."""
     process = _start(text, environment, db, *set_options("max_epochs=100000", "patience=100000"))
     assert process.stderr is not None
     for line in process.stderr:
         if "epoch" in line:
             break
+    return process
+
+
+def test_ctrl_c_ends_after_the_step_marks_the_runs_and_exits_130(
+    text: Path, environment: dict[str, str], eetui: Eetui, tmp_path: Path
+) -> None:
+    db = tmp_path / "runs.db"
+    process = _start_endless(text, environment, db)
     during = json.loads(eetui("ls", "--json", EETUI_DB=str(db)).stdout)
     assert [row["status"] for row in during] == ["running", "queued", "queued"]
     process.send_signal(signal.SIGINT)
@@ -255,11 +261,7 @@ def test_a_killed_run_is_marked_interrupted_by_the_next_one(
     text: Path, environment: dict[str, str], eetui: Eetui, tmp_path: Path
 ) -> None:
     db = tmp_path / "runs.db"
-    process = _start(text, environment, db, *set_options("max_epochs=100000", "patience=100000"))
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch" in line:
-            break
+    process = _start_endless(text, environment, db)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     options = set_options(*TINY, *TINY_TRAINING)
