@@ -5,7 +5,6 @@ Values come in layers, later ones winning: a preset, config files, `--set a.b=va
 `--corpus`. Each leaf remembers its layer, so a rejected value can be traced to the place it was written.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from core.errors import ConfigError
 from core.naming import flatten, nest
+from core.rejections import did_you_mean, explain
 
 PRESETS = Path(__file__).parent / "presets"
 EXITS = Path(__file__).parent / "exits"
@@ -33,8 +34,18 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+@dataclass(frozen=True)
+class Unit:
+    """What a field counts; goes into its annotation."""
+
+    name: str
+
+
 PositiveInt = Annotated[int, Field(gt=0)]
-BlockLayers = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_tuple)]
+Tokens = Annotated[PositiveInt, Unit("tokens")]
+Windows = Annotated[PositiveInt, Unit("windows")]
+Epochs = Annotated[PositiveInt, Unit("epochs")]
+BlockLayers = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_tuple), Unit("layers")]
 
 
 class Section(BaseModel):
@@ -53,10 +64,14 @@ class DataConfig(Section):
     tokenizer: Literal["auto", "word", "bpe"] = Field(
         "auto", description="word: lower().split(); bpe: byte-level BPE; auto: bpe for pydocs, word for the rest"
     )
-    vocab_size: int = Field(4096, ge=257, le=1_000_000, description="entries of the bpe vocabulary (word: all words)")
-    seq_len: PositiveInt = Field(32, description="tokens of a window")
-    num_samples: PositiveInt = Field(10_000, description="windows of seq_len + 1 tokens taken from the training text")
-    eval_ratio: float = Field(0.2, gt=0, le=10, description="evaluation windows as a share of num_samples")
+    vocab_size: Annotated[int, Unit("tokens")] = Field(
+        4096, ge=257, le=1_000_000, description="entries of the bpe vocabulary (word: all words)"
+    )
+    seq_len: Tokens = Field(32, description="tokens of a window")
+    num_samples: Windows = Field(10_000, description="windows of seq_len + 1 tokens taken from the training text")
+    eval_ratio: Annotated[float, Unit("× num_samples")] = Field(
+        0.2, gt=0, le=10, description="evaluation windows as a share of num_samples"
+    )
 
 
 class ModelConfig(Section):
@@ -66,7 +81,7 @@ class ModelConfig(Section):
     num_heads: PositiveInt = Field(4, description="attention heads")
     ffn_dim: PositiveInt = Field(256, description="width of the feed-forward layer")
     block_layers: BlockLayers = Field((2, 2), min_length=1, description="layers of each block; an exit after each")
-    max_seq_len: PositiveInt = Field(1024, description="largest position the rotary embedding covers")
+    max_seq_len: Tokens = Field(1024, description="largest position the rotary embedding covers")
     causal: bool = Field(True, description="attend to earlier tokens only")
     eps: float = Field(1e-6, gt=0, description="epsilon of RMSNorm")
 
@@ -84,22 +99,28 @@ class TrainConfig(Section):
     """How a block is trained."""
 
     lr: float = Field(1e-3, gt=0, description="learning rate of block 0 (AdamW) and of its exit classifier (Adam)")
-    later_lr_scale: float = Field(0.1, gt=0, description="factor on lr for every later block and its exit classifier")
-    batch_size: PositiveInt = Field(64, description="windows of a batch")
-    max_epochs: PositiveInt = Field(50, description="most epochs of a block")
-    patience: PositiveInt = Field(3, description="epochs without a better early-stopping PPL before a block stops")
+    later_lr_scale: Annotated[float, Unit("× lr")] = Field(
+        0.1, gt=0, description="factor on lr for every later block and its exit classifier"
+    )
+    batch_size: Windows = Field(64, description="windows of a batch")
+    max_epochs: Epochs = Field(50, description="most epochs of a block")
+    patience: Epochs = Field(3, description="epochs without a better early-stopping PPL before a block stops")
     grad_clip: float = Field(1.0, gt=0, description="largest gradient norm of the block and the head together")
-    val_ratio: float = Field(0.2, gt=0, lt=1, description="share of the training windows kept for early stopping")
+    val_ratio: Annotated[float, Unit("of windows")] = Field(
+        0.2, gt=0, lt=1, description="share of the training windows kept for early stopping"
+    )
 
 
 class ExitConfig(Section):
     """How tokens leave."""
 
-    hard_ratio: float = Field(0.5, description="share of tokens that goes on: the threshold is this quantile")
+    hard_ratio: Annotated[float, Unit("of tokens")] = Field(
+        0.5, description="share of tokens that goes on: the threshold is this quantile"
+    )
     exit_classifier_mode: Literal["post", "joint"] = Field(
         "post", description="post: fit the exit classifier after the block; joint: add its loss to the LM loss"
     )
-    exit_epochs: PositiveInt = Field(10, description="epochs of the exit classifier (post)")
+    exit_epochs: Epochs = Field(10, description="epochs of the exit classifier (post)")
     last_exit: bool = Field(
         True, description="give the last block a classifier and a threshold too, as the report does; nothing uses them"
     )
@@ -118,7 +139,9 @@ class MachineConfig(Section):
     """What a run computes on; part of the config because it is part of the numbers."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0 takes torch's own choice")
+    threads: Annotated[int, Unit("threads")] = Field(
+        0, ge=0, le=1024, description="CPU threads; 0 takes torch's own choice"
+    )
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of weights and states")
 
 
@@ -163,16 +186,17 @@ class Layer:
 
 
 def fields() -> dict[str, tuple[str, Any]]:
-    """Every leaf by its dotted name: (description, default). The source of help texts and forms."""
-    return dict(_fields(RunConfig))
+    """Every leaf by its dotted name: (description, default). The source of help texts."""
+    return {name: (info.description or "", info.default) for name, info in leaves()}
 
 
-def _fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
+def leaves(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every leaf's dotted name and what pydantic knows of it. The source of forms."""
     for name, info in section.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _fields(info.annotation, f"{prefix}{name}.")
+            yield from leaves(info.annotation, f"{prefix}{name}.")
         else:
-            yield prefix + name, (info.description or "", info.default)
+            yield prefix + name, info
 
 
 def preset_names() -> tuple[str, ...]:
@@ -188,7 +212,7 @@ def preset_layer(name: str) -> Layer:
     """
     if name not in preset_names():
         raise ConfigError(
-            f"--preset must be one of {', '.join(preset_names())}, got {name!r}{_did_you_mean(name, preset_names())}"
+            f"--preset must be one of {', '.join(preset_names())}, got {name!r}{did_you_mean(name, preset_names())}"
         )
     return file_layer(PRESETS / f"{name}.toml", origin=f"preset {name}")
 
@@ -232,21 +256,25 @@ def build(layers: Iterable[Layer]) -> RunConfig:
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     problems: list[str] = []
+    reasons: dict[str, str] = {}
     known = tuple(fields())
     for layer in layers:
         for key, value in layer.values.items():
             name = _full_name(key, known)
             if name is None:
-                problems.append(f"unknown config key {key!r} (from {layer.origin}){_did_you_mean(key, known)}")
+                problems.append(f"unknown config key {key!r} (from {layer.origin}){did_you_mean(key, known)}")
                 continue
             values[name] = value
             origins[name] = layer.origin
     try:
         config = RunConfig.model_validate(nest(values))
     except ValidationError as error:
-        problems += [_explain(problem, origins) for problem in error.errors()]
+        for problem in error.errors():
+            line, about = explain(problem, origins, known)
+            problems.append(line)
+            reasons |= about
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(problems), reasons)
     return config
 
 
@@ -254,30 +282,3 @@ def _full_name(key: str, known: Sequence[str]) -> str | None:
     if key in known:
         return key
     return next((name for name in known if name.rpartition(".")[2] == key), None)
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    """` (did you mean …?)` with the nearest known name, comparing whole names and leaf names."""
-    leaves = {full.rpartition(".")[2]: full for full in known}
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or [
-        leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.5)
-    ]
-    return f"; did you mean {near[0]}?" if near else "; eetui run --help-config lists them all"
-
-
-def _explain(problem: Mapping[str, Any], origins: Mapping[str, str]) -> str:
-    """One pydantic problem as `train.lr must be > 0, got -1 (from --set train.lr=-1)`."""
-    name = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
-    reason = re.sub(r"^(Value error, |(Input|String|Tuple) (?=should))", "", str(problem["msg"]))
-    reason = reason.removesuffix(" after validation, not 0").replace("should have", "must have")
-    reason = reason.replace("should match pattern", "must match")
-    reason = reason.replace("should be", "must be").replace("greater than or equal to", ">=")
-    reason = reason.replace("less than or equal to", "<=").replace("greater than", ">").replace("less than", "<")
-    if name not in origins:
-        inside = [
-            f"{key} from {origin}"
-            for key, origin in origins.items()
-            if re.search(rf"\b{key.rpartition('.')[2]}\b", reason)
-        ]
-        return f"{reason} ({'; '.join(inside) or 'from the defaults'})"
-    return f"{name} {reason}, got {problem['input']!r} (from {origins[name]})"

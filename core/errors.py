@@ -14,6 +14,9 @@ Every message says what was wrong, where, and what to do. A bug is not in this t
 raises, and the run it happened in keeps the traceback.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class EetuiError(Exception):
     """Base of every error with a message meant for the user."""
@@ -28,7 +31,15 @@ class UsageError(EetuiError):
 
 
 class ConfigError(UsageError):
-    """One or more config values are not valid; the message has one line for each."""
+    """One or more config values are not valid; the message has one line for each.
+
+    Attributes:
+        reasons: what is wrong, by the dotted name of each field it is about; reads on after the name.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(message)
+        self.reasons = reasons
 
 
 class CorpusError(UsageError):

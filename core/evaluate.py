@@ -12,7 +12,16 @@ from torch import Tensor
 
 from core.config import RunConfig
 from core.data.windows import Windows
-from core.events import Event, Measured, StageStarted, Step, Warned, perplexity, share_of_layers_saved
+from core.events import (
+    Event,
+    Measured,
+    StageStarted,
+    Step,
+    TokensMeasured,
+    Warned,
+    perplexity,
+    share_of_layers_saved,
+)
 from core.exits import exit_method
 from core.losses import TokenStatistics, token_statistics
 from core.model import Transformer
@@ -53,6 +62,35 @@ class Pass:
         self.left_at[windows][tokens] = block
 
 
+@dataclass(frozen=True)
+class Trace:
+    """What one block says of every evaluated token when all go through it; kept on the CPU.
+
+    Attributes:
+        signal: exit signal, float32 `[N, T]`; None for the last block.
+        max_prob: the largest probability, float32 `[N, T]`.
+        prediction: the most probable word, int32 `[N, T]`.
+    """
+
+    signal: Tensor | None
+    max_prob: Tensor
+    prediction: Tensor
+
+    @staticmethod
+    def empty(like: Tensor, *, exits: bool) -> "Trace":
+        """Room for the tokens of `like [N, T]`."""
+        signal = torch.empty(like.shape, dtype=torch.float32) if exits else None
+        return Trace(signal, torch.empty(like.shape, dtype=torch.float32), torch.empty(like.shape, dtype=torch.int32))
+
+    def fill(self, windows: slice, statistics: TokenStatistics, signal: Tensor | None) -> None:
+        """Note what the block says of the tokens of those windows."""
+        shape = self.max_prob[windows].shape
+        self.max_prob[windows] = statistics.max_prob.view(shape).cpu()
+        self.prediction[windows] = statistics.prediction.view(shape).cpu()
+        if self.signal is not None and signal is not None:
+            self.signal[windows] = signal.view(shape).cpu()
+
+
 def evaluate(
     model: Transformer, thresholds: Sequence[float], windows: Windows, config: RunConfig, stage: str
 ) -> Generator[Event, None, None]:
@@ -65,9 +103,10 @@ def evaluate(
     yield StageStarted(stage, "evaluation", None, 1, len(batches), windows.targets.numel())
     depths = range(len(model.blocks))
     early, static = Pass.empty(windows.targets), [Pass.empty(windows.targets) for _ in depths]
+    traces = [Trace.empty(windows.targets, exits=depth < depths[-1]) for depth in depths]
     for step, batch in enumerate(batches, start=1):
         began = time.perf_counter()
-        _static_depths(model, windows, batch, static)
+        _static_depths(model, windows, batch, static, traces, config.method)
         _early_exit(model, thresholds, windows, batch, early, config.method)
         yield Step(stage, 1, step, None, windows.targets[batch].numel(), time.perf_counter() - began)
     results = [
@@ -77,6 +116,8 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
+    for depth, (result, trace) in enumerate(zip(static, traces, strict=True)):
+        yield _tokens_measured(stage, depth, result, trace)
 
 
 def evaluate_block(model: Transformer, block: int, windows: Windows, config: RunConfig, stage: str) -> Measured:
@@ -113,15 +154,41 @@ def measured(stage: str, name: str, result: Pass, config: RunConfig) -> Measured
     )
 
 
+def _tokens_measured(stage: str, block: int, result: Pass, trace: Trace) -> TokensMeasured:
+    return TokensMeasured(
+        stage=stage,
+        block=block,
+        cross_entropy=_as_bytes(result.cross_entropy.float()),
+        signal=b"" if trace.signal is None else _as_bytes(trace.signal),
+        max_prob=_as_bytes(trace.max_prob),
+        prediction=_as_bytes(trace.prediction),
+    )
+
+
+def _as_bytes(values: Tensor) -> bytes:
+    return values.numpy().tobytes()
+
+
 @torch.no_grad()
-def _static_depths(model: Transformer, windows: Windows, batch: slice, static: Sequence[Pass]) -> None:
+def _static_depths(
+    model: Transformer,
+    windows: Windows,
+    batch: slice,
+    static: Sequence[Pass],
+    traces: Sequence[Trace] = (),
+    method_name: str = "",
+) -> None:
     """All tokens go through the blocks, and every block's output is asked for its prediction."""
     states, targets = model.embedding(windows.inputs[batch]), windows.targets[batch]
     everyone = torch.ones_like(targets, dtype=torch.bool)
     for depth, result in enumerate(static):
         states = model.blocks[depth](states)
-        statistics = token_statistics(states.flatten(0, 1), model.head.weight, targets.flatten())
+        hidden = states.flatten(0, 1)
+        statistics = token_statistics(hidden, model.head.weight, targets.flatten())
         result.fill(batch, everyone, statistics, depth)
+        if traces:
+            signal = exit_method(method_name).signal(hidden, statistics, model.classifier(depth))
+            traces[depth].fill(batch, statistics, signal)
 
 
 @torch.no_grad()

@@ -3,12 +3,14 @@
 Losses are mean nats per token, durations seconds, shares between 0 and 1. Exactly one of `RunFinished`, `RunFailed`
 and `RunInterrupted` ends a run.
 
-    RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  StageEnded …  RunFinished
+    RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  TokensMeasured*  StageEnded …  RunFinished
+
+A run that is resumed starts again, in the same log: `RunStarted` voids what was before it.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 StageKind = Literal["lm", "statistics", "exit classifier", "hard tokens", "evaluation"]
@@ -30,7 +32,10 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
-    """A stage begins. `epochs` and `steps` (of one epoch) are upper bounds; `reused` results come from a sibling."""
+    """A stage begins. `epochs` and `steps` (of one epoch) are upper bounds.
+
+    `reused` results come from a sibling run, or from this run's checkpoint.
+    """
 
     stage: str
     kind: StageKind
@@ -116,8 +121,34 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class TokensMeasured:
+    """What one block says of every evaluated token, in order, when all of them go through all blocks.
+
+    The columns are arrays of the machine's own float32 as bytes (prediction: int32). They are stored beside the event
+    log, never in it, and change no `RunState`.
+
+    Attributes:
+        cross_entropy: nats.
+        signal: the exit signal of the run's method; empty for the last block. At the run's threshold, the tokens
+            whose signal at block 0 reaches it are those that left there.
+        max_prob: the largest probability.
+        prediction: the most probable word.
+    """
+
+    stage: str
+    block: int
+    cross_entropy: bytes = field(repr=False)
+    signal: bytes = field(repr=False)
+    max_prob: bytes = field(repr=False)
+    prediction: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class StageEnded:
-    """A stage is complete; `seconds` is what it took when it was computed, also where it is reused."""
+    """A stage is complete.
+
+    `seconds` is what it took when it was computed, also where it is reused; of a stage that was resumed, the last leg.
+    """
 
     stage: str
     seconds: float
@@ -132,7 +163,10 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run is complete; `peak_memory` is the process's largest resident size so far, in bytes."""
+    """The run is complete; `peak_memory` is the process's largest resident size so far, in bytes.
+
+    `seconds`, here as in the other ends, are those of this leg: a resumed run's earlier legs are not in it.
+    """
 
     seconds: float
     peak_memory: int
@@ -162,6 +196,7 @@ Event = (
     | Epoch
     | Threshold
     | Measured
+    | TokensMeasured
     | StageEnded
     | Warned
     | RunFinished

@@ -9,7 +9,7 @@ Shapes: N tokens, D model width, V vocabulary size.
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -31,20 +31,32 @@ class TokenStatistics:
         cross_entropy: −log p(target) in nats, `[N]`.
         max_prob: the largest probability, `[N]`.
         correct: whether the most probable word is the target, bool `[N]`.
+        prediction: the most probable word, int64 `[N]`.
     """
 
     cross_entropy: Tensor
     max_prob: Tensor
     correct: Tensor
+    prediction: Tensor
 
     def __getitem__(self, tokens: Tensor) -> "TokenStatistics":
         """The statistics of some of the tokens, by index or mask."""
-        return TokenStatistics(self.cross_entropy[tokens], self.max_prob[tokens], self.correct[tokens])
+        return TokenStatistics(*(getattr(self, field.name)[tokens] for field in fields(self)))
+
+    def fill(self, tokens: slice, statistics: "TokenStatistics") -> None:
+        """Note the statistics of these tokens."""
+        for field in fields(self):
+            getattr(self, field.name)[tokens] = getattr(statistics, field.name)
 
     @staticmethod
     def empty(tokens: int, like: Tensor) -> "TokenStatistics":
         """Room for `tokens` tokens, to be filled."""
-        return TokenStatistics(like.new_empty(tokens), like.new_empty(tokens), like.new_empty(tokens, dtype=torch.bool))
+        return TokenStatistics(
+            cross_entropy=like.new_empty(tokens),
+            max_prob=like.new_empty(tokens),
+            correct=like.new_empty(tokens, dtype=torch.bool),
+            prediction=like.new_empty(tokens, dtype=torch.int64),
+        )
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, TokenStatistics]:
@@ -97,9 +109,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if grad_weight is not None:
                 grad_weight.addmm_(grad.t(), hidden[chunk])
         ctx.grads = (grad_hidden, grad_weight)
-        ctx.mark_non_differentiable(statistics.cross_entropy, statistics.max_prob, statistics.correct)
         loss = statistics.cross_entropy.sum(dtype=torch.promote_types(hidden.dtype, torch.float32))
-        return loss, statistics.cross_entropy, statistics.max_prob, statistics.correct
+        columns = tuple(getattr(statistics, field.name) for field in fields(statistics))
+        ctx.mark_non_differentiable(*columns)
+        return (loss, *columns)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -134,5 +147,6 @@ def _normalise(
     total = logits.sub_(top_logit).exp_().sum(1, keepdim=True)
     statistics.cross_entropy[chunk] = (top_logit + total.log() - target_logit).squeeze(1)
     statistics.max_prob[chunk] = total.reciprocal().squeeze(1)
-    statistics.correct[chunk] = top_word.squeeze(1) == targets
+    statistics.prediction[chunk] = top_word.squeeze(1)
+    statistics.correct[chunk] = statistics.prediction[chunk] == targets
     return total

@@ -2,19 +2,22 @@
 
 For each block: train it and the head, run it once over its windows, fit its exit classifier, set its threshold, and
 pack the tokens below it for the next block. Then evaluate. What does not depend on the exit method is computed once
-for all runs of an experiment (`StageMemory`) and equals, bit for bit, what each run would compute itself.
+for all runs of an experiment (`StageMemory`) and equals, bit for bit, what each run would compute itself; and what was
+trained before a run was interrupted (`Checkpoint`) is not trained again.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
+from core.checkpoint import Checkpoint
 from core.config import RunConfig
 from core.data.windows import Dataset, Windows
+from core.errors import UsageError
 from core.evaluate import evaluate, evaluate_block, judge
 from core.events import Event, Measured, RunFinished, RunStarted, StageEnded, StageStarted, Step, Threshold
 from core.exits import exit_method
@@ -23,13 +26,23 @@ from core.model import Transformer
 from core.stages.batches import BlockData, from_words
 from core.stages.exit_classifier import fit_classifier
 from core.stages.hard_tokens import exit_signal, pack_hard_tokens, set_threshold
-from core.stages.lm import fits_classifier_jointly, train_block
+from core.stages.lm import Weights, fits_classifier_jointly, train_block
 from core.stages.statistics import BlockOutput, block_output
 
 Result = TypeVar("Result")
 Stage = Generator[Event, None, Result]
 
 EVALUATION = "evaluation"
+
+
+class Shelf(Protocol):
+    """Where finished stages are kept: their events, without steps, and what they returned."""
+
+    def recall(self, stage: str) -> tuple[tuple[Event, ...], Any] | None:
+        """A stage, if it is there."""
+
+    def keep(self, stage: str, events: Sequence[Event], result: Any) -> None:
+        """Keep a stage; one that is there may stay."""
 
 
 class StageMemory:
@@ -43,32 +56,38 @@ class StageMemory:
         self._origin = ""
         self._finished: dict[str, tuple[tuple[Event, ...], Any]] = {}
 
-    def recall(self, origin: str, stage: str) -> tuple[tuple[Event, ...], Any] | None:
-        """The events (without steps) and the result of a stage of that origin, if it was kept."""
-        return self._finished.get(stage) if origin == self._origin else None
-
-    def keep(self, origin: str, stage: str, events: tuple[Event, ...], result: object) -> None:
-        """Keep a finished stage, and forget those of any other origin."""
+    def shelf(self, origin: str) -> Shelf:
+        """The stages of that origin; those of any other are forgotten."""
         if origin != self._origin:
             self._origin, self._finished = origin, {}
-        self._finished[stage] = (events, result)
+        return self
+
+    def recall(self, stage: str) -> tuple[tuple[Event, ...], Any] | None:
+        """The events (without steps) and the result of a stage, if it was kept."""
+        return self._finished.get(stage)
+
+    def keep(self, stage: str, events: Sequence[Event], result: object) -> None:
+        """Keep a finished stage."""
+        self._finished[stage] = (tuple(events), result)
 
 
-def train(config: RunConfig, dataset: Dataset, memory: StageMemory | None = None) -> Iterator[Event]:
+def train(
+    config: RunConfig, dataset: Dataset, memory: StageMemory | None = None, checkpoint: Checkpoint | None = None
+) -> Iterator[Event]:
     """Run the whole protocol, reporting as it goes; the consumer may stop at any event.
 
     Args:
         config: resolved (`core.machine.resolve`).
         dataset: made from `config.data`.
         memory: where siblings share what does not depend on the method.
+        checkpoint: where the run's weights go, and come from if it was interrupted; without one nothing is written.
 
     Raises:
         TrainingError: the loss diverged, or no hard tokens are left for a block.
     """
     began = time.perf_counter()
     device = prepare(config)
-    dtype = getattr(torch, config.machine.dtype)
-    model = Transformer(config.model, dataset.vocabulary.size, config.seed, dtype).to(device)
+    model = _new_model(config, dataset.vocabulary.size).to(device)
     train_windows, eval_windows = dataset.train.to(device), dataset.evaluation.to(device)
     yield RunStarted(
         stages=planned_stages(config),
@@ -78,10 +97,30 @@ def train(config: RunConfig, dataset: Dataset, memory: StageMemory | None = None
         block_layers=config.model.block_layers,
         parameters=sum(weight.numel() for weight in model.parameters()),
     )
-    yield from _Protocol(config, model, eval_windows, dataset.fingerprint, memory or StageMemory()).run(
+    siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
+    yield from _Protocol(config, model, eval_windows, siblings, checkpoint).run(
         from_words(model, train_windows.inputs, train_windows.targets)
     )
     yield RunFinished(time.perf_counter() - began, peak_memory())
+
+
+def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Transformer:
+    """The model that a finished run ended with, on the CPU.
+
+    Raises:
+        UsageError: the checkpoint does not hold all its weights.
+    """
+    model = _new_model(config, vocab_size)
+    for stage in planned_stages(config):
+        if stage.endswith((".lm", ".exit")):
+            kept = checkpoint.recall(stage)
+            if kept is None:
+                raise UsageError(
+                    f"{checkpoint.folder} does not hold the run's weights of {stage}: a run that did not finish can be "
+                    f"resumed; any other must be trained again"
+                )
+            model.load_state_dict(kept[1], strict=False)
+    return model
 
 
 def planned_stages(config: RunConfig) -> tuple[str, ...]:
@@ -105,17 +144,22 @@ class _Protocol:
     """One run's way through the stages."""
 
     def __init__(
-        self, config: RunConfig, model: Transformer, eval_windows: Windows, fingerprint: str, memory: StageMemory
+        self,
+        config: RunConfig,
+        model: Transformer,
+        eval_windows: Windows,
+        siblings: Shelf,
+        checkpoint: Checkpoint | None,
     ) -> None:
-        self.config, self.model, self.eval_windows, self.memory = config, model, eval_windows, memory
-        self.origin = _origin(config, fingerprint)
+        self.config, self.model, self.eval_windows = config, model, eval_windows
+        self.siblings, self.checkpoint = siblings, checkpoint
 
     def run(self, data: BlockData) -> Iterator[Event]:
         thresholds: list[float] = []
         as_trained: list[Measured] = []
         last = len(self.model.blocks) - 1
         for block in range(last + 1):
-            weights = yield from self._stage(block, "lm", partial(self._train, block, data))
+            weights = yield from self._stage(block, "lm", partial(self._train, block, data), trains=True)
             self.model.load_state_dict(weights, strict=False)
             output, alone = yield from self._stage(block, "statistics", partial(self._output, block, data))
             if alone is not None:
@@ -128,8 +172,12 @@ class _Protocol:
                     data = pack_hard_tokens(output, signal, threshold.threshold)
         yield from self._evaluation(thresholds, as_trained)
 
-    def _train(self, block: int, data: BlockData) -> Stage[dict[str, torch.Tensor]]:
-        return train_block(self.model, block, data, self.config, stage_name(block, "lm"))
+    def _train(self, block: int, data: BlockData) -> Stage[Weights]:
+        name = stage_name(block, "lm")
+        if self.checkpoint is None:
+            return train_block(self.model, block, data, self.config, name)
+        progress, keep = self.checkpoint.progress(name), partial(self.checkpoint.keep_progress, name)
+        return train_block(self.model, block, data, self.config, name, progress, keep)
 
     def _output(self, block: int, data: BlockData) -> Stage[tuple[BlockOutput, Measured | None]]:
         """The block's output on its windows and, the last block aside, its worth before later blocks move the head."""
@@ -143,8 +191,9 @@ class _Protocol:
 
     def _exit(self, block: int, output: BlockOutput) -> Stage[Threshold]:
         if _fits_classifier_afterwards(self.config):
-            name = stage_name(block, "exit")
-            yield from _timed(name, fit_classifier(self.model, block, output, self.config, name))
+            fit = partial(fit_classifier, self.model, block, output, self.config, stage_name(block, "exit"))
+            weights = yield from self._stage(block, "exit", fit, trains=True)
+            self.model.load_state_dict(weights, strict=False)
         name = stage_name(block, "hard")
         threshold = yield from _timed(name, set_threshold(self.model, block, output, self.config, name))
         return threshold
@@ -160,20 +209,28 @@ class _Protocol:
         if thresholds:
             yield from judge(early, [*as_trained, *static], self.config)
 
-    def _stage(self, block: int, part: str, work: Callable[[], Stage[Result]]) -> Stage[Result]:
-        """The stage's events and result, from a sibling where block 0 does not depend on what sets them apart."""
+    def _stage(
+        self, block: int, part: str, work: Callable[[], Stage[Result]], *, trains: bool = False
+    ) -> Stage[Result]:
+        """The stage's events and result: a sibling's, else the checkpoint's, else computed; then all of them have it.
+
+        Siblings share what does not depend on the method: block 0 but for its exit. The checkpoint holds weights.
+        """
         name = stage_name(block, part)
-        if block > 0:
-            return (yield from _timed(name, work()))
-        kept = self.memory.recall(self.origin, name)
+        shelves: list[Shelf] = [self.siblings] if block == 0 and part != "exit" else []
+        if trains and self.checkpoint is not None:
+            shelves.append(self.checkpoint)
+        kept = next((kept for shelf in shelves if (kept := shelf.recall(name))), None)
         if kept is None:
-            events: list[Event] = []
-            result = yield from _recorded(events, _timed(name, work()))
-            self.memory.keep(self.origin, name, tuple(events), result)
-            return result
-        yield from (replace(event, reused=True) if isinstance(event, StageStarted) else event for event in kept[0])
-        reused: Result = kept[1]
-        return reused
+            recorded: list[Event] = []
+            result = yield from _recorded(recorded, _timed(name, work()))
+            kept = tuple(recorded), result
+        else:
+            yield from (replace(event, reused=True) if isinstance(event, StageStarted) else event for event in kept[0])
+        for shelf in shelves:
+            shelf.keep(name, *kept)
+        found: Result = kept[1]
+        return found
 
 
 def _timed(name: str, stage: Stage[Result]) -> Stage[Result]:
@@ -197,6 +254,10 @@ def _recorded(events: list[Event], stage: Stage[Result]) -> Stage[Result]:
         yield event
 
 
+def _new_model(config: RunConfig, vocab_size: int) -> Transformer:
+    return Transformer(config.model, vocab_size, config.seed, getattr(torch, config.machine.dtype))
+
+
 def _has_exit(config: RunConfig, block: int) -> bool:
     return config.exit.last_exit or block < len(config.model.block_layers) - 1
 
@@ -205,7 +266,7 @@ def _fits_classifier_afterwards(config: RunConfig) -> bool:
     return exit_method(config.method).learns and not fits_classifier_jointly(config)
 
 
-def _origin(config: RunConfig, fingerprint: str) -> str:
+def block0_origin(config: RunConfig, fingerprint: str) -> str:
     """All that block 0's training depends on; the method is part of it only where a classifier trains along."""
     joint = fits_classifier_jointly(config)
     return fingerprint + config.model_dump_json(exclude=None if joint else {"method", "exit"})

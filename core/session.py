@@ -5,34 +5,33 @@ Where it runs is the caller's choice: the console gives it a worker thread, the 
 
 import time
 import traceback
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.config import RunConfig
+from core.checkpoint import Checkpoint
+from core.config import Layer, RunConfig, build
 from core.data.windows import Dataset, load_dataset
 from core.errors import TrainingError, UsageError
-from core.events import Event, RunFailed, RunFinished, RunInterrupted, Step
+from core.events import Event, RunFailed, RunFinished, RunInterrupted, Step, TerminalEvent
 from core.machine import resolve
+from core.naming import flatten
+from core.plan import Plan as Plan  # part of what a session offers
 from core.protocol import StageMemory, train
 from core.record import reproduction_record
 from core.state import RunState, Status, reduce
+from core.store.reader import Reader
+from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
 
 BATCH_SECONDS = 0.1
 """Steps are stored and published at most this often; anything rarer goes at once."""
 
+HEARTBEAT_SECONDS = 60.0
+"""Runs that wait for their turn show at most this often that they are not forgotten."""
+
 Publish = Callable[[int, Sequence[Event]], None]
 ShouldStop = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """An experiment to run: one config a run, all on one corpus, with their names (None: made from the number)."""
-
-    configs: tuple[RunConfig, ...]
-    names: tuple[str | None, ...]
-    preset: str | None = None
-    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
         UsageError: the corpus, a device or a name is no good; nothing is stored.
     """
     configs = tuple(resolve(config) for config in plan.configs)
-    if any(
-        config.data != configs[0].data or config.train.batch_size != configs[0].train.batch_size for config in configs
-    ):
-        raise UsageError("the runs of an experiment must share their data and batch size")
-    dataset = load_dataset(configs[0].data, configs[0].train.batch_size)
+    dataset = _shared_dataset(configs)
     runs = store.create_experiment(
         [
             NewRun(
@@ -70,7 +65,57 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
             for config, name in zip(configs, plan.names, strict=True)
         ]
     )
+    store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
     return Prepared(configs, tuple(runs), dataset)
+
+
+def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
+    """Queue runs that were interrupted or failed once more, to go on from their checkpoints.
+
+    Raises:
+        UsageError: one of them is not there, has finished or is live, its corpus changed or a device is gone, or they
+            do not share their data; nothing is changed.
+    """
+    with Reader(store.path) as reader:
+        rows = [reader.run(number) for number in sorted(set(runs))]
+    for row in rows:
+        if row["status"] not in ("interrupted", "failed"):
+            raise UsageError(
+                f"{row['name']} (run {row['id']}) is {row['status']}: only a run that was interrupted or failed can be "
+                f"resumed; to train it again, start a new one with eetui run"
+            )
+    configs = tuple(resolve(build([Layer(f"run {row['id']}", flatten(row["config"]))])) for row in rows)
+    dataset = _shared_dataset(configs)
+    for row in rows:
+        if row["record"].get("fingerprint") != dataset.fingerprint:
+            raise UsageError(
+                f"the corpus {configs[0].data.corpus} is no longer the text that {row['name']} (run {row['id']}) was "
+                f"trained on: restore it, or start a new run with eetui run"
+            )
+    numbers = tuple(int(row["id"]) for row in rows)
+    store.requeue(numbers)
+    store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
+    return Prepared(configs, numbers, dataset)
+
+
+def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
+    """The dataset of all these configs.
+
+    Raises:
+        UsageError: there are none, or they do not agree on one; or it can't be had.
+    """
+    if not configs:
+        raise UsageError("an experiment needs at least one run")
+    data, batch_size = configs[0].data, configs[0].train.batch_size
+    if any(config.data != data or config.train.batch_size != batch_size for config in configs):
+        raise UsageError("the runs of an experiment must share their data and batch size")
+    return load_dataset(data, batch_size)
+
+
+def _evaluation_text(dataset: Dataset) -> EvaluationText:
+    windows, vocabulary = dataset.evaluation, dataset.vocabulary
+    stream = array("i", [*windows.inputs.flatten().tolist(), int(windows.targets[-1, -1])])
+    return EvaluationText(windows.inputs.shape[1], vocabulary.tokens(range(vocabulary.size)), stream)
 
 
 def run_experiment(
@@ -81,10 +126,25 @@ def run_experiment(
     A run that fails does not keep the others from running. When stopped, the runs still queued are interrupted too.
     """
     memory = StageMemory()
-    return [
-        run(config, prepared.dataset, memory, number, store, publish, should_stop)
-        for config, number in zip(prepared.configs, prepared.runs, strict=True)
-    ]
+    statuses: list[Status] = []
+    for position, (config, number) in enumerate(zip(prepared.configs, prepared.runs, strict=True), start=1):
+        listener = _keeping_alive(prepared.runs[position:], store, publish)
+        statuses.append(run(config, prepared.dataset, memory, number, store, listener, should_stop))
+    return statuses
+
+
+def _keeping_alive(waiting: Sequence[int], store: Writer, publish: Publish) -> Publish:
+    """The listener, seeing to it that the runs which wait meanwhile are not taken for abandoned."""
+    last = time.monotonic()
+
+    def listener(run: int, events: Sequence[Event]) -> None:
+        nonlocal last
+        if waiting and time.monotonic() - last >= HEARTBEAT_SECONDS:
+            store.heartbeat(waiting)
+            last = time.monotonic()
+        publish(run, events)
+
+    return listener
 
 
 def run(
@@ -96,46 +156,58 @@ def run(
     publish: Publish,
     should_stop: ShouldStop,
 ) -> Status:
-    """Drain one run; exactly one terminal event ends it. How it ended."""
+    """Drain one run; exactly one terminal event ends it. How it ended.
+
+    It goes on from its checkpoint, if there is one. Whatever stops it, the checkpoint is written before that is
+    stored. `should_stop` may block for as long as the run is to be held.
+    """
     began = time.perf_counter()
-    outbox = _Outbox(number, store, publish)
     if should_stop():
-        outbox.put(RunInterrupted("stopped before it began", 0.0))
-        return outbox.state.status
-    events = train(config, dataset, memory)
+        interrupted = RunInterrupted("stopped before it began", 0.0)
+        store.end(number, interrupted)
+        publish(number, [interrupted])
+        return "interrupted"
+    checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint)
+    outbox = _Outbox(number, store, publish, checkpoint)
     try:
-        for event in events:
+        for event in train(config, dataset, memory, checkpoint):
             outbox.put(event)
             if should_stop() and not isinstance(event, RunFinished):
-                outbox.put(RunInterrupted("stopped by the user", time.perf_counter() - began))
+                outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
                 break
     except TrainingError as error:
-        outbox.put(RunFailed(str(error), "", time.perf_counter() - began))
+        outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
     except BaseException as error:
         if outbox.state.status not in ("queued", "running"):  # the run had ended; what broke is the listener
             raise
         message = f"{type(error).__name__}: {error}"
         if not isinstance(error, Exception):
-            outbox.put(RunInterrupted(message, time.perf_counter() - began))
+            outbox.end(RunInterrupted(message, time.perf_counter() - began))
             raise
-        outbox.put(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
+        outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
     return outbox.state.status
 
 
 class _Outbox:
-    """Hands events on in batches, to the store and then to the listener."""
+    """Hands events on in batches, to the store and then to the listener; the checkpoint's warnings among them."""
 
-    def __init__(self, run: int, store: Writer, publish: Publish) -> None:
-        self.run, self.store, self.publish = run, store, publish
+    def __init__(self, run: int, store: Writer, publish: Publish, checkpoint: Checkpoint) -> None:
+        self.run, self.store, self.publish, self.checkpoint = run, store, publish, checkpoint
         self.state = RunState()
         self._waiting: list[Event] = []
         self._sent = 0.0
 
     def put(self, event: Event) -> None:
-        self._waiting.append(event)
-        self.state = reduce(self.state, event)
+        for each in (*self.checkpoint.warnings(), event):
+            self._waiting.append(each)
+            self.state = reduce(self.state, each)
         if not isinstance(event, Step) or time.monotonic() - self._sent >= BATCH_SECONDS:
             self._send()
+
+    def end(self, event: TerminalEvent) -> None:
+        """Put the end of a run that did not finish, once its checkpoint is written."""
+        self.checkpoint.flush()
+        self.put(event)
 
     def _send(self) -> None:
         batch = self._waiting

@@ -16,6 +16,7 @@ from core.events import (
     StageStarted,
     Step,
     Threshold,
+    TokensMeasured,
     Warned,
     perplexity,
 )
@@ -111,6 +112,8 @@ def reduce(state: RunState, event: Event) -> RunState:
             return replace(state, stages=tuple(_advance(stage, event) for stage in state.stages))
         case Measured():
             return replace(state, measured=(*state.measured, replace(event, window_losses=())))
+        case TokensMeasured():
+            return state
         case Warned(message=message):
             return replace(state, warnings=(*state.warnings, message))
         case RunFinished(seconds=seconds, peak_memory=peak_memory):

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import ConfigError, EetuiError, UsageError
+from core.errors import EetuiError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from core.config import RunConfig
+    from core.session import Prepared
     from core.state import Status
+    from core.store.writer import Writer
     from eetui.comparison import RunView
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ Database = Annotated[
 ]
 DEFAULT_DATABASE = Path("runs.db")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-REPORT_METHODS = ("distill", "loss", "softmax")
+NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless (the only way yet).")]
 INTERRUPTED = 130
 
 
@@ -86,7 +87,7 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; several get their method and seed added.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag, repeatable.")] = None,
-    no_ui: Annotated[bool, typer.Option("--no-ui", help="Train headless (the only way yet).")] = False,
+    no_ui: NoUi = False,
     help_config: Annotated[
         bool, typer.Option("--help-config", help="List all config values.", callback=_print_config_help, is_eager=True)
     ] = False,
@@ -94,6 +95,7 @@ def run(
 ) -> None:
     """Train one run for each method and seed, and store them as one experiment."""
     from core import config as configs
+    from eetui.plans import REPORT_METHODS, plan_from
 
     preset = preset or configs.DEFAULT_PRESET
     flags = {
@@ -111,20 +113,38 @@ def run(
     base = configs.build(layers)
     chosen = any("method" in layer.values for layer in layers)
     methods = tuple(dict.fromkeys(method or ([base.method] if chosen else REPORT_METHODS)))
-    made = [
-        configs.build([*layers, configs.Layer(f"--method {each}", {"method": each, "seed": base.seed + offset})])
-        for offset in range(seeds)
-        for each in methods
-    ]
-    if not no_ui:
-        print("eetui: the console is not there yet; training headless", file=sys.stderr)
-    statuses = _train(made, _run_names(name, made), preset, tuple(tag or ()), db)
-    raise typer.Exit(_exit_code(statuses))
+    plan = plan_from(layers, methods, seeds, preset=preset, name=name, tags=tag or (), sign="--")
+
+    def prepare(store: "Writer") -> "Prepared":
+        from core import session
+
+        return session.prepare(plan, store)
+
+    raise typer.Exit(_exit_code(_train(prepare, db, no_ui=no_ui)))
 
 
-def _train(
-    made: "Sequence[RunConfig]", names: "Sequence[str | None]", preset: str, tags: tuple[str, ...], db: Path
-) -> "list[Status]":
+@app.command()
+def resume(
+    references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, names or unique prefixes.")],
+    no_ui: NoUi = False,
+    db: Database = DEFAULT_DATABASE,
+) -> None:
+    """Go on with runs that were interrupted or failed, from the last epoch that was complete."""
+    from core.store.reader import Reader
+
+    with Reader(db) as reader:
+        numbers = [reader.find(reference) for reference in references]
+
+    def prepare(store: "Writer") -> "Prepared":
+        from core import session
+
+        return session.prepare_resume(numbers, store)
+
+    raise typer.Exit(_exit_code(_train(prepare, db, no_ui=no_ui)))
+
+
+def _train(prepare: "Callable[[Writer], Prepared]", db: Path, *, no_ui: bool) -> "list[Status]":
+    """Run what was prepared, showing it on stderr; how each run ended."""
     from rich.console import Console
 
     from core import session
@@ -132,16 +152,13 @@ def _train(
     from core.store.writer import Writer
     from eetui.headless import Headless, Stop
 
-    for text in tags:
-        _require_plain("--tag", text)
-        if len(text.split()) != 1:
-            raise ConfigError(f"--tag must be one word, got {text!r}: use the option again for another tag")
+    if not no_ui:
+        print("eetui: the console is not there yet; training headless", file=sys.stderr)
     console, stop = Console(stderr=True), Stop()
     try:
         with Writer(db) as store:
-            plan = session.Plan(tuple(made), tuple(names), preset, tags)
             with console.status("reading the corpus") if console.is_terminal else nullcontext():
-                prepared = session.prepare(plan, store)
+                prepared = prepare(store)
             with Reader(db) as reader:
                 titles = {number: str(reader.run(number)["name"]) for number in prepared.runs}
             headless = Headless(titles, console)
@@ -149,31 +166,11 @@ def _train(
                 statuses = session.run_experiment(prepared, store, headless.publish, stop)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    finished = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == "finished"]
-    if finished:
-        print(f"side by side: eetui compare {' '.join(finished)}", file=sys.stderr)
+    for wanted, advice in (("finished", "side by side: eetui compare"), ("interrupted", "to go on: eetui resume")):
+        those = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == wanted]
+        if those:
+            print(advice, *those, file=sys.stderr)
     return statuses
-
-
-def _run_names(name: str | None, made: "Sequence[RunConfig]") -> list[str | None]:
-    """The name itself for a single run; with method and seed added where they tell runs apart."""
-    if name is None:
-        return [None] * len(made)
-    _require_plain("--name", name)
-    if name.isdecimal() or name.startswith("report:"):
-        raise ConfigError(f"--name must not be a number or start with report:, got {name!r}: these name other things")
-    several_methods = len({config.method for config in made}) > 1
-    several_seeds = len({config.seed for config in made}) > 1
-    return [
-        name + (f"-{config.method}" if several_methods else "") + (f"-s{config.seed}" if several_seeds else "")
-        for config in made
-    ]
-
-
-def _require_plain(option: str, text: str) -> None:
-    """Names and tags are shown on terminals: no control characters, nothing invisible."""
-    if not text.strip() or not text.isprintable() or len(text) > 200:
-        raise ConfigError(f"{option} must be 1 to 200 printable characters, got {text!r}")
 
 
 def _exit_code(statuses: "Sequence[Status]") -> int:
@@ -214,6 +211,7 @@ def compare(
 def _views(references: "Sequence[str]", db: Path) -> "list[RunView]":
     """The runs to compare; the database is opened only if one of them is in it."""
     from core.store.reader import Reader
+    from eetui.comparison import stored_view
     from eetui.reports import PREFIX, report_names, report_view
 
     views: dict[str, RunView] = {}
@@ -225,22 +223,14 @@ def _views(references: "Sequence[str]", db: Path) -> "list[RunView]":
             view = report_view(reference)
             if view is None and (reader is None or reference.startswith(PREFIX)):
                 raise UsageError(f"there is no {reference!r}: the report's columns are {', '.join(report_names())}")
-            view = view or _stored_view(reader, reference)
+            if view is None and reader is not None:
+                view = stored_view(reader, reader.find(reference))
+            assert view is not None
             views[view.name] = view
     finally:
         if reader is not None:
             reader.__exit__()
     return list(views.values())
-
-
-def _stored_view(reader: Any, reference: str) -> "RunView":
-    from core.naming import flatten
-    from eetui.comparison import view
-
-    number = reader.find(reference)
-    row = reader.run(number)
-    config = {"preset": row["preset"], **flatten(row["config"])}
-    return view(row, reader.state(number), reader.window_losses(number, "early exit"), config)
 
 
 @app.command("ls")

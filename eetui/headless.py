@@ -23,6 +23,7 @@ from core.events import (
     StageStarted,
     Step,
     Threshold,
+    TokensMeasured,
     Warned,
     perplexity,
 )
@@ -78,7 +79,7 @@ def line_of(event: Event, state: RunState) -> str | None:
                 f"{event.vocab_size:,}, {event.parameters:,} parameters"
             )
         case StageStarted(stage=stage, reused=True):
-            return f"{stage}  reused from a sibling run"
+            return f"{stage}  reused from a sibling run or this run's checkpoint"
         case Epoch():
             return _epoch_line(event, state)
         case Threshold():
@@ -94,7 +95,7 @@ def line_of(event: Event, state: RunState) -> str | None:
             return f"failed: {event.message}\n{event.traceback}".rstrip()
         case RunInterrupted():
             return f"interrupted: {event.reason}"
-        case Step() | StageStarted() | StageEnded():
+        case Step() | StageStarted() | StageEnded() | TokensMeasured():
             return None
 
 

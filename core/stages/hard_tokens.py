@@ -68,9 +68,10 @@ def pack_hard_tokens(output: BlockOutput, signal: Tensor, threshold: float) -> B
 def quantile(signal: Tensor, share: float) -> float:
     """The value below which `share` of the signal lies, interpolated linearly as `torch.quantile` does.
 
-    `torch.quantile` itself refuses more than 16 million values.
+    `torch.quantile` itself refuses more than 16 million values. The value is one that the signal's type can hold, so
+    that whoever compares it with a signal, in whatever type, decides as the model does.
     """
     position = share * (len(signal) - 1)
     below = int(position)
     values = signal.sort().values[below : below + 2].cpu().double()
-    return float(torch.lerp(values[0], values[-1], position - below))
+    return float(torch.lerp(values[0], values[-1], position - below).to(signal.dtype))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -20,13 +20,54 @@ from core.stages.batches import BlockData, shuffled
 Weights = dict[str, Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the training of a block stands after a whole epoch: all that the next epoch follows from.
+
+    Attributes:
+        epochs: those that are over, in order.
+        weights, best_weights: the trained ones as they are, and as they were after the best epoch.
+        moments: the optimizer's state of each weight: `head.weight.exp_avg` and so on.
+    """
+
+    epochs: tuple[Epoch, ...]
+    weights: Weights
+    best_weights: Weights
+    moments: Weights
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch with the lowest loss on the early-stopping split."""
+        return next((epoch for epoch in reversed(self.epochs) if epoch.improved), None)
+
+    @property
+    def best_loss(self) -> float:
+        """Its loss; infinite before the first epoch."""
+        return math.inf if self.best is None or self.best.val_loss is None else self.best.val_loss
+
+    @property
+    def out_of_patience(self) -> bool:
+        return bool(self.epochs) and self.epochs[-1].patience_left == 0
+
+
 def train_block(
-    model: Transformer, block: int, data: BlockData, config: RunConfig, stage: str
+    model: Transformer,
+    block: int,
+    data: BlockData,
+    config: RunConfig,
+    stage: str,
+    progress: Progress | None = None,
+    keep: Callable[[Progress], None] = lambda progress: None,
 ) -> Generator[Event, None, Weights]:
     """Train `model.blocks[block]` and the head; the best epoch's weights end up in the model.
 
     AdamW with torch's defaults on the loss summed over the batch's tokens; the gradient norm of block and head
     together is clipped. In joint mode the exit classifier's loss is added and it trains along.
+
+    Args:
+        progress: where to go on from, its epochs being reported again; what follows is bit for bit what would have
+            followed without a break, as every epoch's batches come from a random stream of its own.
+        keep: called with the progress after each epoch, before that is reported.
 
     Returns:
         The weights that were trained, by their names in the model.
@@ -38,28 +79,21 @@ def train_block(
     train_windows, val_windows = split_windows(len(data), config, stage, data.targets.device)
     steps = -(-len(train_windows) // config.train.batch_size)
     yield StageStarted(stage, "lm", block, config.train.max_epochs, steps, len(train_windows) * data.targets.shape[1])
-
-    best_loss, best_weights, patience_left = math.inf, trainer.weights(), config.train.patience
-    for epoch in range(1, config.train.max_epochs + 1):
-        began, sums = time.perf_counter(), _Sums()
+    if progress is None:
+        progress = Progress((), trainer.weights(), trainer.weights(), {})
+    else:
+        trainer.restore(progress)
+        yield from progress.epochs
+    while len(progress.epochs) < config.train.max_epochs and not progress.out_of_patience:
+        began, epoch = time.perf_counter(), len(progress.epochs) + 1
         batches = shuffled(train_windows, config.train.batch_size, stream(config.seed, stage, "batches", epoch))
-        for step, windows in enumerate(batches, start=1):
-            step_began = time.perf_counter()
-            batch = trainer.step(windows)
-            if not math.isfinite(batch.loss):
-                raise DivergedError(
-                    f"{stage} diverged in epoch {epoch}, step {step}: the loss is not a finite number; lower train.lr"
-                )
-            sums.add(batch)
-            yield Step(stage, epoch, step, batch.loss / batch.tokens, batch.tokens, time.perf_counter() - step_began)
+        sums = yield from _train_epoch(trainer, batches, stage, epoch)
         val_loss = validation_loss(model, block, data, val_windows, config.train.batch_size)
         if not math.isfinite(val_loss):
             raise DivergedError(f"{stage} diverged in epoch {epoch}: its PPL is not a finite number; lower train.lr")
-        improved = val_loss < best_loss
-        patience_left = config.train.patience if improved else patience_left - 1
-        if improved:
-            best_loss, best_weights = val_loss, trainer.weights()
-        yield Epoch(
+        improved = val_loss < progress.best_loss
+        best_epoch = epoch if improved or progress.best is None else progress.best.epoch
+        report = Epoch(
             stage=stage,
             epoch=epoch,
             loss=sums.loss / sums.tokens,
@@ -67,13 +101,31 @@ def train_block(
             exit_loss=sums.exit_loss / sums.tokens if trainer.joint else None,
             avg_label=sums.label / sums.tokens if trainer.joint else None,
             improved=improved,
-            patience_left=patience_left,
+            patience_left=config.train.patience - (epoch - best_epoch),
             seconds=time.perf_counter() - began,
         )
-        if patience_left == 0:
-            break
-    model.load_state_dict(best_weights, strict=False)
-    return best_weights
+        progress = trainer.progress(progress, report)
+        keep(progress)
+        yield report
+    model.load_state_dict(progress.best_weights, strict=False)
+    return progress.best_weights
+
+
+def _train_epoch(
+    trainer: "_BlockTrainer", batches: Iterable[Tensor], stage: str, epoch: int
+) -> Generator[Event, None, "_Sums"]:
+    """One step for each batch; the sums over all their tokens."""
+    sums = _Sums()
+    for step, windows in enumerate(batches, start=1):
+        began = time.perf_counter()
+        batch = trainer.step(windows)
+        if not math.isfinite(batch.loss):
+            raise DivergedError(
+                f"{stage} diverged in epoch {epoch}, step {step}: the loss is not a finite number; lower train.lr"
+            )
+        sums.add(batch)
+        yield Step(stage, epoch, step, batch.loss / batch.tokens, batch.tokens, time.perf_counter() - began)
+    return sums
 
 
 def fits_classifier_jointly(config: RunConfig) -> bool:
@@ -146,6 +198,30 @@ class _BlockTrainer:
         nn.utils.clip_grad_norm_(self.trained.values(), self.grad_clip)
         self.optimizer.step()
         return _Sums(loss.item(), exit_loss.item(), label.sum().item(), len(targets))
+
+    def progress(self, before: Progress, epoch: Epoch) -> Progress:
+        """Where the training stands after one more epoch."""
+        weights = self.weights()
+        return Progress(
+            epochs=(*before.epochs, epoch),
+            weights=weights,
+            best_weights=weights if epoch.improved else before.best_weights,
+            moments={
+                f"{name}.{moment}": value.detach().clone()
+                for name, weight in self.trained.items()
+                for moment, value in self.optimizer.state[weight].items()
+            },
+        )
+
+    @torch.no_grad()
+    def restore(self, progress: Progress) -> None:
+        """Take weights and optimizer back to where they were."""
+        for name, weight in self.trained.items():
+            weight.copy_(progress.weights[name])
+        for key, value in progress.moments.items():
+            name, _, moment = key.rpartition(".")
+            weight = self.trained[name]
+            self.optimizer.state[weight][moment] = value.to(weight.device, copy=True)
 
     def weights(self) -> Weights:
         """A copy of the trained weights as they are now."""

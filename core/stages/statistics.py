@@ -41,9 +41,7 @@ def _run(model: Transformer, block: int, data: BlockData, windows: slice, output
     width = targets.shape[1]
     statistics = token_statistics(output.states[windows].flatten(0, 1), model.head.weight, targets.flatten())
     tokens = slice(windows.start * width, windows.start * width + targets.numel())
-    output.statistics.cross_entropy[tokens] = statistics.cross_entropy
-    output.statistics.max_prob[tokens] = statistics.max_prob
-    output.statistics.correct[tokens] = statistics.correct
+    output.statistics.fill(tokens, statistics)
     return targets.numel()
 
 

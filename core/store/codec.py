@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from core.events import Event, Measured, Step
+from core.events import Event, Measured, Step, TokensMeasured
 
 TYPES = {cls.__name__: cls for cls in get_args(Event)}
 STEPS = "Steps"
@@ -17,8 +17,9 @@ Row = tuple[str, str]
 
 
 def encode(events: Iterable[Event]) -> Iterator[Row]:
-    """Rows in the order of the events."""
-    for key, group in itertools.groupby(events, key=_step_group):
+    """Rows in the order of the events, without `TokensMeasured`: those have a table of their own."""
+    logged = (event for event in events if not isinstance(event, TokensMeasured))
+    for key, group in itertools.groupby(logged, key=_step_group):
         if key is None:
             yield from (_encode(event) for event in group)
         else:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import zlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from core.events import Event
 from core.state import RunState, reduce
 from core.store import codec
 from core.store.schema import connect, explaining
+from core.store.tokens import BlockTokens, EvaluationText, floats, integers
 
 COLUMNS = (
     "id", "experiment", "name", "method", "seed", "preset", "status", "created", "started", "ended", "heartbeat",
@@ -63,6 +65,14 @@ class Reader:
             f"ORDER BY {query.order_by} {direction} NULLS LAST, id {direction} LIMIT ? OFFSET ?",
             (*query.values, query.limit, query.offset),
         )
+
+    def count(self, query: Query = Query()) -> int:
+        """How many runs a query is about, its page aside."""
+        return int(self._rows(f"SELECT count(*) AS count FROM runs WHERE {query.where}", query.values)[0]["count"])
+
+    def version(self) -> int:
+        """A number that changes whenever another connection writes to the database; takes microseconds."""
+        return int(self._rows("PRAGMA data_version")[0]["data_version"])
 
     def find(self, reference: str) -> int:
         """The number of the run that a number, a name or a unique prefix of a name stands for.
@@ -120,15 +130,16 @@ class Reader:
             "notes": notes,
         }
 
-    def events(self, run: int, after: int = 0, *, steps: bool = True) -> tuple[list[Event], int]:
+    def events(self, run: int, after: int = 0, *, steps: bool = True, limit: int = -1) -> tuple[list[Event], int]:
         """The events after a place in the log, and the place they end at, to go on from.
 
         Args:
             steps: whether to read steps, most of a log, too.
+            limit: most entries of the log to read, each of them one event or the steps of up to a tenth of a second.
         """
         rows = self._rows(
-            "SELECT seq, type, data FROM events WHERE run_id = ? AND seq > ? AND (? OR type <> ?) ORDER BY seq",
-            (run, after, steps, codec.STEPS),
+            "SELECT seq, type, data FROM events WHERE run_id = ? AND seq > ? AND (? OR type <> ?) ORDER BY seq LIMIT ?",
+            (run, after, steps, codec.STEPS, limit),
         )
         events = [event for row in rows for event in codec.decode((row["type"], row["data"]))]
         return events, rows[-1]["seq"] if rows else after
@@ -144,6 +155,32 @@ class Reader:
         if rows and rows[0]["window_losses"]:
             losses.frombytes(rows[0]["window_losses"])
         return losses
+
+    def token_statistics(self, run: int) -> list[BlockTokens]:
+        """What each block says of every evaluated token, in the order of the blocks; empty if not kept."""
+        rows = self._rows(
+            "SELECT block, cross_entropy, signal, max_prob, prediction FROM token_statistics WHERE run_id = ? "
+            "ORDER BY block",
+            (run,),
+        )
+        return [
+            BlockTokens(
+                row["block"],
+                floats(row["cross_entropy"]),
+                floats(row["signal"]),
+                floats(row["max_prob"]),
+                integers(row["prediction"]),
+            )
+            for row in rows
+        ]
+
+    def text(self, fingerprint: str) -> EvaluationText | None:
+        """The evaluation text of the runs with that corpus fingerprint, if it was kept."""
+        rows = self._rows("SELECT seq_len, vocabulary, stream FROM texts WHERE fingerprint = ?", (fingerprint,))
+        if not rows:
+            return None
+        vocabulary = json.loads(zlib.decompress(rows[0]["vocabulary"]))
+        return EvaluationText(rows[0]["seq_len"], vocabulary, integers(rows[0]["stream"]))
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with explaining(self.path):

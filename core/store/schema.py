@@ -100,7 +100,31 @@ def tags_and_notes(db: "Database") -> None:
     db.execute("CREATE INDEX notes_by_run ON notes (run_id)")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes)
+def tokens(db: "Database") -> None:
+    """Every block's statistics of every evaluated token, and the text they are of, shared by all runs on it.
+
+    All blobs are compressed by zlib: float32 and int32 arrays of this machine, and `vocabulary`, a JSON list.
+    """
+    db.execute("""
+        CREATE TABLE token_statistics (
+            run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            block INTEGER NOT NULL,
+            cross_entropy BLOB NOT NULL,
+            signal BLOB NOT NULL,
+            max_prob BLOB NOT NULL,
+            prediction BLOB NOT NULL,
+            PRIMARY KEY (run_id, block)
+        )""")
+    db.execute("""
+        CREATE TABLE texts (
+            fingerprint TEXT PRIMARY KEY,
+            seq_len INTEGER NOT NULL,
+            vocabulary BLOB NOT NULL,
+            stream BLOB NOT NULL
+        )""")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens)
 LATEST_VERSION = len(MIGRATIONS)
 
 

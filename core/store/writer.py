@@ -6,6 +6,7 @@ import os
 import socket
 import sqlite3
 import time
+import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from typing import Any, Self, cast
 from sqlite_utils import Database
 
 from core.errors import StoreError
-from core.events import Event, Measured, RunInterrupted, perplexity
+from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured, perplexity
 from core.state import RunState
 from core.store import codec
+from core.store.files import delete_checkpoint
 from core.store.schema import connect, explaining
+from core.store.tokens import EvaluationText, integers
 
 SILENT_SECONDS = 3600.0
 """A run on another host that has not been heard of for so long is taken to be dead."""
@@ -69,18 +72,75 @@ class Writer:
         """
         with self._transaction():
             row = self._connection.execute("SELECT coalesce(max(experiment), 0) + 1 FROM runs").fetchone()
-            return [self._create(run, experiment=row[0]) for run in runs]
+            numbers = [self._create(run, experiment=row[0]) for run in runs]
+        for number in numbers:
+            delete_checkpoint(self.path, number)  # left behind by another database of this name
+        return numbers
+
+    def requeue(self, runs: Sequence[int]) -> None:
+        """Queue runs that did not finish once more, in this process's name; their log goes on where it ended.
+
+        Raises:
+            StoreError: one of them is live, finished or gone; nothing is changed.
+        """
+        with self._transaction():
+            for run in runs:
+                query = "SELECT 1 FROM runs WHERE id = ? AND status IN ('interrupted', 'failed')"
+                if not self._connection.execute(query, [run]).fetchone():
+                    raise StoreError(f"run {run} can't be resumed: another process resumed or deleted it meanwhile")
+                fresh = dict.fromkeys(("error", "seconds", "started", "ended"))
+                self._next_seq.pop(run, None)  # another process may have written on
+                self._db.table("runs").update(
+                    run, {**fresh, "status": "queued", "heartbeat": time.time(), **_this_process()}
+                )
+
+    def heartbeat(self, runs: Sequence[int]) -> None:
+        """Note that this process still holds these runs, queued or paused: nobody is to take them for abandoned."""
+        with self._transaction():
+            self._connection.executemany(
+                f"UPDATE runs SET heartbeat = ? WHERE id = ? AND pid = ? AND host = ? AND {LIVE}",
+                [(time.time(), run, *_this_process().values()) for run in runs],
+            )
+
+    def keep_text(self, fingerprint: str, text: EvaluationText) -> None:
+        """Store the evaluation text of a corpus, unless it is there already, as long or longer."""
+        row = {
+            "fingerprint": fingerprint,
+            "seq_len": text.seq_len,
+            "vocabulary": zlib.compress(json.dumps(text.vocabulary).encode()),
+            "stream": zlib.compress(text.stream.tobytes()),
+        }
+        with self._transaction():
+            query = "SELECT stream FROM texts WHERE fingerprint = ?"
+            there = self._connection.execute(query, [fingerprint]).fetchone()
+            if there is None or len(integers(there[0])) < len(text.stream):
+                self._db.table("texts").insert(row, replace=True)
 
     def append(self, run: int, events: Sequence[Event], state: RunState) -> None:
-        """Store events, the results among them, and how the run stands after them, in one transaction."""
+        """Store events, what they measured, and how the run stands after them, in one transaction.
+
+        A run that starts again, because it was resumed, loses what it had measured before.
+        """
+        now = time.time()
+        starts = any(isinstance(event, RunStarted) for event in events)
+        results = [_result(run, event) for event in events if isinstance(event, Measured)]
+        tokens = [_block_tokens(run, event) for event in events if isinstance(event, TokensMeasured)]
+        with self._transaction():
+            if starts:
+                self._connection.execute("DELETE FROM results WHERE run_id = ?", [run])
+            self._insert_events(run, events, now)
+            self._db.table("results").insert_all(results)
+            self._db.table("token_statistics").insert_all(tokens, replace=True)
+            self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=starts)})
+
+    def end(self, run: int, event: RunInterrupted) -> None:
+        """End a run that is queued or running, unless another process has done so; its figures stay."""
         now = time.time()
         with self._transaction():
-            starts = run not in self._next_seq
-            self._insert_events(run, events, now)
-            self._db.table("results").insert_all(
-                [_result(run, event) for event in events if isinstance(event, Measured)]
-            )
-            self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=starts)})
+            if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {LIVE}", [run]).fetchone():
+                self._insert_events(run, [event], now)
+                ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
+                self._db.table("runs").update(run, ended)
 
     def rename(self, run: int, name: str) -> None:
         """Give a run another name.
@@ -97,15 +157,27 @@ class Writer:
         with self._transaction():
             self._db.table("tags").insert_all([{"run_id": run, "tag": tag} for tag in tags], ignore=True)
 
+    def untag(self, run: int, tags: Sequence[str]) -> None:
+        """Take tags off a run."""
+        with self._transaction():
+            sql = "DELETE FROM tags WHERE run_id = ? AND tag = ?"
+            self._connection.executemany(sql, [(run, tag) for tag in tags])
+
     def note(self, run: int, text: str) -> None:
         """Add a note to a run."""
         with self._transaction():
             self._db.table("notes").insert({"run_id": run, "time": time.time(), "text": text})
 
     def delete(self, run: int) -> None:
-        """Delete a run with all that belongs to it."""
+        """Delete a run with all that belongs to it: its checkpoint, and its text if no other run is on it."""
         with self._transaction():
             self._db.table("runs").delete(run)
+            fingerprints = "SELECT json_extract(record, '$.fingerprint') AS fingerprint FROM runs"
+            self._connection.execute(
+                "DELETE FROM texts WHERE fingerprint NOT IN "
+                f"(SELECT fingerprint FROM ({fingerprints}) WHERE fingerprint IS NOT NULL)"
+            )
+        delete_checkpoint(self.path, run)
 
     def close_abandoned(self) -> None:
         """Mark as interrupted what is queued or running, but whose process no longer exists."""
@@ -114,16 +186,7 @@ class Writer:
             silent = time.time() - (heartbeat or created)
             dead = not _is_alive(pid) if host == socket.gethostname() else silent > SILENT_SECONDS
             if dead:
-                self._close(run, RunInterrupted("its process ended without a word", 0.0))
-
-    def _close(self, run: int, event: RunInterrupted) -> None:
-        """End a run that is still live; another process may have done so in the meantime."""
-        now = time.time()
-        with self._transaction():
-            if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {LIVE}", [run]).fetchone():
-                self._insert_events(run, [event], now)
-                ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
-                self._db.table("runs").update(run, ended)
+                self.end(run, RunInterrupted("its process ended without a word", 0.0))
 
     def _insert_events(self, run: int, events: Sequence[Event], now: float) -> None:
         first = self._next_seq.get(run) or self._first_seq(run)
@@ -148,8 +211,7 @@ class Writer:
             "config": new.config,
             "record": json.dumps(new.record),
             "created": time.time(),
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
+            **_this_process(),
         }
         run = cast(int, self._db.table("runs").insert(row).last_pk)
         if new.name is None:
@@ -196,6 +258,11 @@ class Writer:
         self._connection.execute("PRAGMA synchronous = NORMAL")
 
 
+def _this_process() -> dict[str, Any]:
+    """The columns of `runs` that say who holds a run: pid, then host."""
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
 def _is_alive(pid: int | None) -> bool:
     if pid is None:
         return False
@@ -211,7 +278,7 @@ def _is_alive(pid: int | None) -> bool:
 def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
     """The columns of `runs` that say when something was last heard of it."""
     times = {"heartbeat": now}
-    if starts and state.status == "running":
+    if starts:
         times["started"] = now
     if state.status not in ("queued", "running"):
         times["ended"] = now
@@ -247,3 +314,8 @@ def _result(run: int, event: Measured) -> dict[str, Any]:
         "layer_savings": event.layer_savings,
         "window_losses": array("f", event.window_losses).tobytes() if event.window_losses else None,
     }
+
+
+def _block_tokens(run: int, event: TokensMeasured) -> dict[str, Any]:
+    columns = ("cross_entropy", "signal", "max_prob", "prediction")
+    return {"run_id": run, "block": event.block, **{name: zlib.compress(getattr(event, name)) for name in columns}}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core import losses
-from core.losses import linear_cross_entropy, token_statistics
+from core.losses import TokenStatistics, linear_cross_entropy, token_statistics
 
 DIM, WORDS = 8, 31
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -97,6 +97,8 @@ def test_statistics_equal_those_of_the_full_softmax(tokens: int) -> None:
         torch.testing.assert_close(statistics.cross_entropy, expected)
         torch.testing.assert_close(statistics.max_prob, logits.softmax(1).max(1).values)
         assert statistics.correct.tolist() == (logits.argmax(1) == targets).tolist()
+        assert statistics.prediction.dtype == torch.int64
+        assert statistics.prediction.tolist() == logits.argmax(1).tolist()
         assert not statistics.cross_entropy.requires_grad
 
 
@@ -112,6 +114,16 @@ def test_statistics_can_be_taken_by_mask_and_by_index() -> None:
     for chosen in (statistics[mask], statistics[mask.nonzero().squeeze(1)]):
         assert chosen.cross_entropy.tolist() == statistics.cross_entropy[[0, 3, 4]].tolist()
         assert chosen.correct.tolist() == statistics.correct[[0, 3, 4]].tolist()
+        assert chosen.prediction.tolist() == statistics.prediction[[0, 3, 4]].tolist()
+
+
+def test_statistics_can_be_filled_in_parts() -> None:
+    whole = token_statistics(*example(6))
+    parts = TokenStatistics.empty(6, whole.max_prob)
+    for part in (slice(0, 4), slice(4, 6)):
+        parts.fill(part, whole[torch.arange(6)[part]])
+    for name in ("cross_entropy", "max_prob", "correct", "prediction"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name))
 
 
 def test_huge_logits_give_finite_losses_and_gradients() -> None:

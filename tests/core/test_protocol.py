@@ -11,7 +11,7 @@ from torch import Tensor
 from core.config import RunConfig, method_names
 from core.data.windows import Dataset, Windows
 from core.errors import DivergedError, NoHardTokensError
-from core.evaluate import LARGEST_RATE_GAP, evaluate, judge
+from core.evaluate import LARGEST_RATE_GAP, Pass, _early_exit, evaluate, judge
 from core.events import (
     Epoch,
     Event,
@@ -22,6 +22,7 @@ from core.events import (
     StageStarted,
     Step,
     Threshold,
+    TokensMeasured,
     Warned,
 )
 from core.exits import exit_method
@@ -268,6 +269,16 @@ def test_the_threshold_is_torch_s_quantile(tokens: int, share: float) -> None:
     assert quantile(signal, share) == pytest.approx(torch.quantile(signal, share).item(), rel=1e-12)
 
 
+def test_a_threshold_is_a_number_that_the_signal_s_type_can_hold() -> None:
+    """Else the model, which rounds it to that type, and a reader of stored signals could disagree on a token."""
+    low = torch.tensor(0.3)
+    signal = torch.stack([low, low.nextafter(torch.tensor(1.0))])
+    for share in (0.2, 0.5, 0.8):
+        value = quantile(signal, share)
+        assert torch.tensor(value, dtype=torch.float32).item() == value
+        assert [number >= value for number in signal.tolist()] == (signal >= value).tolist()
+
+
 @pytest.fixture
 def output(tiny_config: MakeConfig, tiny_dataset: Dataset) -> tuple[Transformer, BlockOutput, RunConfig]:
     config = tiny_config(hard_ratio=0.4)
@@ -370,7 +381,9 @@ def plain_early_exit(
                 probabilities = (model.head.weight @ state).softmax(0)
                 target = targets[token]
                 if depth < len(model.blocks) - 1:
-                    statistics = TokenStatistics(-probabilities[target].log()[None], probabilities.max()[None], None)
+                    statistics = TokenStatistics(
+                        -probabilities[target].log()[None], probabilities.max()[None], None, None
+                    )
                     signal = method.signal(state[None], statistics, model.classifiers[depth])
                     if signal.item() < thresholds[depth]:
                         entering[token] = state
@@ -452,6 +465,44 @@ def test_static_depths_and_oracle_are_those_of_the_plain_forward_pass(
     shares = [(best.indices == depth).double().mean().item() for depth in range(3)]
     assert results["oracle"].exit_shares == pytest.approx(shares)
     assert all(results["oracle"].loss < results[name].loss for name in names)
+
+
+@pytest.mark.parametrize("method", method_names())
+@torch.no_grad()
+def test_statistics_of_every_token_are_those_of_the_static_pass_and_decide_as_early_exit_does(
+    method: str, tiny_config: MakeConfig, tiny_dataset: Dataset
+) -> None:
+    config = tiny_config(method, block_layers=(1, 2, 1))
+    model = Transformer(config.model, WORDS, config.seed)
+    windows, batches = tiny_dataset.evaluation, (slice(0, 8), slice(8, 16))
+    medians = middling_thresholds(model, tiny_dataset, method)
+    thresholds = [
+        torch.tensor(median).item() for median in medians
+    ]  # float32, as `quantile` gives: a token's own signal
+    events = of(TokensMeasured, evaluate(model, thresholds, windows, config, "evaluation"))
+    assert [event.block for event in events] == [0, 1, 2]
+    states, early = model.embedding(windows.inputs), Pass.empty(windows.targets)
+    for block, event in zip(model.blocks, events, strict=True):
+        states = block(states)
+        logits = model.head(states).flatten(0, 1)
+        losses = torch.nn.functional.cross_entropy(logits, windows.targets.flatten(), reduction="none")
+        torch.testing.assert_close(floats(event.cross_entropy), losses)
+        torch.testing.assert_close(floats(event.max_prob), logits.softmax(1).max(1).values)
+        assert torch.frombuffer(bytearray(event.prediction), dtype=torch.int32).tolist() == logits.argmax(1).tolist()
+        statistics = token_statistics(states.flatten(0, 1), model.head.weight, windows.targets.flatten())
+        expected = exit_method(method).signal(states.flatten(0, 1), statistics, model.classifier(event.block))
+        if event.block < 2:
+            torch.testing.assert_close(floats(event.signal), expected)
+    assert events[-1].signal == b""
+    for batch in batches:
+        _early_exit(model, thresholds, windows, batch, early, method)
+    leaves = [signal >= thresholds[0] for signal in floats(events[0].signal).tolist()]
+    assert leaves == (early.left_at == 0).flatten().tolist()
+    assert 0 < sum(leaves) < len(leaves)
+
+
+def floats(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("method", method_names())

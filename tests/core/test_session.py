@@ -1,5 +1,6 @@
 """What drains the training: store first, publish second, and one end to every run."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from core.events import (
     StageStarted,
     Step,
     TerminalEvent,
+    TokensMeasured,
 )
-from core.session import Plan, Prepared, prepare, run_experiment
+from core.session import Plan, Prepared, prepare, prepare_resume, run_experiment
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 
@@ -56,7 +58,7 @@ def test_what_is_published_is_in_the_store_already(
     published: list[Event] = []
 
     def publish(run: int, events: Sequence[Event]) -> None:
-        published.extend(events)
+        published.extend(event for event in events if not isinstance(event, TokensMeasured))
         assert len(reader.events(run)[0]) == len(published)
 
     prepared = queue("loss")
@@ -226,3 +228,147 @@ def test_preparing_what_can_not_be_run_stores_nothing(
     with pytest.raises(StoreError, match="is taken"):
         prepare(Plan((good, good), ("same", "same")), writer)
     assert reader.runs() == []
+
+
+def test_preparing_keeps_the_evaluation_text(
+    writer: Writer, reader: Reader, corpus: str, tiny_config: MakeConfig
+) -> None:
+    configs = tuple(tiny_config(method, corpus=corpus, max_epochs=1) for method in METHODS)
+    prepared = prepare(Plan(configs, (None,) * 3), writer)
+    windows, vocabulary = prepared.dataset.evaluation, prepared.dataset.vocabulary
+    text = reader.text(prepared.dataset.fingerprint)
+    assert text is not None
+    assert text.seq_len == windows.inputs.shape[1]
+    assert list(text.inputs) == windows.inputs.flatten().tolist()
+    assert list(text.targets) == windows.targets.flatten().tolist()
+    assert text.vocabulary == vocabulary.tokens(range(vocabulary.size))
+    assert run_experiment(prepared, writer, ignore) == ["finished"] * 3
+    for run in prepared.runs:
+        blocks = reader.token_statistics(run)
+        assert [block.block for block in blocks] == [0, 1]
+        assert {len(block.prediction) for block in blocks} == {len(text.inputs)}
+
+
+def test_the_stored_statistics_decide_as_the_run_did(
+    writer: Writer, reader: Reader, queue: Callable[..., Prepared]
+) -> None:
+    prepared = queue(*METHODS)
+    run_experiment(prepared, writer, ignore)
+    targets = prepared.dataset.evaluation.targets.flatten().tolist()
+    for run in prepared.runs:
+        state = reader.state(run)
+        first, last = reader.token_statistics(run)
+        stage, early, alone = state.stage("hard tokens", 0), state.final, state.measure("block 0 alone")
+        assert stage is not None
+        assert stage.threshold is not None
+        assert early is not None
+        assert alone is not None
+        leaves = [signal >= stage.threshold.threshold for signal in first.signal]
+        assert 0 < sum(leaves) < len(leaves)
+        assert sum(leaves) / len(leaves) == early.exit_shares[0]
+        assert len(last.signal) == 0
+        assert sum(first.cross_entropy) / len(targets) == pytest.approx(alone.loss)
+        right = sum(guess == target for guess, target in zip(first.prediction, targets, strict=True))
+        assert right / len(targets) == alone.accuracy
+
+
+def stop_after(count: int) -> Callable[[], bool]:
+    """Asks to stop after that many events."""
+    asked = iter(range(10**9))
+    return lambda: next(asked) >= count
+
+
+def test_resuming_goes_on_with_all_that_did_not_finish(
+    writer: Writer, reader: Reader, corpus: str, tiny_config: MakeConfig
+) -> None:
+    configs = tuple(tiny_config(method, corpus=corpus, max_epochs=2) for method in METHODS)
+    whole = prepare(Plan(configs, (None,) * 3), writer)
+    run_experiment(whole, writer, ignore)
+    broken = prepare(Plan(configs, (None,) * 3), writer)
+    assert run_experiment(broken, writer, ignore, stop_after(60)) == ["interrupted"] * 3
+    resumed = prepare_resume([6, 4, 5, 4], writer)
+    assert (resumed.runs, resumed.configs) == ((4, 5, 6), broken.configs)
+    assert {row["status"] for row in reader.runs()[3:]} == {"queued"}
+    assert run_experiment(resumed, writer, ignore) == ["finished"] * 3
+    for before, after in zip(whole.runs, resumed.runs, strict=True):
+        assert reader.state(after).measured == reader.state(before).measured
+        assert reader.token_statistics(after) == reader.token_statistics(before)
+        assert reader.window_losses(after, "early exit") == reader.window_losses(before, "early exit")
+
+
+def test_a_run_that_failed_can_be_resumed(
+    monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, corpus: str, tiny_config: MakeConfig
+) -> None:
+    def failing_train(*arguments: Any) -> Iterator[Event]:
+        yield from ()
+        raise RuntimeError("the machine is on fire")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "train", failing_train)
+        prepared = prepare(Plan((tiny_config(corpus=corpus, max_epochs=1),), (None,)), writer)
+        assert run_experiment(prepared, writer, ignore) == ["failed"]
+    assert run_experiment(prepare_resume([1], writer), writer, ignore) == ["finished"]
+    assert reader.runs()[0]["error"] is None
+
+
+def test_what_can_not_be_resumed_says_why_and_nothing_changes(
+    writer: Writer, reader: Reader, corpus: str, tmp_path: Path, tiny_config: MakeConfig
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(Path(corpus).read_text())
+    texts = [corpus, str(other)]
+    for text in texts:
+        prepared = prepare(Plan((tiny_config(corpus=text, max_epochs=1),), (None,)), writer)
+        run_experiment(prepared, writer, ignore, lambda: True)
+    run_experiment(prepare(Plan((tiny_config(corpus=corpus, max_epochs=1),), (None,)), writer), writer, ignore)
+    prepare(Plan((tiny_config(corpus=corpus),), (None,)), writer)
+    other.write_text(other.read_text().replace("w3", "w4"))
+    for runs, reason in (
+        ([1, 3], r"loss-3 \(run 3\) is finished: only a run that was interrupted or failed"),
+        ([4], "is queued"),
+        ([1, 2], "must share their data"),
+        ([2], r"is no longer the text that loss-2 \(run 2\) was trained on"),
+        ([9], "there is no run 9"),
+        ([], "at least one run"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            prepare_resume(runs, writer)
+    assert [row["status"] for row in reader.runs()] == ["interrupted", "interrupted", "finished", "queued"]
+
+
+def test_a_run_that_is_held_has_everything_stored(
+    monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, queue: Callable[..., Prepared]
+) -> None:
+    """Whatever is due is stored before the caller is asked, who may take hours to answer."""
+    monkeypatch.setattr(session, "BATCH_SECONDS", 0.0)
+    real, yielded, stored = session.train, [0], []
+
+    def counted_train(*arguments: Any) -> Iterator[Event]:
+        for event in real(*arguments):
+            yielded[0] += not isinstance(event, TokensMeasured)
+            yield event
+
+    def should_stop() -> bool:
+        stored.append(len(reader.events(1)[0]) == yielded[0])
+        return False
+
+    monkeypatch.setattr(session, "train", counted_train)
+    run_experiment(queue("loss"), writer, ignore, should_stop)
+    assert len(stored) > 20
+    assert all(stored)
+
+
+def test_runs_that_wait_for_their_turn_are_kept_alive(
+    monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, queue: Callable[..., Prepared]
+) -> None:
+    monkeypatch.setattr(session, "HEARTBEAT_SECONDS", 0.0)
+    began = time.time()
+    waiting: list[tuple[float | None, ...]] = []
+
+    def publish(run: int, events: Sequence[Event]) -> None:
+        if run == 1:
+            waiting.append(tuple(row["heartbeat"] for row in reader.runs()[1:]))
+
+    run_experiment(queue(*METHODS), writer, publish)
+    assert all(beat is not None and beat >= began for beats in waiting for beat in beats)
+    assert waiting[0] < waiting[-1]

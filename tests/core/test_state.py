@@ -18,6 +18,7 @@ from core.events import (
     StageStarted,
     Step,
     Threshold,
+    TokensMeasured,
     Warned,
     perplexity,
     share_of_layers_saved,
@@ -143,6 +144,16 @@ def test_measurements_are_found_by_name_and_do_not_keep_their_windows() -> None:
     assert state.measure("oracle") == replace(other, window_losses=())
     assert state.measure("all blocks") is None
     assert MEASURED.shallow_ratio == 0.5
+
+
+def test_statistics_of_tokens_change_nothing() -> None:
+    state = after(STARTED, LM)
+    assert reduce(state, TokensMeasured("evaluation", 0, b"", b"", b"", b"")) is state
+
+
+def test_a_run_that_is_resumed_counts_from_its_last_start() -> None:
+    leg = (STARTED, LM, epoch(1, 3.0, True), MEASURED)
+    assert after(*leg, RunInterrupted("stopped", 3.0), *leg, RunFinished(1.0, 5)) == after(*leg, RunFinished(1.0, 5))
 
 
 def test_warnings_gather_in_order() -> None:

@@ -4,6 +4,8 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
+from array import array
 from dataclasses import replace
 from functools import reduce as fold
 from pathlib import Path
@@ -23,11 +25,14 @@ from core.events import (
     StageStarted,
     Step,
     Threshold,
+    TokensMeasured,
     Warned,
 )
 from core.state import RunState, reduce
+from core.store.files import checkpoint_folder
 from core.store.reader import Query, Reader
 from core.store.schema import LATEST_VERSION, MIGRATIONS, migrations
+from core.store.tokens import BlockTokens, EvaluationText
 from core.store.writer import NewRun, Writer
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +53,15 @@ EVENTS: list[Event] = [
 ]
 
 
-def new(name: str | None = None, method: str = "loss", tags: tuple[str, ...] = ()) -> NewRun:
-    return NewRun(name, method, 42, "seed", '{"seed": 42}', {"host": "here"}, tags)
+def new(name: str | None = None, method: str = "loss", tags: tuple[str, ...] = (), **record: str) -> NewRun:
+    return NewRun(name, method, 42, "seed", '{"seed": 42}', {"host": "here", **record}, tags)
+
+
+def block_tokens(block: int, first: float, last: bool = False) -> TokensMeasured:
+    """Two tokens' statistics; `first` tells them from others."""
+    signal = array("f", [] if last else [0.25, 0.5])
+    columns = (array("f", [first, 2.5]), signal, array("f", [0.75, 0.125]), array("i", [7, 70_000]))
+    return TokensMeasured("evaluation", block, *(column.tobytes() for column in columns))
 
 
 def without_steps(events: list[Event]) -> list[Event]:
@@ -114,6 +126,136 @@ def test_window_losses_are_kept_with_the_results(writer: Writer, reader: Reader)
     assert list(reader.window_losses(run, "early exit")) == [1.5, 2.5]
     assert list(reader.window_losses(run, "oracle")) == []
     assert list(reader.window_losses(run, "no such thing")) == []
+
+
+def test_statistics_of_tokens_are_kept_by_block_and_not_in_the_log(writer: Writer, reader: Reader) -> None:
+    runs = writer.create_experiment([new(), new()])
+    store(writer, runs[0], [*EVENTS[:-1], block_tokens(1, 3.5, last=True), block_tokens(0, 1.5), EVENTS[-1]])
+    max_prob, prediction = array("f", [0.75, 0.125]), array("i", [7, 70_000])
+    assert reader.token_statistics(runs[0]) == [
+        BlockTokens(0, array("f", [1.5, 2.5]), array("f", [0.25, 0.5]), max_prob, prediction),
+        BlockTokens(1, array("f", [3.5, 2.5]), array("f"), max_prob, prediction),
+    ]
+    assert reader.token_statistics(runs[1]) == []
+    assert reader.events(runs[0])[0] == kept(EVENTS)
+
+
+def test_new_statistics_of_a_block_replace_the_earlier_ones(writer: Writer, reader: Reader) -> None:
+    runs = writer.create_experiment([new(), new()])
+    for run in runs:
+        store(writer, run, [EVENTS[0], block_tokens(0, 1.5), block_tokens(1, 1.5)])
+    writer.append(runs[0], [block_tokens(0, 4.5)], RunState("running"))
+    firsts = [[tokens.cross_entropy[0] for tokens in reader.token_statistics(run)] for run in runs]
+    assert firsts == [[4.5, 1.5], [1.5, 1.5]]
+
+
+def test_statistics_are_stored_in_the_transaction_of_their_batch(writer: Writer, reader: Reader) -> None:
+    (run,) = writer.create_experiment([new()])
+    with pytest.raises(StoreError):
+        writer.append(run, [block_tokens(0, 1.5), EVENTS[9], EVENTS[9]], RunState("running"))
+    assert reader.token_statistics(run) == []
+
+
+TEXT = EvaluationText(2, ["<unk>", "a", "\ufffd", "名"], array("i", [1, 2, 3, 0, 1]))
+
+
+def test_a_text_is_read_as_it_was_written(writer: Writer, reader: Reader) -> None:
+    writer.keep_text("abc", TEXT)
+    text = reader.text("abc")
+    assert text == TEXT
+    assert (list(text.inputs), list(text.targets)) == ([1, 2, 3, 0], [2, 3, 0, 1])
+    assert reader.text("other") is None
+
+
+def test_the_longest_text_of_a_fingerprint_is_kept(writer: Writer, reader: Reader) -> None:
+    shorter = replace(TEXT, stream=TEXT.stream[:3])
+    longer = replace(TEXT, stream=TEXT.stream + array("i", [2, 2]))
+    for text, expected in ((TEXT, TEXT), (shorter, TEXT), (longer, longer)):
+        writer.keep_text("abc", text)
+        assert reader.text("abc") == expected
+
+
+def test_a_text_goes_with_the_last_run_on_it(writer: Writer, reader: Reader) -> None:
+    writer.create_experiment([new(fingerprint="abc"), new(fingerprint="abc"), new(fingerprint="def"), new()])
+    writer.keep_text("abc", TEXT)
+    writer.keep_text("def", TEXT)
+    writer.delete(1)
+    assert reader.text("abc") == TEXT
+    writer.delete(2)
+    assert reader.text("abc") is None
+    assert reader.text("def") == TEXT
+
+
+def test_a_run_that_starts_again_measures_again(writer: Writer, reader: Reader) -> None:
+    (run,) = writer.create_experiment([new()])
+    store(writer, run, [*EVENTS[:11], RunInterrupted("stopped", 9.0)])
+    started = reader.runs()[0]["started"]
+    writer.requeue([run])
+    (row,) = reader.runs()
+    assert [row[name] for name in ("status", "error", "seconds", "started", "ended")] == ["queued", *[None] * 4]
+    assert row["heartbeat"] >= started
+    oracle = replace(EVENTS[10], window_losses=(3.0, 3.5))
+    state = store(writer, run, [*EVENTS[:10], oracle, *EVENTS[11:]])
+    assert reader.state(run).measured == state.measured
+    assert list(reader.window_losses(run, "oracle")) == [3.0, 3.5]
+    (row,) = reader.runs()
+    assert (row["status"], row["error"], row["seconds"]) == ("finished", None, 4.0)
+    assert started < row["started"] <= row["ended"]
+
+
+def test_a_run_that_starts_again_has_not_yet_measured_what_it_had(writer: Writer, reader: Reader) -> None:
+    (run,) = writer.create_experiment([new()])
+    store(writer, run, [*EVENTS[:11], RunInterrupted("stopped", 9.0)])
+    writer.requeue([run])
+    store(writer, run, EVENTS[:3])
+    assert list(reader.window_losses(run, "early exit")) == []
+    assert reader.runs()[0]["final_ppl"] is None
+
+
+def test_only_what_ended_unfinished_is_queued_again_and_all_or_none(writer: Writer, reader: Reader) -> None:
+    runs = writer.create_experiment([new(), new(), new()])
+    store(writer, runs[0], [EVENTS[0], RunInterrupted("stopped", 1.0)])
+    store(writer, runs[1], EVENTS)
+    for others in ([runs[1]], [runs[2]], [99]):
+        with pytest.raises(StoreError, match="can't be resumed"):
+            writer.requeue([runs[0], *others])
+    assert [row["status"] for row in reader.runs()] == ["interrupted", "finished", "queued"]
+
+
+def test_a_log_that_another_process_wrote_on_is_gone_on_with(path: Path, writer: Writer, reader: Reader) -> None:
+    (run,) = writer.create_experiment([new()])
+    leg = [*EVENTS[:3], RunInterrupted("stopped", 1.0)]
+    store(writer, run, leg)
+    with Writer(path) as other:
+        other.requeue([run])
+        store(other, run, leg)
+    writer.requeue([run])
+    store(writer, run, leg)
+    assert reader.events(run)[0] == leg * 3
+
+
+def test_a_heartbeat_is_for_live_runs_of_this_process(path: Path, writer: Writer, reader: Reader) -> None:
+    writer.create_experiment([new("mine"), new("running"), new("finished"), new("another's"), new("not asked")])
+    store(writer, 2, EVENTS[:3])
+    store(writer, 3, EVENTS)
+    execute(path, "UPDATE runs SET heartbeat = 1", "UPDATE runs SET host = 'elsewhere' WHERE id = 4")
+    began = time.time()
+    writer.heartbeat([1, 2, 3, 4])
+    beats = {row["name"]: row["heartbeat"] for row in reader.runs()}
+    assert {name for name, beat in beats.items() if beat >= began} == {"mine", "running"}
+    assert {beat for beat in beats.values() if beat < began} == {1}
+
+
+def test_ending_a_run_that_waits_keeps_its_figures_and_ends_it_once(writer: Writer, reader: Reader) -> None:
+    (run,) = writer.create_experiment([new()])
+    store(writer, run, [*EVENTS[:11], RunInterrupted("stopped", 9.0)])
+    writer.requeue([run])
+    for _ in range(2):
+        writer.end(run, RunInterrupted("stopped before it began", 0.0))
+    (row,) = reader.runs()
+    assert (row["status"], row["error"], row["seconds"]) == ("interrupted", "stopped before it began", 0.0)
+    assert row["final_ppl"] == pytest.approx(2.718281828**2)
+    assert len([event for event in reader.events(run)[0] if isinstance(event, RunInterrupted)]) == 2
 
 
 def test_a_run_is_read_with_config_record_tags_and_notes(writer: Writer, reader: Reader) -> None:
@@ -211,14 +353,16 @@ def test_deleting_a_run_deletes_all_that_belongs_to_it_and_nothing_else(
     writer: Writer, reader: Reader, path: Path
 ) -> None:
     for run in writer.create_experiment([new("gone", tags=("t",)), new("stays", tags=("t",))]):
-        store(writer, run, EVENTS)
+        store(writer, run, [*EVENTS, block_tokens(0, 1.5)])
         writer.note(run, "note")
+        checkpoint_folder(path, run).mkdir(parents=True)
     writer.delete(1)
     connection = sqlite3.connect(path)
-    for table in ("events", "results", "tags", "notes"):
+    for table in ("events", "results", "tags", "notes", "token_statistics"):
         assert {row[0] for row in connection.execute(f"SELECT run_id FROM {table}")} == {2}
     connection.close()
     assert [row["name"] for row in reader.runs()] == ["stays"]
+    assert [folder.name for folder in checkpoint_folder(path, 2).parent.iterdir()] == ["2"]
 
 
 def test_the_number_of_a_deleted_run_is_not_given_again(writer: Writer) -> None:
@@ -310,7 +454,9 @@ def test_an_older_database_is_upgraded_and_a_copy_of_it_kept(path: Path, opener:
     with Reader(path) as reader:
         assert reader.find("old") == 1
         assert list(reader.window_losses(1, "early exit")) == []
-    assert tables(path) >= {"runs", "events", "results", "tags", "notes"}
+        assert reader.token_statistics(1) == []
+        assert reader.text("abc") is None
+    assert tables(path) >= {"runs", "events", "results", "tags", "notes", "token_statistics", "texts"}
     (backup,) = path.parent.glob("runs.db.backup*")
     assert {"runs", "events"} <= tables(backup)
     assert "results" not in tables(backup)

@@ -1,0 +1,118 @@
+"""What an experiment will take, before it starts: tokens, FLOPs, seconds, memory.
+
+What is to be done follows from the protocol (`core.workload`), how fast it goes from a short measurement on this
+machine (`core.speed`). Imports no torch before it is asked for something: a form is on the screen sooner.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import costs
+from core.config import RunConfig
+from core.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
+
+if TYPE_CHECKING:
+    from core.speed import Speed
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the runs of an experiment will take together.
+
+    Attributes:
+        train_tokens, eval_tokens: of the dataset.
+        epochs: of each block.
+        trained_tokens: those that blocks are trained on, every epoch counted.
+        memory: bytes; on a CPU the largest resident size of this process, else what the device will hold.
+    """
+
+    runs: int
+    train_tokens: int
+    eval_tokens: int
+    vocab_size: int
+    parameters: int
+    epochs: Span
+    trained_tokens: Span
+    flops: Span
+    seconds: Span
+    memory: int
+    device: str
+
+
+def read_sizes(config: RunConfig) -> Sizes:
+    """Read a config's corpus, as its training will.
+
+    Raises:
+        UsageError: the text can't be had, or is too small.
+    """
+    from core.data.windows import load_dataset
+
+    dataset = load_dataset(config.data, config.train.batch_size)
+    return Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
+
+
+def estimate(
+    configs: Sequence[RunConfig], sizes: Sizes, should_stop: ShouldStop = lambda: False
+) -> Estimate | None:
+    """Measure for about half a second, and add up what all runs of an experiment will take; None if stopped.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    from core.exits import exit_method
+    from core.machine import resolve
+    from core.speed import measure
+
+    configs = [resolve(config) for config in configs]
+    learning = [config for config in configs if exit_method(config.method).learns]
+    speed = measure((learning or configs)[0], sizes.vocab_size, should_stop=should_stop)
+    return None if speed is None else add_up(configs, sizes, speed, resident_memory())  # all torch needs is loaded now
+
+
+def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int) -> Estimate:
+    """All runs together, on a machine of that speed.
+
+    Args:
+        configs: resolved; they differ in method and seed only.
+        held: bytes that the process holds before it trains.
+    """
+    first, nothing = configs[0], Span(0, 0)
+    passes = list(experiment_passes(configs, sizes))
+    return Estimate(
+        runs=len(configs),
+        train_tokens=sizes.train_windows * first.data.seq_len,
+        eval_tokens=sizes.eval_windows * first.data.seq_len,
+        vocab_size=sizes.vocab_size,
+        parameters=costs.parameters(first.model, sizes.vocab_size),
+        epochs=epochs(first),
+        trained_tokens=sum((one.tokens for one in passes if one.trains and one.blocks), nothing),
+        flops=sum((pass_flops(one, first, sizes.vocab_size) for one in passes), nothing),
+        seconds=sum((pass_seconds(one, speed) for one in passes), nothing),
+        memory=memory(first, sizes) + (held if first.machine.device == "cpu" else 0),
+        device=first.machine.device,
+    )
+
+
+def pass_seconds(one: Pass, speed: "Speed") -> Span:
+    """How long a pass takes at that speed."""
+    if one.classifier:
+        return one.tokens * speed.classifier
+    if one.trains:
+        return one.tokens * speed.training[one.blocks[0]]
+    return one.tokens * (sum(speed.layers[layers] for layers in one.blocks) + one.heads * speed.head)
+
+
+def resident_memory() -> int:
+    """Bytes this process holds now, where the system tells; else the most it has held."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        from core.machine import peak_memory
+
+        return peak_memory()
+    return pages * os.sysconf("SC_PAGE_SIZE")
