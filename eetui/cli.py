@@ -2,7 +2,6 @@
 
 import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,27 +10,41 @@ import typer
 from core.errors import EetuiError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from core.session import Prepared
-    from core.state import Status
     from core.store.writer import Writer
-    from eetui.comparison import RunView
+    from eetui.run_views import RunView
+    from eetui.worker import Request
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A lab bench in the terminal for early-exit language models.",
 )
 
+
+
+def _default_database() -> Path:
+    from eetui.settings import load_settings
+
+    return load_settings().db or Path("runs.db")
+
+
 Database = Annotated[
-    Path, typer.Option("--db", envvar="EETUI_DB", help="The database of runs.", show_default=True, dir_okay=False)
+    Path,
+    typer.Option(
+        "--db",
+        envvar="EETUI_DB",
+        help="The database of runs.",
+        default_factory=_default_database,
+        show_default="runs.db, or the settings file's",
+        dir_okay=False,
+    ),
 ]
-DEFAULT_DATABASE = Path("runs.db")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless (the only way yet).")]
-INTERRUPTED = 130
+NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
 
 
 def main() -> None:
@@ -55,12 +68,31 @@ def _print_version(asked: bool) -> None:
 
 
 @app.callback()
-def _options(
+def _console_or_command(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    *,
+    db: Database,
 ) -> None:
-    pass
+    """Without a command: open the console."""
+    os.environ["EETUI_DB"] = str(db)  # for the command, unless it is told otherwise
+    if context.invoked_subcommand is None:
+        if not _has_terminal():
+            raise UsageError("the console needs a terminal; eetui --help lists the commands that do without")
+        raise typer.Exit(_open_console(db))
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _open_console(db: Path, request: "Request | None" = None) -> int:
+    from eetui.app import run_console
+    from eetui.settings import load_settings
+
+    return run_console(db, load_settings(), request)
 
 
 def _print_config_help(asked: bool) -> None:
@@ -91,7 +123,8 @@ def run(
     help_config: Annotated[
         bool, typer.Option("--help-config", help="List all config values.", callback=_print_config_help, is_eager=True)
     ] = False,
-    db: Database = DEFAULT_DATABASE,
+    *,
+    db: Database,
 ) -> None:
     """Train one run for each method and seed, and store them as one experiment."""
     from core import config as configs
@@ -120,14 +153,15 @@ def run(
 
         return session.prepare(plan, store)
 
-    raise typer.Exit(_exit_code(_train(prepare, db, no_ui=no_ui)))
+    _train(prepare, db, no_ui=no_ui)
 
 
 @app.command()
 def resume(
     references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, names or unique prefixes.")],
     no_ui: NoUi = False,
-    db: Database = DEFAULT_DATABASE,
+    *,
+    db: Database,
 ) -> None:
     """Go on with runs that were interrupted or failed, from the last epoch that was complete."""
     from core.store.reader import Reader
@@ -140,45 +174,18 @@ def resume(
 
         return session.prepare_resume(numbers, store)
 
-    raise typer.Exit(_exit_code(_train(prepare, db, no_ui=no_ui)))
+    _train(prepare, db, no_ui=no_ui)
 
 
-def _train(prepare: "Callable[[Writer], Prepared]", db: Path, *, no_ui: bool) -> "list[Status]":
-    """Run what was prepared, showing it on stderr; how each run ended."""
-    from rich.console import Console
-
-    from core import session
-    from core.store.reader import Reader
-    from core.store.writer import Writer
-    from eetui.headless import Headless, Stop
+def _train(request: "Request", db: Path, *, no_ui: bool) -> None:
+    """In the console, or headless where that was asked for or there is no terminal."""
+    if not no_ui and _has_terminal():
+        raise typer.Exit(_open_console(db, request))
+    from eetui.headless import train_headless
 
     if not no_ui:
-        print("eetui: the console is not there yet; training headless", file=sys.stderr)
-    console, stop = Console(stderr=True), Stop()
-    try:
-        with Writer(db) as store:
-            with console.status("reading the corpus") if console.is_terminal else nullcontext():
-                prepared = prepare(store)
-            with Reader(db) as reader:
-                titles = {number: str(reader.run(number)["name"]) for number in prepared.runs}
-            headless = Headless(titles, console)
-            with stop.listening(), headless.progress:
-                statuses = session.run_experiment(prepared, store, headless.publish, stop)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    for wanted, advice in (("finished", "side by side: eetui compare"), ("interrupted", "to go on: eetui resume")):
-        those = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == wanted]
-        if those:
-            print(advice, *those, file=sys.stderr)
-    return statuses
-
-
-def _exit_code(statuses: "Sequence[Status]") -> int:
-    if "interrupted" in statuses:
-        return INTERRUPTED
-    if "failed" not in statuses:
-        return 0
-    return 3 if "finished" in statuses else 1
+        print("eetui: no terminal for the console, so training headless (--no-ui)", file=sys.stderr)
+    raise typer.Exit(train_headless(request, db))
 
 
 @app.command()
@@ -191,7 +198,8 @@ def compare(
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
     each_seed: Annotated[bool, typer.Option("--each-seed", help="Do not join runs that differ in seed only.")] = False,
     as_json: AsJson = False,
-    db: Database = DEFAULT_DATABASE,
+    *,
+    db: Database,
 ) -> None:
     """Print runs side by side: results, training, differing config, and which to take."""
     from eetui.comparison import compare as compare_runs
@@ -211,8 +219,8 @@ def compare(
 def _views(references: "Sequence[str]", db: Path) -> "list[RunView]":
     """The runs to compare; the database is opened only if one of them is in it."""
     from core.store.reader import Reader
-    from eetui.comparison import stored_view
     from eetui.reports import PREFIX, report_names, report_view
+    from eetui.run_views import stored_view
 
     views: dict[str, RunView] = {}
     reader: Reader | None = None
@@ -242,7 +250,8 @@ def list_runs(
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Largest first.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to list.")] = 1_000_000,
     as_json: AsJson = False,
-    db: Database = DEFAULT_DATABASE,
+    *,
+    db: Database,
 ) -> None:
     """List runs."""
     from dataclasses import replace
@@ -265,7 +274,8 @@ def list_runs(
 def show(
     reference: Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")],
     as_json: AsJson = False,
-    db: Database = DEFAULT_DATABASE,
+    *,
+    db: Database,
 ) -> None:
     """Show one run: results, stages, config, and what it takes to make it again."""
     from core.store.reader import Reader
@@ -284,7 +294,8 @@ def show(
 def remove(
     references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, names or unique prefixes.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    db: Database = DEFAULT_DATABASE,
+    *,
+    db: Database,
 ) -> None:
     """Delete runs with their events and results."""
     from core.store.reader import Reader

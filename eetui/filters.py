@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from core.errors import UsageError
+from core.state import STATUSES
 from core.store.reader import Query
 
 TEXT_FIELDS = {"method": "method", "status": "status", "name": "name", "preset": "preset"}
@@ -40,6 +41,19 @@ def parse(words: Iterable[str], sort: str = "id", *, descending: bool = False) -
         conditions.append(condition)
         values.append(value)
     return Query(" AND ".join(conditions), tuple(values), SORTS[sort], descending)
+
+
+def without_the_unfinished(text: str) -> str:
+    """The filter without a last word that may only be the beginning of one: `sta`, `status:`, `status:fin`, `ppl`."""
+    rest, space, word = text.rpartition(" ")
+    field, colon, value = word.partition(":")
+    if colon and field == "status":
+        unfinished = any(status.startswith(value) and status != value for status in STATUSES)
+    elif colon:
+        unfinished = not value
+    else:
+        unfinished = any(name.startswith(word) for name in ("tag", *TEXT_FIELDS, *FIGURES))
+    return rest + space if unfinished else text
 
 
 def _condition(word: str) -> tuple[str, str | float]:

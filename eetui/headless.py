@@ -4,31 +4,23 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from core.events import (
-    Epoch,
-    Event,
-    Measured,
-    RunFailed,
-    RunFinished,
-    RunInterrupted,
-    RunStarted,
-    StageEnded,
-    StageStarted,
-    Step,
-    Threshold,
-    TokensMeasured,
-    Warned,
-    perplexity,
-)
-from core.state import RunState, StageState, reduce
-from eetui.renderables.figures import duration
+from core.events import Event
+from core.state import RunState, StageState, Status, reduce
+from eetui.renderables.log import line_of, live_figures
+
+if TYPE_CHECKING:
+    from eetui.worker import Request
+
+INTERRUPTED = 130
 
 
 class Headless:
@@ -70,81 +62,6 @@ class Headless:
         )
 
 
-def line_of(event: Event, state: RunState) -> str | None:
-    """What is worth a line of its own, or None."""
-    match event:
-        case RunStarted():
-            return (
-                f"starts: {event.train_tokens:,} training and {event.eval_tokens:,} evaluation tokens, vocabulary "
-                f"{event.vocab_size:,}, {event.parameters:,} parameters"
-            )
-        case StageStarted(stage=stage, reused=True):
-            return f"{stage}  reused from a sibling run or this run's checkpoint"
-        case Epoch():
-            return _epoch_line(event, state)
-        case Threshold():
-            share = event.hard_tokens / event.tokens
-            return f"{event.stage}  threshold {event.threshold:.4f}  hard tokens {event.hard_tokens:,} ({share:.1%})"
-        case Measured():
-            return _measured_line(event)
-        case Warned():
-            return f"! {event.message}"
-        case RunFinished():
-            return f"finished in {duration(event.seconds)}, peak memory {event.peak_memory / 2**20:,.0f} MiB"
-        case RunFailed():
-            return f"failed: {event.message}\n{event.traceback}".rstrip()
-        case RunInterrupted():
-            return f"interrupted: {event.reason}"
-        case Step() | StageStarted() | StageEnded() | TokensMeasured():
-            return None
-
-
-def _epoch_line(event: Epoch, state: RunState) -> str:
-    stage = next(stage for stage in state.stages if stage.name == event.stage)
-    parts = [f"{event.stage}  epoch {event.epoch}/{stage.epochs}  loss {event.loss:.4f}"]
-    if event.val_loss is not None:
-        parts.append(
-            f"val PPL {perplexity(event.val_loss):.2f}{'' if event.improved else f' (patience {event.patience_left})'}"
-        )
-    if event.exit_loss is not None and event.val_loss is not None:
-        parts.append(f"exit loss {event.exit_loss:.4f}")
-    if event.avg_label is not None:
-        parts.append(f"avg_label {event.avg_label:.4f}")
-    parts.append(duration(event.seconds))
-    return "  ".join(parts + _pace(stage, stage.tokens * (stage.epochs - event.epoch)))
-
-
-def _measured_line(event: Measured) -> str:
-    """Where tokens leave is worth telling only where they leave at different blocks."""
-    line = (
-        f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} tokens)  "
-        f"accuracy {event.accuracy:.2%}"
-    )
-    if max(event.exit_shares) < 1:
-        line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:.1%}"
-    return line
-
-
-def live_figures(stage: StageState) -> str:
-    """Loss, rate and time left of a stage in progress; with early stopping the time left is an upper bound."""
-    parts = []
-    if stage.step_loss is not None:
-        parts.append(f"loss {stage.step_loss:.3f}")
-    if stage.val_ppl is not None:
-        parts.append(f"val PPL {stage.val_ppl:.1f}")
-    if stage.avg_label is not None:
-        parts.append(f"avg_label {stage.avg_label:.3f}")
-    return "  ".join(parts + _pace(stage, max(stage.tokens * stage.epochs - stage.step_tokens, 0)))
-
-
-def _pace(stage: StageState, tokens_left: int) -> list[str]:
-    """Rate and time left; an upper bound where the stage may stop early."""
-    rate = stage.tokens_per_second
-    if not rate:
-        return []
-    return [f"{rate:,.0f} tok/s", f"ETA {'≤ ' if stage.kind == 'lm' else ''}{duration(tokens_left / rate)}"]
-
-
 class Stop:
     """Whether Ctrl-C was pressed: the first asks the run to end after its step, the second leaves at once."""
 
@@ -166,6 +83,40 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            os._exit(130)
+            os._exit(INTERRUPTED)
         self.asked = True
         os.write(sys.stderr.fileno(), b"\nfinishing the step; press Ctrl-C again to leave at once\n")
+
+
+def train_headless(request: "Request", database: Path) -> int:
+    """Run what is asked for, showing it on stderr; the exit code."""
+    from core import session
+    from core.store.reader import Reader
+    from core.store.writer import Writer
+
+    console, stop = Console(stderr=True), Stop()
+    try:
+        with Writer(database) as store:
+            with console.status("reading the corpus") if console.is_terminal else nullcontext():
+                prepared = request(store)
+            with Reader(database) as reader:
+                names = {number: str(reader.run(number)["name"]) for number in prepared.runs}
+            headless = Headless(names, console)
+            with stop.listening(), headless.progress:
+                statuses = session.run_experiment(prepared, store, headless.publish, stop)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    for wanted, advice in (("finished", "side by side: eetui compare"), ("interrupted", "to go on: eetui resume")):
+        those = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == wanted]
+        if those:
+            print(advice, *those, file=sys.stderr)
+    return exit_code(statuses)
+
+
+def exit_code(statuses: Sequence[Status]) -> int:
+    """0 if all finished, 1 if none did, 3 if some failed, 130 if any was interrupted."""
+    if "interrupted" in statuses:
+        return INTERRUPTED
+    if "failed" not in statuses:
+        return 0
+    return 3 if "finished" in statuses else 1

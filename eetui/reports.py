@@ -10,7 +10,7 @@ from typing import Any
 
 import core
 from core.naming import flatten
-from eetui.comparison import RunView
+from eetui.run_views import RunView
 
 PREFIX = "report:"
 CORPUS = "WikiText-2 of the seed report, vocabulary 69,830"

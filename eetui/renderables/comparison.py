@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eetui.comparison import Comparison, Row
-from eetui.renderables.figures import figure
+from eetui.renderables.figures import delta, figure
 
 BEST = "★"
 FINAL_TITLE = "Final: evaluation split, all tokens"
@@ -34,17 +34,40 @@ class Sheet:
 def sheets(comparison: Comparison) -> Iterator[Sheet]:
     """The final table, the training table and the config differences, those with rows."""
     heads = tuple(column.title for column in comparison.columns)
-    for title, rows in ((FINAL_TITLE, comparison.final), (TRAINING_TITLE, comparison.training)):
+    for title, rows in _tables(comparison):
         if rows:
-            yield _sheet(title, heads, rows)
+            yield sheet(title, heads, rows)
     if comparison.config:
-        yield Sheet(CONFIG_TITLE, ("", *heads), tuple((key, *values) for key, values in comparison.config))
+        yield config_sheet(comparison)
 
 
-def _sheet(title: str, heads: Sequence[str], rows: Sequence[Row]) -> Sheet:
-    cells = tuple((row.label, *(figure(value, row.unit) for value in row.values)) for row in rows)
+def _tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
+    yield FINAL_TITLE, comparison.final
+    yield TRAINING_TITLE, comparison.training
+    yield from comparison.further
+
+
+def sheet(title: str, heads: Sequence[str], rows: Sequence[Row]) -> Sheet:
+    """Rows as text, a value and what it is against the baseline in one cell."""
+    deltas = [[delta(change, row.unit) for change in row.deltas] or [""] * len(heads) for row in rows]
+    widths = [max((len(line[column]) for line in deltas), default=0) for column in range(len(heads))]
+    cells = []
+    for row, line in zip(rows, deltas, strict=True):
+        values = [figure(value, row.unit) for value in row.values]
+        cells.append((row.label, *map(_with_delta, values, line, widths)))
     best = frozenset((index, column + 1) for index, row in enumerate(rows) for column in row.best)
-    return Sheet(title, ("", *heads), cells, best)
+    return Sheet(title, ("", *heads), tuple(cells), best)
+
+
+def _with_delta(value: str, change: str, width: int) -> str:
+    """Deltas of a column line up."""
+    return f"{value} {change.rjust(width)}" if width else value
+
+
+def config_sheet(comparison: Comparison) -> Sheet:
+    """What the config of each column is, as far as the comparison has it."""
+    heads = tuple(column.title for column in comparison.columns)
+    return Sheet(CONFIG_TITLE, ("", *heads), tuple((key, *values) for key, values in comparison.config))
 
 
 def as_tables(comparison: Comparison) -> RenderableType:
@@ -67,7 +90,9 @@ def as_tables(comparison: Comparison) -> RenderableType:
 def closing_lines(comparison: Comparison) -> Iterator[str]:
     """Differences, recommendation and notes, one a line."""
     if comparison.differences:
-        yield "\nLoss against the best, mean [95% paired bootstrap over windows]:"
+        base = comparison.baseline
+        against = "the best" if base is None else comparison.columns[base].title
+        yield f"\nLoss against {against}, mean [95% paired bootstrap over windows]:"
         yield from (f"  {line}" for line in comparison.differences)
     if comparison.advice:
         yield "\nRecommended:"
@@ -90,21 +115,29 @@ def as_markdown(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One line a figure, unrounded: table, row, column, mean, deviation, seeds, best."""
+    """One line a figure, unrounded: table, row, column, mean, deviation, seeds, best; delta if there is a baseline."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["table", "metric", "run", "mean", "deviation", "seeds", "best"])
-    for table, rows in (("final", comparison.final), ("training", comparison.training)):
+    based = comparison.baseline is not None
+    writer.writerow(["table", "metric", "run", "mean", "deviation", "seeds", "best", *(["delta"] if based else [])])
+    for table, rows in _named_tables(comparison):
         for row in rows:
             for index, (column, value) in enumerate(zip(comparison.columns, row.values, strict=True)):
                 if value is not None:
                     deviation = "" if value.deviation is None else value.deviation
                     best = int(index in row.best)
-                    writer.writerow([table, row.key, column.title, value.mean, deviation, len(column.runs), best])
+                    line = [table, row.key, column.title, value.mean, deviation, len(column.runs), best]
+                    writer.writerow([*line, *(row.deltas[index : index + 1] if based else [])])
     for key, values in comparison.config:
         for column, text in zip(comparison.columns, values, strict=True):
-            writer.writerow(["config", key, column.title, text, "", len(column.runs), ""])
+            writer.writerow(["config", key, column.title, text, "", len(column.runs), "", *([""] if based else [])])
     return out.getvalue().rstrip("\n")
+
+
+def _named_tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
+    yield "final", comparison.final
+    yield "training", comparison.training
+    yield from comparison.further
 
 
 def as_json(comparison: Comparison) -> str:
@@ -118,13 +151,14 @@ def as_json(comparison: Comparison) -> str:
             }
             for column in comparison.columns
         ],
-        "final": [_json_row(row) for row in comparison.final],
-        "training": [_json_row(row) for row in comparison.training],
+        **{name: [_json_row(row) for row in rows] for name, rows in _named_tables(comparison)},
         "config": {key: list(values) for key, values in comparison.config},
         "differences": list(comparison.differences),
         "recommended": {a.purpose: {"run": a.choice, "reason": a.reason} for a in comparison.advice},
         "notes": list(comparison.notes),
     }
+    if comparison.baseline is not None:
+        data["baseline"] = comparison.columns[comparison.baseline].title
     return json.dumps(data, indent=2, ensure_ascii=False)
 
 
@@ -137,6 +171,7 @@ def _json_row(row: Row) -> dict[str, Any]:
             None if value is None else {"mean": value.mean, "deviation": value.deviation} for value in row.values
         ],
         "best": sorted(row.best),
+        **({"deltas": row.deltas} if row.deltas else {}),
     }
 
 

@@ -16,6 +16,23 @@ def figure(value: Value | float | None, unit: Unit) -> str:
     return f"{_one(value.mean, unit)} ± {_one(value.deviation, unit)}"
 
 
+def delta(change: float | None, unit: Unit) -> str:
+    """A difference with its sign: of a PPL in percent of it, of a share in points; nothing where there is none."""
+    if change is None:
+        return ""
+    if change == 0:
+        return "±0"
+    match unit:
+        case "ppl":
+            return f"{change:+.2%}"
+        case "share":
+            return f"{100 * change:+.2f}pp"
+        case "count":
+            return f"{change:+,.0f}"
+        case "signal" | "loss" | "nats":
+            return f"{change:+.4f}"
+
+
 def duration(seconds: float | None) -> str:
     """`7.3s`, `2m05s`, `1h02m`."""
     if seconds is None:

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from core.naming import flatten
 from core.state import RunState
-from eetui.comparison import FINAL_ROWS, TRAINING_ROWS, Unit, run_metrics
+from eetui.comparison import FINAL_ROWS, TRAINING_ROWS, Unit
 from eetui.renderables.figures import MISSING, duration, figure
+from eetui.run_views import run_metrics
 
 STATUS_STYLES = {
     "finished": ("✓", "green"),

@@ -1,12 +1,18 @@
+import csv
+import json
 from dataclasses import replace
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from eetui.comparison import RunView, compare
-from eetui.renderables.comparison import as_markdown, as_tables
+from eetui.comparison import compare
+from eetui.comparison_charts import VIEWS, curve_rows, points, seen
+from eetui.renderables.comparison import as_csv, as_json, as_markdown, as_tables, sheets
+from eetui.renderables.comparison_screen import curves_note
 from eetui.renderables.figures import duration, figure
 from eetui.reports import report_names, report_view
+from eetui.run_views import RunView
 
 
 def run(name: str, seed: int = 1, **metrics: float) -> RunView:
@@ -115,3 +121,92 @@ def test_every_kind_of_warning_is_told_over_several_seeds() -> None:
         "a ×2: 2 of 2 seeds warn, such as: 1% left",
         "a ×2: 2 of 2 seeds warn, such as: loses by 1",
     )
+
+
+def test_cells_stand_against_a_baseline_by_percent_of_a_ppl_and_points_of_a_share() -> None:
+    runs = [run("a", final_ppl=200, accuracy=0.16), run("b", final_ppl=198, accuracy=0.17), run("c", accuracy=0.15)]
+    shown = compare(runs, baseline="a")
+    assert shown.baseline == 0
+    ppl, accuracy = shown.final
+    assert ppl.deltas == (None, pytest.approx(-0.01), None)
+    assert accuracy.deltas == (None, pytest.approx(0.01), pytest.approx(-0.01))
+    final = next(sheets(shown))
+    assert final.rows[0][1:] == ("200.00", "198.00  -1.00%", "–        ")
+    assert final.rows[1][1:] == ("16.00%", "17.00% +1.00pp", "15.00% -1.00pp")
+
+
+def test_ppls_of_other_tokens_have_no_difference() -> None:
+    other = replace(run("c", final_ppl=1, **{"block0.val_ppl": 9.0}), fingerprint="two")
+    own = [run(name, final_ppl=ppl, **{"block1.val_ppl": ppl}) for name, ppl in (("a", 5), ("b", 6))]
+    shown = compare([*own, other], baseline="a")
+    assert shown.final[0].deltas == (None, pytest.approx(0.2), None)
+    own_hard_tokens = next(row for row in shown.training if row.key == "block1.val_ppl")
+    assert own_hard_tokens.deltas == (None, None, None)
+
+
+def test_the_baseline_is_the_column_that_a_run_is_in() -> None:
+    runs = [run("a-1", 1, final_ppl=10), run("a-2", 2, final_ppl=14), run("b-1", 1, final_ppl=11)]
+    assert compare(runs, baseline="a-2").final[0].deltas == (None, pytest.approx(11 / 12 - 1))
+    assert compare(runs, baseline="a-2", group_seeds=False).baseline == 1
+    assert compare(runs, baseline="gone").baseline is None
+
+
+def test_differences_are_against_the_baseline() -> None:
+    runs = [run("a", final_ppl=9, layer_savings=0.1, loss=2.1), run("b", final_ppl=8, layer_savings=0.1, loss=2.0)]
+    assert compare(runs).differences[0].startswith("a − b: +0.1000 nats")
+    assert compare(runs, baseline="a").differences[0].startswith("b − a: -0.1000 nats")
+
+
+def test_csv_and_json_tell_the_baseline_only_if_there_is_one() -> None:
+    runs = [run("a", final_ppl=200), run("b", final_ppl=100)]
+    assert "delta" not in as_csv(compare(runs))
+    lines = list(csv.DictReader(StringIO(as_csv(compare(runs, baseline="a")))))
+    assert [line["delta"] for line in lines if line["metric"] == "final_ppl"] == ["", "-0.5"]
+    assert "baseline" not in json.loads(as_json(compare(runs)))
+    told = json.loads(as_json(compare(runs, baseline="a")))
+    assert (told["baseline"], told["final"][0]["deltas"]) == ("a", [None, -0.5])
+
+
+def test_the_whole_config_can_be_had() -> None:
+    runs = [run("a"), replace(run("b"), config={"method": "b", "train.lr": 0.1})]
+    assert [key for key, _ in compare(runs).config] == ["method"]
+    assert [key for key, _ in compare(runs, whole_config=True).config] == ["method", "train.lr"]
+
+
+def test_curves_are_the_mean_as_far_as_all_seeds_went() -> None:
+    runs = [replace(run("a-1", 1), curves={0: (5.0, 4.0, 3.5)}), replace(run("a-2", 2), curves={0: (6.0, 5.0)})]
+    (column,) = compare(runs).columns
+    assert [value.mean for value in column.curve(0)] == [5.5, 4.5]
+    assert column.curve(1) == ()
+    rows = curve_rows(compare(runs, group_seeds=False).columns, 0)
+    assert [[value and value.mean for value in row.values] for row in rows] == [[5, 6], [4, 5], [3.5, None]]
+
+
+def test_points_are_early_exit_and_static_depths_of_the_tokens_that_most_share() -> None:
+    metrics = {"final_ppl": 9, "layer_savings": 0.25, "eval.block 0 alone": 11, "eval.all blocks": 8, "eval.oracle": 7}
+    deep = {"method": "a", "model.block_layers": (1, 3)}
+    runs = [replace(run(name, **metrics), config={**deep, "method": name}) for name in ("a", "b")]
+    other = replace(run("c", **metrics), fingerprint="two", config=deep)
+    found = points(compare([*runs, other]))
+    assert [(point.name, point.savings, point.ppl) for point in found if point.column == 0] == [
+        ("early exit", 0.25, 9), ("block 0 alone", 0.75, 11), ("all blocks", 0.0, 8),
+    ]  # fmt: skip
+    assert {point.column for point in found} == {0, 1}
+
+
+def test_what_is_exported_is_what_a_view_shows() -> None:
+    deep = {"method": "a", "model.block_layers": (2, 2)}
+    one = replace(run("a", final_ppl=9, layer_savings=0.2, **{"block0.val_ppl": 5}), config=deep, curves={0: (2.0,)})
+    whole = compare([one, replace(one, name="b", seed=2, config={**deep, "method": "b"})])
+    tables = {
+        view: {line["table"] for line in csv.DictReader(StringIO(as_csv(seen(whole, view, 0))))} for view in VIEWS
+    }
+    assert tables == {view: {view} for view in VIEWS} | {"advice": {"final", "training", "config"}}
+    assert "Block 0, epoch 1 | 7.39 |" in as_markdown(seen(whole, "curves", 0, as_ppl=True))
+
+
+def test_curves_that_are_one_and_the_same_are_said_to_be() -> None:
+    runs = [replace(run(name), curves={0: losses}) for name, losses in (("a", (2.0,)), ("b", (2.0,)), ("c", (3.0,)))]
+    note = curves_note(compare(runs), 0, as_ppl=False)
+    assert "The same curve: a = b." in note
+    assert "c 3.0000" in note

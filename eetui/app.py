@@ -1,0 +1,317 @@
+"""The console: its screens, the thread that trains, and how it ends.
+
+Nothing here imports torch: the first frame must not wait for it. The training thread does, when it has to.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from core.errors import ConfigError, EetuiError
+from core.store.reader import Query, Reader
+from eetui.keys import active_keys, check_ids
+from eetui.screens.base import BenchScreen
+from eetui.screens.dialogs import Question
+from eetui.screens.runs import RunsScreen
+from eetui.settings import DEFAULTS, Settings
+from eetui.terminal import NOTHING, StrayOutput, stray_output_kept
+from eetui.themes import THEMES
+from eetui.worker import Request, Trainer
+
+if TYPE_CHECKING:
+    from core.session import Plan
+    from core.store.writer import Writer
+    from eetui.drafts import Draft
+
+UPDATE_SECONDS = 0.25
+"""Screens look for news at most this often."""
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+LEAVE, STAY = "Stop and quit", "Stay"
+
+
+class Bench(App[None]):
+    """The lab bench."""
+
+    TITLE = "eetui"
+    CSS_PATH = "eetui.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "Help", id="app.help", tooltip="Show the keys of this screen"),
+        Binding("n", "new", "New", id="app.new", tooltip="Set up new runs"),
+        Binding("q,ctrl+q", "quit", "Quit", id="app.quit", tooltip="Leave eetui; asks first while training"),
+        Binding("ctrl+t", "toggle_theme", "Theme", show=False, id="app.theme", tooltip="Switch dark and light"),
+    ]
+
+    def __init__(
+        self,
+        database: Path,
+        settings: Settings = DEFAULTS,
+        request: "Request | None" = None,
+        stray: StrayOutput = NOTHING,
+    ) -> None:
+        """Open the console on a database, which is created if it is missing, and watch what is requested, if anything.
+
+        Raises:
+            StoreError: the database can't be opened.
+            ConfigError: there is no such theme.
+        """
+        super().__init__()
+        self.database, self.settings, self.stray = database, settings, stray
+        self._request = request
+        if not database.exists():
+            with self.writing():
+                pass
+        self.reader = Reader(database)
+        self.trainer = Trainer(database)
+        self.marked: dict[int, None] = {}
+        """Marked runs, in the order they were marked."""
+        self.draft: Draft | None = None
+        """The form of new runs as it was left."""
+        self._seen: object = None
+        self._told: str | None = None
+        self._trouble: str | None = None
+        self._live: dict[int, str] = {}
+        self._leaving = False
+        for theme in THEMES:
+            self.register_theme(theme)
+        self._first_theme = settings.theme or THEMES[0].name
+        if self._first_theme not in self.available_themes:
+            names = ", ".join(self.available_themes)
+            raise ConfigError(f"settings file {settings.path}: theme must be one of {names}, got {settings.theme!r}")
+
+    # What the screens use
+
+    @contextlib.contextmanager
+    def writing(self) -> "Iterator[Writer]":
+        """A connection to write a few rows through; what goes wrong is shown, and the screen goes on."""
+        from core.store.writer import Writer
+
+        with Writer(self.database) as writer:
+            yield writer
+
+    def attempt(self, work: Callable[[], object]) -> bool:
+        """Do something that may fail in a way the user can act on; False, and the message shown, where it did."""
+        try:
+            work()
+        except EetuiError as error:
+            self.notify(str(error), severity="error", timeout=10, markup=False)
+            return False
+        return True
+
+    def train(self, plan: "Plan") -> None:
+        """Queue an experiment."""
+        self.trainer.submit(plan)
+        self._update()
+
+    def resume_runs(self, runs: Sequence[int]) -> None:
+        """Let interrupted or failed runs go on."""
+        self.trainer.resume_runs(runs)
+        self._update()
+
+    def copy(self, text: str) -> None:
+        """To the clipboard, also over SSH, and to a file for terminals that refuse."""
+        from eetui.exports import export
+
+        self.copy_to_clipboard(text)
+        self.attempt(lambda: self.notify(f"copied; also in {export('copied.txt', text)}", markup=False))
+
+    def open_run(self, run: int) -> None:
+        """Watch a run, be it in training or long finished."""
+        from eetui.screens.live import LiveScreen
+
+        self.push_screen(LiveScreen(run))
+
+    def open_inspect(self, run: int) -> None:
+        """Look into a finished run token by token."""
+        from eetui.screens.inspect import InspectScreen
+
+        self.push_screen(InspectScreen(run))
+
+    def open_compare(self, runs: Sequence[int]) -> None:
+        """Put runs side by side."""
+        from eetui.screens.compare import CompareScreen
+
+        self.push_screen(CompareScreen(runs))
+
+    # Keys
+
+    def action_new(self) -> None:
+        from eetui.screens.new import NewScreen
+
+        if not isinstance(self.screen, NewScreen):
+            self.push_screen(NewScreen())
+
+    def action_help(self) -> None:
+        from eetui.screens.help import HelpScreen
+
+        screen = self.screen
+        title = screen.title or type(screen).__name__.removesuffix("Screen")
+        self.push_screen(HelpScreen(title, getattr(screen, "HELP_TEXT", ""), list(active_keys(self, screen))))
+
+    async def action_back(self) -> None:
+        """The screen before; on the first one, nothing."""
+        if len(self.screen_stack) > 2:
+            if isinstance(self.screen, BenchScreen):
+                self.screen.leaving()
+            self.pop_screen()
+
+    def action_toggle_theme(self) -> None:
+        self.theme = THEMES[0].name if self.theme == THEMES[1].name else THEMES[1].name
+
+    async def action_quit(self) -> None:
+        """Leave; while something is training, ask, finish the step and save first."""
+        if self._leaving:
+            self._leave_at_once()
+        elif not self.trainer.snapshot.busy:
+            self.leave()
+        elif not isinstance(self.screen, Question):
+            self.push_screen(Question(self._what_would_stop(), (LEAVE, STAY)), self._quit_answered)
+
+    def _what_would_stop(self) -> str:
+        now = self.trainer.snapshot
+        waiting = f", and {len(now.queue)} more wait" if now.queue else ""
+        return (
+            f"{'A run is training' if now.run else 'A run is being prepared'}{waiting}.\n"
+            "Quitting finishes the step, saves a checkpoint and marks it interrupted;\n"
+            "it can be resumed later."
+        )
+
+    def _quit_answered(self, answer: str | None) -> None:
+        if answer == LEAVE:
+            self.leave()
+
+    def leave(self, return_code: int = 0) -> None:
+        """Stop what is training after its step, then leave."""
+        if self._leaving:
+            return
+        self._leaving = True
+        self.trainer.stop()
+        for screen in self.screen_stack:
+            if isinstance(screen, BenchScreen):
+                screen.leaving()
+        self.run_worker(self._leave_when_stopped(return_code), group="leaving")
+
+    def _leave_at_once(self) -> None:
+        """Asked again: don't wait for the step, or for a corpus that is being read; a thread can't be ended."""
+        if self._driver is not None:
+            self._driver.stop_application_mode()
+            self._driver.close()
+        os._exit(130)
+
+    async def _leave_when_stopped(self, return_code: int) -> None:
+        if self.trainer.snapshot.phase != "idle":
+            self.notify("finishing the step, saving; q again leaves at once", timeout=60)
+        await self._training_rests()
+        self.exit(return_code=return_code)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every key of the screen, by what it does."""
+        for key in active_keys(self, screen):
+            run = self._runner(key.action, key.namespace)
+            yield SystemCommand(f"{key.does} ({key.keys})", f"key {key.keys}, id {key.id}", run)
+        yield SystemCommand("Choose a theme", "Change the colours of the console", self.action_change_theme)
+
+    def _runner(self, action: str, namespace: object) -> Callable[[], object]:
+        return lambda: self.call_later(self.run_action, action, namespace)
+
+    # The life of the console
+
+    def on_mount(self) -> None:
+        self.theme = self._first_theme
+        self.set_keymap(dict(self.settings.keys))
+        self.push_screen(RunsScreen())
+        self.set_interval(UPDATE_SECONDS, self._update)
+        self.call_after_refresh(self._first_frame_is_out)
+
+    def _first_frame_is_out(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.leave, 128 + number)
+        if self._request is not None:
+            self.trainer.request(self._request)
+
+    def _update(self) -> None:
+        """Start the training thread where it is wanted, and let the screen look at what is new."""
+        if self.trainer.claim():
+            self.run_worker(self.trainer.work, thread=True, group="training", exit_on_error=False)
+        try:
+            self._open_requested()
+            if self._something_new() and isinstance(self.screen, BenchScreen) and self.screen.is_mounted:
+                self.screen.update()
+            self._trouble = None
+        except EetuiError as error:  # the database can't be read just now: said once, tried again
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self.notify(self._trouble, severity="error", timeout=20, markup=False)
+
+    def _open_requested(self) -> None:
+        """Show the first run that was asked for at the start, as soon as it is there."""
+        now = self.trainer.snapshot
+        run = now.run or next(iter(now.queue), None)
+        if self._request is not None and run is not None and isinstance(self.screen, BenchScreen):
+            self._request = None
+            self.open_run(run)
+
+    def _something_new(self) -> bool:
+        """Whether any process wrote to the database, or the training thread changed what it does."""
+        version = (self.reader.version(), self.trainer.snapshot)
+        new, self._seen = version != self._seen, version
+        if new:
+            self._tell_of_endings()
+            self._tell_of_problems()
+        return new
+
+    def _tell_of_endings(self) -> None:
+        """Notify and ring when a run that was live has ended."""
+        live = {row["id"]: row["name"] for row in self.reader.runs(Query("status IN ('queued', 'running')"))}
+        for run, name in self._live.items():
+            if run not in live and not self._leaving:
+                self._tell(run, name)
+        self._live = live
+
+    def _tell(self, run: int, name: str) -> None:
+        with contextlib.suppress(EetuiError):  # deleted meanwhile
+            row = self.reader.run(run)
+            good = row["status"] == "finished"
+            reason = f": {row['error']}" if row["error"] else ""
+            self.notify(f"{name} {row['status']}{reason}", severity="information" if good else "warning", markup=False)
+            if self.settings.bell:
+                self.bell()
+
+    def _tell_of_problems(self) -> None:
+        """Show, once, why an experiment could not be queued."""
+        problem = self.trainer.snapshot.problem
+        if problem and problem != self._told:
+            self.notify(problem, title="not started", severity="error", timeout=20, markup=False)
+        self._told = problem
+
+    async def on_unmount(self) -> None:
+        """However the end came, an error in a screen included: the training thread finishes its step and saves."""
+        self.trainer.stop()
+        await self._training_rests()
+
+    async def _training_rests(self) -> None:
+        while self.trainer.snapshot.phase != "idle":
+            await asyncio.sleep(0.02)
+
+
+def run_console(database: Path, settings: Settings, request: "Request | None" = None) -> int:
+    """Open the console, on what is asked for if anything is; the exit code.
+
+    Raises:
+        StoreError: the database can't be opened.
+        ConfigError: a setting names a theme or a binding that does not exist.
+    """
+    check_ids(settings.keys)
+    with stray_output_kept() as stray:
+        bench = Bench(database, settings, request, stray)
+        bench.run()
+    return bench.return_code or 0

@@ -1,0 +1,29 @@
+"""Files that a screen writes when it is asked to export what it shows."""
+
+import re
+from pathlib import Path
+
+from core.errors import UsageError
+
+FOLDER = Path("eetui-exports")
+
+
+def export(name: str, text: str) -> Path:
+    """Write text to `eetui-exports/NAME` under the current folder, under a name that was free; where it went.
+
+    Raises:
+        UsageError: it can't be written.
+    """
+    stem, dot, suffix = re.sub(r"[^\w.+-]+", "-", name).rpartition(".")
+    path, number = FOLDER / f"{stem}{dot}{suffix}", 2
+    try:
+        FOLDER.mkdir(exist_ok=True)
+        while True:
+            try:
+                with path.open("x", encoding="utf-8") as file:
+                    file.write(text)
+                return path
+            except FileExistsError:
+                path, number = FOLDER / f"{stem}-{number}{dot}{suffix}", number + 1
+    except OSError as error:
+        raise UsageError(f"{path} can't be written ({error.strerror or error}): start eetui elsewhere") from error

@@ -1,0 +1,44 @@
+"""The title bar of the list of runs."""
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+TITLE = "eetui · runs"
+UNDO = ", u undoes"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How many runs there are, by what the title bar tells of them."""
+
+    shown: int = 0
+    total: int = 0
+    running: int = 0
+    queued: int = 0
+    marked: int = 0
+    deleted: int = 0
+
+
+def title_line(facts: Facts, database: str, width: int) -> Text:
+    """Title, database and counts in one line; the path gives way first."""
+    counts = " · ".join(_counts(facts))
+    if facts.deleted and width >= cell_len(TITLE) + cell_len(counts) + cell_len(UNDO) + 2:
+        counts += UNDO
+    room = width - cell_len(TITLE) - cell_len(counts) - 4
+    path = database if cell_len(database) <= room else "…" + database[-(room - 1) :] if room > 8 else ""
+    line = Text(TITLE, style="bold", no_wrap=True, overflow="ellipsis").append("  ").append(path, "dim not bold")
+    gap = width - cell_len(line.plain) - cell_len(counts)
+    return line.append(" " * max(2, gap)).append(counts, "not bold")
+
+
+def _counts(facts: Facts) -> list[str]:
+    total = f"{facts.total:,} run{'' if facts.total == 1 else 's'}"
+    parts = [total if facts.shown == facts.total else f"{facts.shown:,} of {total}"]
+    for number, word in ((facts.running, "running"), (facts.queued, "queued"), (facts.marked, "marked")):
+        if number:
+            parts.append(f"{number:,} {word}")
+    if facts.deleted:
+        parts.append(f"{facts.deleted:,} deleted")
+    return parts

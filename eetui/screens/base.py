@@ -1,0 +1,39 @@
+"""What all screens of the console share."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+if TYPE_CHECKING:
+    from eetui.app import Bench
+
+
+class BenchScreen(Screen[None]):
+    """A screen that shows the store.
+
+    `update` is called when the screen comes into view and, while it is in view, whenever the database or the training
+    thread may have something new, at most four times a second. It has to be cheap where nothing changed.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.back", "Back", id="app.back", tooltip="Return to the screen before"),
+    ]
+    HELP_TEXT: ClassVar[str] = ""
+    """One paragraph for the help screen: what this screen is for."""
+
+    @property
+    def bench(self) -> "Bench":
+        """The app, by its own type."""
+        return self.app  # type: ignore[return-value]
+
+    def update(self) -> None:
+        """Show what is in the store now."""
+
+    def on_screen_resume(self) -> None:
+        """Come back into view up to date."""
+        if self.is_mounted:
+            self.call_later(self.update)
+
+    def leaving(self) -> None:
+        """Called before the screen is left for good, and when the console ends."""

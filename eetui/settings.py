@@ -1,0 +1,72 @@
+"""What a user sets once: `config.toml` in the XDG place, or wherever `EETUI_CONFIG` says.
+
+db = "~/experiments/runs.db"      # the database; --db and EETUI_DB win over it
+theme = "eetui-light"
+bell = false                      # no terminal bell when a run ends
+
+[keys]                            # binding ids, as the help screen shows them
+"runs.mark" = "m"
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings file's values, or what stands for those it does not hold."""
+
+    db: Path | None = None
+    theme: str | None = None
+    bell: bool = True
+    keys: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+
+DEFAULTS = Settings()
+KINDS: dict[str, type] = {"db": str, "theme": str, "bell": bool, "keys": dict}
+
+
+def settings_path() -> Path:
+    """Where the settings file is looked for; it need not exist."""
+    chosen = os.environ.get("EETUI_CONFIG")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_config_dir("eetui")) / "config.toml"
+
+
+def load_settings() -> Settings:
+    """Read the settings file; the defaults if there is none.
+
+    Raises:
+        ConfigError: it can't be read, or holds something unknown.
+    """
+    path = settings_path()
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return DEFAULTS
+    except OSError as error:
+        raise ConfigError(f"settings file {path} can't be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"settings file {path} is not valid TOML: {error}") from error
+    _check(path, values)
+    db = Path(values["db"]).expanduser() if "db" in values else None
+    return Settings(db, values.get("theme"), values.get("bell", True), values.get("keys", {}), path)
+
+
+def _check(path: Path, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if name not in KINDS:
+            raise ConfigError(f"settings file {path}: {name!r} must be one of {', '.join(KINDS)}")
+        if not isinstance(value, KINDS[name]):
+            raise ConfigError(f"settings file {path}: {name} must be of type {KINDS[name].__name__}, got {value!r}")
+    for binding, key in values.get("keys", {}).items():
+        if not isinstance(key, str) or not key.strip():
+            raise ConfigError(f'settings file {path}: keys.{binding} must be a key such as "ctrl+d", got {key!r}')

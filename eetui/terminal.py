@@ -1,0 +1,66 @@
+"""The terminal around the console: what other code writes to it, and the signals that end it."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import TextIO
+
+NOISE_BYTES = 1_000_000
+"""Most bytes of stray output kept to be shown."""
+
+
+class StrayOutput:
+    """What subprocesses and native code wrote to the file descriptors 1 and 2 while the console had the screen."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = descriptor
+
+    def text(self) -> str:
+        """All of it so far."""
+        if self._descriptor is None:
+            return ""
+        return os.pread(self._descriptor, NOISE_BYTES, 0).decode(errors="replace")
+
+
+NOTHING = StrayOutput()
+
+
+@contextlib.contextmanager
+def stray_output_kept() -> Iterator[StrayOutput]:
+    """Give Textual the terminal for itself: whatever else is written to descriptors 1 and 2 goes to a file.
+
+    Textual redirects `sys.stdout` and `sys.stderr`, but not what is written below Python. What was kept is
+    printed to stderr at the end.
+    """
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(tempfile.TemporaryFile())
+        kept = StrayOutput(file.fileno())
+        for number, name in ((1, "__stdout__"), (2, "__stderr__")):
+            stack.enter_context(_terminal_elsewhere(number, name, file.fileno()))
+        try:
+            yield kept
+        finally:
+            text = kept.text()
+            stack.pop_all().close()
+            if text.strip():
+                print(text.rstrip(), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _terminal_elsewhere(number: int, name: str, target: int) -> Iterator[None]:
+    """Point a descriptor at `target`, and `sys.<name>` at what the descriptor was."""
+    original: TextIO = getattr(sys, name)
+    original.flush()
+    duplicate = os.dup(number)
+    try:
+        setattr(sys, name, open(duplicate, "w", encoding=original.encoding, closefd=False))
+        os.dup2(target, number)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            getattr(sys, name).flush()
+        setattr(sys, name, original)
+        os.dup2(duplicate, number)
+        os.close(duplicate)

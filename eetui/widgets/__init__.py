@@ -1,0 +1,1 @@
+"""Widgets: state and keys. The drawing is done by pure renderables."""

@@ -1,0 +1,18 @@
+"""A footer for screens on which the focus moves all the time."""
+
+from textual.screen import Screen
+from textual.widgets import Footer
+
+
+class SteadyFooter(Footer):
+    """Textual's footer makes all its keys anew on every move of the focus; this one only if they are other keys."""
+
+    def bindings_changed(self, screen: Screen[object]) -> None:
+        shown = [
+            (active.binding.key, active.binding.description, active.enabled)
+            for active in screen.active_bindings.values()
+            if active.binding.show
+        ]
+        if shown != getattr(self, "_shown_keys", None) and screen is self.screen:
+            self._shown_keys = shown
+            super().bindings_changed(screen)

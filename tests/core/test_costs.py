@@ -1,0 +1,107 @@
+"""The formulas of `core.costs` against torch's own count of the real model, and against those of the design."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from core import costs
+from core.config import ModelConfig
+from core.model import Transformer
+
+MODEL = ModelConfig(dim=16, num_heads=2, ffn_dim=24, block_layers=(2, 3), max_seq_len=32)
+WORDS, WINDOWS, WIDTH = 50, 4, 8
+TOKENS = WINDOWS * WIDTH
+REPORT, REPORT_WORDS = ModelConfig(), 69_830
+
+
+@pytest.fixture
+def model() -> Transformer:
+    return Transformer(MODEL, WORDS, seed=1)
+
+
+@pytest.fixture
+def states() -> torch.Tensor:
+    return torch.randn(WINDOWS, WIDTH, MODEL.dim)
+
+
+@pytest.fixture(autouse=True)
+def plain_attention() -> Iterator[None]:
+    """Torch does not count its fused attention on the CPU."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def counted() -> FlopCounterMode:
+    return FlopCounterMode(display=False)
+
+
+@pytest.mark.parametrize(("block", "layers"), [(0, 2), (1, 3)])
+def test_a_layer_costs_what_torch_counts(model: Transformer, states: torch.Tensor, block: int, layers: int) -> None:
+    with counted() as flops, torch.no_grad():
+        model.blocks[block](states)
+    assert flops.get_total_flops() == TOKENS * layers * costs.layer_flops(MODEL, WIDTH)
+
+
+def test_head_and_classifier_cost_what_torch_counts(model: Transformer, states: torch.Tensor) -> None:
+    with counted() as head, torch.no_grad():
+        model.head(states)
+    with counted() as classifier, torch.no_grad():
+        model.classifier(0)(states)
+    assert head.get_total_flops() == TOKENS * costs.head_flops(MODEL, WORDS)
+    assert classifier.get_total_flops() == TOKENS * costs.classifier_flops(MODEL)
+
+
+def test_keys_and_values_of_a_skipped_layer_cost_what_torch_counts(model: Transformer, states: torch.Tensor) -> None:
+    attention = model.blocks[0].layers[0].attention
+    with counted() as flops, torch.no_grad():
+        attention.key(states)
+        attention.value(states)
+    assert flops.get_total_flops() == TOKENS * costs.skipped_layer_flops(MODEL)
+
+
+def test_training_a_block_costs_three_forward_passes(model: Transformer, states: torch.Tensor) -> None:
+    states.requires_grad_(True)
+    with counted() as flops:
+        logits = model.head(model.blocks[0](states)).flatten(0, 1)
+        F.cross_entropy(logits, torch.zeros(TOKENS, dtype=torch.int64)).backward()
+    assert flops.get_total_flops() == TOKENS * costs.training_flops(MODEL, 0, WORDS, WIDTH)
+
+
+def test_all_weights_are_counted(model: Transformer) -> None:
+    assert costs.parameters(MODEL, WORDS) == sum(weight.numel() for weight in model.parameters())
+
+
+def test_the_reports_head_is_94_percent_of_its_model() -> None:
+    share = costs.head_flops(REPORT, REPORT_WORDS) / costs.full_flops(REPORT, REPORT_WORDS, 32)
+    assert round(share, 2) == 0.94
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_early_exit_costs_what_the_design_says(share: float) -> None:
+    layer, skipped = costs.layer_flops(REPORT, 32), costs.skipped_layer_flops(REPORT)
+    head, classifier = costs.head_flops(REPORT, REPORT_WORDS), costs.classifier_flops(REPORT)
+    layers = 4 * layer - share * 2 * (layer - skipped)
+    shares = (share, 1 - share)
+    learned = costs.early_exit_flops(REPORT, REPORT_WORDS, 32, shares, reads_head=False)
+    softmax = costs.early_exit_flops(REPORT, REPORT_WORDS, 32, shares, reads_head=True)
+    assert learned == pytest.approx(layers + head + classifier)
+    assert softmax == pytest.approx(layers + (2 - share) * head)
+
+
+def test_softmax_exits_of_the_report_cost_more_than_never_exiting() -> None:
+    full = costs.full_flops(REPORT, REPORT_WORDS, 32)
+    softmax = costs.early_exit_flops(REPORT, REPORT_WORDS, 32, (0.73, 0.27), reads_head=True)
+    assert softmax / full == pytest.approx(1.24, abs=0.01)
+
+
+def test_with_three_blocks_every_exit_is_paid_for_by_those_who_reach_it() -> None:
+    model = ModelConfig(dim=16, num_heads=2, ffn_dim=24, block_layers=(1, 1, 1))
+    layer, skipped = costs.layer_flops(model, 8), costs.skipped_layer_flops(model)
+    head, classifier = costs.head_flops(model, 50), costs.classifier_flops(model)
+    cost = costs.early_exit_flops(model, 50, 8, (0.5, 0.25, 0.25), reads_head=False)
+    expected = layer * (1 + 0.5 + 0.25) + skipped * (0.5 + 0.75) + head + classifier * (1 + 0.5)
+    assert cost == pytest.approx(expected)

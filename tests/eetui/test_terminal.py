@@ -1,0 +1,42 @@
+"""What other code writes below Python must not reach the screen, and must not be lost."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import os, subprocess, sys
+from eetui.terminal import stray_output_kept
+
+with stray_output_kept() as stray:
+    sys.__stdout__.write("on the screen\\n")
+    sys.__stdout__.flush()
+    os.write(1, b"from native code\\n")
+    subprocess.run(["sh", "-c", "echo from a subprocess >&2"])
+    sys.__stderr__.write("seen: " + repr(stray.text()) + "\\n")
+    sys.__stderr__.flush()
+print("afterwards")
+"""
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).parents[2]
+    return subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_stray_output_is_kept_from_the_terminal_and_told_at_the_end() -> None:
+    done = run(SCRIPT)
+
+    assert done.stdout == "on the screen\nafterwards\n"
+    assert done.stderr.splitlines() == [
+        r"seen: 'from native code\nfrom a subprocess\n'",
+        "from native code",
+        "from a subprocess",
+    ]
+
+
+def test_the_descriptors_are_given_back_when_the_console_breaks() -> None:
+    done = run(SCRIPT.replace('os.write(1, b"from native code\\n")', "raise RuntimeError('broken')"))
+
+    assert done.returncode == 1
+    assert "RuntimeError: broken" in done.stderr
