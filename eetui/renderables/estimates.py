@@ -70,7 +70,7 @@ def amount(values: Span, unit: str) -> str:
 
 def rough_duration(seconds: float) -> str:
     """A duration without digits nobody can know: `8s`, `2m05s`, `1h02m`."""
-    return duration(seconds) if seconds >= 59.5 else f"{max(1, round(seconds))}s"
+    return duration(round(seconds)) if seconds >= 59.5 else f"{max(1, round(seconds))}s"
 
 
 def _facts(estimate: Estimate) -> list[tuple[str, str, str]]:

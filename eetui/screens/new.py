@@ -64,6 +64,10 @@ class NewScreen(BenchScreen):
         Binding(
             "ctrl+o,o", "queue", "Queue", id="new.queue", tooltip="Put the waiting runs in order, or take them out"
         ),
+        Binding("up", "app.focus_previous", "Up", show=False, id="new.previous", tooltip="Go to the field before"),
+        Binding("down", "app.focus_next", "Down", show=False, id="new.next", tooltip="Go to the next field"),
+        Binding("pageup", "section(-1)", "Section", show=False, id="new.section_up", tooltip="Go up a section"),
+        Binding("pagedown", "section(1)", "Section", show=False, id="new.section_down", tooltip="Go down a section"),
     ]
 
     def __init__(self, config: RunConfig | None = None, preset: str | None = None) -> None:
@@ -180,6 +184,9 @@ class NewScreen(BenchScreen):
         row = self.form.focused_row
         if row is not None:
             self._take(self.draft.reset(row.field.name))
+
+    def action_section(self, direction: int) -> None:
+        self.form.go_to_section(direction)
 
     def action_queue(self) -> None:
         from eetui.screens.queue import QueueScreen

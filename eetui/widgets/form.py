@@ -158,12 +158,6 @@ class FieldRow(Widget):
 class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
     """All fields, the experiment's first, then those of each section."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "app.focus_previous", "Up", show=False, id="form.previous", tooltip="Go to the field before"),
-        Binding("down", "app.focus_next", "Down", show=False, id="form.next", tooltip="Go to the next field"),
-        Binding("pageup", "section(-1)", "Section", show=False, id="form.section_up", tooltip="Go up a section"),
-        Binding("pagedown", "section(1)", "Section", show=False, id="form.section_down", tooltip="Go down a section"),
-    ]
     DEFAULT_CSS = """
     Form { scrollbar-size-vertical: 1; }
     Form .section { padding: 1 1 0 1; text-style: bold; color: $text-muted; }
@@ -187,6 +181,11 @@ class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
         self.mount_all(widgets)
 
     @property
+    def complete(self) -> bool:
+        """Whether all fields are on the screen."""
+        return all(row.is_mounted for row in self.rows.values())
+
+    @property
     def focused_row(self) -> FieldRow | None:
         """The field that has the focus."""
         focused = self.screen.focused
@@ -205,8 +204,8 @@ class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
         """Give the focus to a field."""
         self.rows[name].editor.focus()
 
-    def action_section(self, direction: int) -> None:
-        """To the first field of the next section or of the one before, or of this one where it has been left."""
+    def go_to_section(self, direction: int) -> None:
+        """Give the focus to the first field of the next section; backwards, of this one or else of the one before."""
         names, row = list(self.rows), self.focused_row
         firsts = [next(rows).field.name for _, rows in groupby(self.rows.values(), key=lambda row: row.field.heading)]
         here = names.index(row.field.name) if row else 0

@@ -438,8 +438,9 @@ async def test_the_queue_list_follows_what_is_trained(database: Path, writer: Wr
 
 async def test_a_training_is_watched_paused_and_cancelled(database: Path, text: Path) -> None:
     plan = tiny_plan(text, "loss", "softmax", max_epochs=2000, patience=2000)
-    bench = Bench(database, Settings(bell=False), plan)
+    bench = Bench(database, Settings(bell=False))
     async with bench.run_test(size=(100, 40)) as pilot:
+        bench.train(plan)
         await until_true(pilot, lambda: bench.trainer.snapshot.run)
         bench.open_run(1)
         await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen) and bench.screen.query(StageView))
@@ -469,9 +470,9 @@ async def test_a_training_is_watched_paused_and_cancelled(database: Path, text: 
 
 
 async def test_a_training_is_watched_to_its_end(database: Path, text: Path) -> None:
-    async with Bench(database, Settings(bell=False), tiny_plan(text, "loss")).run_test(size=(80, 24)) as pilot:
-        bench = pilot.app
-        assert isinstance(bench, Bench)
+    bench = Bench(database, Settings(bell=False))
+    async with bench.run_test(size=(80, 24)) as pilot:
+        bench.train(tiny_plan(text, "loss"))
         await until_true(pilot, lambda: bench.reader.runs())
         bench.open_run(1)
         await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen) and bench.screen.query(StageView))
