@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from core import costs
 from core.config import RunConfig
+from core.errors import UsageError
 from core.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
 
 if TYPE_CHECKING:
@@ -57,21 +58,30 @@ def read_sizes(config: RunConfig) -> Sizes:
 
 
 def estimate(
-    configs: Sequence[RunConfig], sizes: Sizes, should_stop: ShouldStop = lambda: False
+    configs: Sequence[RunConfig], sizes: Sizes, held: int = 0, should_stop: ShouldStop = lambda: False
 ) -> Estimate | None:
     """Measure for about half a second, and add up what all runs of an experiment will take; None if stopped.
 
+    To be called where nothing trains: torch's thread count is one for the whole process (`core.estimator`).
+
+    Args:
+        configs: they differ in method and seed only.
+        held: bytes that the process which is to train holds already.
+
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is not there, or the memory is too small.
     """
     from core.exits import exit_method
     from core.machine import resolve
     from core.speed import measure
 
     configs = [resolve(config) for config in configs]
+    _require_memory(configs[0], sizes)
     learning = [config for config in configs if exit_method(config.method).learns]
     speed = measure((learning or configs)[0], sizes.vocab_size, should_stop=should_stop)
-    return None if speed is None else add_up(configs, sizes, speed, resident_memory())  # all torch needs is loaded now
+    if speed is None:
+        return None
+    return add_up(configs, sizes, speed, max(held, resident_memory()))  # by now, all that torch needs is loaded
 
 
 def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int) -> Estimate:
@@ -105,6 +115,20 @@ def pass_seconds(one: Pass, speed: "Speed") -> Span:
     if one.trains:
         return one.tokens * speed.training[one.blocks[0]]
     return one.tokens * (sum(speed.layers[layers] for layers in one.blocks) + one.heads * speed.head)
+
+
+def _require_memory(config: RunConfig, sizes: Sizes) -> None:
+    """Refuse what can't be measured without bringing the machine down.
+
+    Raises:
+        UsageError: a run needs more memory than there is.
+    """
+    needed, there = memory(config, sizes), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if config.machine.device == "cpu" and needed > there:
+        raise UsageError(
+            f"a run needs {needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB: lower "
+            f"model.dim, model.ffn_dim, model.block_layers, data.vocab_size or data.num_samples"
+        )
 
 
 def resident_memory() -> int:

@@ -73,7 +73,15 @@ class Draft:
     @property
     def runs(self) -> int:
         """How many runs it asks for; 0 where that can't be told."""
-        return len(self.methods) * (_whole(self.raw(SEEDS)) or 0)
+        return len(self.methods) * self.seeds
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds; 0 where that can't be told."""
+        try:
+            return int(str(self.raw(SEEDS)))
+        except ValueError:
+            return 0
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -95,9 +103,7 @@ class Draft:
             name, reason = next(iter(wrong.items()))
             raise ConfigError(f"{name} {reason}", wrong)
         name, tags = str(self.raw(NAME)).strip(), str(self.raw(TAGS)).split()
-        return plan_from(
-            self.layers(), self.methods, _whole(self.raw(SEEDS)) or 1, preset=self.preset, name=name or None, tags=tags
-        )
+        return plan_from(self.layers(), self.methods, self.seeds, preset=self.preset, name=name or None, tags=tags)
 
     def problems(self) -> dict[str, str]:
         """What is wrong, by field, in the order of the form; empty where all is well."""
@@ -111,8 +117,8 @@ class Draft:
     def _experiment_problems(self) -> Iterator[tuple[str, str]]:
         if not self.methods:
             yield METHODS, "must be one at least"
-        seeds, name = _whole(self.raw(SEEDS)), str(self.raw(NAME)).strip()
-        if seeds is None or not 1 <= seeds <= MOST_SEEDS:
+        name = str(self.raw(NAME)).strip()
+        if not 1 <= self.seeds <= MOST_SEEDS:
             yield SEEDS, f"must be 1 to {MOST_SEEDS}, got {self.raw(SEEDS)!r}"
         for what, texts, require in ((NAME, [name] if name else [], require_name), (TAGS, self._tags(), require_tag)):
             for text in texts:
@@ -149,10 +155,3 @@ def _number(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text.replace(" ", "") if text.replace(" ", "").replace(",", "").isdigit() else text.strip()
-
-
-def _whole(raw: Raw) -> int | None:
-    try:
-        return int(str(raw))
-    except ValueError:
-        return None

@@ -1,6 +1,5 @@
-"""What the experiment in the form will take: measured in a thread, a moment after the last change."""
+"""What the experiment in the form will take: measured a moment after the last change."""
 
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -10,17 +9,16 @@ from textual.timer import Timer
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
+from core.config import build
 from core.errors import EetuiError
-from core.estimate import Estimate, estimate, read_sizes
-from core.workload import Sizes
+from core.estimate import Estimate
+from core.estimator import Estimator
 from eetui.drafts import Draft
 from eetui.renderables.estimates import Forecast, forecast_lines, forecast_table, headline
 
 REST_SECONDS = 0.5
 """The form must have been left alone so long."""
 MEASURING, SOON, INVALID, TYPING = "measuring…", "…", "waits for a valid form", "follows when you leave the field"
-
-_one_at_a_time = threading.Lock()
 
 
 class EstimatePanel(Vertical):
@@ -41,7 +39,7 @@ class EstimatePanel(Vertical):
         self._asked: object = None
         self._rest: Timer | None = None
         self._worker: Worker[Estimate | None] | None = None
-        self._sizes: dict[object, Sizes] = {}
+        self._estimator = Estimator()
 
     def compose(self) -> ComposeResult:
         yield Static(classes="headline", markup=False)
@@ -75,16 +73,12 @@ class EstimatePanel(Vertical):
         self._worker = self.run_worker(work, thread=True, exclusive=True, group="estimate", exit_on_error=False)
 
     def _estimate(self, draft: Draft) -> Estimate | None:
-        """On a thread: read the corpus, unless that was done, and measure."""
         worker = get_current_worker()
-        with _one_at_a_time:
-            if worker.is_cancelled:
-                return None
-            configs = draft.plan().configs
-            key = configs[0].data, configs[0].train.batch_size
-            if key not in self._sizes:
-                self._sizes[key] = read_sizes(configs[0])
-            return estimate(configs, self._sizes[key], lambda: worker.is_cancelled)
+        config = build(draft.layers())
+        return self._estimator.estimate(config, draft.methods, draft.seeds, lambda: worker.is_cancelled)
+
+    def on_unmount(self) -> None:
+        self._estimator.close()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         event.stop()

@@ -12,6 +12,7 @@ import torch
 from core import costs
 from core.config import RunConfig
 from core.data.windows import Dataset
+from core.errors import UsageError
 from core.estimate import add_up, estimate, pass_seconds, read_sizes, resident_memory
 from core.events import StageStarted, Step
 from core.machine import resolve
@@ -151,8 +152,20 @@ def test_an_estimate_reads_the_corpus_as_training_does(tiny_config: Make, tmp_pa
     found = estimate([config], sizes)
     assert found is not None
     assert found.seconds.low > 0
-    assert found.memory > resident_memory() / 2
+    assert found.memory >= resident_memory() / 2
     assert found.device == "cpu"
+
+
+def test_a_model_larger_than_the_machine_is_not_even_measured(tiny_config: Make) -> None:
+    config = tiny_config(dim=2_000_000, num_heads=1)
+    with pytest.raises(UsageError, match=r"a run needs .* GB of memory, and this machine has .* GB: lower model\.dim"):
+        estimate([config], Sizes(48, 16, 30))
+
+
+def test_what_the_training_process_holds_counts(tiny_config: Make) -> None:
+    found = estimate([tiny_config()], Sizes(48, 16, 30), held=10**12)
+    assert found is not None
+    assert found.memory > 10**12
 
 
 def test_what_a_form_needs_imports_no_torch() -> None:

@@ -276,7 +276,12 @@ def test_an_estimate_says_when_not_to_trust_it() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(5, 5, "5 tokens"), (999.4, 999.4, "999 tokens"), (262_000, 1_310_000, "0.262 to 1.31 M tokens"), (0, 0, "0 tokens")],
+    [
+        (5, 5, "5 tokens"),
+        (999.4, 999.4, "999 tokens"),
+        (262_000, 1_310_000, "0.262 to 1.31 M tokens"),
+        (0, 0, "0 tokens"),
+    ],
 )
 def test_amounts_share_one_prefix(low: float, high: float, expected: str) -> None:
     assert amount(Span(low, high), " tokens") == expected

@@ -18,7 +18,7 @@ from core.errors import CorpusError
 from core.estimate import Estimate
 from core.store.reader import Reader
 from core.store.writer import Writer
-from core.workload import Sizes, Span
+from core.workload import Span
 from eetui.app import Bench
 from eetui.drafts import Draft
 from eetui.forms import FIELDS, METHODS, PRESET
@@ -37,36 +37,36 @@ ESTIMATE = Estimate(
 
 
 class FakeEstimating:
-    """Stands in for reading a corpus and measuring; counts what it was asked for."""
+    """Stands in for the process that measures; notes what it was asked for."""
 
     def __init__(self) -> None:
-        self.read: list[RunConfig] = []
-        self.estimated: list[int] = []
+        self.asked: list[RunConfig] = []
+        self.answered: list[int] = []
         self.problem: Exception | None = None
+        self.closed = False
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def read_sizes(self, config: RunConfig) -> Sizes:
-        self.read.append(config)
+    def estimate(
+        self, config: RunConfig, methods: Sequence[str], seeds: int, should_stop: Callable[[], bool]
+    ) -> Estimate | None:
+        self.asked.append(config)
         if self.problem:
             raise self.problem
-        return Sizes(100, 20, 4096)
-
-    def estimate(
-        self, configs: Sequence[RunConfig], sizes: Sizes, should_stop: Callable[[], bool]
-    ) -> Estimate | None:
         while not self.go_on.wait(0.01):
             if should_stop():
                 return None
-        self.estimated.append(len(configs))
+        self.answered.append(len(methods) * seeds)
         return ESTIMATE
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEstimating]:
     fake = FakeEstimating()
-    monkeypatch.setattr(estimate_panel, "read_sizes", fake.read_sizes)
-    monkeypatch.setattr(estimate_panel, "estimate", fake.estimate)
+    monkeypatch.setattr(estimate_panel, "Estimator", lambda: fake)
     monkeypatch.setattr(estimate_panel, "REST_SECONDS", 0.02)
     yield fake
     fake.go_on.set()
@@ -292,10 +292,9 @@ async def test_the_estimate_follows_the_last_change(database: Path, fake: FakeEs
         panel = bench.screen.query_one(EstimatePanel)
         await until_true(pilot, lambda: panel.forecast.estimate and not panel.forecast.state)
         assert "65,536 + 12,288 tokens" in shown(bench, ".lines")
-        assert len(fake.estimated) == 1
+        assert len(fake.answered) == 1
         await write(pilot, bench, "seeds", "2")
-        await until_true(pilot, lambda: fake.estimated[-1] == 6 and not panel.forecast.state)
-        assert len(fake.read) == 1  # the corpus is read once
+        await until_true(pilot, lambda: fake.answered[-1] == 6 and not panel.forecast.state)
 
 
 async def test_neither_name_nor_tags_are_measured_anew(database: Path, fake: FakeEstimating) -> None:
@@ -305,7 +304,7 @@ async def test_neither_name_nor_tags_are_measured_anew(database: Path, fake: Fak
         await until_true(pilot, lambda: panel.forecast.estimate and not panel.forecast.state)
         await write(pilot, bench, "name", "mine")
         await pilot.pause(0.1)
-        assert len(fake.estimated) == 1
+        assert len(fake.answered) == 1
 
 
 async def test_an_older_measurement_is_stopped_and_its_result_dropped(database: Path, fake: FakeEstimating) -> None:
@@ -317,7 +316,7 @@ async def test_an_older_measurement_is_stopped_and_its_result_dropped(database: 
         await write(pilot, bench, "seeds", "2")
         fake.go_on.set()
         await until_true(pilot, lambda: panel.forecast.estimate and not panel.forecast.state)
-        assert fake.estimated[-1] == 6
+        assert fake.answered[-1] == 6
 
 
 async def test_a_form_with_errors_is_not_measured(database: Path, fake: FakeEstimating) -> None:
@@ -328,7 +327,7 @@ async def test_a_form_with_errors_is_not_measured(database: Path, fake: FakeEsti
         await write(pilot, bench, "train.lr", "-1")
         await pilot.pause(0.1)
         assert panel.forecast.state == estimate_panel.INVALID
-        assert len(fake.estimated) == 1
+        assert len(fake.answered) == 1
 
 
 async def test_half_a_path_is_not_read(database: Path, fake: FakeEstimating) -> None:
@@ -339,10 +338,10 @@ async def test_half_a_path_is_not_read(database: Path, fake: FakeEstimating) -> 
         await write(pilot, bench, "data.corpus", "/tmp/x")
         await pilot.pause(0.1)
         assert panel.forecast.state == estimate_panel.TYPING
-        assert len(fake.read) == 1
+        assert len(fake.asked) == 1
         await pilot.press("enter")
-        await until_true(pilot, lambda: len(fake.read) == 2)
-        assert fake.read[-1].data.corpus == "/tmp/x"
+        await until_true(pilot, lambda: len(fake.asked) == 2)
+        assert fake.asked[-1].data.corpus == "/tmp/x"
 
 
 async def test_what_is_wrong_with_a_corpus_is_shown(database: Path, fake: FakeEstimating) -> None:
@@ -372,7 +371,7 @@ async def test_nothing_that_was_written_is_lost_on_leaving(database: Path, fake:
         await write(pilot, bench, "train.lr", "-1")
         await write(pilot, bench, "name", "mine")
         await pilot.press("escape")
-        await until_true(pilot, lambda: isinstance(bench.screen, RunsScreen))
+        await until_true(pilot, lambda: isinstance(bench.screen, RunsScreen) and fake.closed)
         await pilot.press("n")
         await until_true(pilot, lambda: is_open(bench))
         assert row(bench, "train.lr").query_one(Input).value == "-1"

@@ -1,0 +1,61 @@
+"""The main screens as pictures, at the smallest size they are made for and at a comfortable one, dark and light.
+
+After a change that is meant: `python -m pytest tests/eetui/test_snapshots.py --snapshot-update`, and look at them.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from core.store.writer import Writer
+from eetui.app import Bench
+from eetui.settings import Settings
+from tests.eetui.console import keep_tokens, make_database
+
+KEYS = {
+    "runs": ["down", "space"],
+    "live": ["/", *"stopped", "enter", "enter"],
+    "compare": ["end", "c"],
+    "inspect": ["end", "i", "right"],
+    "help": ["question_mark"],
+}
+"""How each screen is reached from the first one."""
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = make_database(Path("runs.db"))
+    with Writer(path) as writer:
+        keep_tokens(writer, 1)
+    return path
+
+
+@pytest.mark.parametrize("theme", ["eetui-dark", "eetui-light"])
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
+@pytest.mark.parametrize("name", KEYS)
+def test_screen(
+    name: str, size: tuple[int, int], theme: str, database: Path, snap_compare: Callable[..., bool]
+) -> None:
+    async def go(pilot: Pilot[None]) -> None:
+        await settle(pilot)
+        for key in KEYS[name]:
+            await pilot.press(key)
+        await settle(pilot)
+
+    assert snap_compare(Bench(database, Settings(theme=theme)), terminal_size=size, run_before=go)
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    """Until the screen has stayed as it is for longer than anything on it waits."""
+    before, same = "", 0
+    for _ in range(100):
+        await pilot.pause(0.1)
+        now = pilot.app.export_screenshot()
+        same = same + 1 if now == before else 0
+        if same == 4:
+            return
+        before = now
+    raise AssertionError("the screen does not come to rest")
