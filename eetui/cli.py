@@ -25,7 +25,6 @@ app = typer.Typer(
 )
 
 
-
 def _default_database() -> Path:
     from eetui.settings import load_settings
 

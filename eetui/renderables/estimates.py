@@ -60,12 +60,12 @@ def forecast_table(forecast: Forecast) -> Text | Table:
 
 
 def amount(values: Span, unit: str) -> str:
-    """Three digits and a prefix, both ends in the same: `503 MB`, `0.93 to 8.4 TFLOP`, `787 k weights`."""
+    """Three digits and a prefix, both ends in the same: `503 MB`, `0.93–8.4 TFLOP`, `787 k weights`."""
     prefixes, scale = ("", "k", "M", "G", "T", "P", "E"), 0
     while values.high / 1000**scale >= 999.5 and scale < len(prefixes) - 1:
         scale += 1
     low, high = (f"{value / 1000**scale:.3g}" for value in (values.low, values.high))
-    return f"{low if low == high else f'{low} to {high}'} {prefixes[scale]}{unit}".replace("  ", " ")
+    return f"{low if low == high else f'{low}–{high}'} {prefixes[scale]}{unit}".replace("  ", " ")
 
 
 def rough_duration(seconds: float) -> str:
@@ -86,8 +86,8 @@ def _facts(estimate: Estimate) -> list[tuple[str, str, str]]:
         ("epochs", amount(estimate.epochs, " epochs a block"), ""),
         ("trained on", amount(estimate.trained_tokens, " tokens"), ""),
         ("compute", amount(estimate.flops, "FLOP"), ""),
-        ("time", shortest if shortest == longest else f"{shortest} to {longest}", ""),
-        ("memory", f"{amount(_exactly(estimate.memory), 'B')}{place}", " of memory" if not place else ""),
+        ("time", shortest if shortest == longest else f"{shortest}–{longest}", ""),
+        ("memory", f"{amount(_exactly(estimate.memory), 'B')}{place}", " memory" if not place else ""),
     ]
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from rich.text import Text
 
-from core.events import Measured, perplexity
-from core.state import RunState, StageState
+from core.events import perplexity
+from core.state import StageState
 from eetui.following import LineKind, LogLine, seconds_so_far
 from eetui.renderables.figures import MISSING, duration
 from eetui.renderables.palette import Palette
-from eetui.renderables.run_rows import bar, fitted
+from eetui.renderables.run_rows import fitted
 from eetui.renderables.runs import STATUS_STYLES
 from eetui.renderables.timeline import StageRow, counted, time_left
 
@@ -232,46 +232,6 @@ def _ppl(loss: float | None) -> str:
     return f"{MISSING if value is None else f'{value:,.2f}' if value < 1e6 else f'{value:.3g}':>9}"
 
 
-# What was measured
-
-
-def measured_table(state: RunState, stage: str, width: int, style: Palette) -> Text:
-    """A line for each way through the model that a stage measured, figures under each other."""
-    found = [measured for measured in state.measured if measured.stage == stage]
-    if not found:
-        return Text("measured when the stage ends", style.quiet)
-    columns = [_column("PPL", found, lambda one: f"{perplexity(one.loss):,.2f}")]
-    columns.append(_column("on", found, lambda one: f"{one.split}, {one.token_set}"))
-    columns.append(_column("accuracy", found, lambda one: f"{one.accuracy:.2%}"))
-    if any(max(one.exit_shares) < 1 for one in found):
-        columns.append(_column("left early", found, lambda one: f"{one.shallow_ratio:.1%}"))
-        columns.append(_column("layers saved", found, lambda one: f"{one.layer_savings:.1%}"))
-    names = ["", *(one.name for one in found)]
-    room = min(max(map(len, names)), max(width - sum(len(column[0]) + 2 for column in columns), 8))
-    lines = ["  ".join([fitted(name, room), *cells]) for name, *cells in zip(names, *columns, strict=True)]
-    text = Text(lines[0], style="bold", no_wrap=True)
-    for line, one in zip(lines[1:], found, strict=True):
-        text.append("\n").append(line, "bold" if one.name == "early exit" else "not bold")
-    early = next((one for one in found if one.name == "early exit"), None)
-    return text if early is None else text.append("\n\n").append_text(_exit_bars(early, width, style))
-
-
-def _exit_bars(measured: Measured, width: int, style: Palette) -> Text:
-    """Where the tokens leave, a bar for each block."""
-    lines = []
-    for block, share in enumerate(measured.exit_shares):
-        words = f"leave after block {block} {share:>6.1%}  "
-        length = max(min(width, 80) - len(words), 0)
-        lines.append(Text(words, "not bold").append_text(bar(share, length, style.live, style.quiet)))
-    return Text("\n", no_wrap=True).join(lines)
-
-
-def _column(head: str, found: Sequence[Measured], write: Any) -> list[str]:
-    cells = [head, *(write(one) for one in found)]
-    width = max(map(len, cells))
-    return [cell.rjust(width) for cell in cells]
-
-
 # Log and queue
 
 
@@ -281,9 +241,13 @@ def log_text(line: LogLine, style: Palette) -> Text:
     return Text(f"{LINE_SIGNS[line.kind]} {line.text}", look)
 
 
-def queue_line(names: Sequence[str], requests: int, width: int) -> str:
-    """`next: loss-12, softmax-13`, as many as fit; empty where nothing waits."""
-    said = ["preparing an experiment"] if requests else []
+def queue_line(names: Sequence[str], requests: int, width: int, *, preparing: bool = False) -> str:
+    """`next: loss-12, softmax-13`, as many as fit; empty where nothing waits.
+
+    Requests are what the training thread has yet to prepare: it does so between two runs.
+    """
+    said = ["preparing"] if preparing else []
+    said += [f"{requests} to be prepared"] if requests else []
     if names:
         room = width - len(" · ".join([*said, QUEUE_HINT])) - len(" · next:  and 1000 more")
         said += [f"next: {_listed(names, room)}", QUEUE_HINT]

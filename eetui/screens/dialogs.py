@@ -17,9 +17,7 @@ class Question(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_with_nothing", "Cancel", id="dialog.cancel", tooltip="Close without an answer"),
-        Binding(
-            "left,h", "app.focus_previous", "Previous", show=False, id="dialog.previous", tooltip="Answer before"
-        ),
+        Binding("left,h", "app.focus_previous", "Previous", show=False, id="dialog.previous", tooltip="Answer before"),
         Binding("right,l", "app.focus_next", "Next", show=False, id="dialog.next", tooltip="Next answer"),
     ]
 

@@ -15,7 +15,8 @@ from core.errors import RunLookupError
 from core.state import StageState
 from core.store.reader import Query
 from eetui.renderables.histogram import histogram
-from eetui.renderables.live import hint, measured_table, queue_line, stage_facts, title
+from eetui.renderables.live import hint, queue_line, stage_facts, title
+from eetui.renderables.measured import measured_table
 from eetui.renderables.palette import Palette, palette
 from eetui.renderables.timeline import StageRow, active_index
 from eetui.screens.live_keys import LiveKeys
@@ -199,7 +200,8 @@ class LiveScreen(LiveKeys):
         """What waits, or else who trains the run, or what can be done with it."""
         now, width = self.bench.trainer.snapshot, self.size.width - 2
         names = {row["id"]: row["name"] for row in self.bench.reader.runs(_these(now.queue))} if now.queue else {}
-        waiting = queue_line([names.get(run, str(run)) for run in now.queue], now.requests, width)
+        queued = [names.get(run, str(run)) for run in now.queue]
+        waiting = queue_line(queued, now.requests, width, preparing=now.phase == "preparing")
         text = waiting or hint(self.watching.row["status"], self.watching.elsewhere)
         self._put("live--line", Text(text, no_wrap=True, overflow="ellipsis"))
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -44,7 +45,7 @@ class Chart(Widget, can_focus=True):
     DEFAULT_CSS = """
     Chart { height: 1fr; min-height: 1; }
     Chart > .chart--head { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: clip; }
-    Chart > .chart--words { height: auto; color: $text-muted; }
+    Chart > .chart--words { height: 1fr; color: $text-muted; }
     Chart > Plot { height: 1fr; }
     Chart > Plot > .plot--axis, Chart > Plot:focus > .plot--axis { color: $foreground 35%; }
     Chart > Plot > .plot--tick { color: $foreground 70%; text-style: none; }
@@ -86,6 +87,7 @@ class Chart(Widget, can_focus=True):
         self._shown_y: Range = (0.0, 1.0)
         self._next = 0.0
         self._due: Timer | None = None
+        self._written: dict[Static, Text] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(classes="chart--head", markup=False)
@@ -209,10 +211,17 @@ class Chart(Widget, can_focus=True):
         if room:
             self._draw_curves(head, plot)
         else:
-            words.update(self.sentence or latest(self.title, self.series, self.y_axis, self.x_axis, self.x_label))
+            told = self.sentence or latest(self.title, self.series, self.y_axis, self.x_axis, self.x_label)
+            self._put(words, Text(told))
         self.drawn += 1
         took = time.monotonic() - began + plot.seconds
         self._next = began + max(SECONDS_BETWEEN, took / SHARE_OF_TIME)
+
+    def _put(self, place: Static, text: Text) -> None:
+        """Nothing is laid out anew: the sizes are fixed."""
+        if self._written.get(place) != text:
+            self._written[place] = text
+            place.update(text, layout=False)
 
     def _visible(self) -> bool:
         shown = all(node.display for node in self.ancestors_with_self if isinstance(node, Widget))
@@ -225,7 +234,7 @@ class Chart(Widget, can_focus=True):
         for line in self.lines:
             if line.label and text.cell_len + len(line.label) + 4 <= self.size.width:
                 text.append(f"  │ {line.label}")
-        head.update(text)
+        self._put(head, text)
         drawing = self._drawing(self.size.width - MARGIN_LEFT - 2, self.size.height - 4)
         self._shown_y = drawing.y
         plot.draw(drawing, (self.x_axis, self.y_axis), dark, self.background_colors[1])

@@ -258,7 +258,7 @@ def test_an_estimate_is_two_lines_below_a_form_that_fit_80_columns() -> None:
     lines = forecast_lines(Forecast(ESTIMATE)).plain.splitlines()
     assert lines == [
         "3 runs · 65,536 + 12,288 tokens · 4,096 words · 787 k weights",
-        "0.93 to 1.96 TFLOP · 21s to 1m03s · 503 MB of memory · 3 to 5 epochs a block",
+        "0.93–1.96 TFLOP · 21s–1m03s · 503 MB memory · 3–5 epochs a block",
     ]
     assert max(map(len, lines)) <= 78
 
@@ -279,7 +279,7 @@ def test_an_estimate_says_when_not_to_trust_it() -> None:
     [
         (5, 5, "5 tokens"),
         (999.4, 999.4, "999 tokens"),
-        (262_000, 1_310_000, "0.262 to 1.31 M tokens"),
+        (262_000, 1_310_000, "0.262–1.31 M tokens"),
         (0, 0, "0 tokens"),
     ],
 )

@@ -258,7 +258,12 @@ async def test_with_three_blocks_the_brackets_choose_the_exit(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("run", "words"),
-    [(2, "eetui run --preset quick --method distill"), (4, "resume it first"), (6, "come with the evaluation"), (99, "no run 99")],
+    [
+        (2, "eetui run --preset quick --method distill"),
+        (4, "resume it first"),
+        (6, "come with the evaluation"),
+        (99, "no run 99"),
+    ],
 )
 async def test_runs_without_statistics_say_why_and_what_to_do(database: Path, run: int, words: str) -> None:
     async with inspecting(database, run) as pilot:

@@ -31,12 +31,12 @@ from eetui.renderables.live import (
     facts_line,
     hint,
     log_text,
-    measured_table,
     patience,
     queue_line,
     stage_facts,
     title,
 )
+from eetui.renderables.measured import measured_table
 from eetui.renderables.palette import Palette
 from eetui.renderables.timeline import active_index, stage_line, stage_rows, timeline
 from eetui.stage_charts import stage_charts
@@ -188,8 +188,9 @@ def test_log_lines_carry_a_sign_of_their_kind() -> None:
 def test_the_queue_in_a_line() -> None:
     assert queue_line([], 0, 80) == ""
     assert queue_line(["loss-2", "softmax-3"], 0, 80).startswith("next: loss-2, softmax-3")
-    many = queue_line([f"run-{number}" for number in range(30)], 1, 78)
-    assert many.startswith("preparing an experiment · next: run-0, run-1")
+    many = queue_line([f"run-{number}" for number in range(30)], 1, 78, preparing=True)
+    assert many.startswith("preparing · 1 to be prepared · next: run-0")
+    assert queue_line([], 2, 78) == "2 to be prepared"
     assert "more" in many
     assert len(many) <= 78
 

@@ -465,6 +465,8 @@ async def test_a_training_is_watched_paused_and_cancelled(database: Path, text: 
         await pilot.click("Button")
         await until_true(pilot, lambda: words(screen, "title").startswith("■ interrupted"))
         assert INTERRUPT == "Interrupt it"
+        await pilot.press("r")
+        await until_true(pilot, lambda: words(screen, "line").startswith("1 to be prepared"))
         bench.trainer.stop()
         await until_true(pilot, lambda: bench.trainer.snapshot.phase == "idle")
 

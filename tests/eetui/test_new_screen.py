@@ -3,8 +3,7 @@
 import asyncio
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,10 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Select, Static, Switch
 
-from core.config import RunConfig, build, preset_layer
+from core.config import build, preset_layer
 from core.errors import CorpusError
-from core.estimate import Estimate
 from core.store.reader import Reader
 from core.store.writer import Writer
-from core.workload import Span
 from eetui.app import Bench
 from eetui.drafts import Draft
 from eetui.forms import FIELDS, METHODS, PRESET
@@ -29,38 +26,9 @@ from eetui.screens.runs import RunsScreen
 from eetui.widgets import estimate_panel
 from eetui.widgets.estimate_panel import EstimatePanel
 from eetui.widgets.form import FieldRow, Form, Tick
-from tests.eetui.console import TINY, add
-
-ESTIMATE = Estimate(
-    3, 65_536, 12_288, 4096, 787_074, Span(3, 5), Span(4e5, 7e5), Span(1e12, 2e12), Span(20, 60), 5 * 10**8, "cpu"
-)
-
-
-class FakeEstimating:
-    """Stands in for the process that measures; notes what it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[RunConfig] = []
-        self.answered: list[int] = []
-        self.problem: Exception | None = None
-        self.closed = False
-        self.go_on = threading.Event()
-        self.go_on.set()
-
-    def estimate(
-        self, config: RunConfig, methods: Sequence[str], seeds: int, should_stop: Callable[[], bool]
-    ) -> Estimate | None:
-        self.asked.append(config)
-        if self.problem:
-            raise self.problem
-        while not self.go_on.wait(0.01):
-            if should_stop():
-                return None
-        self.answered.append(len(methods) * seeds)
-        return ESTIMATE
-
-    def close(self) -> None:
-        self.closed = True
+from eetui.worker import Snapshot, Trainer
+from tests.eetui.console import TINY, add, scripted, until
+from tests.eetui.estimating import FakeEstimating
 
 
 @pytest.fixture
@@ -353,8 +321,6 @@ async def test_what_is_wrong_with_a_corpus_is_shown(database: Path, fake: FakeEs
 
 
 async def test_an_estimate_beside_a_training_says_so(database: Path, fake: FakeEstimating) -> None:
-    from tests.eetui.console import scripted, until
-
     with Writer(database) as writer:
         add(writer, until(scripted(), "block0.lm", 1))
     bench = Bench(database)
@@ -426,6 +392,22 @@ async def test_the_queue_opens_from_here(database: Path, fake: FakeEstimating) -
         assert row(bench, "name").raw == "o"
         await pilot.press("ctrl+o")
         await until_true(pilot, lambda: isinstance(bench.screen, QueueScreen))
+
+
+@pytest.mark.parametrize(("size", "selector"), [((80, 24), "#queue"), ((160, 50), "#queue-list")])
+async def test_the_runs_that_wait_are_shown_in_their_order(
+    database: Path, fake: FakeEstimating, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], selector: str
+) -> None:
+    with Writer(database) as writer:
+        first, second, third = (add(writer, [], name=name) for name in ("first", "second", "third"))
+    bench = Bench(database)
+    async with new_screen(bench, size) as pilot:
+        with monkeypatch.context() as patched:
+            patched.setattr(Trainer, "snapshot", Snapshot("training", first, (third, second)))
+            await until_true(pilot, lambda: "first" in shown(bench, selector))
+        places = [shown(bench, selector).index(name) for name in ("first", "third", "second")]
+        assert places == sorted(places)
+        assert bench.screen.query_one(selector).region.height > 0
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (50, 14)])

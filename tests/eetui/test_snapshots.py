@@ -12,13 +12,16 @@ from textual.pilot import Pilot
 from core.store.writer import Writer
 from eetui.app import Bench
 from eetui.settings import Settings
+from eetui.widgets import estimate_panel
 from tests.eetui.console import keep_tokens, make_database
+from tests.eetui.estimating import FakeEstimating
 
 KEYS = {
     "runs": ["down", "space"],
     "live": ["/", *"stopped", "enter", "enter"],
     "compare": ["end", "c"],
     "inspect": ["end", "i", "right"],
+    "new": ["n"],
     "help": ["question_mark"],
 }
 """How each screen is reached from the first one."""
@@ -27,6 +30,7 @@ KEYS = {
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimate_panel, "Estimator", FakeEstimating)
     path = make_database(Path("runs.db"))
     with Writer(path) as writer:
         keep_tokens(writer, 1)

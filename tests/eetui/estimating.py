@@ -1,0 +1,39 @@
+"""Stands in for the process that measures the machine: the same answer everywhere."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from core.config import RunConfig
+from core.estimate import Estimate
+from core.workload import Span
+
+ESTIMATE = Estimate(
+    3, 65_536, 12_288, 4096, 787_074, Span(3, 5), Span(4e5, 7e5), Span(1e12, 2e12), Span(20, 60), 5 * 10**8, "cpu"
+)
+
+
+class FakeEstimating:
+    """Stands in for the process that measures; notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[RunConfig] = []
+        self.answered: list[int] = []
+        self.problem: Exception | None = None
+        self.closed = False
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def estimate(
+        self, config: RunConfig, methods: Sequence[str], seeds: int, should_stop: Callable[[], bool]
+    ) -> Estimate | None:
+        self.asked.append(config)
+        if self.problem:
+            raise self.problem
+        while not self.go_on.wait(0.01):
+            if should_stop():
+                return None
+        self.answered.append(len(methods) * seeds)
+        return ESTIMATE
+
+    def close(self) -> None:
+        self.closed = True
