@@ -144,9 +144,10 @@ def console_rate(folder: Path, options: Sequence[str], seconds: float, keys: int
             terminal.drain(seconds)
         for _ in range(keys):
             terminal.drain(seconds / keys * random.uniform(0.5, 1.0))
-            terminal.press(b"?")
-            latencies.append(terminal.wait_for(b"Keys are remapped"))
-            terminal.press(b"\x1b")
+            terminal.press(b"j")
+            latencies.append(terminal.wait_for(b"block0.statistics"))
+            terminal.drain(0.3)
+            terminal.press(b"k")
             terminal.drain(0.3)
     return training_rate(database), latencies
 

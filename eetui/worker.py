@@ -4,6 +4,7 @@ The screens never hear from it: they look, at `snapshot` for what it is doing an
 So neither waits for the other, and a run that another process trains looks just the same.
 """
 
+import gc
 import threading
 import time
 import traceback
@@ -152,8 +153,10 @@ class Trainer:
 
     def work(self) -> None:
         """The body of the thread that `claim` asked for: train until nothing is left to do."""
+        from core import session  # noqa: F401 -- seconds, for torch: now, and not in the middle of a run
         from core.store.writer import Writer
 
+        gc.freeze()  # torch's half a million objects: walking them again and again holds up every thread
         try:
             with Writer(self.database) as store:
                 while self._work_once(store):

@@ -31,7 +31,7 @@ from eetui.widgets.plot import MARGIN_LEFT, Drawing, Line, Plot
 
 __all__ = ["Chart", "Line", "Series"]
 
-SECONDS_BETWEEN = 0.25
+SECONDS_BETWEEN = 1.0
 SHARE_OF_TIME = 0.05
 """What drawing may take of the time: after one that was slow, the next one waits longer."""
 FEWEST_COLUMNS, FEWEST_ROWS = 20, 4
