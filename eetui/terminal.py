@@ -1,6 +1,7 @@
 """The terminal around the console: what other code writes to it, and the signals that end it."""
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -48,6 +49,19 @@ def stray_output_kept() -> Iterator[StrayOutput]:
                 print(text.rstrip(), file=sys.stderr)
 
 
+class _Terminal(io.TextIOWrapper):
+    """A terminal that may go away. Textual's thread that writes to it would die, and who writes next wait for ever."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
 @contextlib.contextmanager
 def _terminal_elsewhere(number: int, name: str, target: int) -> Iterator[None]:
     """Point a descriptor at `target`, and `sys.<name>` at what the descriptor was."""
@@ -55,12 +69,12 @@ def _terminal_elsewhere(number: int, name: str, target: int) -> Iterator[None]:
     original.flush()
     duplicate = os.dup(number)
     try:
-        setattr(sys, name, open(duplicate, "w", encoding=original.encoding, closefd=False))
+        raw = io.FileIO(duplicate, "w", closefd=False)
+        setattr(sys, name, _Terminal(io.BufferedWriter(raw), encoding=original.encoding))
         os.dup2(target, number)
         yield
     finally:
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            getattr(sys, name).flush()
+        getattr(sys, name).flush()
         setattr(sys, name, original)
         os.dup2(duplicate, number)
         os.close(duplicate)

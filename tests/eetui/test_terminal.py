@@ -1,8 +1,14 @@
 """What other code writes below Python must not reach the screen, and must not be lost."""
 
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from eetui.terminal import _Terminal
 
 SCRIPT = """
 import os, subprocess, sys
@@ -40,3 +46,16 @@ def test_the_descriptors_are_given_back_when_the_console_breaks() -> None:
 
     assert done.returncode == 1
     assert "RuntimeError: broken" in done.stderr
+
+
+def test_a_terminal_that_has_gone_away_does_not_break_who_writes_to_it() -> None:
+    read, write = os.pipe()
+    gone = _Terminal(io.BufferedWriter(io.FileIO(write, "w", closefd=False)), encoding="utf-8")
+    os.close(read)
+
+    assert gone.write("anybody there?") == 14
+    gone.flush()
+
+    with pytest.raises(BrokenPipeError):
+        os.write(write, b"the pipe is broken indeed")
+    os.close(write)
