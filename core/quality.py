@@ -3,21 +3,22 @@
 Shapes: K blocks, N tokens.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from core.ranking import auroc, midranks
-from core.recorded import Floats, Integers, Recorded
+from core.recorded import Booleans, Floats, Integers, Recorded
 from core.reliability import Reliability, reliability
 from core.sweep import sweep
 from core.tradeoff import Curve, DepthSavings, TradeOff, quality_curve, trade_off
 
-Outcome = Literal["correct", "p(target)", "max_prob", "agrees"]
+Claim = Literal["correct", "p(target)", "max_prob", "agrees"]
 """What a signal may claim to be: the block's prediction is right; the probability it gives the target; its largest
 probability; its prediction is the last block's."""
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+CLAIMS: tuple[Claim, ...] = get_args(Claim)
 HISTOGRAM_BINS = 50
 
 
@@ -52,7 +53,7 @@ class ExitQuality:
     next_no_better: Ranking
     last_no_better: Ranking
     confidence: Reliability
-    claims: Outcome
+    claims: Claim
     signal: Reliability
     histogram: Integers
 
@@ -97,7 +98,7 @@ class Quality:
 
 
 def quality(
-    recorded: Recorded, savings: DepthSavings, claims: Outcome = "correct", thresholds: tuple[float, ...] | None = None
+    recorded: Recorded, savings: DepthSavings, claims: Claim = "correct", thresholds: tuple[float, ...] | None = None
 ) -> Quality:
     """Judge all exits of a run.
 
@@ -119,7 +120,7 @@ def quality(
     )
 
 
-def exit_quality(recorded: Recorded, block: int, claims: Outcome = "correct") -> ExitQuality:
+def exit_quality(recorded: Recorded, block: int, claims: Claim = "correct") -> ExitQuality:
     """Judge the exit of a block."""
     signal, loss = recorded.signal[block], recorded.loss
     ranks = midranks(signal)
@@ -132,22 +133,20 @@ def exit_quality(recorded: Recorded, block: int, claims: Outcome = "correct") ->
         last_no_better=last_no_better,
         confidence=reliability(recorded.max_prob[block], recorded.correct[block]),
         claims=claims,
-        signal=reliability(signal, outcome(recorded, block, claims)),
+        signal=reliability(signal, claimed_truth(recorded, block, claims)),
         histogram=np.histogram(signal, HISTOGRAM_BINS, (0.0, 1.0))[0],
     )
 
 
-def outcome(recorded: Recorded, block: int, claims: Outcome) -> Floats:
+def claimed_truth(recorded: Recorded, block: int, claims: Claim) -> Floats:
     """What becomes of the claim for each token, in [0, 1], `[N]`."""
-    match claims:
-        case "correct":
-            return recorded.correct[block].astype(np.float32)
-        case "p(target)":
-            return np.exp(-recorded.loss[block])
-        case "max_prob":
-            return recorded.max_prob[block]
-        case "agrees":
-            return (recorded.prediction[block] == recorded.prediction[-1]).astype(np.float32)
+    truths: dict[Claim, Callable[[], Floats | Booleans]] = {
+        "correct": lambda: recorded.correct[block],
+        "p(target)": lambda: np.exp(-recorded.loss[block]),
+        "max_prob": lambda: recorded.max_prob[block],
+        "agrees": lambda: recorded.prediction[block] == recorded.prediction[-1],
+    }
+    return truths[claims]().astype(np.float32)
 
 
 def exit_histogram(recorded: Recorded, thresholds: tuple[float, ...]) -> Floats:

@@ -62,11 +62,13 @@ class Recorded:
     @cached_property
     def mean_loss(self) -> Floats:
         """Of each block alone, nats, float64 `[K]`."""
-        return self.loss.mean(axis=1, dtype=np.float64)
+        mean_loss: Floats = self.loss.mean(axis=1, dtype=np.float64)
+        return mean_loss
 
     def excess(self, block: int) -> Floats:
         """What leaving at a block costs each token, over going through all blocks: nats, float64 `[N]`."""
-        return np.subtract(self.loss[block], self.loss[-1], dtype=np.float64)
+        excess: Floats = np.subtract(self.loss[block], self.loss[-1], dtype=np.float64)
+        return excess
 
     def of_windows(self, windows: Integers) -> "Recorded":
         """The tokens of those windows only, in the order given."""

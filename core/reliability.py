@@ -29,7 +29,9 @@ class Reliability:
         return float((self.claimed - self.found) @ self.counts / self.counts.sum())
 
 
-def reliability(claimed: Floats, found: Floats | Booleans, bins: int = BINS, *, equal_mass: bool = False) -> Reliability:
+def reliability(
+    claimed: Floats, found: Floats | Booleans, bins: int = BINS, *, equal_mass: bool = False
+) -> Reliability:
     """Group tokens by what is claimed of them, and compare with what is found ("On Calibration of Modern Neural
     Networks", Guo et al. 2017, section 2).
 
@@ -37,8 +39,7 @@ def reliability(claimed: Floats, found: Floats | Booleans, bins: int = BINS, *, 
         claimed: in [0, 1], `[N]`.
         found: 1 or true where it came true, or itself a number in [0, 1], `[N]`.
         bins: most groups.
-        equal_mass: groups of equally many tokens rather than of equal width (adaptive binning, Nguyen and O'Connor 2015);
-            a tie is never split.
+        equal_mass: groups of equally many tokens (Nguyen and O'Connor 2015), no tie split, rather than of equal width.
     """
     which = _equal_mass(claimed, bins) if equal_mass else np.minimum((claimed * bins).astype(np.int64), bins - 1)
     counts = np.bincount(which, minlength=bins)

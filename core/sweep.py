@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.recorded import Floats, Recorded
+from core.recorded import Floats, Integers, Recorded
 
 NEVER = 2.0
 """A threshold that no signal in [0, 1] reaches."""
@@ -96,7 +96,7 @@ def sweep(recorded: Recorded, thresholds: Floats, unit_tokens: int | None = None
 
 
 def _running(
-    row: Floats, first: Floats, end: Floats, shape: tuple[int, int], weights: Floats | None = None
+    row: Integers, first: Integers, end: Integers, shape: tuple[int, int], weights: Floats | None = None
 ) -> Floats:
     """Sum of the weights (1 each, without) of the tokens for which a candidate lies in `[first, end)`, `[U, J]`."""
     units, candidates = shape

@@ -112,7 +112,7 @@ class TradeOff:
         savings: share of the full model's cost; below 0 where deciding costs more than is saved.
         loss: mean nats of early exit.
         line: mean nats of the static depths at the same savings.
-        possible: mean nats of exits that know every block's loss, at the same savings: a bound, not a method.
+        possible: mean nats of exits that know every block's loss: a bound, not a method.
     """
 
     savings: Floats
@@ -168,37 +168,35 @@ def trade_off(recorded: Recorded, curve: Curve, per_block: Sequence[float], stat
 def possible_losses(recorded: Recorded, per_block: Sequence[float]) -> tuple[Floats, Floats]:
     """Savings and mean loss of the best possible exits, in the order of their savings.
 
-    From the oracle on, which leaves where the loss is lowest, the next step is always the cheapest one there is: a
-    token moved to a block that saves more, for the fewest nats per savings.
+    From all blocks on, the next step is always the cheapest one there is: a token moved to a block that saves more,
+    for the fewest nats per savings. The lowest point is the oracle.
     """
-    loss, savings = recorded.loss, np.asarray(per_block)
-    at = loss.argmin(axis=0)
-    start = float(savings[at].mean()), float(_losses_at(loss, at).mean())
-    steps = np.concatenate(list(_steps(loss, savings, at)), axis=1)
+    savings = np.asarray(per_block)
+    steps = np.concatenate(list(_steps(recorded.loss, savings)), axis=1)
     steps = steps[:, np.argsort(steps[1] / steps[0])]
     moved = np.cumsum(steps, axis=1) / recorded.tokens
-    return np.append(start[0], start[0] + moved[0]), np.append(start[1], start[1] + moved[1])
+    return np.append(savings[-1], savings[-1] + moved[0]), recorded.mean_loss[-1] + np.append(0, moved[1])
 
 
-def _steps(loss: Floats, savings: Floats, at: Integers) -> Iterator[Floats]:
-    """Each token's way to the block that saves most, as (savings, nats) gained and lost, `[2, n]` each.
+def _steps(loss: Floats, savings: Floats) -> Iterator[Floats]:
+    """Each token's way from the last block to the one that saves most, as savings gained and nats lost, `[2, n]`.
 
     A token's steps are the lower convex hull of its losses over the savings, so each costs more than the one before.
     """
     yield np.empty((2, 0))
-    tokens = np.arange(len(at))
+    tokens = np.arange(loss.shape[1])
+    at = np.full(len(tokens), len(savings) - 1)
     while len(tokens := tokens[savings[at[tokens]] < savings.max()]):
         here = at[tokens]
         gained = savings[:, None] - savings[here]
-        lost = loss[:, tokens] - _losses_at(loss[:, tokens], here)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            price = np.where(gained > 0, lost / gained, np.inf)
+        lost = loss[:, tokens] - _of_own_block(loss[:, tokens], here)
+        price = np.divide(lost, gained, out=np.full_like(gained, np.inf), where=gained > 0)
         best = price.argmin(axis=0)
-        yield np.stack([_losses_at(gained, best), _losses_at(lost, best)])
+        yield np.stack([_of_own_block(gained, best), _of_own_block(lost, best)])
         at[tokens] = best
 
 
-def _losses_at(values: Floats, block: Integers) -> Floats:
+def _of_own_block(values: Floats, block: Integers) -> Floats:
     """The value of each token's own block: `[K, N]` to `[N]`."""
     there: Floats = np.take_along_axis(values, block[None], axis=0)[0].astype(np.float64)
     return there
