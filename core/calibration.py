@@ -32,6 +32,8 @@ BOLDEST = 0.75
 3/4)."""
 SMALLEST_BOUND = 0.01
 """Nats."""
+ASIDE = 20
+"""Units that are worth setting aside where there are few."""
 
 
 class Rule(Protocol):
@@ -161,8 +163,8 @@ class Split:
     test: Integers
 
 
-def split_units(units: int, seed: int, aside_share: float = 0.1) -> Split:
-    """Draw the units for each purpose.
+def split_units(units: int, seed: int) -> Split:
+    """Draw the units for each purpose; set aside are a tenth, or 20 if a quarter is as many.
 
     Raises:
         ValueError: there are fewer than 3.
@@ -170,9 +172,16 @@ def split_units(units: int, seed: int, aside_share: float = 0.1) -> Split:
     if units < 3:
         raise ValueError(f"at least 3 units are needed, got {units}")
     order = np.random.default_rng(seed).permutation(units)
-    aside = max(1, round(aside_share * units))
+    aside = max(1, units // 10, min(ASIDE, units // 4))
     half = aside + (units - aside) // 2
     return Split(np.sort(order[:aside]), np.sort(order[aside:half]), np.sort(order[half:]))
+
+
+def neighbour_correlation(excess: Floats) -> float:
+    """Correlation of each unit's excess with that of the next unit in the text, `[U]`; 0 where none varies."""
+    here, following = excess[:-1] - excess[:-1].mean(), excess[1:] - excess[1:].mean()
+    spread = float(np.sqrt((here @ here) * (following @ following)))
+    return float(here @ following) / spread if spread else 0.0
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def static_line(savings: Sequence[float], losses: Sequence[float] | Floats, at: 
 
 @dataclass(frozen=True, eq=False)
 class TradeOff:
-    """A curve against the line to beat, by one kind of savings; points in the order of their savings (`[J]` each).
+    """A curve against the line to beat, by one kind of savings; points as in the curve, the savings rising (`[J]`).
 
     Attributes:
         savings: share of the full model's cost; below 0 where deciding costs more than is saved.
@@ -122,19 +122,20 @@ class TradeOff:
 
     @property
     def beats(self) -> Booleans:
-        """Where early exit loses less than any static depth of the same cost."""
-        beats: Booleans = self.loss < self.line - TOLERANCE
+        """Where early exit saves something, and loses less than any static depth that saves as much."""
+        beats: Booleans = (self.savings > 0) & (self.loss < self.line - TOLERANCE)
         return beats
 
     @property
     def area(self) -> float:
-        """Area between line and curve in nats × savings; below 0 where the curve lies above the line."""
-        return float(np.trapezoid(self.line - self.loss, self.savings))
+        """Area between line and curve in nats × savings, where something is saved; below 0 if the curve lies above."""
+        return self._below_line(self.loss)
 
     @property
     def mean_gain(self) -> float | None:
-        """The area over the width of the savings: nats below the line, on average. None without any width."""
-        width = float(self.savings[-1] - self.savings[0])
+        """The area over the width of the savings: nats below the line, on average. None where nothing is saved."""
+        saved = np.maximum(self.savings, 0)
+        width = float(saved[-1] - saved[0])
         return self.area / width if width > 0 else None
 
     @property
@@ -143,8 +144,11 @@ class TradeOff:
 
         None where no exits could beat the line.
         """
-        possible = float(np.trapezoid(self.line - self.possible, self.savings))
+        possible = self._below_line(self.possible)
         return self.area / possible if possible > TOLERANCE else None
+
+    def _below_line(self, loss: Floats) -> float:
+        return float(np.trapezoid(self.line - loss, np.maximum(self.savings, 0)))
 
 
 def trade_off(recorded: Recorded, curve: Curve, per_block: Sequence[float], static: Sequence[float]) -> TradeOff:
@@ -155,13 +159,11 @@ def trade_off(recorded: Recorded, curve: Curve, per_block: Sequence[float], stat
         static: what each static depth saves, `[K]`.
     """
     savings = curve.savings(per_block)
-    order = np.argsort(savings, kind="stable")
-    at = savings[order]
     return TradeOff(
-        savings=at,
-        loss=curve.loss[order],
-        line=static_line(static, recorded.mean_loss, at),
-        possible=np.interp(at, *possible_losses(recorded, per_block)),
+        savings=savings,
+        loss=curve.loss,
+        line=static_line(static, recorded.mean_loss, savings),
+        possible=np.interp(savings, *possible_losses(recorded, per_block)),
     )
 
 

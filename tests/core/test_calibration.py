@@ -14,6 +14,7 @@ from core.calibration import (
     fewest_units,
     halves,
     largest_excess,
+    neighbour_correlation,
     split_units,
     stakes,
     violation_rate,
@@ -164,12 +165,24 @@ def test_the_bound_on_an_excess_is_twice_what_was_seen_and_never_falls() -> None
 def test_units_are_split_without_overlap_and_the_same_every_time() -> None:
     split = split_units(101, seed=3)
     parts = (split.aside, split.calibration, split.test)
-    assert [len(part) for part in parts] == [10, 45, 46]
+    assert [len(part) for part in parts] == [20, 40, 41]
     assert sorted(np.concatenate(parts).tolist()) == list(range(101))
     assert split_units(101, seed=3).test.tolist() == split.test.tolist()
     assert split_units(101, seed=4).test.tolist() != split.test.tolist()
     with pytest.raises(ValueError, match="at least 3"):
         split_units(2, 0)
+
+
+@pytest.mark.parametrize(("units", "aside"), [(3, 1), (40, 10), (100, 20), (2000, 200)])
+def test_a_tenth_is_set_aside_or_20_where_that_is_not_too_many(units: int, aside: int) -> None:
+    assert len(split_units(units, 0).aside) == aside
+
+
+def test_neighbours_that_are_alike_are_seen_to_be() -> None:
+    draw = np.random.default_rng(12)
+    assert neighbour_correlation(draw.normal(0, 1, 4000)) == pytest.approx(0, abs=0.05)
+    assert neighbour_correlation(np.repeat(draw.normal(0, 1, 1000), 4)) == pytest.approx(0.75, abs=0.05)
+    assert neighbour_correlation(np.zeros(4)) == 0
 
 
 def test_every_resplit_has_half_of_the_units() -> None:
