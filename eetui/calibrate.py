@@ -8,7 +8,6 @@ test, so the perplexities shown are of parts of the evaluation split.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
@@ -34,8 +33,7 @@ from eetui import promises
 from eetui.calibration_request import Request, check
 from eetui.quality import RunTokens, run_tokens
 
-Method = Literal["ltt", "crc", "exit rate"]
-UNIT_WINDOWS: dict[Method, int] = {"ltt": 1, "crc": 8, "exit rate": 1}
+UNIT_WINDOWS = {"ltt": 1, "crc": 8, "exit rate": 1}
 """Windows of a unit unless asked otherwise; conformal risk control pays for noisy units."""
 CANDIDATES = 100
 """Exit rates that are tried, from 1% to 100%."""
@@ -88,6 +86,7 @@ class Calibrated:
     """A run's thresholds, what they promise, and what comes of them.
 
     Attributes:
+        method: `ltt`, `crc` or `exit rate`.
         units: how many set the candidates, calibrate, and test; each is of `unit_windows` windows.
         calibration, test: what comes of the thresholds on either half.
         own: what comes of the run's own thresholds on the test half.
@@ -96,7 +95,7 @@ class Calibrated:
     run: int
     name: str
     exit_method: str
-    method: Method
+    method: str
     request: Request
     unit_windows: int
     units: tuple[int, int, int]
@@ -116,7 +115,7 @@ def calibrate(reader: Reader, run: int, request: Request) -> Calibrated:
     """
     check(request)
     found = run_tokens(reader, run)
-    method: Method = request.method if request.exit_rate is None else "exit rate"
+    method = request.method if request.exit_rate is None else "exit rate"
     parts = _parts(found, request.unit_windows or UNIT_WINDOWS[method], request.seed)
     choice = _by_exit_rate(parts, request.exit_rate) if request.exit_rate is not None else _by_budget(parts, request)
     own = None if found.thresholds is None else _outcome(parts.test, found.thresholds, found.savings)

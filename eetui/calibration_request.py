@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from core.errors import UsageError
 
@@ -14,6 +13,7 @@ class Request:
     Attributes:
         max_ppl_increase: over all blocks without exit; 0.01 is 1%.
         exit_rate: share of the tokens that arrive at each exit which shall leave there.
+        method: of the budget: `ltt` (Learn then Test) or `crc` (conformal risk control).
         delta: probability with which the promise of `ltt` may be broken.
         unit_windows: neighbouring windows taken as one unit; None: by method.
         resplits: how often the units are halved anew to see the promise tested.
@@ -21,7 +21,7 @@ class Request:
 
     max_ppl_increase: float | None = None
     exit_rate: float | None = None
-    method: Literal["ltt", "crc"] = "ltt"
+    method: str = "ltt"
     delta: float = 0.1
     unit_windows: int | None = None
     resplits: int = 200

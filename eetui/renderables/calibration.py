@@ -57,8 +57,9 @@ def violation_lines(result: Calibrated) -> Iterator[str]:
     seen, request = result.choice.violations, result.request
     if seen is None or request.max_ppl_increase is None:
         return
-    expected = result.choice.violations_expected
-    aim = f"; the promise allows {request.delta:.0%}, seen on halves of this size {expected:.0%}" if expected else ""
+    aim = ""
+    if (expected := result.choice.violations_expected) is not None:
+        aim = f"; the promise allows {request.delta:.0%}, which on halves of this size may look like {expected:.0%}"
     yield (
         f"Over {seen.resplits} random halvings of the units, the test half's PPL rose by more than "
         f"{request.max_ppl_increase:.2%} in {seen.rate:.1%}{aim}; mean excess {seen.mean_excess:+.4f} nats, "
