@@ -70,7 +70,7 @@ def epochs(config: RunConfig) -> Span:
 
 def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pass]:
     """The passes of all runs; block 0 is trained once where the run before had the same (`StageMemory`)."""
-    from core.protocol import block0_origin
+    from core.stage_order import block0_origin
 
     kept = None
     for config in configs:
@@ -81,7 +81,7 @@ def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pa
 
 def run_passes(config: RunConfig, sizes: Sizes, *, reuses_block0: bool = False) -> Iterator[Pass]:
     """The passes of one run, in the order of the stages."""
-    from core.protocol import planned_stages, stage_name
+    from core.stage_order import planned_stages, stage_name
 
     width, layers, stages = config.data.seq_len, config.model.block_layers, planned_stages(config)
     evaluated = _once(sizes.eval_windows * width)
