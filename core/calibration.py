@@ -203,17 +203,16 @@ class Violations:
     shares: tuple[float, ...]
 
 
-def violation_rate(rule: Rule, units: Sweep, budget: float, resplits: int = 200, seed: int = 0) -> Violations:
-    """Try a rule on random halves of the units, none of which may have made the candidates.
+def violation_rate(rule: Rule, units: Sweep, budget: float, calibrating: Floats) -> Violations:
+    """Try a rule on halves of the units, none of which may have made the candidates.
 
-    The halves are of one text and of each other: a promise that holds here may fail on another text. And a test half
-    is itself a sample, whose mean strays from the risk that the promise is about (`expected_violations`).
+    A test half is itself a sample, whose mean strays from the risk that the promise is about (`expected_violations`).
 
     Args:
         units: risks are taken as they are, not counted as at most something.
+        calibrating: 1 for each unit that calibrates, 0 for each that tests, `[R, U]`: `halves`, or `pieces`.
     """
-    count = len(units.excess)
-    calibrating = halves(count, resplits, seed)
+    resplits, count = calibrating.shape
     evidence = calibrating @ rule.evidence(units.excess)
     size = count // 2
     chosen = [rule.choose(each, size) for each in evidence]
@@ -236,6 +235,17 @@ def violation_rate(rule: Rule, units: Sweep, budget: float, resplits: int = 200,
 def halves(units: int, resplits: int, seed: int) -> Floats:
     """1 for each unit that calibrates, 0 for each that tests, `[R, U]`; half of the units, rounded down, calibrate."""
     places = np.random.default_rng(seed).random((resplits, units)).argsort(axis=1)
+    return (places < units // 2).astype(np.float64)
+
+
+def pieces(units: int, resplits: int) -> Floats:
+    """`halves` that are one piece of the text each, its end joined to its beginning; units in the order of the text.
+
+    Where a rule fares worse on these than on random halves, the text changes its subject more slowly than units do,
+    and what holds on one part of it need not hold on the next.
+    """
+    starts = np.arange(resplits) * units // resplits
+    places = (np.arange(units) - starts[:, None]) % units
     return (places < units // 2).astype(np.float64)
 
 

@@ -17,8 +17,10 @@ from core.calibration import (
     Split,
     Violations,
     expected_violations,
+    halves,
     largest_excess,
     neighbour_correlation,
+    pieces,
     split_units,
     stakes,
     violation_rate,
@@ -69,7 +71,8 @@ class Choice:
         guarantee: the promise as a sentence.
         counted_at_most: nats that a unit's excess counts as at most in the promise.
         clipped: share of the calibration and test units whose excess is counted as less than it is.
-        violations: of random resplits; `violations_expected`: of a promise that holds with nothing to spare.
+        violations: over random halves of the units; `violations_in_pieces`: over halves that are one piece of the text
+            each; `violations_expected`: over random halves, of a promise that holds with nothing to spare.
     """
 
     thresholds: tuple[float, ...] | None
@@ -77,6 +80,7 @@ class Choice:
     counted_at_most: float | None = None
     clipped: float | None = None
     violations: Violations | None = None
+    violations_in_pieces: Violations | None = None
     violations_expected: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -155,6 +159,11 @@ class _Parts:
     def test(self) -> Recorded:
         return self._of(self.split.test)
 
+    @cached_property
+    def halves(self) -> Recorded:
+        """Both halves, in the order of the text."""
+        return self._of(np.sort(np.concatenate([self.split.calibration, self.split.test])))
+
     def sweep(self, tokens: Recorded, grid: Floats) -> Sweep:
         return sweep(tokens, grid, self.unit_windows * tokens.seq_len)
 
@@ -181,16 +190,16 @@ def _by_budget(parts: _Parts, request: Request) -> Choice:
     assert request.max_ppl_increase is not None
     budget, units = math.log1p(request.max_ppl_increase), len(parts.split.calibration)
     grid = threshold_grid(parts.aside.signal, np.arange(1, CANDIDATES + 1) / CANDIDATES)
-    aside, calibrating, testing = (parts.sweep(part, grid) for part in (parts.aside, parts.calibration, parts.test))
+    aside, calibrating, both = (parts.sweep(part, grid) for part in (parts.aside, parts.calibration, parts.halves))
     largest = largest_excess(aside.excess, budget)
     rule = _rule(request, budget, largest, aside.excess, units)
-    both = _together(calibrating, testing)
-    seen = violation_rate(rule, both, budget, request.resplits, request.seed)
-    expected = expected_violations(request.delta, units, len(testing.excess)) if request.method == "ltt" else None
+    at_random = violation_rate(rule, both, budget, halves(len(both.excess), request.resplits, request.seed))
+    in_pieces = violation_rate(rule, both, budget, pieces(len(both.excess), request.resplits))
+    expected = expected_violations(request.delta, units, len(parts.split.test)) if request.method == "ltt" else None
     chosen = rule.choose(rule.evidence(calibrating.excess).sum(axis=0), units)
     if chosen is None:
         why = promises.nothing_safe(request.method, budget, float(largest[0]), request.delta, units)
-        return Choice(None, promises.NEVER, violations=seen, violations_expected=expected, notes=(why,))
+        return Choice(None, promises.NEVER, None, None, at_random, in_pieces, expected, (why,))
     bound = float(largest[chosen])
     clipped = float((both.excess[:, chosen] > bound).mean())
     in_order = parts.sweep(parts.tokens, grid[[chosen]]).excess[:, 0]
@@ -199,11 +208,13 @@ def _by_budget(parts: _Parts, request: Request) -> Choice:
         guarantee=promises.budget(request.method, request.max_ppl_increase, request.delta, bound),
         counted_at_most=bound,
         clipped=clipped,
-        violations=seen,
+        violations=at_random,
+        violations_in_pieces=in_pieces,
         violations_expected=expected,
         notes=(
             *promises.counted(clipped),
-            *promises.alike(neighbour_correlation(in_order), len(in_order), parts.unit_windows),
+            *promises.other_text(in_pieces, budget, expected),
+            *promises.alike(neighbour_correlation(in_order), len(in_order)),
         ),
     )
 
@@ -214,12 +225,6 @@ def _rule(
     if request.method == "crc":
         return ConformalRiskControl(budget, largest)
     return LearnThenTest(budget, largest, request.delta, stakes(aside, budget, largest, request.delta, units))
-
-
-def _together(first: Sweep, second: Sweep) -> Sweep:
-    return Sweep(
-        first.thresholds, np.concatenate([first.excess, second.excess]), np.concatenate([first.shares, second.shares])
-    )
 
 
 def _outcome(tokens: Recorded, thresholds: tuple[float, ...] | None, savings: DepthSavings) -> Outcome:

@@ -2,7 +2,7 @@
 
 import math
 
-from core.calibration import fewest_units
+from core.calibration import Violations, fewest_units
 
 ALIKE = 0.1
 """Correlation of neighbouring units from which on larger ones are advised."""
@@ -62,13 +62,28 @@ def counted(clipped: float) -> tuple[str, ...]:
     )
 
 
-def alike(correlation: float, units: int, unit_windows: int) -> tuple[str, ...]:
+def other_text(in_pieces: Violations, budget: float, allowed: float | None) -> tuple[str, ...]:
+    """A note where the promise is not kept from one part of the text to another.
+
+    Args:
+        allowed: rate of violations up to which it is kept; None: it is about the mean excess, and holds up to `budget`.
+    """
+    kept = in_pieces.mean_excess <= budget if allowed is None else in_pieces.rate <= allowed
+    if kept:
+        return ()
+    return (
+        f"do not count on the promise for text of other subjects: calibrated on one piece of this text and tested on "
+        f"the rest, it was broken in {in_pieces.rate:.0%}, as the text does not stay alike",
+    )
+
+
+def alike(correlation: float, units: int) -> tuple[str, ...]:
     """A note where neighbouring units are too much alike to be exchangeable, beyond what chance would do."""
     if correlation < max(ALIKE, 2 / math.sqrt(units)):
         return ()
     return (
-        f"neighbouring units are alike (correlation {correlation:.2f}), so the promise is weaker than it says for text "
-        f"of other subjects: try --unit-windows {4 * unit_windows}",
+        f"neighbouring units are alike (correlation {correlation:.2f}), so there are fewer of them than it seems; "
+        f"larger ones (--unit-windows) help as far as that falls",
     )
 
 

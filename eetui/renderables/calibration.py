@@ -65,6 +65,8 @@ def violation_lines(result: Calibrated) -> Iterator[str]:
         f"{request.max_ppl_increase:.2%} in {seen.rate:.1%}{aim}; mean excess {seen.mean_excess:+.4f} nats, "
         f"{1 - seen.shares[-1]:.1%} of tokens left early, no threshold was safe in {seen.never:.0%}"
     )
+    if (apart := result.choice.violations_in_pieces) is not None:
+        yield f"With each half in one piece of the text: in {apart.rate:.1%}; mean excess {apart.mean_excess:+.4f} nats"
 
 
 def calibration_json(result: Calibrated) -> str:

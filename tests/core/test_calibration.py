@@ -15,6 +15,7 @@ from core.calibration import (
     halves,
     largest_excess,
     neighbour_correlation,
+    pieces,
     split_units,
     stakes,
     violation_rate,
@@ -199,8 +200,9 @@ def test_resplits_find_a_rule_without_a_promise_out_and_bear_learn_then_test_out
     rate = np.linspace(0.02, 1, 50)
     shares = np.broadcast_to(np.stack([rate, 1 - rate], axis=1), (count, 50, 2))
     units = Sweep(np.empty((50, 1)), excess, shares)
-    kept = violation_rate(learn_then_test(count // 2, draw), units, BUDGET)
-    broken = violation_rate(PlugIn(BUDGET), units, BUDGET)
+    calibrating = halves(count, 200, seed=0)
+    kept = violation_rate(learn_then_test(count // 2, draw), units, BUDGET, calibrating)
+    broken = violation_rate(PlugIn(BUDGET), units, BUDGET, calibrating)
     assert kept.rate <= at_most(expected_violations(DELTA, count // 2, count // 2))
     assert broken.rate > 0.35
     assert kept.never == 0
@@ -208,10 +210,25 @@ def test_resplits_find_a_rule_without_a_promise_out_and_bear_learn_then_test_out
     assert kept.shares[0] < broken.shares[0]
 
 
+def test_pieces_are_halves_in_one_piece_that_begin_everywhere() -> None:
+    found = pieces(6, 3)
+    assert found.tolist() == [[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0], [1, 0, 0, 0, 1, 1]]
+
+
+def test_a_text_whose_parts_differ_breaks_the_promise_in_pieces_and_keeps_it_in_random_halves() -> None:
+    draw = np.random.default_rng(13)
+    count = 800
+    swing = 0.02 * np.sin(2 * np.pi * np.arange(count) / count)[:, None] * np.linspace(0.02, 1, 50)
+    units = Sweep(np.empty((50, 1)), units_of(count, draw) + swing, np.full((count, 50, 2), 0.5))
+    rule = learn_then_test(count // 2, draw)
+    assert violation_rate(rule, units, BUDGET, halves(count, 100, seed=0)).rate < 0.2
+    assert violation_rate(rule, units, BUDGET, pieces(count, 100)).rate > 0.3
+
+
 def test_where_nothing_is_ever_safe_nothing_exits_and_nothing_is_violated() -> None:
     excess = np.full((40, 3), 0.5)
     units = Sweep(np.empty((3, 1)), excess, np.full((40, 3, 2), 0.5))
-    found = violation_rate(ConformalRiskControl(BUDGET, np.ones(3)), units, BUDGET, resplits=20)
+    found = violation_rate(ConformalRiskControl(BUDGET, np.ones(3)), units, BUDGET, halves(40, 20, seed=0))
     assert (found.rate, found.never, found.mean_excess, found.shares) == (0, 1, 0, (0, 1))
 
 

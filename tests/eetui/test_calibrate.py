@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from core.calibration import Violations
 from core.errors import UsageError
 from core.store.reader import Reader
+from eetui import promises
 from eetui.calibrate import Calibrated, calibrate
 from eetui.calibration_request import Request, as_share
 from eetui.renderables.calibration import calibration_json, calibration_table
@@ -91,6 +93,17 @@ def test_the_reader_is_told_where_the_promise_is_not_about_what_the_run_does(tmp
     assert any("measured +34.99% PPL" in note for note in warned.notes)
 
 
+@pytest.mark.parametrize(
+    ("rate", "excess", "allowed", "told"),
+    [(0.3, 0.0, 0.18, True), (0.1, 0.0, 0.18, False), (0.3, 0.005, None, False), (0.3, 0.02, None, True)],
+)
+def test_the_reader_is_told_where_other_parts_of_the_text_break_the_promise(
+    rate: float, excess: float, allowed: float | None, told: bool
+) -> None:
+    seen = Violations(10, rate, 0.0, excess, (0.5, 0.5))
+    assert bool(promises.other_text(seen, 0.01, allowed)) == told
+
+
 def test_the_run_s_own_thresholds_stand_beside(tmp_path: Path) -> None:
     own = calibrated(tmp_path, Request(max_ppl_increase=0.01)).own
     assert own is not None
@@ -108,6 +121,7 @@ def test_what_is_shown_has_promise_units_and_violations(tmp_path: Path) -> None:
         "units of 1 window: 180 calibrate, 180 test, 40 set the candidates",
         "Over 200 random halvings",
         "the promise allows 10%",
+        "With each half in one piece of the text",
         "calibrated on a part of the evaluation split",
     ):
         assert words in shown
