@@ -41,7 +41,7 @@ from core.stages.exit_classifier import fit_classifier
 from core.stages.hard_tokens import exit_signal, hard_tokens, mask_hard_tokens, set_threshold
 from core.stages.lm import loss_shares, train_blocks
 from core.stages.splits import Splits, calibration_count
-from core.stages.statistics import BlockOutput, block_outputs, foreseen_output
+from core.stages.statistics import BlockOutput, block_outputs, foreseen_output, own_outputs
 from core.stages.trainer import Shares, Weights
 
 Result = TypeVar("Result")
@@ -178,6 +178,7 @@ class _Protocol:
             name = stage_name(block, "statistics")
             shared = block == 0 and not method.extras
             outputs, alone = yield from self._stage(name, partial(self._outputs, block, data, name), shared=shared)
+            outputs = own_outputs(outputs, data)
             self.as_trained += [alone] if alone else []
             if has_exit(self.config, block):
                 if fits_classifier_afterwards(self.config):

@@ -6,7 +6,7 @@ transformer is not run again for any of them.
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import torch
@@ -89,6 +89,14 @@ def foreseen_output(
     run = _Run(model, range(block, len(model.blocks)), data, config, method.extras)
     output = yield from run.steps(stage, count(1))
     return output
+
+
+def own_outputs(outputs: Splits[BlockOutput], data: Splits[BlockData]) -> Splits[BlockOutput]:
+    """Outputs that may be a sibling's, on this run's own data: its embedding is its own, and may be trained on."""
+    train = replace(outputs.train, data=data.train)
+    if outputs.heldout is None or data.heldout is None:
+        return Splits(train)
+    return Splits(train, replace(outputs.heldout, data=data.heldout))
 
 
 @torch.no_grad()

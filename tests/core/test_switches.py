@@ -27,6 +27,7 @@ from core.stages.lm import loss_shares, train_block, train_blocks
 from core.stages.splits import split_windows
 from core.stages.statistics import block_output
 from core.stages.trainer import Weights, begin_as_before, rate_factor
+from core.state import RunState, reduce
 
 MakeConfig = Callable[..., RunConfig]
 DIM, WORDS = 8, 30
@@ -172,6 +173,15 @@ def test_sound_runs_share_what_does_not_depend_on_the_method(tiny_config: MakeCo
             reused = {event.stage for event in of(StageStarted, shared) if event.reused}
             assert (method == "loss") == (not reused)
             assert of(Measured, shared) == of(Measured, alone)
+
+
+def test_a_shared_block_0_is_read_with_the_run_s_own_embedding(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
+    """The sibling that trained it has moved its own embedding since, with the head that it is tied to."""
+    memory = StageMemory()
+    values = {"train_embedding": True, "tie_embedding": True, "hard_tokens": "mask", "exited_state": "input"}
+    for method in ("softmax", "saturation", "loss"):
+        shared, alone = (list(train(tiny_config(method, **values), tiny_dataset, shelf)) for shelf in (memory, None))
+        assert of(Measured, shared) == of(Measured, alone)
 
 
 def test_another_calibration_split_is_another_training(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
@@ -487,6 +497,12 @@ def test_a_method_that_looks_ahead_is_fitted_again_once_all_blocks_are_trained(
                 first = hidden
             logits = hidden @ model.head_weight(depth).T
             losses.append(F.cross_entropy(logits, windows.targets.flatten(), reduction="none"))
+    state = RunState()
+    for event in events:
+        state = reduce(state, event)
+    shown = state.stage("hard tokens", 0)
+    assert shown is not None
+    assert shown.threshold == after["block0.threshold"]
     assert after["block0.threshold"].threshold == pytest.approx(torch.quantile(signal, 0.5).item(), rel=1e-5)
     assert after["block1.threshold"].tokens == after["block0.threshold"].hard_tokens
     rows = torch.cat([first, torch.ones(len(first), 1)], 1).double()
