@@ -13,7 +13,7 @@ from core.events import Event, Step
 from core.exits import first_method
 from core.losses import token_statistics
 from core.machine import prepare
-from core.model import Transformer
+from core.model import Transformer, new_model
 from core.rng import stream
 from core.stages.batches import BlockData, from_states, from_words
 from core.stages.exit_classifier import fit_classifier
@@ -70,8 +70,8 @@ def measure(
 
 
 def _measure(config: RunConfig, vocab_size: int, seconds: float, should_stop: ShouldStop) -> Speed:
-    device, dtype = prepare(config), getattr(torch, config.machine.dtype)
-    model = Transformer(config.model, vocab_size, config.seed, dtype).to(device)
+    device = prepare(config)
+    model = new_model(config, vocab_size).to(device)
     inputs, targets = (words.to(device) for words in _random_words(config, vocab_size))
     training, layers, classifier = {}, {}, 0.0
     head = _time_head(model, inputs[: config.train.batch_size], targets[: config.train.batch_size])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core.config import RunConfig, method_names
+from core.costs import parameters
 from core.data.windows import Dataset
 from core.errors import NoHardTokensError
 from core.events import Epoch, Event, Measured, StageStarted, Step, Threshold, TokensMeasured
@@ -28,6 +30,7 @@ from core.stages.splits import split_windows
 from core.stages.statistics import block_output
 from core.stages.trainer import Weights, begin_as_before, rate_factor
 from core.state import RunState, reduce
+from core.workload import Sizes, experiment_passes, memory
 
 MakeConfig = Callable[..., RunConfig]
 DIM, WORDS = 8, 30
@@ -547,3 +550,46 @@ def test_the_classifier_is_fitted_to_the_tokens_that_are_still_in(
         loss = ((model.classifier(1)(output.states[active]).sigmoid() - label) ** 2).mean().item()
         assert loss == pytest.approx(of(Epoch, events)[-1].exit_loss, rel=0.02)
         assert loss < label.var().item()
+
+
+# ---------------------------------------------------------------- what it takes
+
+
+@pytest.mark.parametrize("method", ["loss", "gain", "entropy"])
+@pytest.mark.parametrize("protocol", ["staged", "joint", "full_depth"])
+def test_an_estimate_counts_the_tokens_that_are_trained_on_and_run(
+    protocol: str, method: str, tiny_config: MakeConfig, tiny_dataset: Dataset
+) -> None:
+    sound = {**SOUND, "classifier_fit": "adam", "split": "random_windows"}
+    config = tiny_config(method, protocol=protocol, max_epochs=3, patience=9, hard_ratio=0.7, **sound)
+    taken, kind = Counter[str](), ""
+    for event in train(config, tiny_dataset):
+        kind = event.kind if isinstance(event, StageStarted) else kind
+        if isinstance(event, Step):
+            taken[kind] += event.tokens
+    sizes = Sizes(len(tiny_dataset.train.inputs), len(tiny_dataset.evaluation.inputs), WORDS)
+    passes = list(experiment_passes([config], sizes))
+    trained = sum(one.tokens.high * one.heads for one in passes if one.trains and not one.classifier)
+    blocks = {"staged": 1, "joint": 2, "full_depth": 1}[protocol]
+    assert trained == pytest.approx(taken["lm"] * blocks, rel=0.15)
+    fitted = sum(one.tokens.high for one in passes if one.classifier)
+    assert fitted == pytest.approx(taken["exit classifier"], rel=0.15)
+    assert 0 < memory(config, sizes)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"norm": "pre", "block_layers": (1, 2, 1)},
+        {"tie_embedding": True, "train_embedding": True},
+        {"tie_embedding": True, "train_embedding": True, "head": "per_block", "block_layers": (1, 1, 1)},
+        {"head": "per_block"},
+    ],
+    ids=str,
+)
+def test_all_weights_are_counted(values: dict[str, Any], tiny_config: MakeConfig) -> None:
+    config = tiny_config(**values)
+    heads = len(config.model.block_layers) if config.train.head == "per_block" else 1
+    model = new_model(config, WORDS)
+    assert parameters(config.model, WORDS, heads) == sum(weight.numel() for weight in model.parameters())
