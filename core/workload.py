@@ -19,7 +19,7 @@ LAYER_WIDTHS, LAYER_FFN_WIDTHS = 16, 4
 CHUNK_VALUES, FEWEST_CHUNK_TOKENS = 2 * 2**20, 64
 """Logits of one chunk, as in `core.losses`."""
 LBFGS_EVALUATIONS = (25, 500)
-"""Fewest and most passes over its tokens that L-BFGS takes to fit an exit classifier; seen were 40 to 250."""
+"""Fewest and most passes over its tokens that L-BFGS takes to fit an exit classifier."""
 EVALUATED_BYTES = 33
 """Of each evaluated token and block: loss, correctness, block; signal, probability, prediction; and their copies."""
 
