@@ -18,7 +18,8 @@ from torch import Tensor
 from core.config import RunConfig
 from core.data.cache import write_atomically
 from core.events import Epoch, Event, Warned
-from core.stages.lm import Progress, Weights
+from core.stages.lm import Progress
+from core.stages.trainer import Weights
 from core.store import codec
 from core.store.files import checkpoint_folder
 

@@ -43,10 +43,16 @@ def layer_parameters(model: ModelConfig) -> int:
     return 4 * model.dim**2 + 3 * model.dim * model.ffn_dim + 2 * model.dim
 
 
-def parameters(model: ModelConfig, vocab_size: int) -> int:
-    """Weights of the whole model: layers, embedding, head, an exit classifier for each block."""
-    layers = sum(model.block_layers) * layer_parameters(model)
-    return layers + 2 * vocab_size * model.dim + len(model.block_layers) * (model.dim + 1)
+def parameters(model: ModelConfig, vocab_size: int, heads: int = 1) -> int:
+    """Weights of the whole model: layers, embedding, heads, for each block an exit classifier and, pre-norm, a readout.
+
+    Args:
+        heads: how many there are; the first may be the embedding.
+    """
+    layers, blocks = sum(model.block_layers) * layer_parameters(model), len(model.block_layers)
+    matrices = heads + (not model.tie_embedding)
+    readouts = blocks * model.dim if model.norm == "pre" else 0
+    return layers + readouts + matrices * vocab_size * model.dim + blocks * (model.dim + 1)
 
 
 def training_flops(model: ModelConfig, block: int, vocab_size: int, seq_len: int) -> int:

@@ -113,7 +113,8 @@ def pass_seconds(one: Pass, speed: "Speed") -> Span:
     if one.classifier:
         return one.tokens * speed.classifier
     if one.trains:
-        return one.tokens * speed.training[one.blocks[0]]
+        other_heads = (one.heads - len(one.blocks)) * costs.TRAINING * speed.head  # each block was timed with one
+        return one.tokens * max(0.0, sum(speed.training[layers] for layers in one.blocks) + other_heads)
     return one.tokens * (sum(speed.layers[layers] for layers in one.blocks) + one.heads * speed.head)
 
 

@@ -5,13 +5,14 @@ Shapes: N windows, T tokens of a window, D model width, K blocks.
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from core.config import RunConfig
 from core.data.windows import Windows
+from core.early_exit import EarlyExitStates, early_exit_states, go_on
 from core.events import (
     Event,
     Measured,
@@ -22,8 +23,8 @@ from core.events import (
     perplexity,
     share_of_layers_saved,
 )
-from core.exits import exit_method
-from core.losses import TokenStatistics, token_statistics
+from core.exits import Observation, exit_method
+from core.losses import NO_EXTRAS, Extras, TokenStatistics, token_statistics
 from core.model import Transformer
 from core.stages.batches import in_order
 
@@ -67,7 +68,7 @@ class Trace:
     """What one block says of every evaluated token when all go through it; kept on the CPU.
 
     Attributes:
-        signal: exit signal, float32 `[N, T]`; None for the last block.
+        signal: exit signal, float32 `[N, T]`; None for the last block, and where there are no exits.
         max_prob: the largest probability, float32 `[N, T]`.
         prediction: the most probable word, int32 `[N, T]`.
     """
@@ -97,17 +98,17 @@ def evaluate(
     """Measure early exit, each block alone, all blocks and the oracle on the same tokens.
 
     Args:
-        thresholds: one for every block but the last.
+        thresholds: one for every block but the last; none at all where there are no exits.
     """
     batches = tuple(in_order(len(windows.inputs), config.train.batch_size))
     yield StageStarted(stage, "evaluation", None, 1, len(batches), windows.targets.numel())
     depths = range(len(model.blocks))
     early, static = Pass.empty(windows.targets), [Pass.empty(windows.targets) for _ in depths]
-    traces = [Trace.empty(windows.targets, exits=depth < depths[-1]) for depth in depths]
+    traces = [Trace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
     for step, batch in enumerate(batches, start=1):
         began = time.perf_counter()
-        _static_depths(model, windows, batch, static, traces, config.method)
-        _early_exit(model, thresholds, windows, batch, early, config.method)
+        foreseen = _static_passes(model, windows, batch, static, traces, config)
+        early_exit(model, thresholds, windows, batch, early, config, foreseen)
         yield Step(stage, 1, step, None, windows.targets[batch].numel(), time.perf_counter() - began)
     results = [
         measured(stage, "early exit", early, config),
@@ -122,10 +123,11 @@ def evaluate(
 
 def evaluate_block(model: Transformer, block: int, windows: Windows, config: RunConfig, stage: str) -> Measured:
     """A block alone on the evaluation split, with the head as it is now, before later blocks move it."""
-    static = [Pass.empty(windows.targets) for _ in range(block + 1)]
+    alone = Pass.empty(windows.targets)
     for batch in in_order(len(windows.inputs), config.train.batch_size):
-        _static_depths(model, windows, batch, static)
-    return measured(stage, f"block {block} as trained", static[block], config)
+        *_, seen = static_depths(model, windows, batch, block + 1, config)
+        alone.fill(batch, everyone(windows.targets[batch]), seen.known, block)
+    return measured(stage, f"block {block} as trained", alone, config)
 
 
 def oracle(static: Sequence[Pass]) -> Pass:
@@ -169,64 +171,99 @@ def _as_bytes(values: Tensor) -> bytes:
     return values.numpy().tobytes()
 
 
+def everyone(targets: Tensor) -> Tensor:
+    """The mask of all tokens."""
+    return torch.ones_like(targets, dtype=torch.bool)
+
+
 @torch.no_grad()
-def _static_depths(
+def _static_passes(
     model: Transformer,
     windows: Windows,
     batch: slice,
     static: Sequence[Pass],
-    traces: Sequence[Trace] = (),
-    method_name: str = "",
-) -> None:
-    """All tokens go through the blocks, and every block's output is asked for its prediction."""
-    states, targets = model.embedding(windows.inputs[batch]), windows.targets[batch]
-    everyone = torch.ones_like(targets, dtype=torch.bool)
-    for depth, result in enumerate(static):
-        states = model.blocks[depth](states)
-        hidden = states.flatten(0, 1)
-        statistics = token_statistics(hidden, model.head.weight, targets.flatten())
-        result.fill(batch, everyone, statistics, depth)
-        if traces:
-            signal = exit_method(method_name).signal(hidden, statistics, model.classifier(depth))
-            traces[depth].fill(batch, statistics, signal)
+    traces: Sequence[Trace],
+    config: RunConfig,
+) -> list[TokenStatistics]:
+    """Note what every block says of these windows when all tokens go through it; the statistics of each."""
+    method = exit_method(config.method)
+    seen = static_depths(model, windows, batch, len(static), config, method.extras)
+    for depth, (observation, result, trace) in enumerate(zip(seen, static, traces, strict=True)):
+        result.fill(batch, everyone(windows.targets[batch]), observation.known, depth)
+        signal = None if trace.signal is None else method.signal(observation, model.classifier(depth))
+        trace.fill(batch, observation.known, signal)
+    return [observation.known for observation in seen]
 
 
 @torch.no_grad()
-def _early_exit(
+def static_depths(
+    model: Transformer, windows: Windows, batch: slice, depths: int, config: RunConfig, extras: Extras = NO_EXTRAS
+) -> list[Observation]:
+    """All tokens go through the first blocks, and the output of each is asked for its prediction.
+
+    Returns:
+        What each of these blocks says, with its statistics and with those of the blocks after it among these.
+    """
+    states, targets = model.embed(windows.inputs[batch]), windows.targets[batch]
+    tokens = torch.arange(targets.numel(), device=targets.device) + batch.start * targets.shape[1]
+    seen: list[Observation] = []
+    for depth in range(depths):
+        entered, states = states, model.blocks[depth](states)
+        rows = states.flatten(0, 1)
+        hidden = model.readout(depth, rows)
+        statistics = token_statistics(hidden, model.head_weight(depth), targets.flatten(), extras)
+        seen.append(Observation(hidden, rows, entered.flatten(0, 1), tokens, depth, config.seed, statistics))
+    known = [observation.known for observation in seen]
+    return [replace(observation, later=tuple(known[depth + 1 :])) for depth, observation in enumerate(seen)]
+
+
+@torch.no_grad()
+def early_exit(
     model: Transformer,
     thresholds: Sequence[float],
     windows: Windows,
     batch: slice,
     result: Pass,
-    method_name: str,
+    config: RunConfig,
+    foreseen: Sequence[TokenStatistics] = (),
+    states: EarlyExitStates = early_exit_states,
 ) -> None:
-    """Tokens leave at the first block whose signal reaches its threshold.
+    """Tokens leave at the first block whose signal reaches its threshold; without a threshold there is no exit.
 
-    As in the report, a token that has left goes on as it entered the block it left, and runs through every later
-    block for the others to attend to; only its prediction is taken where it left.
+    Args:
+        foreseen: statistics of each block should all tokens go through all blocks, for methods that `foresee`.
+        states: how tokens go through the model.
     """
-    method = exit_method(method_name)
-    states, targets = model.embedding(windows.inputs[batch]), windows.targets[batch]
-    staying = torch.ones_like(targets, dtype=torch.bool)
-    last = len(model.blocks) - 1
-    for depth, block in enumerate(model.blocks):
-        output = block(states)
-        hidden = output[staying]
-        leaving = staying
-        statistics = None
-        if depth < last:
+    method, targets = exit_method(config.method), windows.targets[batch]
+    position = torch.arange(targets.numel(), device=targets.device).view_as(targets)
+    walk = states(model, windows.inputs[batch], config.exit.exited_state)
+    arrival = go_on(walk)
+    while arrival is not None:
+        block, statistics = arrival.block, None
+        leaves = torch.full_like(arrival.hidden[:, 0], block == len(model.blocks) - 1, dtype=torch.bool)
+        if block < len(thresholds):
+            here = position[arrival.tokens]
             if method.reads_head:
-                statistics = token_statistics(hidden, model.head.weight, targets[staying])
-            signal = method.signal(hidden, statistics, model.classifier(depth))
-            leaves = signal >= thresholds[depth]
-            leaving = staying.masked_scatter(staying, leaves)
-            hidden = hidden[leaves]
-            statistics = None if statistics is None else statistics[leaves]
+                head = model.head_weight(block)
+                statistics = token_statistics(arrival.hidden, head, targets[arrival.tokens], method.extras)
+            seen = Observation(
+                hidden=arrival.hidden,
+                output=arrival.output,
+                entered=arrival.entered,
+                tokens=here + batch.start * targets.shape[1],
+                block=block,
+                seed=config.seed,
+                statistics=statistics,
+                later=tuple(depth[here] for depth in foreseen[block + 1 :]) if method.foresees else (),
+            )
+            leaves = method.signal(seen, model.classifier(block)) >= thresholds[block]
+        leaving = arrival.tokens.masked_scatter(arrival.tokens, leaves)
         if statistics is None:
-            statistics = token_statistics(hidden, model.head.weight, targets[leaving])
-        result.fill(batch, leaving, statistics, depth)
-        staying = staying & ~leaving
-        states = torch.where(staying[..., None], output, states)
+            statistics = token_statistics(arrival.hidden[leaves], model.head_weight(block), targets[leaving])
+        else:
+            statistics = statistics[leaves]
+        result.fill(batch, leaving, statistics, block)
+        arrival = go_on(walk, leaves)
 
 
 def judge(early: Measured, static: Iterable[Measured], config: RunConfig) -> Iterator[Warned]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 StageKind = Literal["lm", "statistics", "exit classifier", "hard tokens", "evaluation"]
-Split = Literal["train", "early-stop", "eval"]
+Split = Literal["train", "early-stop", "calibration", "eval"]
 TokenSet = Literal["all", "hard"]
 
 
@@ -64,7 +64,8 @@ class Epoch:
 
     Attributes:
         loss: mean training loss during the epoch: cross-entropy in nats, or the exit classifier's.
-        val_loss: mean cross-entropy on the early-stopping split (LM stages).
+        val_loss: mean cross-entropy on the early-stopping split (LM stages). Where several blocks are trained together,
+            both are weighted means over the blocks.
         exit_loss, avg_label: of the exit classifier, where one is fitted.
         improved: whether this is the best epoch so far; `patience_left` epochs may still pass without a better one.
     """
@@ -82,7 +83,10 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Where an exit decides, and the signal it was set on, as counts over 50 equal bins of [0, 1]."""
+    """Where an exit decides, and the signal it was set on, as counts over 50 equal bins of [0, 1].
+
+    `tokens` and `hard_tokens` are those of the split it was set on.
+    """
 
     stage: str
     block: int
@@ -90,6 +94,7 @@ class Threshold:
     tokens: int
     hard_tokens: int
     histogram: tuple[int, ...]
+    split: Split = "train"
 
 
 @dataclass(frozen=True, slots=True)

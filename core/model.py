@@ -1,20 +1,27 @@
-"""The transformer: embedding, blocks of layers, one exit classifier a block, one output head.
+"""The transformer: embedding, blocks of layers, one exit classifier a block, one output head or one a block.
 
-Dimensions are those of the seed report: rotary positions, SwiGLU feed-forward, RMSNorm after each residual sum
-(post-norm), no bias anywhere but in the exit classifiers, no final norm, no dropout.
+As in the seed report: rotary positions, SwiGLU feed-forward, RMSNorm, no bias anywhere but in the exit classifiers.
+The report normalises after each residual sum (post-norm) and drops nothing out. With pre-norm each branch normalises
+what it reads, the residual stream stays as it is, and every block has a norm of its own, its `readout`, before head
+and exit classifier.
 
 Shapes: B windows, T tokens of a window, D model width, H heads, V vocabulary size.
 """
 
 import math
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.config import ModelConfig
+from core.config import ModelConfig, RunConfig
 from core.rng import stream
+
+ExitedState = Literal["input", "copy", "drop"]
+"""What a token leaves behind for the others (`exit.exited_state`)."""
 
 ROTARY_BASE = 10_000.0
 EMBEDDING_STD = 0.02
@@ -33,6 +40,25 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-high, low), dim=-1) * sin
 
 
+class Dropout(nn.Module):
+    """Drops values while a trainer lends it a random generator, and never otherwise.
+
+    Drawn on the CPU and moved, so that a seed means the same on every device.
+    """
+
+    generator: torch.Generator | None = None
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.generator is None or self.rate == 0:
+            return x
+        kept = torch.empty(x.shape, dtype=x.dtype).bernoulli_(1 - self.rate, generator=self.generator)
+        return x * kept.div_(1 - self.rate).to(x.device)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with rotary positions."""
 
@@ -44,13 +70,18 @@ class Attention(nn.Module):
         self.value = nn.Linear(config.dim, config.dim, bias=False)
         self.output = nn.Linear(config.dim, config.dim, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Args: seen: whether a token (row) attends to another (column), bool `[B, 1, T, T]`; None: as configured."""
         query, key, value = (
             projection(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, H, T, D/H]
             for projection in (self.query, self.key, self.value)
         )
         mixed = F.scaled_dot_product_attention(
-            rotate(query, cos, sin), rotate(key, cos, sin), value, is_causal=self.causal
+            rotate(query, cos, sin),
+            rotate(key, cos, sin),
+            value,
+            attn_mask=seen,
+            is_causal=self.causal and seen is None,
         )
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(-2))
         return output
@@ -71,44 +102,75 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each followed by its residual sum and norm."""
+    """Attention and feed-forward, each a residual branch with a norm: after its sum (post) or before it (pre)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.pre_norm = config.norm == "pre"
         self.attention = Attention(config)
         self.attention_norm = nn.RMSNorm(config.dim, eps=config.eps)
         self.ffn = FeedForward(config)
         self.ffn_norm = nn.RMSNorm(config.dim, eps=config.eps)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = self.attention_norm(x + self.attention(x, cos, sin))
-        x = self.ffn_norm(x + self.ffn(x))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, seen: Tensor | None = None) -> Tensor:
+        if self.pre_norm:
+            x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, seen))
+            x = x + self.dropout(self.ffn(self.ffn_norm(x)))
+        else:
+            x = self.attention_norm(x + self.dropout(self.attention(x, cos, sin, seen)))
+            x = self.ffn_norm(x + self.dropout(self.ffn(x)))
         return x
 
 
 class Block(nn.Module):
-    """A stack of layers that ends in an exit."""
+    """A stack of layers that ends in an exit.
+
+    `readout` makes of its output states what head and exit classifier read; the next block reads the states.
+    """
 
     cos: Tensor
     sin: Tensor
 
     def __init__(self, config: ModelConfig, layers: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
+        self.causal = config.causal
         self.layers = nn.ModuleList(Layer(config) for _ in range(layers))
+        self.readout = nn.RMSNorm(config.dim, eps=config.eps) if config.norm == "pre" else nn.Identity()
         cos, sin = rotary_tables(config.dim // config.num_heads, config.max_seq_len)
         self.register_buffer("cos", cos.to(dtype), persistent=False)
         self.register_buffer("sin", sin.to(dtype), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """States `[B, T, D]` to states `[B, T, D]`; position 0 is the window's first token."""
+    def forward(self, x: Tensor, active: Tensor | None = None, exited_state: ExitedState = "input") -> Tensor:
+        """States `[B, T, D]` to states `[B, T, D]`; position 0 is the window's first token.
+
+        Plain and masked: everything is computed for all tokens, and thrown away for those that have left.
+
+        Args:
+            active: which tokens are still in, bool `[B, T]`; None: all.
+            exited_state: of the others. copy: they keep their state through every layer, and are attended to by keys
+                and values made of it; drop: they keep it, and none but themselves attend to them; input: they run
+                through like all others.
+        """
         cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
+        if active is None or exited_state == "input":
+            for layer in self.layers:
+                x = layer(x, cos, sin)
+            return x
+        seen = self._seen(active) if exited_state == "drop" else None
         for layer in self.layers:
-            x = layer(x, cos, sin)
+            x = torch.where(active[..., None], layer(x, cos, sin, seen), x)
         return x
+
+    def _seen(self, active: Tensor) -> Tensor:
+        """Who attends to whom once others are dropped; a dropped token to itself, so that no row is empty."""
+        itself = torch.eye(active.shape[-1], dtype=torch.bool, device=active.device)
+        seen = active[:, None, None, :] | itself
+        return seen.tril() if self.causal else seen
 
 
 class ExitClassifier(nn.Module):
-    """`Linear(D, 1)`: predicts an exit signal from a block's output state."""
+    """`Linear(D, 1)`: predicts an exit signal from what a block says, after its readout."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -123,24 +185,85 @@ class ExitClassifier(nn.Module):
 class Transformer(nn.Module):
     """All parts of a run's model. The protocol calls the parts; there is no one forward pass.
 
-    The embedding is drawn once and never trained. The head is shared by all blocks.
+    Args:
+        train_embedding: whether the embedding is ever trained.
+        later_heads: whether each block has a head of its own; all start alike.
+        later_identity: whether later blocks start so that they pass on what they are given: the output projections
+            of their residual branches are zero (Zhang et al. 2019, "Fixup", section 3).
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int, seed: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocab_size: int,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        *,
+        train_embedding: bool = False,
+        later_heads: bool = False,
+        later_identity: bool = False,
+    ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocab_size, config.dim).requires_grad_(False)
+        blocks = len(config.block_layers)
+        self.embedding = nn.Embedding(vocab_size, config.dim).requires_grad_(train_embedding)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layers, dtype) for layers in config.block_layers)
-        self.classifiers = nn.ModuleList(ExitClassifier(config.dim) for _ in config.block_layers)
+        self.classifiers = nn.ModuleList(ExitClassifier(config.dim) for _ in range(blocks))
         self.head = nn.Linear(config.dim, vocab_size, bias=False)
-        self._initialise(seed)  # drawn in float32, so that every dtype starts from the same weights
+        self.later_heads = nn.ModuleList(
+            nn.Linear(config.dim, vocab_size, bias=False) for _ in range(blocks - 1 if later_heads else 0)
+        )
+        self._initialise(seed, later_identity)  # drawn in float32, so that every dtype starts from the same weights
+        if config.tie_embedding:
+            self.head.weight = self.embedding.weight
+        for block in range(1, len(self.later_heads) + 1):
+            self.begin_head(block)
         self.to(dtype)
+
+    def embed(self, words: Tensor) -> Tensor:
+        """States that block 0 reads, of words `[B, T]`: `[B, T, D]`."""
+        states: Tensor = self.dropout(self.embedding(words))
+        return states
+
+    def readout(self, block: int, states: Tensor) -> Tensor:
+        """What head and exit classifier read of a block's output states `[…, D]`."""
+        hidden: Tensor = cast(Block, self.blocks[block]).readout(states)
+        return hidden
 
     def classifier(self, block: int) -> ExitClassifier:
         """The exit classifier of a block."""
         return cast(ExitClassifier, self.classifiers[block])
 
+    def head_weight(self, block: int) -> Tensor:
+        """The head that predicts from a block's readout, `[V, D]`."""
+        head = self.later_heads[block - 1] if block and self.later_heads else self.head
+        return cast(nn.Linear, head).weight
+
     @torch.no_grad()
-    def _initialise(self, seed: int) -> None:
+    def begin_head(self, block: int) -> None:
+        """Let a later block's head, if it has its own, start as a copy of the one before it."""
+        if block and self.later_heads:
+            self.head_weight(block).copy_(self.head_weight(block - 1))
+
+    def begin_readout(self, block: int) -> None:
+        """Let a later block's readout start as a copy of the one before it."""
+        before, own = (cast(Block, self.blocks[index]).readout for index in (block - 1, block))
+        own.load_state_dict(before.state_dict())
+
+    @contextmanager
+    def dropping(self, generator: torch.Generator) -> Iterator[None]:
+        """Dropout is active in here, drawn from that generator."""
+        dropouts = [module for module in self.modules() if isinstance(module, Dropout)]
+        for dropout in dropouts:
+            dropout.generator = generator
+        try:
+            yield
+        finally:
+            for dropout in dropouts:
+                dropout.generator = None
+
+    @torch.no_grad()
+    def _initialise(self, seed: int, later_identity: bool) -> None:
         """Draw every weight from a stream of its own part, so that parts do not depend on one another's number."""
         nn.init.trunc_normal_(
             self.embedding.weight, std=EMBEDDING_STD, generator=stream(seed, "initialise", "embedding")
@@ -153,6 +276,24 @@ class Transformer(nn.Module):
                 generator = stream(seed, "initialise", name, index)
                 for linear in (module for module in part.modules() if isinstance(module, nn.Linear)):
                     _initialise_linear(linear, generator)
+        if later_identity:
+            for layer in (module for block in self.blocks[1:] for module in block.modules()):
+                if isinstance(layer, Layer):
+                    layer.attention.output.weight.zero_()
+                    layer.ffn.w2.weight.zero_()
+
+
+def new_model(config: RunConfig, vocab_size: int) -> Transformer:
+    """The model of a run before it is trained, on the CPU."""
+    return Transformer(
+        config.model,
+        vocab_size,
+        config.seed,
+        getattr(torch, config.machine.dtype),
+        train_embedding=config.train.train_embedding,
+        later_heads=config.train.head == "per_block",
+        later_identity=config.train.later_init == "identity",
+    )
 
 
 def _initialise_linear(linear: nn.Linear, generator: torch.Generator) -> None:

@@ -1,9 +1,13 @@
-"""The staged protocol: the order of the stages, as one generator of events.
+"""The protocols: the order of the stages, as one generator of events.
 
-For each block: train it and the head, run it once over its windows, fit its exit classifier, set its threshold, and
-pack the tokens below it for the next block. Then evaluate. What does not depend on the exit method is computed once
-for all runs of an experiment (`StageMemory`) and equals, bit for bit, what each run would compute itself; and what was
-trained before a run was interrupted (`Checkpoint`) is not trained again.
+staged: for each block, train it and the head, run it once over its windows, fit its exit classifier, set its
+threshold, and give the tokens below it to the next block. joint: train all blocks together, then the same for each but
+for its training. full_depth: train all blocks for the last one's prediction; there are no exits. Methods that look
+ahead are fitted, and their thresholds set, once all blocks are trained. Then evaluate.
+
+What does not depend on the exit method is computed once for all runs of an experiment (`StageMemory`) and equals, bit
+for bit, what each run would compute itself; and what was trained before a run was interrupted (`Checkpoint`) is not
+trained again.
 """
 
 import time
@@ -12,27 +16,36 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-import torch
-
 from core.checkpoint import Checkpoint
 from core.config import RunConfig
 from core.data.windows import Dataset, Windows
 from core.errors import UsageError
 from core.evaluate import evaluate, evaluate_block, judge
-from core.events import Event, Measured, RunFinished, RunStarted, StageEnded, StageStarted, Step, Threshold
-from core.exits import exit_method
+from core.events import Event, Measured, RunFinished, RunStarted, StageEnded, StageStarted, Step
+from core.exits import ExitMethod, exit_method, first_method
 from core.machine import peak_memory, prepare
-from core.model import Transformer
+from core.model import Transformer, new_model
+from core.stage_order import (
+    EVALUATION,
+    block0_origin,
+    decides_at_once,
+    fits_classifier_afterwards,
+    has_exit,
+    looks_ahead,
+    stage_name,
+    trained_together,
+)
+from core.stage_order import planned_stages as planned_stages  # part of what the protocol offers
 from core.stages.batches import BlockData, from_words
 from core.stages.exit_classifier import fit_classifier
-from core.stages.hard_tokens import exit_signal, pack_hard_tokens, set_threshold
-from core.stages.lm import Weights, fits_classifier_jointly, train_block
-from core.stages.statistics import BlockOutput, block_output
+from core.stages.hard_tokens import exit_signal, hard_tokens, mask_hard_tokens, set_threshold
+from core.stages.lm import loss_shares, train_blocks
+from core.stages.splits import Splits, calibration_count
+from core.stages.statistics import BlockOutput, block_outputs, foreseen_output, own_outputs
+from core.stages.trainer import Shares, Weights
 
 Result = TypeVar("Result")
 Stage = Generator[Event, None, Result]
-
-EVALUATION = "evaluation"
 
 
 class Shelf(Protocol):
@@ -87,7 +100,7 @@ def train(
     """
     began = time.perf_counter()
     device = prepare(config)
-    model = _new_model(config, dataset.vocabulary.size).to(device)
+    model = new_model(config, dataset.vocabulary.size).to(device)
     train_windows, eval_windows = dataset.train.to(device), dataset.evaluation.to(device)
     yield RunStarted(
         stages=planned_stages(config),
@@ -99,7 +112,7 @@ def train(
     )
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
     yield from _Protocol(config, model, eval_windows, siblings, checkpoint).run(
-        from_words(model, train_windows.inputs, train_windows.targets)
+        first_data(model, train_windows, config)
     )
     yield RunFinished(time.perf_counter() - began, peak_memory())
 
@@ -110,9 +123,9 @@ def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Tr
     Raises:
         UsageError: the checkpoint does not hold all its weights.
     """
-    model = _new_model(config, vocab_size)
+    model = new_model(config, vocab_size)
     for stage in planned_stages(config):
-        if stage.endswith((".lm", ".exit")):
+        if stage.endswith((".lm", ".exit", ".refit")):
             kept = checkpoint.recall(stage)
             if kept is None:
                 raise UsageError(
@@ -123,21 +136,11 @@ def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Tr
     return model
 
 
-def planned_stages(config: RunConfig) -> tuple[str, ...]:
-    """Names of all stages in their order."""
-    names: list[str] = []
-    for block in range(len(config.model.block_layers)):
-        names += [stage_name(block, "lm"), stage_name(block, "statistics")]
-        if _has_exit(config, block):
-            if _fits_classifier_afterwards(config):
-                names.append(stage_name(block, "exit"))
-            names.append(stage_name(block, "hard"))
-    return (*names, EVALUATION)
-
-
-def stage_name(block: int, part: str) -> str:
-    """How a stage is called in events, streams and checkpoints: `block0.lm`."""
-    return f"block{block}.{part}"
+def first_data(model: Transformer, windows: Windows, config: RunConfig) -> Splits[BlockData]:
+    """What block 0 reads, without and with the windows that are held out for calibration."""
+    data = from_words(model, windows.inputs, windows.targets)
+    held_out = calibration_count(len(data), config)
+    return Splits(data[: len(data) - held_out], data[len(data) - held_out :]) if held_out else Splits(data)
 
 
 class _Protocol:
@@ -153,52 +156,91 @@ class _Protocol:
     ) -> None:
         self.config, self.model, self.eval_windows = config, model, eval_windows
         self.siblings, self.checkpoint = siblings, checkpoint
+        self.last = len(model.blocks) - 1
+        self.as_trained: list[Measured] = []
 
-    def run(self, data: BlockData) -> Iterator[Event]:
+    def run(self, data: Splits[BlockData]) -> Iterator[Event]:
         thresholds: list[float] = []
-        as_trained: list[Measured] = []
-        last = len(self.model.blocks) - 1
-        for block in range(last + 1):
-            weights = yield from self._stage(block, "lm", partial(self._train, block, data), trains=True)
-            self.model.load_state_dict(weights, strict=False)
-            output, alone = yield from self._stage(block, "statistics", partial(self._output, block, data))
-            if alone is not None:
-                as_trained.append(alone)
-            if _has_exit(self.config, block):
-                threshold = yield from self._exit(block, output)
-                if block < last:
-                    thresholds.append(threshold.threshold)
-                    signal = exit_signal(self.model, block, output, self.config)
-                    data = pack_hard_tokens(output, signal, threshold.threshold)
-        yield from self._evaluation(thresholds, as_trained)
+        if self.config.protocol != "staged":
+            yield from self._lm(trained_together(self.config), loss_shares(self.config), data.train)
+        if decides_at_once(self.config):
+            thresholds = yield from self._block_by_block(data)
+        if looks_ahead(self.config):
+            thresholds = yield from self._looking_ahead(data.calibration)
+        yield from self._evaluation(thresholds)
 
-    def _train(self, block: int, data: BlockData) -> Stage[Weights]:
-        name = stage_name(block, "lm")
+    def _block_by_block(self, data: Splits[BlockData]) -> Stage[list[float]]:
+        """Each block in turn, on the tokens that are still in; the thresholds of all exits but the last block's."""
+        method, thresholds = first_method(self.config.method), list[float]()
+        for block in range(self.last + 1):
+            if self.config.protocol == "staged":
+                yield from self._lm(stage_name(block, "lm"), {block: 1.0}, data.train)
+            name = stage_name(block, "statistics")
+            shared = block == 0 and not method.extras
+            outputs, alone = yield from self._stage(name, partial(self._outputs, block, data, name), shared=shared)
+            outputs = own_outputs(outputs, data)
+            self.as_trained += [alone] if alone else []
+            if has_exit(self.config, block):
+                if fits_classifier_afterwards(self.config):
+                    yield from self._fit(block, outputs.calibration, method, stage_name(block, "exit"))
+                threshold = yield from self._threshold(block, outputs.calibration, method, stage_name(block, "hard"))
+                if block < self.last:
+                    thresholds.append(threshold)
+                    data = outputs.map(partial(self._staying, block, method, threshold))
+        return thresholds
+
+    def _looking_ahead(self, data: BlockData) -> Stage[list[float]]:
+        """Every exit but the last block's, once the later blocks are trained, on the calibration windows."""
+        method, thresholds = exit_method(self.config.method), list[float]()
+        for block in range(self.last):
+            name = stage_name(block, "ahead")
+            output = yield from _timed(name, foreseen_output(self.model, block, data, self.config, name, method))
+            if method.learns:
+                yield from self._fit(block, output, method, stage_name(block, "refit"))
+            threshold = yield from self._threshold(block, output, method, stage_name(block, "threshold"))
+            thresholds.append(threshold)
+            signal = exit_signal(self.model, block, output, method, self.config)
+            data = mask_hard_tokens(output, signal, threshold, self.config)
+        return thresholds
+
+    def _lm(self, name: str, shares: Shares, data: BlockData) -> Stage[None]:
+        train = partial(self._train, name, shares, data)
+        weights = yield from self._stage(name, train, shared=0 in shares, trains=True)
+        self.model.load_state_dict(weights, strict=False)
+
+    def _train(self, name: str, shares: Shares, data: BlockData) -> Stage[Weights]:
         if self.checkpoint is None:
-            return train_block(self.model, block, data, self.config, name)
+            return train_blocks(self.model, shares, data, self.config, name)
         progress, keep = self.checkpoint.progress(name), partial(self.checkpoint.keep_progress, name)
-        return train_block(self.model, block, data, self.config, name, progress, keep)
+        return train_blocks(self.model, shares, data, self.config, name, progress, keep)
 
-    def _output(self, block: int, data: BlockData) -> Stage[tuple[BlockOutput, Measured | None]]:
-        """The block's output on its windows and, the last block aside, its worth before later blocks move the head."""
-        name = stage_name(block, "statistics")
-        output = yield from block_output(self.model, block, data, self.config, name)
-        if block == len(self.model.blocks) - 1:
-            return output, None
+    def _outputs(
+        self, block: int, data: Splits[BlockData], name: str
+    ) -> Stage[tuple[Splits[BlockOutput], Measured | None]]:
+        """The block's output on its windows and, unless it is the last or all were trained together, its worth now."""
+        method = first_method(self.config.method)
+        outputs = yield from block_outputs(self.model, block, data, self.config, name, method)
+        if block == self.last or self.config.protocol != "staged":
+            return outputs, None
         alone = evaluate_block(self.model, block, self.eval_windows, self.config, name)
         yield alone
-        return output, alone
+        return outputs, alone
 
-    def _exit(self, block: int, output: BlockOutput) -> Stage[Threshold]:
-        if _fits_classifier_afterwards(self.config):
-            fit = partial(fit_classifier, self.model, block, output, self.config, stage_name(block, "exit"))
-            weights = yield from self._stage(block, "exit", fit, trains=True)
-            self.model.load_state_dict(weights, strict=False)
-        name = stage_name(block, "hard")
-        threshold = yield from _timed(name, set_threshold(self.model, block, output, self.config, name))
-        return threshold
+    def _fit(self, block: int, output: BlockOutput, method: ExitMethod, name: str) -> Stage[None]:
+        fit = partial(fit_classifier, self.model, block, output, method, self.config, name)
+        weights = yield from self._stage(name, fit, trains=True)
+        self.model.load_state_dict(weights, strict=False)
 
-    def _evaluation(self, thresholds: list[float], as_trained: list[Measured]) -> Stage[None]:
+    def _threshold(self, block: int, output: BlockOutput, method: ExitMethod, name: str) -> Stage[float]:
+        threshold = yield from _timed(name, set_threshold(self.model, block, output, method, self.config, name))
+        return threshold.threshold
+
+    def _staying(self, block: int, method: ExitMethod, threshold: float, output: BlockOutput) -> BlockData:
+        """What the next block reads."""
+        signal = exit_signal(self.model, block, output, method, self.config)
+        return hard_tokens(output, signal, threshold, self.config)
+
+    def _evaluation(self, thresholds: list[float]) -> Stage[None]:
         results: list[Measured] = []
         for event in _timed(EVALUATION, evaluate(self.model, thresholds, self.eval_windows, self.config, EVALUATION)):
             if isinstance(event, Measured):
@@ -207,17 +249,17 @@ class _Protocol:
         early = next(result for result in results if result.name == "early exit")
         static = [result for result in results if result.name not in ("early exit", "oracle")]
         if thresholds:
-            yield from judge(early, [*as_trained, *static], self.config)
+            yield from judge(early, [*self.as_trained, *static], self.config)
 
     def _stage(
-        self, block: int, part: str, work: Callable[[], Stage[Result]], *, trains: bool = False
+        self, name: str, work: Callable[[], Stage[Result]], *, shared: bool = False, trains: bool = False
     ) -> Stage[Result]:
         """The stage's events and result: a sibling's, else the checkpoint's, else computed; then all of them have it.
 
-        Siblings share what does not depend on the method: block 0 but for its exit. The checkpoint holds weights.
+        Siblings share what does not depend on the method: block 0, or all that is trained together, but for exits.
+        The checkpoint holds weights.
         """
-        name = stage_name(block, part)
-        shelves: list[Shelf] = [self.siblings] if block == 0 and part != "exit" else []
+        shelves: list[Shelf] = [self.siblings] if shared else []
         if trains and self.checkpoint is not None:
             shelves.append(self.checkpoint)
         kept = next((kept for shelf in shelves if (kept := shelf.recall(name))), None)
@@ -252,21 +294,3 @@ def _recorded(events: list[Event], stage: Stage[Result]) -> Stage[Result]:
         if not isinstance(event, Step):
             events.append(event)
         yield event
-
-
-def _new_model(config: RunConfig, vocab_size: int) -> Transformer:
-    return Transformer(config.model, vocab_size, config.seed, getattr(torch, config.machine.dtype))
-
-
-def _has_exit(config: RunConfig, block: int) -> bool:
-    return config.exit.last_exit or block < len(config.model.block_layers) - 1
-
-
-def _fits_classifier_afterwards(config: RunConfig) -> bool:
-    return exit_method(config.method).learns and not fits_classifier_jointly(config)
-
-
-def block0_origin(config: RunConfig, fingerprint: str) -> str:
-    """All that block 0's training depends on; the method is part of it only where a classifier trains along."""
-    joint = fits_classifier_jointly(config)
-    return fingerprint + config.model_dump_json(exclude=None if joint else {"method", "exit"})

@@ -10,10 +10,10 @@ import torch
 
 from core.config import RunConfig
 from core.events import Event, Step
-from core.exits import exit_method
+from core.exits import first_method
 from core.losses import token_statistics
 from core.machine import prepare
-from core.model import Transformer
+from core.model import Transformer, new_model
 from core.rng import stream
 from core.stages.batches import BlockData, from_states, from_words
 from core.stages.exit_classifier import fit_classifier
@@ -70,8 +70,8 @@ def measure(
 
 
 def _measure(config: RunConfig, vocab_size: int, seconds: float, should_stop: ShouldStop) -> Speed:
-    device, dtype = prepare(config), getattr(torch, config.machine.dtype)
-    model = Transformer(config.model, vocab_size, config.seed, dtype).to(device)
+    device = prepare(config)
+    model = new_model(config, vocab_size).to(device)
     inputs, targets = (words.to(device) for words in _random_words(config, vocab_size))
     training, layers, classifier = {}, {}, 0.0
     head = _time_head(model, inputs[: config.train.batch_size], targets[: config.train.batch_size])
@@ -84,8 +84,9 @@ def _measure(config: RunConfig, vocab_size: int, seconds: float, should_stop: Sh
         )
         forward, output = _watch(block_output(model, block, data, config, STAGE), FOREVER, should_stop)
         layers[count] = max(forward - head, 0.0)
-        if output is not None and not classifier and exit_method(config.method).learns:
-            fit = fit_classifier(model, block, output, config, STAGE)
+        method = first_method(config.method)
+        if output is not None and not classifier and method.learns:
+            fit = fit_classifier(model, block, output, method, config, STAGE)
             classifier, _ = _watch(fit, (1 - SHARE_FOR_TRAINING) / 2 * budget, should_stop)
     return Speed(training, layers, head, classifier)
 

@@ -87,8 +87,8 @@ class RunState:
     traceback: str | None = None
 
     def stage(self, kind: StageKind, block: int | None = None) -> StageState | None:
-        """The stage of that kind and block, if it has started."""
-        return next((stage for stage in self.stages if stage.kind == kind and stage.block == block), None)
+        """The last stage of that kind and block that has started: an exit that looks ahead is set twice."""
+        return next((stage for stage in reversed(self.stages) if stage.kind == kind and stage.block == block), None)
 
     def measure(self, name: str) -> Measured | None:
         """The measurement of that name, if it was made."""

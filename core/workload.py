@@ -18,6 +18,8 @@ LAYER_WIDTHS, LAYER_FFN_WIDTHS = 16, 4
 """Values that a layer keeps of each token for its backward pass, in units of `dim` and of `ffn_dim`."""
 CHUNK_VALUES, FEWEST_CHUNK_TOKENS = 2 * 2**20, 64
 """Logits of one chunk, as in `core.losses`."""
+LBFGS_EVALUATIONS = (25, 500)
+"""Fewest and most passes over its tokens that L-BFGS takes to fit an exit classifier."""
 EVALUATED_BYTES = 33
 """Of each evaluated token and block: loss, correctness, block; signal, probability, prediction; and their copies."""
 
@@ -52,7 +54,7 @@ class Pass:
     Attributes:
         blocks: the layers of each block they go through.
         heads: how many times, on average, a token goes through the head.
-        trains: whether these parts are trained on them; a block always with the head.
+        trains: whether these parts are trained on them.
         classifier: whether it is an exit classifier, and nothing else.
     """
 
@@ -70,7 +72,7 @@ def epochs(config: RunConfig) -> Span:
 
 def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pass]:
     """The passes of all runs; block 0 is trained once where the run before had the same (`StageMemory`)."""
-    from core.protocol import block0_origin
+    from core.stage_order import block0_origin
 
     kept = None
     for config in configs:
@@ -81,26 +83,41 @@ def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pa
 
 def run_passes(config: RunConfig, sizes: Sizes, *, reuses_block0: bool = False) -> Iterator[Pass]:
     """The passes of one run, in the order of the stages."""
-    from core.protocol import planned_stages, stage_name
+    width, layers, held_out = config.data.seq_len, config.model.block_layers, held_out_windows(config, sizes)
+    evaluated, calibrated, staged = sizes.eval_windows * width, held_out * width, config.protocol == "staged"
+    if not staged and not reuses_block0:
+        yield from _trainings(config, layers, sizes.train_windows - held_out, _heads_trained(config))
+    for block, (windows, share) in enumerate(zip(block_windows(config, sizes), _shares_in(config), strict=True)):
+        if f"block{block}.statistics" in _stages(config) and not (reuses_block0 and block == 0):
+            if staged:
+                yield from _trainings(config, (layers[block],), windows, share)
+            yield Pass(_once(windows * width + calibrated), (layers[block],), share)
+            if staged and block < len(layers) - 1:
+                yield Pass(_once(evaluated), layers[: block + 1], block + 1)  # block as trained
+        tokens = calibrated * config.exit.hard_ratio**block if held_out else windows * width * share
+        for part in ("exit", "refit"):
+            if f"block{block}.{part}" in _stages(config):
+                yield Pass(_fits(config) * tokens, trains=True, classifier=True)
+        if f"block{block}.ahead" in _stages(config):
+            tokens = (held_out or sizes.train_windows) * width
+            yield Pass(_once(tokens), layers[block:], share * (len(layers) - block))
+    yield Pass(_once(evaluated), layers, len(layers))  # every block alone
+    yield Pass(_once(evaluated), layers, _heads(config))  # early exit
 
-    width, layers, stages = config.data.seq_len, config.model.block_layers, planned_stages(config)
-    evaluated = _once(sizes.eval_windows * width)
-    for block, windows in enumerate(block_windows(config, sizes)):
-        if block > 0 or not reuses_block0:
-            yield from _block_passes(config, block, windows)
-            if block < len(layers) - 1:
-                yield Pass(evaluated, layers[: block + 1], block + 1)  # block as trained
-        if stage_name(block, "exit") in stages:
-            yield Pass(_once(windows * width * config.exit.exit_epochs), trains=True, classifier=True)
-    yield Pass(evaluated, layers, len(layers))  # every block alone
-    yield Pass(evaluated, layers, _heads(config))  # early exit
+
+def held_out_windows(config: RunConfig, sizes: Sizes) -> int:
+    """Training windows that are kept for calibration."""
+    from core.stages.splits import calibration_count
+
+    return calibration_count(sizes.train_windows, config)
 
 
 def block_windows(config: RunConfig, sizes: Sizes) -> list[int]:
-    """Windows that each block trains on: all, then the hard tokens of those before."""
-    windows, width = [sizes.train_windows], config.data.seq_len
+    """Windows that each block reads: all that are not held out, or where hard tokens are repacked what these fill."""
+    windows, width = [sizes.train_windows - held_out_windows(config, sizes)], config.data.seq_len
+    ratio = config.exit.hard_ratio if _repacks(config) else 1.0
     for _ in config.model.block_layers[1:]:
-        windows.append(int(windows[-1] * width * config.exit.hard_ratio) // width)
+        windows.append(int(windows[-1] * width * ratio) // width)
     return windows
 
 
@@ -117,12 +134,15 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
     """Bytes of the arrays a run holds at its largest: all that is kept to its end, and the larger of a training step
     and the evaluation."""
     model, number = config.model, 4 if config.machine.dtype == "float32" else 8
-    embedding = sizes.vocab_size * model.dim
-    trained = embedding + max(model.block_layers) * costs.layer_parameters(model)
+    staged, own_heads = config.protocol == "staged", config.train.head == "per_block"
+    heads = len(model.block_layers) if own_heads else 1
+    layers = max(model.block_layers) if staged else sum(model.block_layers)
+    matrices = (1 if staged else heads) + (config.train.train_embedding and not model.tie_embedding)
+    trained = matrices * sizes.vocab_size * model.dim + layers * costs.layer_parameters(model)
     tokens = [windows * config.data.seq_len for windows in block_windows(config, sizes)]
     outputs = sum(tokens) * (number * (model.dim + 2) + 9) + sum(tokens[1:]) * (number * model.dim + 8)
     words = 8 * config.data.seq_len * (sizes.train_windows + sizes.eval_windows)
-    weights = number * (costs.parameters(model, sizes.vocab_size) + (TRAINED_COPIES - 1) * trained)
+    weights = number * (costs.parameters(model, sizes.vocab_size, heads) + (TRAINED_COPIES - 1) * trained)
     evaluation = EVALUATED_BYTES * config.data.seq_len * sizes.eval_windows * (len(model.block_layers) + 1)
     return weights + outputs + words + max(evaluation, number * _activations(config, sizes.vocab_size))
 
@@ -132,23 +152,52 @@ def _activations(config: RunConfig, vocab_size: int) -> int:
     model, tokens = config.model, config.train.batch_size * config.data.seq_len
     layer = LAYER_WIDTHS * model.dim + LAYER_FFN_WIDTHS * model.ffn_dim
     chunk = max(CHUNK_VALUES, FEWEST_CHUNK_TOKENS * vocab_size)
-    return tokens * (max(model.block_layers) * layer + 2 * model.dim) + chunk
+    layers = max(model.block_layers) if config.protocol == "staged" else sum(model.block_layers)
+    return tokens * (layers * layer + 2 * model.dim) + chunk
 
 
-def _block_passes(config: RunConfig, block: int, windows: int) -> Iterator[Pass]:
-    """Training with early stopping, then once over all windows."""
-    blocks, width = (config.model.block_layers[block],), config.data.seq_len
+def _trainings(config: RunConfig, blocks: tuple[int, ...], windows: int, heads: float) -> Iterator[Pass]:
+    """Training with early stopping."""
+    width = config.data.seq_len
     held_out = min(max(1, int(windows * config.train.val_ratio)), windows - 1)
-    yield Pass(epochs(config) * ((windows - held_out) * width), blocks, trains=True)
-    yield Pass(epochs(config) * (held_out * width), blocks)
-    yield Pass(_once(windows * width), blocks)
+    yield Pass(epochs(config) * ((windows - held_out) * width), blocks, heads, trains=True)
+    yield Pass(epochs(config) * (held_out * width), blocks, heads)
+
+
+def _stages(config: RunConfig) -> tuple[str, ...]:
+    from core.stage_order import planned_stages
+
+    return planned_stages(config)
+
+
+def _repacks(config: RunConfig) -> bool:
+    return config.protocol == "staged" and config.exit.hard_tokens == "repack"
+
+
+def _shares_in(config: RunConfig) -> list[float]:
+    """Share of the tokens of its windows that each block is trained and judged on."""
+    return [
+        1.0 if _repacks(config) else config.exit.hard_ratio**block for block in range(len(config.model.block_layers))
+    ]
+
+
+def _heads_trained(config: RunConfig) -> int:
+    """How many blocks predict where all are trained together."""
+    return 1 if config.protocol == "full_depth" else len(config.model.block_layers)
+
+
+def _fits(config: RunConfig) -> Span:
+    """How often the exit classifier goes through its tokens."""
+    if config.exit.classifier_fit == "adam":
+        return _once(config.exit.exit_epochs)
+    return Span(*LBFGS_EVALUATIONS)
 
 
 def _heads(config: RunConfig) -> float:
     """How many times a token that may leave early goes through the head, should the thresholds hold."""
     from core.exits import exit_method
 
-    if not exit_method(config.method).reads_head:
+    if config.protocol == "full_depth" or not exit_method(config.method).reads_head:
         return 1
     return sum(config.exit.hard_ratio**block for block in range(len(config.model.block_layers)))
 

@@ -6,7 +6,8 @@ To add a method, add a file. `core/exits/_contract.py` says what it must offer; 
 import importlib
 
 from core.config import method_names
-from core.exits._contract import ExitMethod
+from core.exits._contract import ExitMethod as ExitMethod
+from core.exits._contract import Observation as Observation
 
 
 def exit_method(name: str) -> ExitMethod:
@@ -19,3 +20,9 @@ def exit_method(name: str) -> ExitMethod:
         raise KeyError(name)
     method: ExitMethod = importlib.import_module(f"core.exits.{name}").EXIT
     return method
+
+
+def first_method(name: str) -> ExitMethod:
+    """The method that decides while the later blocks are still to be trained: the method itself, or its stand-in."""
+    method = exit_method(name)
+    return exit_method(method.stand_in) if method.needs_later else method

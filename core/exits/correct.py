@@ -1,20 +1,15 @@
 """correct: the classifier predicts whether the block's first guess is right."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from core.exits._contract import LearnedExit
-from core.losses import TokenStatistics
+from core.exits._contract import LikelyExit, Observation
 
 
-class Correct(LearnedExit):
+class Correct(LikelyExit):
     """Label: 1 where argmax = target, fitted by binary cross-entropy (the seed report's original code)."""
 
-    def label(self, statistics: TokenStatistics) -> Tensor:
-        return statistics.correct.to(statistics.max_prob.dtype)
-
-    def loss(self, logit: Tensor, label: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logit, label, reduction="sum")
+    def label(self, observation: Observation) -> Tensor:
+        return observation.known.correct.to(observation.hidden.dtype)
 
 
 EXIT = Correct()

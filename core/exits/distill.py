@@ -2,15 +2,14 @@
 
 from torch import Tensor
 
-from core.exits._contract import LearnedExit
-from core.losses import TokenStatistics
+from core.exits._contract import LearnedExit, Observation
 
 
 class Distill(LearnedExit):
     """Label: max softmax probability (the seed report's `distill`)."""
 
-    def label(self, statistics: TokenStatistics) -> Tensor:
-        return statistics.max_prob
+    def label(self, observation: Observation) -> Tensor:
+        return observation.known.max_prob
 
 
 EXIT = Distill()

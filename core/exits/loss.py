@@ -2,15 +2,14 @@
 
 from torch import Tensor
 
-from core.exits._contract import LearnedExit
-from core.losses import TokenStatistics
+from core.exits._contract import LearnedExit, Observation
 
 
 class Loss(LearnedExit):
     """Label: exp(−cross-entropy), the probability given to the target (the seed report's `loss`)."""
 
-    def label(self, statistics: TokenStatistics) -> Tensor:
-        return (-statistics.cross_entropy).exp()
+    def label(self, observation: Observation) -> Tensor:
+        return (-observation.known.cross_entropy).exp()
 
 
 EXIT = Loss()

@@ -2,26 +2,14 @@
 
 from torch import Tensor
 
-from core.exits._contract import ExitMethod
-from core.losses import TokenStatistics
-from core.model import ExitClassifier
+from core.exits._contract import ComputedExit, Observation
 
 
-class Softmax(ExitMethod):
+class Softmax(ComputedExit):
     """Signal: max softmax probability (the seed report's `softmax`; SkipDecode and CALM call it softmax response)."""
 
-    learns = False
-    reads_head = True
-
-    def label(self, statistics: TokenStatistics) -> Tensor:
-        return statistics.max_prob
-
-    def signal(self, hidden: Tensor, statistics: TokenStatistics | None, classifier: ExitClassifier) -> Tensor:
-        assert statistics is not None, "a signal that reads the head needs its statistics"
-        return statistics.max_prob
-
-    def loss(self, logit: Tensor, label: Tensor) -> Tensor:
-        raise TypeError("the softmax exit learns nothing")
+    def value(self, observation: Observation) -> Tensor:
+        return observation.known.max_prob
 
 
 EXIT = Softmax()

@@ -4,12 +4,12 @@ Shapes: N windows, T tokens of a window, D model width.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from core.model import Transformer
+from core.model import ExitedState, Transformer
 
 
 @dataclass(frozen=True)
@@ -20,32 +20,65 @@ class BlockData:
         source: what `read` makes states of: word indices or states, first dimension N.
         read: batch of `source` to states `[B, T, D]`.
         targets: next words, int64 `[N, T]`.
+        active: tokens that are still in, bool `[N, T]`, on which alone the block is trained and judged; None: all.
     """
 
     source: Tensor
     read: Callable[[Tensor], Tensor]
     targets: Tensor
+    active: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.source)
 
+    def __getitem__(self, windows: slice) -> "BlockData":
+        """Some of the windows."""
+        return replace(self, source=self.source[windows], targets=self.targets[windows], active=self.active_in(windows))
+
     @property
     def tokens(self) -> int:
-        return self.targets.numel()
+        """How many count."""
+        return self.targets.numel() if self.active is None else int(self.active.sum())
 
     def states(self, windows: Tensor | slice) -> Tensor:
         """States of some windows as the block is to see them, `[B, T, D]`."""
         return self.read(self.source[windows])
 
+    def active_in(self, windows: Tensor | slice) -> Tensor | None:
+        """Which tokens of some windows are still in, `[B, T]`; None: all."""
+        return None if self.active is None else self.active[windows]
+
+    def active_targets(self, windows: Tensor | slice) -> Tensor:
+        """The words that follow the tokens which are still in, in order."""
+        return among(self.targets[windows], self.active_in(windows))
+
 
 def from_words(model: Transformer, inputs: Tensor, targets: Tensor) -> BlockData:
     """What block 0 reads: embedded words `[N, T]`."""
-    return BlockData(inputs, model.embedding, targets)
+    return BlockData(inputs, model.embed, targets)
 
 
-def from_states(states: Tensor, targets: Tensor) -> BlockData:
+def from_states(states: Tensor, targets: Tensor, active: Tensor | None = None) -> BlockData:
     """What a later block reads: states `[N, T, D]` of the block before it."""
-    return BlockData(states, lambda batch: batch, targets)
+    return BlockData(states, lambda batch: batch, targets, active)
+
+
+def among(values: Tensor, active: Tensor | None) -> Tensor:
+    """Those of the values `[B, T, …]` whose tokens are still in, in order: `[n, …]`."""
+    return values.flatten(0, 1) if active is None else values[active]
+
+
+def carried(output: Tensor, entered: Tensor, staying: Tensor | None, exited_state: ExitedState) -> Tensor:
+    """The states `[B, T, D]` with which tokens go on from a block to the next.
+
+    As they are, but for the report's rule (`input`): a token that has left goes on as it entered the block it left.
+
+    Args:
+        staying: tokens that are still in, bool `[B, T]`; None: all.
+    """
+    if staying is None or exited_state != "input":
+        return output
+    return torch.where(staying[..., None], output, entered)
 
 
 def shuffled(windows: Tensor, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:

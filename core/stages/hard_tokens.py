@@ -1,4 +1,4 @@
-"""Hard-tokens stage: set a block's threshold and pack the tokens below it for the next block."""
+"""Hard-tokens stage: set a block's threshold; the tokens below it are what the next block trains on."""
 
 from collections.abc import Generator
 
@@ -8,21 +8,22 @@ from torch import Tensor
 from core.config import RunConfig
 from core.errors import NoHardTokensError
 from core.events import Event, StageStarted, Threshold
-from core.exits import exit_method
+from core.exits import ExitMethod
 from core.model import Transformer
-from core.stages.batches import BlockData, from_states
-from core.stages.statistics import BlockOutput
+from core.stages.batches import BlockData, carried, from_states
+from core.stages.splits import calibration_split
+from core.stages.statistics import BlockOutput, observe
 
 HISTOGRAM_BINS = 50
 FEWEST_WINDOWS = 2  # one to train on, one for early stopping
 
 
 def set_threshold(
-    model: Transformer, block: int, output: BlockOutput, config: RunConfig, stage: str
+    model: Transformer, block: int, output: BlockOutput, method: ExitMethod, config: RunConfig, stage: str
 ) -> Generator[Event, None, Threshold]:
-    """The threshold: the `hard_ratio` quantile of the signal over all tokens of the stage."""
-    yield StageStarted(stage, "hard tokens", block, 1, 1, output.targets.numel())
-    signal = exit_signal(model, block, output, config)
+    """The threshold: the `hard_ratio` quantile of the signal over all tokens that are still in."""
+    yield StageStarted(stage, "hard tokens", block, 1, 1, output.data.tokens)
+    signal = exit_signal(model, block, output, method, config)
     value = quantile(signal, config.exit.hard_ratio)
     threshold = Threshold(
         stage=stage,
@@ -31,38 +32,61 @@ def set_threshold(
         tokens=len(signal),
         hard_tokens=int((signal < value).sum()),
         histogram=tuple(int(n) for n in torch.histc(signal.float(), bins=HISTOGRAM_BINS, min=0, max=1).tolist()),
+        split=calibration_split(config),
     )
     yield threshold
     return threshold
 
 
 @torch.no_grad()
-def exit_signal(model: Transformer, block: int, output: BlockOutput, config: RunConfig) -> Tensor:
-    """The exit signal of every token of the stage, `[N·T]`."""
-    states = output.states.flatten(0, 1)
-    return exit_method(config.method).signal(states, output.statistics, model.classifier(block))
+def exit_signal(model: Transformer, block: int, output: BlockOutput, method: ExitMethod, config: RunConfig) -> Tensor:
+    """The exit signal of every token that is still in, in order, `[n]`."""
+    return method.signal(observe(model, block, output, config.seed), model.classifier(block))
+
+
+def hard_tokens(output: BlockOutput, signal: Tensor, threshold: float, config: RunConfig) -> BlockData:
+    """What the next block reads, once the tokens whose signal reaches the threshold have left.
+
+    Raises:
+        NoHardTokensError: too few are left to go on with.
+    """
+    if config.exit.hard_tokens == "mask" or config.protocol != "staged":
+        return mask_hard_tokens(output, signal, threshold, config)
+    return pack_hard_tokens(output, signal, threshold)
 
 
 def pack_hard_tokens(output: BlockOutput, signal: Tensor, threshold: float) -> BlockData:
-    """What the next block trains on: the tokens strictly below the threshold, in order, in windows of `seq_len`.
+    """The tokens strictly below the threshold, in order, in new windows of `seq_len`.
 
     Their old positions and easy neighbours are lost, and the remainder is dropped, as in the report.
 
     Raises:
-        NoHardTokensError: too few tokens lie below the threshold to train a block.
+        NoHardTokensError: fewer than two windows of them.
     """
     width = output.targets.shape[1]
     hard = (signal < threshold).nonzero().squeeze(1)
     windows = len(hard) // width
     if windows < FEWEST_WINDOWS:
-        raise NoHardTokensError(
-            f"only {len(hard)} of {len(signal)} tokens have a signal below the threshold {threshold:.4g}, and the "
-            f"next block needs {FEWEST_WINDOWS * width}: raise exit.hard_ratio, or train the block longer so that the "
-            f"signal varies"
-        )
+        raise _too_few(len(hard), len(signal), threshold, FEWEST_WINDOWS * width)
     tokens = hard[: windows * width]
     states = output.states.flatten(0, 1)[tokens].unflatten(0, (windows, width))
     return from_states(states, output.targets.flatten()[tokens].unflatten(0, (windows, width)))
+
+
+@torch.no_grad()
+def mask_hard_tokens(output: BlockOutput, signal: Tensor, threshold: float, config: RunConfig) -> BlockData:
+    """All windows as they are, with only the tokens strictly below the threshold still in.
+
+    Raises:
+        NoHardTokensError: there are none.
+    """
+    hard, data = signal < threshold, output.data
+    if not hard.any():
+        raise _too_few(0, len(signal), threshold, 1)
+    before = torch.ones_like(data.targets, dtype=torch.bool) if data.active is None else data.active
+    staying = before.masked_scatter(before, hard)
+    states = carried(output.states, data.states(slice(None)), staying, config.exit.exited_state)
+    return from_states(states, data.targets, staying)
 
 
 def quantile(signal: Tensor, share: float) -> float:
@@ -75,3 +99,11 @@ def quantile(signal: Tensor, share: float) -> float:
     below = int(position)
     values = signal.sort().values[below : below + 2].cpu().double()
     return float(torch.lerp(values[0], values[-1], position - below).to(signal.dtype))
+
+
+def _too_few(hard: int, tokens: int, threshold: float, needed: int) -> NoHardTokensError:
+    return NoHardTokensError(
+        f"only {hard} of {tokens} tokens have a signal below the threshold {threshold:.4g}, and the "
+        f"next block needs {needed}: raise exit.hard_ratio, or train the block longer so that the "
+        f"signal varies"
+    )

@@ -5,73 +5,170 @@ transformer is not run again for any of them.
 """
 
 import time
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 from torch import Tensor
 
 from core.config import RunConfig
-from core.events import Event, Measured, StageStarted, Step, share_of_layers_saved
-from core.losses import TokenStatistics, mean64, token_statistics
+from core.events import Event, Measured, Split, StageStarted, Step, share_of_layers_saved
+from core.exits import ExitMethod, Observation
+from core.losses import NO_EXTRAS, TokenStatistics, mean64, token_statistics
 from core.model import Transformer
-from core.stages.batches import BlockData, in_order
+from core.stages.batches import BlockData, among, carried, in_order
+from core.stages.splits import Splits
 
 
 @dataclass(frozen=True)
 class BlockOutput:
-    """A block's output over its whole training set.
+    """A block's output over its windows.
 
     Attributes:
+        data: what it read.
         states: output states, `[N, T, D]`.
-        targets: next words, `[N, T]`.
-        statistics: of every token in order, `[N·T]`.
+        statistics: of every token that is still in, in order, `[n]`.
+        later: the same of each later block, should these tokens stay in; empty where that was not asked for.
     """
 
+    data: BlockData
     states: Tensor
-    targets: Tensor
     statistics: TokenStatistics
+    later: tuple[TokenStatistics, ...] = ()
 
-
-@torch.no_grad()
-def _run(model: Transformer, block: int, data: BlockData, windows: slice, output: BlockOutput) -> int:
-    """Fill the output for these windows; return the number of their tokens."""
-    output.states[windows] = model.blocks[block](data.states(windows))
-    targets = data.targets[windows]
-    width = targets.shape[1]
-    statistics = token_statistics(output.states[windows].flatten(0, 1), model.head.weight, targets.flatten())
-    tokens = slice(windows.start * width, windows.start * width + targets.numel())
-    output.statistics.fill(tokens, statistics)
-    return targets.numel()
+    @property
+    def targets(self) -> Tensor:
+        """Next words, `[N, T]`."""
+        return self.data.targets
 
 
 def block_output(
     model: Transformer, block: int, data: BlockData, config: RunConfig, stage: str
 ) -> Generator[Event, None, BlockOutput]:
     """States and statistics of all windows of a block, and its loss on its own training set."""
-    batches = tuple(in_order(len(data), config.train.batch_size))
-    yield StageStarted(stage, "statistics", block, 1, len(batches), data.tokens)
-    weight = model.head.weight
-    output = BlockOutput(
-        weight.new_empty(*data.targets.shape, config.model.dim, requires_grad=False),
-        data.targets,
-        TokenStatistics.empty(data.tokens, weight.detach()),
+    outputs = yield from block_outputs(model, block, Splits(data), config, stage)
+    return outputs.train
+
+
+def block_outputs(
+    model: Transformer,
+    block: int,
+    data: Splits[BlockData],
+    config: RunConfig,
+    stage: str,
+    method: ExitMethod | None = None,
+) -> Generator[Event, None, Splits[BlockOutput]]:
+    """The same of the training windows and of those held out, if there are any.
+
+    Args:
+        method: whose extra statistics are made.
+    """
+    extras = NO_EXTRAS if method is None else method.extras
+    parts: list[tuple[Split, BlockData]] = [("train", data.train)]
+    if data.heldout is not None:
+        parts.append(("calibration", data.heldout))
+    batches = sum(len(list(in_order(len(part), config.train.batch_size))) for _, part in parts)
+    yield StageStarted(stage, "statistics", block, 1, batches, sum(part.tokens for _, part in parts))
+    outputs: list[BlockOutput] = []
+    steps = count(1)
+    for split, part in parts:
+        run = _Run(model, range(block, block + 1), part, config, extras)
+        output = yield from run.steps(stage, steps)
+        outputs.append(output)
+        yield _measured(stage, block, split, output, config)
+    return Splits(*outputs)
+
+
+def foreseen_output(
+    model: Transformer, block: int, data: BlockData, config: RunConfig, stage: str, method: ExitMethod
+) -> Generator[Event, None, BlockOutput]:
+    """States and statistics of a block, and the statistics of all later blocks on the tokens that are in here."""
+    batches = len(list(in_order(len(data), config.train.batch_size)))
+    yield StageStarted(stage, "statistics", block, 1, batches, data.tokens)
+    run = _Run(model, range(block, len(model.blocks)), data, config, method.extras)
+    output = yield from run.steps(stage, count(1))
+    return output
+
+
+def own_outputs(outputs: Splits[BlockOutput], data: Splits[BlockData]) -> Splits[BlockOutput]:
+    """Outputs that may be a sibling's, on this run's own data: its embedding is its own, and may be trained on."""
+    train = replace(outputs.train, data=data.train)
+    if outputs.heldout is None or data.heldout is None:
+        return Splits(train)
+    return Splits(train, replace(outputs.heldout, data=data.heldout))
+
+
+@torch.no_grad()
+def observe(model: Transformer, block: int, output: BlockOutput, seed: int) -> Observation:
+    """What an exit method gets to see of the tokens that are still in."""
+    data = output.data
+    rows = among(output.states, data.active)
+    return Observation(
+        hidden=model.readout(block, rows),
+        output=rows,
+        entered=among(data.states(slice(None)), data.active),
+        tokens=among(torch.arange(data.targets.numel(), device=rows.device).view_as(data.targets), data.active),
+        block=block,
+        seed=seed,
+        statistics=output.statistics,
+        later=output.later,
     )
-    for step, windows in enumerate(batches, start=1):
-        began = time.perf_counter()
-        tokens = _run(model, block, data, windows, output)
-        yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
+
+
+class _Run:
+    """One pass of consecutive blocks over windows; the states of the first and the statistics of all are kept."""
+
+    def __init__(
+        self, model: Transformer, blocks: range, data: BlockData, config: RunConfig, extras: frozenset[str]
+    ) -> None:
+        self.model, self.blocks, self.data, self.config, self.extras = model, blocks, data, config, extras
+        like = model.head.weight.detach()
+        self.states = like.new_empty(*data.targets.shape, config.model.dim)
+        self.statistics = [TokenStatistics.empty(data.tokens, like, extras) for _ in blocks]
+        self.filled = 0
+
+    def steps(self, stage: str, numbers: Iterator[int]) -> Generator[Event, None, BlockOutput]:
+        for windows in in_order(len(self.data), self.config.train.batch_size):
+            began = time.perf_counter()
+            tokens = self._step(windows)
+            yield Step(stage, 1, next(numbers), None, tokens, time.perf_counter() - began)
+        return BlockOutput(self.data, self.states, self.statistics[0], tuple(self.statistics[1:]))
+
+    @torch.no_grad()
+    def _step(self, windows: slice) -> int:
+        """Fill in these windows; return the number of their tokens."""
+        states, active, targets = (
+            self.data.states(windows),
+            self.data.active_in(windows),
+            self.data.active_targets(windows),
+        )
+        tokens = slice(self.filled, self.filled + len(targets))
+        exited_state = self.config.exit.exited_state
+        for block, found in zip(self.blocks, self.statistics, strict=True):
+            output = self.model.blocks[block](states, active, exited_state)
+            if block == self.blocks[0]:
+                self.states[windows] = output
+                output = self.states[windows]
+            hidden = self.model.readout(block, among(output, active))
+            found.fill(tokens, token_statistics(hidden, self.model.head_weight(block), targets, self.extras))
+            states = carried(output, states, active, exited_state)
+        self.filled = tokens.stop
+        return len(targets)
+
+
+def _measured(stage: str, block: int, split: Split, output: BlockOutput, config: RunConfig) -> Measured:
     layers = config.model.block_layers
     shares = tuple(float(index == block) for index in range(len(layers)))
-    yield Measured(
+    windows = "training" if split == "train" else split
+    return Measured(
         stage=stage,
-        name=f"block {block} on its training windows",
-        split="train",
+        name=f"block {block} on its {windows} windows",
+        split=split,
         token_set="hard" if block else "all",
-        tokens=data.tokens,
+        tokens=len(output.statistics.cross_entropy),
         loss=mean64(output.statistics.cross_entropy),
         accuracy=mean64(output.statistics.correct),
         exit_shares=shares,
         layer_savings=share_of_layers_saved(shares, layers),
     )
-    return output

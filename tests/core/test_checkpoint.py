@@ -110,6 +110,18 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert torch.equal(found[name], expected[name]), name
 
 
+SOUND = {
+    "norm": "pre",
+    "tie_embedding": True,
+    "train_embedding": True,
+    "head": "frozen",
+    "later_init": "identity",
+    "hard_tokens": "mask",
+    "calibration": "heldout",
+    "calibration_ratio": 0.25,
+    "exited_state": "copy",
+    "classifier_fit": "lbfgs",
+}
 PLACES: list[Place] = [
     ("block0.lm", 1, 2), ("block0.lm", 3, 3), ("block0.statistics", 1, 1), ("block0.exit", 2, 2),
     ("block1.lm", 2, 2), ("block1.lm", 4, 1), ("block1.exit", 1, 1), ("evaluation", 1, 1),
@@ -141,6 +153,9 @@ def test_a_resumed_run_equals_bit_for_bit_the_run_that_was_not_interrupted(
         {"exit_classifier_mode": "joint"},
         {"dtype": "float64", "method": "softmax"},
         {"block_layers": (1, 1, 1), "last_exit": False},
+        {"method": "gain", "dropout": 0.3, "decay": "cosine", "warmup_steps": 5, **SOUND},
+        {"method": "agree", "head": "per_block", "train_embedding": True, "protocol": "joint", "dropout": 0.3},
+        {"protocol": "full_depth", "exit_classifier_mode": "joint", "label_smoothing": 0.1, "dropout": 0.3},
     ],
     ids=str,
 )

@@ -158,8 +158,26 @@ def test_windows_longer_than_the_positions_are_refused() -> None:
     assert line.startswith("data.seq_len must be at most model.max_seq_len, got 64 and 32")
 
 
+def test_a_tied_embedding_must_be_trained() -> None:
+    (line,) = problems("tie_embedding=true")
+    assert line.startswith("model.tie_embedding needs train.train_embedding: ")
+    assert "--set tie_embedding=true" in line
+    assert build([set_layer("tie_embedding=true"), set_layer("train_embedding=true")]).model.tie_embedding
+
+
+def test_full_depth_has_no_head_for_each_block() -> None:
+    (line,) = problems("protocol=full_depth", "head=per_block")
+    assert line.startswith("train.head must be shared or frozen where protocol is full_depth: ")
+    assert "--set head=per_block" in line
+
+
+def test_the_defaults_of_all_switches_are_the_seed_preset_s() -> None:
+    """So that a config which was stored before they existed keeps its meaning."""
+    assert build([preset_layer("seed")]) == RunConfig()
+
+
 def test_every_preset_builds() -> None:
-    assert {"quick", "seed"} <= set(preset_names())
+    assert {"quick", "seed", "sound"} <= set(preset_names())
     for name in preset_names():
         assert isinstance(build([preset_layer(name)]), RunConfig)
 
@@ -184,6 +202,9 @@ def test_the_seed_preset_is_the_report_s_configuration_in_full() -> None:
         "max_seq_len": 1024,
         "causal": True,
         "eps": 1e-6,
+        "norm": "post",
+        "dropout": 0.0,
+        "tie_embedding": False,
     }
     assert config.train.model_dump() == {
         "lr": 1e-3,
@@ -193,9 +214,28 @@ def test_the_seed_preset_is_the_report_s_configuration_in_full() -> None:
         "patience": 3,
         "grad_clip": 1.0,
         "val_ratio": 0.2,
+        "train_embedding": False,
+        "head": "shared",
+        "split": "random_windows",
+        "later_init": "random",
+        "warmup_steps": 0,
+        "decay": "constant",
+        "weight_decay": 0.01,
+        "label_smoothing": 0.0,
     }
-    assert (config.data.seq_len, config.data.num_samples, config.exit.hard_ratio) == (32, 10_000, 0.5)
-    assert (config.exit.exit_classifier_mode, config.exit.exit_epochs) == ("post", 10)
+    assert config.exit.model_dump() == {
+        "hard_ratio": 0.5,
+        "exit_classifier_mode": "post",
+        "exit_epochs": 10,
+        "last_exit": True,
+        "hard_tokens": "repack",
+        "calibration": "train",
+        "calibration_ratio": 0.1,
+        "exited_state": "input",
+        "classifier_fit": "adam",
+    }
+    assert config.protocol == "staged"
+    assert (config.data.seq_len, config.data.num_samples) == (32, 10_000)
 
 
 def test_a_config_is_frozen() -> None:

@@ -45,6 +45,20 @@ def test_loss_and_both_gradients_equal_the_plain_ones(tokens: int, dtype: torch.
     torch.testing.assert_close(grads, expected_grads, rtol=limit, atol=limit)
 
 
+@pytest.mark.parametrize("smoothing", [0.05, 0.5])
+@pytest.mark.parametrize("tokens", [1, 5, 23])
+def test_smoothed_targets_give_torch_s_loss_and_gradients_and_leave_the_statistics_alone(
+    tokens: int, smoothing: float
+) -> None:
+    hidden, weight, targets = example(tokens)
+    expected = F.cross_entropy(F.linear(hidden, weight), targets, reduction="sum", label_smoothing=smoothing)
+    loss, statistics = linear_cross_entropy(hidden, weight, targets, smoothing)
+    torch.testing.assert_close(loss, expected)
+    grads = torch.autograd.grad(loss, (hidden, weight))
+    torch.testing.assert_close(grads, torch.autograd.grad(expected, (hidden, weight)))
+    assert torch.equal(statistics.cross_entropy, linear_cross_entropy(hidden, weight, targets)[1].cross_entropy)
+
+
 def test_gradients_equal_finite_differences() -> None:
     hidden, weight, targets = example(7)
     step = 1e-6
@@ -100,6 +114,25 @@ def test_statistics_equal_those_of_the_full_softmax(tokens: int) -> None:
         assert statistics.prediction.dtype == torch.int64
         assert statistics.prediction.tolist() == logits.argmax(1).tolist()
         assert not statistics.cross_entropy.requires_grad
+
+
+@pytest.mark.parametrize("extras", [{"margin"}, {"entropy"}, {"margin", "entropy"}])
+def test_extra_statistics_are_made_only_when_asked_for(extras: set[str]) -> None:
+    hidden, weight, targets = example(23)
+    statistics = token_statistics(hidden, weight, targets, frozenset(extras))
+    probabilities = F.linear(hidden, weight).detach().softmax(1)
+    best, second = probabilities.topk(2).values.T
+    expected = {
+        "margin": best - second,
+        "entropy": -(probabilities * probabilities.log()).sum(1) / torch.tensor(float(WORDS)).double().log(),
+    }
+    for name, values in expected.items():
+        if name in extras:
+            torch.testing.assert_close(getattr(statistics, name), values)
+            torch.testing.assert_close(getattr(statistics[torch.arange(3)], name), values[:3])
+        else:
+            assert getattr(statistics, name) is None
+    assert torch.equal(statistics.cross_entropy, token_statistics(hidden, weight, targets).cross_entropy)
 
 
 def test_statistics_of_no_tokens_are_empty() -> None:

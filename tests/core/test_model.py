@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from core.config import ModelConfig
-from core.model import Block, Layer, Transformer
+from core.model import Block, ExitedState, Layer, Transformer
 
 DIM, HEADS, FFN, EPS = 8, 2, 12, 1e-6
 WORDS = 30
 
 
-def config(*block_layers: int, dim: int = DIM, causal: bool = True) -> ModelConfig:
+def config(*block_layers: int, dim: int = DIM, causal: bool = True, norm: str = "post") -> ModelConfig:
     layers = block_layers or (2, 1)
     return ModelConfig(
-        dim=dim, num_heads=HEADS, ffn_dim=FFN, block_layers=layers, max_seq_len=16, eps=EPS, causal=causal
+        dim=dim, num_heads=HEADS, ffn_dim=FFN, block_layers=layers, max_seq_len=16, eps=EPS, causal=causal, norm=norm
     )
 
 
@@ -40,8 +40,8 @@ def turned(vector: Tensor, position: int) -> Tensor:
     return result
 
 
-def plain_attention(layer: Layer, x: Tensor, causal: bool) -> Tensor:
-    """One window `[T, D]`, token by token."""
+def plain_attention(layer: Layer, x: Tensor, causal: bool, present: list[bool] | None = None) -> Tensor:
+    """One window `[T, D]`, token by token; a token that is not present is seen by itself alone."""
     part = layer.attention
     width = DIM // HEADS
     rows = []
@@ -50,7 +50,11 @@ def plain_attention(layer: Layer, x: Tensor, causal: bool) -> Tensor:
         for head in range(HEADS):
             own = slice(head * width, (head + 1) * width)
             query = turned((part.query.weight @ x[here])[own], here)
-            seen = range(here + 1) if causal else range(len(x))
+            seen = [
+                there
+                for there in range(here + 1 if causal else len(x))
+                if not present or present[there] or there == here
+            ]
             keys = [turned((part.key.weight @ x[there])[own], there) for there in seen]
             values = [(part.value.weight @ x[there])[own] for there in seen]
             weights = torch.stack([query @ key / math.sqrt(width) for key in keys]).softmax(0)
@@ -59,20 +63,28 @@ def plain_attention(layer: Layer, x: Tensor, causal: bool) -> Tensor:
     return torch.stack(rows)
 
 
+def plain_ffn(layer: Layer, x: Tensor) -> Tensor:
+    gate = x @ layer.ffn.w1.weight.T
+    return gate * gate.sigmoid() * (x @ layer.ffn.w3.weight.T) @ layer.ffn.w2.weight.T
+
+
 def plain_layer(layer: Layer, x: Tensor, causal: bool) -> Tensor:
     x = norm(x + plain_attention(layer, x, causal), layer.attention_norm.weight)
-    gate = x @ layer.ffn.w1.weight.T
-    hidden = gate * gate.sigmoid() * (x @ layer.ffn.w3.weight.T)
-    return norm(x + hidden @ layer.ffn.w2.weight.T, layer.ffn_norm.weight)
+    return norm(x + plain_ffn(layer, x), layer.ffn_norm.weight)
 
 
-def double_block(causal: bool = True, layers: int = 2) -> Block:
+def plain_pre_layer(layer: Layer, x: Tensor, causal: bool, present: list[bool] | None = None) -> Tensor:
+    x = x + plain_attention(layer, norm(x, layer.attention_norm.weight), causal, present)
+    return x + plain_ffn(layer, norm(x, layer.ffn_norm.weight))
+
+
+def double_block(causal: bool = True, layers: int = 2, norm: str = "post") -> Block:
     """A block in float64 with norm weights that are not all 1."""
-    block = Transformer(config(layers, causal=causal), WORDS, seed=3, dtype=torch.float64).blocks[0]
+    block = Transformer(config(layers, causal=causal, norm=norm), WORDS, seed=3, dtype=torch.float64).blocks[0]
     draw = torch.Generator().manual_seed(2)
-    for layer in block.layers:
-        for weight in (layer.attention_norm.weight, layer.ffn_norm.weight):
-            weight.data.uniform_(0.5, 1.5, generator=draw)
+    for part in block.modules():
+        if isinstance(part, torch.nn.RMSNorm):
+            part.weight.data.uniform_(0.5, 1.5, generator=draw)
     return block
 
 
@@ -86,6 +98,50 @@ def test_a_block_computes_the_formulas_of_the_report(causal: bool) -> None:
             window = plain_layer(layer, window, causal)
         expected.append(window)
     torch.testing.assert_close(block(x), torch.stack(expected), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@torch.no_grad()
+def test_a_pre_norm_block_normalises_before_each_branch_and_reads_out_through_a_norm(causal: bool) -> None:
+    block, x = double_block(causal, norm="pre"), states()
+    expected = []
+    for window in x:
+        for layer in block.layers:
+            window = plain_pre_layer(layer, window, causal)
+        expected.append(window)
+    torch.testing.assert_close(block(x), torch.stack(expected), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(block.readout(x), norm(x, block.readout.weight), rtol=1e-9, atol=1e-9)
+
+
+def test_a_post_norm_block_reads_out_what_it_says() -> None:
+    x = states()
+    assert double_block().readout(x) is x
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("exited_state", ["copy", "drop"])
+@torch.no_grad()
+def test_tokens_that_have_left_keep_their_state_and_are_seen_as_asked(exited_state: ExitedState, causal: bool) -> None:
+    """Layer by layer and token by token: who has left keeps its state, which others see (copy) or don't (drop)."""
+    block, x = double_block(causal, layers=3, norm="pre"), states(4, 6)
+    active = torch.rand(4, 6, generator=torch.Generator().manual_seed(8)) < 0.5
+    active[0], active[1] = True, False
+    found = block(x, active, exited_state)
+    for window, staying, outcome in zip(x, active.tolist(), found, strict=True):
+        for layer in block.layers:
+            after = plain_pre_layer(layer, window, causal, staying if exited_state == "drop" else None)
+            window = torch.stack([after[token] if staying[token] else window[token] for token in range(6)])
+        torch.testing.assert_close(outcome, window, rtol=1e-9, atol=1e-9)
+    assert torch.equal(found[~active], x[~active])
+
+
+@torch.no_grad()
+def test_with_nobody_gone_and_with_the_report_s_rule_a_block_runs_all_tokens() -> None:
+    block, x = double_block(), states(3, 6)
+    everyone = torch.ones(3, 6, dtype=torch.bool)
+    for exited_state in ("input", "copy", "drop"):
+        torch.testing.assert_close(block(x, everyone, exited_state), block(x))
+    assert torch.equal(block(x, ~everyone, "input"), block(x))
 
 
 @torch.no_grad()

@@ -1,0 +1,95 @@
+"""Speed-up of early exit, by the clock against what the FLOP savings promise, on a model of 8 layers.
+
+    python benchmarks/early_exit.py --threads 1
+
+The weights are random, and so is the exit signal, so that the same share of the tokens leaves at each exit, whichever
+they are. Both sides of a ratio are timed in turn on the same tokens; see `core.timing`.
+"""
+
+import argparse
+import platform
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+
+from core.config import Layer, RunConfig, build
+from core.costs import early_exit_flops, full_flops
+from core.data.windows import Windows
+from core.evaluate import Pass, early_exit
+from core.model import Transformer, new_model
+from core.skipping import skipping_states
+from core.timing import TimeSavings, time_savings
+
+BLOCK_LAYERS = (2, 2, 2, 2)
+RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def configs(options: argparse.Namespace) -> Iterator[RunConfig]:
+    for dim, seq_len, batch_size in product(options.dim, options.seq_len, options.batch):
+        yield build(
+            [
+                Layer(
+                    "benchmark",
+                    {
+                        "method": "random", "exited_state": options.exited_state, "norm": options.norm,
+                        "dim": dim, "ffn_dim": 4 * dim, "block_layers": BLOCK_LAYERS, "num_heads": 4,
+                        "seq_len": seq_len, "batch_size": batch_size, "device": "cpu", "threads": options.threads,
+                    },
+                )
+            ]
+        )  # fmt: skip
+
+
+def random_windows(config: RunConfig, options: argparse.Namespace) -> Windows:
+    shape = (max(1, options.tokens // config.data.seq_len), config.data.seq_len)
+    inputs, targets = (torch.randint(options.vocab, shape, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    return Windows(inputs, targets)
+
+
+def promised(model: Transformer, thresholds: list[float], windows: Windows, config: RunConfig) -> float:
+    """Speed-up by the FLOPs of the tokens as they do leave."""
+    result = Pass.empty(windows.targets)
+    early_exit(model, thresholds, windows, slice(0, len(windows.inputs)), result, config, states=skipping_states)
+    shares = [float((result.left_at == block).double().mean()) for block in range(len(BLOCK_LAYERS))]
+    vocab_size, seq_len = model.embedding.num_embeddings, config.data.seq_len
+    early = early_exit_flops(config.model, vocab_size, seq_len, shares, reads_head=False)
+    return full_flops(config.model, vocab_size, seq_len) / early
+
+
+def report(config: RunConfig, rate: float, promise: float, measured: TimeSavings) -> str:
+    return (
+        f"{config.model.dim:5} {config.data.seq_len:7} {config.train.batch_size:6} {rate:6.0%} {promise:9.2f} ×"
+        f" {measured.speed_up:8.2f} × [{1 / measured.high:.2f}, {1 / measured.low:.2f}]"
+        f" {measured.speed_up / promise:8.0%} {measured.savings / (1 - 1 / promise):8.0%}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=4096, help="of one pass")
+    parser.add_argument("--vocab", type=int, default=4096)
+    parser.add_argument("--dim", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--seq-len", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--rate", type=float, nargs="+", default=RATES, help="share that leaves at each exit")
+    parser.add_argument("--exited-state", choices=("copy", "drop"), default="copy")
+    parser.add_argument("--norm", choices=("pre", "post"), default="pre")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {options.threads} threads")
+    print(f"blocks {BLOCK_LAYERS}, {options.vocab} words, {options.exited_state}, {options.norm}-norm, float32, ")
+    print(f"{options.tokens} tokens a pass, {options.rounds} rounds after one warm-up; quartiles in brackets\n")
+    print("  dim seq_len  batch   rate  promised   measured              speed-up  savings of the promise")
+    for config in configs(options):
+        model, windows = new_model(config, options.vocab), random_windows(config, options)
+        for rate in options.rate:
+            thresholds = [1 - rate] * (len(BLOCK_LAYERS) - 1)
+            promise = promised(model, thresholds, windows, config)
+            print(report(config, rate, promise, time_savings(model, thresholds, windows, config, options.rounds)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""How the next token is chosen from what the model expects.
+
+Shapes: V vocabulary size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """What is asked of a generation.
+
+    Attributes:
+        max_tokens: how many are made.
+        temperature: logits are divided by it; 0 always takes the most probable token.
+        top_k: only that many of the most probable tokens are drawn from; None: all.
+        top_p: only the most probable tokens that together have this probability (Holtzman et al. 2020, "nucleus
+            sampling"), one at least; of what `top_k` leaves.
+        seed: of the draws.
+        window: how many tokens the model looks at, at most; None: as many as it was trained with. More is allowed up
+            to `max_seq_len`, but those positions are untrained.
+    """
+
+    max_tokens: int = 60
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    seed: int = 0
+    window: int | None = None
+
+    def check(self) -> None:
+        """Refuse what can't be met.
+
+        Raises:
+            UsageError: a number is out of its range.
+        """
+        if self.max_tokens < 1:
+            raise UsageError(f"--max-tokens must be at least 1, got {self.max_tokens}")
+        if not 0 <= self.temperature < float("inf"):
+            raise UsageError(f"--temperature must be at least 0 (always the most probable), got {self.temperature:g}")
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageError(f"--top-k must be at least 1, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"--top-p must be > 0 and at most 1, got {self.top_p:g}")
+
+
+DEFAULTS = GenerationOptions()
+
+
+def choose(logits: Tensor, options: GenerationOptions, draw: torch.Generator) -> int:
+    """A token, by its logits `[V]`; drawn on the CPU, so that a seed means the same on every device."""
+    if options.temperature == 0:
+        return int(logits.argmax())
+    chances = torch.softmax(logits.cpu().double() / options.temperature, 0)
+    return int(torch.multinomial(_likely(chances, options), 1, generator=draw))
+
+
+def _likely(chances: Tensor, options: GenerationOptions) -> Tensor:
+    """The chances `[V]`, those of tokens that are not to be drawn set to 0."""
+    falling, order = chances.sort(descending=True, stable=True)
+    kept = torch.arange(len(chances)) < (options.top_k or len(chances))
+    falling = falling * kept
+    before = falling.cumsum(0) - falling
+    kept &= before < options.top_p * falling.sum()
+    return torch.zeros_like(chances).index_copy_(0, order, falling * kept)

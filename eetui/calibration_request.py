@@ -1,0 +1,63 @@
+"""What is asked of a calibration, and whether it can be asked; imports nothing that takes long."""
+
+import math
+from dataclasses import dataclass
+
+from core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: a risk budget or an exit rate.
+
+    Attributes:
+        max_ppl_increase: over all blocks without exit; 0.01 is 1%.
+        exit_rate: share of the tokens that arrive at each exit which shall leave there.
+        method: of the budget: `ltt` (Learn then Test) or `crc` (conformal risk control).
+        delta: probability with which the promise of `ltt` may be broken.
+        unit_windows: neighbouring windows taken as one unit; None: by method.
+        resplits: how often the units are halved anew to see the promise tested.
+    """
+
+    max_ppl_increase: float | None = None
+    exit_rate: float | None = None
+    method: str = "ltt"
+    delta: float = 0.1
+    unit_windows: int | None = None
+    resplits: int = 200
+    seed: int = 0
+
+
+def check(request: Request) -> None:
+    """Refuse a request that can't be met.
+
+    Raises:
+        UsageError: not exactly one of budget and exit rate, or one of them, or another number, out of its range.
+    """
+    if (request.max_ppl_increase is None) == (request.exit_rate is None):
+        raise UsageError("say what to hold: --max-ppl-increase 1%, or --exit-rate 50%, and not both")
+    if request.max_ppl_increase is not None and not 0 <= request.max_ppl_increase < math.inf:
+        raise UsageError(f"--max-ppl-increase must be at least 0, got {request.max_ppl_increase:.4g}")
+    if request.exit_rate is not None and not 0 <= request.exit_rate <= 1:
+        raise UsageError(f"--exit-rate must lie between 0% and 100%, got {request.exit_rate:.4g}")
+    if not 0 < request.delta < 1:
+        raise UsageError(f"--delta must lie between 0 and 1, got {request.delta:.4g}")
+    if request.method not in ("ltt", "crc"):
+        raise UsageError(f"--method must be ltt or crc, got {request.method!r}")
+    if request.resplits < 1 or (request.unit_windows is not None and request.unit_windows < 1):
+        raise UsageError("--resplits and --unit-windows must be at least 1")
+
+
+def as_share(option: str, text: str | None) -> float | None:
+    """`1%` or `0.01` as 0.01, None as None.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    if text is None:
+        return None
+    number = text.strip().removesuffix("%")
+    try:
+        return float(number) * (0.01 if text.strip().endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"{option} takes a share such as 1% or 0.01, got {text!r}") from None

@@ -1,0 +1,99 @@
+"""What the store keeps of a run, judged: the plain functions behind `eetui quality`."""
+
+from dataclasses import dataclass
+
+from core.config import ModelConfig
+from core.errors import UsageError
+from core.quality import Claim, Quality, quality
+from core.recorded import Recorded, recorded
+from core.state import RunState
+from core.store.reader import Reader
+from core.tradeoff import DepthSavings, depth_savings
+
+CLAIMS: dict[str, Claim] = {"distill": "max_prob", "loss": "p(target)", "agree": "agrees"}
+"""What a method's signal is read as: its exit label, where it is a probability; else, that the block is right."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunTokens:
+    """A run's evaluated tokens, and what is needed to judge its exits.
+
+    Attributes:
+        thresholds: those it set itself; None if one is missing.
+        measured_excess: what its own early exit lost over all blocks as it was measured, nats; None if it was not.
+    """
+
+    number: int
+    name: str
+    method: str
+    tokens: Recorded
+    savings: DepthSavings
+    thresholds: tuple[float, ...] | None
+    measured_excess: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class RunQuality:
+    """A run's exits, judged."""
+
+    number: int
+    name: str
+    method: str
+    tokens: int
+    quality: Quality
+
+
+def run_quality(reader: Reader, run: int) -> RunQuality:
+    """Judge the exits of a run.
+
+    Raises:
+        UsageError: the run keeps no statistics of its tokens, or has no exit.
+    """
+    found = run_tokens(reader, run)
+    judged = quality(found.tokens, found.savings, CLAIMS.get(found.method, "correct"), found.thresholds)
+    return RunQuality(found.number, found.name, found.method, found.tokens.tokens, judged)
+
+
+def run_tokens(reader: Reader, run: int) -> RunTokens:
+    """Read a run's evaluated tokens.
+
+    Raises:
+        RunLookupError: there is no such run.
+        UsageError: the run keeps no statistics of its tokens, or has no exit.
+    """
+    from core.exits import exit_method  # imports torch, 1 to 2 s
+
+    row, state = reader.run(run), reader.state(run)
+    blocks = reader.token_statistics(run)
+    text = reader.text(row["record"]["fingerprint"]) if blocks else None
+    if text is None:
+        raise UsageError(
+            f"{row['name']} keeps no statistics of its tokens ({row['status']}): they are written when a run is "
+            f"evaluated; train it again (eetui run)"
+        )
+    if len(blocks) < 2:
+        raise UsageError(f"{row['name']} has one block only, so no token can leave early: give it more block_layers")
+    tokens = recorded(blocks, text.targets, text.seq_len)
+    model = ModelConfig.model_validate(row["config"]["model"])
+    reads_head = exit_method(row["method"]).reads_head
+    return RunTokens(
+        number=run,
+        name=row["name"],
+        method=row["method"],
+        tokens=tokens,
+        savings=depth_savings(model, row["record"]["vocab_size"], text.seq_len, reads_head=reads_head),
+        thresholds=own_thresholds(state, tokens.exits),
+        measured_excess=_measured_excess(state),
+    )
+
+
+def own_thresholds(state: RunState, exits: int) -> tuple[float, ...] | None:
+    """The thresholds that a run set, or None if one is missing."""
+    stages = [state.stage("hard tokens", block) for block in range(exits)]
+    found = tuple(stage.threshold.threshold for stage in stages if stage and stage.threshold)
+    return found if len(found) == exits else None
+
+
+def _measured_excess(state: RunState) -> float | None:
+    early, full = state.measure("early exit"), state.measure("all blocks")
+    return early.loss - full.loss if early and full else None
