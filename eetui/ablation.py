@@ -15,8 +15,9 @@ from core.errors import ConfigError, UsageError
 from core.naming import flatten
 from core.plan import Plan
 from core.store.reader import Query, Reader
-from eetui.comparison import Column, RunView, Value, view
+from eetui.comparison import Column, Value
 from eetui.naming_rules import require_name
+from eetui.run_views import RunView, stored_view
 
 GOAL = "sound"
 ORDER = (
@@ -236,14 +237,8 @@ def stored_runs(ablation: Ablation, reader: Reader) -> tuple[dict[str, RunView],
                 missing.append(name)
                 continue
             _require_same(name, config, reader.run(found[0]["id"])["config"])
-            views[name] = _stored_view(reader, found[0]["id"])
+            views[name] = stored_view(reader, found[0]["id"])
     return views, list(dict.fromkeys(missing))
-
-
-def _stored_view(reader: Reader, run: int) -> RunView:
-    row = reader.run(run)
-    config = {"preset": row["preset"], **flatten(row["config"])}
-    return view(row, reader.state(run), reader.window_losses(run, "early exit"), config)
 
 
 def _require_same(name: str, planned: RunConfig, stored: Mapping[str, Any]) -> None:
