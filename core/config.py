@@ -39,12 +39,12 @@ class RunConfig(Section):
     """Everything that decides a run's numbers."""
 
     method: str = Field("loss", description="the exit method")
-    seed: int = Field(42, ge=0, lt=2**63, description="root of every random stream")
     protocol: Literal["staged", "joint", "full_depth"] = Field(
         "staged",
         description="staged: block after block; joint: all blocks and their exits together; full_depth: all blocks for "
         "the last one's prediction, no exits",
     )
+    seed: int = Field(42, ge=0, lt=2**63, description="root of every random stream")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()

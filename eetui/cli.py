@@ -3,11 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.errors import EetuiError, UsageError
+from eetui import analysis
+from eetui.options import AsJson, Database, NoUi
+from eetui.options import output as console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,26 +27,8 @@ app = typer.Typer(
     help="A lab bench in the terminal for early-exit language models.",
 )
 
-
-def _default_database() -> Path:
-    from eetui.settings import load_settings
-
-    return load_settings().db or Path("runs.db")
-
-
-Database = Annotated[
-    Path,
-    typer.Option(
-        "--db",
-        envvar="EETUI_DB",
-        help="The database of runs.",
-        default_factory=_default_database,
-        show_default="runs.db, or the settings file's",
-        dir_okay=False,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
+for command in (analysis.quality, analysis.calibrate, analysis.diagnose, analysis.ablate):
+    app.command()(command)
 
 
 def main() -> None:
@@ -212,7 +197,7 @@ def compare(
     if output in texts:
         print(texts[output](result))
     else:
-        _console().print(rendered.as_tables(result))
+        console().print(rendered.as_tables(result))
 
 
 def _views(references: "Sequence[str]", db: Path) -> "list[RunView]":
@@ -265,8 +250,8 @@ def list_runs(
     if as_json:
         print(runs_json(rows))
     else:
-        console = _console()
-        console.print(runs_table(rows, console.width))
+        out = console()
+        out.print(runs_table(rows, out.width))
 
 
 @app.command()
@@ -286,7 +271,7 @@ def show(
     if as_json:
         print(run_json(row, state))
     else:
-        _console().print(run_details(row, state))
+        console().print(run_details(row, state))
 
 
 @app.command("rm")
@@ -315,13 +300,6 @@ def remove(
         for row in rows:
             writer.delete(row["id"])
     print(f"deleted {names}", file=sys.stderr)
-
-
-def _console() -> Any:
-    """Standard output; off a terminal no colour, and no line is broken for a width that is not there."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 if __name__ == "__main__":

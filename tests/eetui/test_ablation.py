@@ -17,8 +17,8 @@ from core.session import prepare, run_experiment
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.ablation import INERT, Ablation, AblationRow, ablation_lines, plan_ablation, plan_of, stored_runs
-from eetui.comparison import RunView
 from eetui.renderables.diagnosis import ablation_json, ablation_table
+from eetui.run_views import RunView
 from tests.eetui.conftest import TINY, TINY_TRAINING
 
 SOUND = preset_layer("sound").values

@@ -172,7 +172,7 @@ async def test_the_end_of_a_run_of_any_process_is_told_with_a_bell(
         bench = Bench(database)
         monkeypatch.setattr(bench, "bell", lambda: rung.append(1))
         async with bench.run_test() as pilot:
-            await pilot.pause(0.4)
+            await until_true(pilot, lambda: run in bench._live)
             append(writer, run, [RunFinished(3.0, 1)], before=half)
             await until_true(pilot, lambda: any("elsewhere finished" in message for message in messages(bench)))
     assert rung
@@ -185,7 +185,7 @@ async def test_the_bell_can_be_turned_off(database: Path, monkeypatch: pytest.Mo
         bench = Bench(database, Settings(bell=False))
         monkeypatch.setattr(bench, "bell", lambda: pytest.fail("it rang"))
         async with bench.run_test() as pilot:
-            await pilot.pause(0.4)
+            await until_true(pilot, lambda: run in bench._live)
             append(writer, run, [RunFailed("no", "", 3.0)], before=half)
             await until_true(pilot, lambda: any("elsewhere failed: no" in message for message in messages(bench)))
 

@@ -45,7 +45,7 @@ def test_fields_stand_by_section_those_of_the_experiment_first() -> None:
     headings = [field.heading for field in FIELDS.values()]
     assert list(dict.fromkeys(headings)) == ["", "data", "model", "train", "exit", "machine"]
     assert headings == sorted(headings, key=headings.index)
-    assert list(FIELDS)[:5] == [PRESET, METHODS, "data.corpus", "seed", SEEDS]
+    assert list(FIELDS)[:6] == [PRESET, METHODS, "data.corpus", "protocol", "seed", SEEDS]
 
 
 def test_a_new_field_of_the_config_shows_up_by_itself() -> None:
