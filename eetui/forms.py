@@ -21,7 +21,7 @@ Raw = str | bool | tuple[str, ...]
 KIND_WORDS: dict[Kind, str] = {"integer": "whole number", "number": "number", "list": "whole numbers, by comma"}
 MOST_SEEDS = 1000
 PRESET, METHODS, SEEDS, NAME, TAGS = "preset", "methods", "seeds", "name", "tags"
-FIRST = ("data.corpus", "seed")
+FIRST = ("data.corpus", "protocol", "seed")
 """Fields of the config that stand above the sections, among those of the experiment."""
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import ItemGrid, VerticalScroll
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
@@ -29,6 +29,9 @@ class Choice(Select[str], inherit_bindings=False):
     ]
 
 
+EDITOR_LEFT, TICK_WIDTH = 23, 16
+
+
 class Tick(Checkbox):
     """A checkbox whose tick is seen without its colour."""
 
@@ -45,7 +48,7 @@ class FieldRow(Widget):
     FieldRow { layout: horizontal; height: auto; padding: 0 1; }
     FieldRow > * { height: 1; width: 22; margin-left: 23; }
     FieldRow > .wide { width: 1fr; max-width: 37; }
-    FieldRow > Horizontal { width: auto; }
+    FieldRow > ItemGrid { width: 1fr; height: auto; }
     FieldRow Choice > SelectCurrent { padding: 0 1 0 0; background: $surface; }
     FieldRow Choice:focus > SelectCurrent { background: $primary 30%; }
     FieldRow Input:focus { background: $primary 30%; }
@@ -80,7 +83,8 @@ class FieldRow(Widget):
                 names = [
                     (name, isinstance(self.raw, tuple) and name in self.raw) for name in map(str, self.field.choices)
                 ]
-                yield Horizontal(*(Tick(name, ticked, name=name, compact=True) for name, ticked in names))
+                ticks = (Tick(name, ticked, name=name, compact=True) for name, ticked in names)
+                yield ItemGrid(*ticks, min_column_width=TICK_WIDTH, regular=False)
             case "text":
                 yield Input(str(self.raw), compact=True, select_on_focus=False, classes="wide")
             case _:
@@ -118,7 +122,9 @@ class FieldRow(Widget):
         return self._drawn(self.content_size.width)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return len(self._drawn(width).plain.splitlines())
+        columns = max((width - EDITOR_LEFT) // TICK_WIDTH, 1)
+        ticks = -(-len(self.field.choices) // columns) if self.field.kind == "several" else 0
+        return max(len(self._drawn(width).plain.splitlines()), ticks)
 
     def _drawn(self, width: int) -> Text:
         theme, focused = self.app.current_theme, self.has_focus_within
