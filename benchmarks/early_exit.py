@@ -80,7 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {options.threads} threads")
-    print(f"blocks {BLOCK_LAYERS}, {options.vocab} words, {options.exited_state}, {options.norm}-norm, float32, ")
+    print(f"blocks {BLOCK_LAYERS}, {options.vocab} words, {options.exited_state}, {options.norm}-norm, float32")
     print(f"{options.tokens} tokens a pass, {options.rounds} rounds after one warm-up; quartiles in brackets\n")
     print("  dim seq_len  batch   rate  promised   measured              speed-up  savings of the promise")
     for config in configs(options):
@@ -88,7 +88,8 @@ def main() -> None:
         for rate in options.rate:
             thresholds = [1 - rate] * (len(BLOCK_LAYERS) - 1)
             promise = promised(model, thresholds, windows, config)
-            print(report(config, rate, promise, time_savings(model, thresholds, windows, config, options.rounds)))
+            measured = time_savings(model, thresholds, windows, config, options.rounds)
+            print(report(config, rate, promise, measured), flush=True)
 
 
 if __name__ == "__main__":

@@ -134,32 +134,33 @@ def _hard_meaning(step: Step, config: RunConfig) -> str:
 
 
 def _repair(step: Step, config: RunConfig) -> str:
-    """The switch that repairs a step; how it stands where it is set already."""
+    """The switch that repairs a step, or that is worth a try; how it stands where it is set already."""
+    train, leaving = config.train, config.exit
     match step.name:
         case "split gap":
-            return _switch(
-                "train.split", config.train.split, "contiguous", "the early-stopping loss is then one of other text"
-            )
+            return _switch("train.split", train.split, "contiguous", "early stopping then sees other text")
         case "head drift":
-            return _switch("train.head", config.train.head, "frozen", "or per_block: no later block moves it")
+            return _switch("train.head", train.head, "frozen", "or per_block: no later block moves it")
         case "depth":
-            return _switch("train.later_init", config.train.later_init, "identity", "and more or deeper later blocks")
+            return _try("train.later_init", train.later_init, "identity", "and more or deeper later blocks")
         case "exit rate":
-            return _switch(
-                "exit.calibration", config.exit.calibration, "heldout", "and train.head=frozen where it reads the head"
-            )
+            return _try("exit.calibration", leaving.calibration, "heldout", "and head=frozen, where it reads the head")
         case "exit decisions":
-            return _switch("exit.calibration", config.exit.calibration, "heldout", "and another method, such as gain")
+            return _try("exit.calibration", leaving.calibration, "heldout", "and another method, such as gain")
         case "exited state":
-            return _switch(
-                "exit.exited_state", config.exit.exited_state, "copy", "with hard_tokens=mask, which trains for it"
-            )
+            why = "with hard_tokens=mask, later blocks train on what they will meet"
+            return _try("exit.exited_state", leaving.exited_state, "copy", why)
         case "lost context":
-            return _switch("exit.hard_tokens", config.exit.hard_tokens, "mask", "hard tokens keep their context")
+            return _switch("exit.hard_tokens", leaving.hard_tokens, "mask", "hard tokens keep their context")
 
 
-def _switch(name: str, value: str, repaired: str, why: str) -> str:
-    return f"{name}={repaired} is set." if value == repaired else f"Repair: {name}={repaired} ({why})."
+def _switch(name: str, value: str, repaired: str, why: str, verb: str = "Repair") -> str:
+    return f"{name}={repaired} is set." if value == repaired else f"{verb}: {name}={repaired} ({why})."
+
+
+def _try(name: str, value: str, repaired: str, why: str) -> str:
+    """A switch that leads there, but may cost elsewhere what it gains: the ablation tells."""
+    return _switch(name, value, repaired, why, "Try")
 
 
 def _table(waterfall: Waterfall, start: str, end: str, width: int) -> Table:

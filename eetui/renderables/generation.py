@@ -12,7 +12,6 @@ from eetui.renderables.figures import figure
 
 LOOKS = ("cyan", "underline yellow", "italic green", "underline italic magenta", "bold blue", "bold underline red")
 """Of each block's tokens, in the terminal's own colours, and told apart without; they repeat."""
-NAMES = ("plain", "underlined", "italic", "underlined italic", "bold", "bold underlined")
 
 
 def block_look(block: int) -> Style:
@@ -20,10 +19,10 @@ def block_look(block: int) -> Style:
     return Style.parse(LOOKS[block % len(LOOKS)])
 
 
-def piece_text(piece: Piece) -> Text:
+def piece_text(piece: Piece, look: Style | None = None) -> Text:
     """A token; a blank before it is left unmarked, so that words stay apart."""
     word = piece.text.lstrip()
-    return Text(piece.text[: len(piece.text) - len(word)]).append(word, block_look(piece.token.block))
+    return Text(piece.text[: len(piece.text) - len(word)]).append(word, look or block_look(piece.token.block))
 
 
 def generated_text(prompt: str, pieces: Sequence[Piece]) -> Text:
@@ -31,13 +30,13 @@ def generated_text(prompt: str, pieces: Sequence[Piece]) -> Text:
     return Text.assemble((prompt, "dim"), *map(piece_text, pieces))
 
 
-def legend(writer: Writer, shares: Shares, seconds: float, tokens: int) -> Text:
-    """What the looks mean, how many tokens have each, and what that saved."""
+def legend(writer: Writer, shares: Shares, seconds: float, tokens: int, looks: Sequence[Style] | None = None) -> Text:
+    """What the looks mean, how many tokens have each, and what that saved; `looks` other than of `block_look`."""
     text = Text()
     for block, share in enumerate(shares.blocks):
-        text.append(f"block {block}", block_look(block)).append(f" ({NAMES[block % len(NAMES)]}) ")
-        text.append(f"{figure(share, 'share')}   ", "bold")
-    text.append(f"layers saved {figure(shares.layer_savings, 'share')}, FLOPs {figure(shares.flop_savings, 'share')}")
+        text.append(f"block {block}", looks[block] if looks else block_look(block))
+        text.append(f" {figure(share, 'share')}   ", "bold")
+    text.append(f"\nlayers saved {figure(shares.layer_savings, 'share')}, FLOPs {figure(shares.flop_savings, 'share')}")
     text.append(f"   {tokens / seconds:,.0f} tokens/s" if seconds else "")
     if writer.config.exit.exited_state == "input" and writer.thresholds:
         text.append("\nnothing is skipped: with exited_state = input, tokens that have left run through", "dim")

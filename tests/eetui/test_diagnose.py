@@ -132,8 +132,9 @@ def test_what_is_shown_fits_its_width_and_names_the_repairs(path: Path, text: Pa
         lines = shown(found, width).splitlines()
         assert max(map(len, lines)) <= width
         assert not any("…" in line for line in lines)
-    for words in ("train.split=contiguous", "train.head=frozen", "exit.exited_state=copy", "exit.hard_tokens=mask"):
-        assert f"Repair: {words}" in " ".join(shown(found, 200).split())
+    repairs = ("train.split=contiguous", "train.head=frozen", "exit.hard_tokens=mask")
+    for words in (*(f"Repair: {switch}" for switch in repairs), "Try: exit.exited_state=copy"):
+        assert words in " ".join(shown(found, 200).split())
     repaired = replace(found, config=found.config.model_copy(
         update={"train": found.config.train.model_copy(update={"head": "frozen"})}
     ))  # fmt: skip
