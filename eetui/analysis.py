@@ -1,4 +1,4 @@
-"""Commands that look into finished runs: exit quality, thresholds that hold, where the perplexity went, ablation."""
+"""Commands for finished runs: exit quality, thresholds that hold, where the perplexity went, ablation, generation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -153,3 +153,48 @@ def ablate(
         console = output()
         console.print(ablation_table(ablation, lines, console.width))
     raise typer.Exit(code)
+
+
+def generate(
+    reference: Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")],
+    prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
+    max_tokens: Annotated[int, typer.Option(help="How many tokens are made.")] = 60,
+    temperature: Annotated[float, typer.Option(help="0: always the most probable token.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw from that many of the most probable tokens.")] = None,
+    top_p: Annotated[float, typer.Option(help="Draw from the most probable that together have this chance.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    window: Annotated[int | None, typer.Option(help="Tokens the model looks at. [default: as trained]")] = None,
+    as_json: AsJson = False,
+    *,
+    db: Database,
+) -> None:
+    """Let a run continue a text, each token in the look of the block it left at."""
+    import sys
+    import time
+
+    from rich.console import Console
+
+    from core.sampling import GenerationOptions
+    from core.store.reader import Reader
+    from eetui.generate import open_writer, shares
+    from eetui.renderables.generation import generation_json, legend, piece_text
+
+    options = GenerationOptions(max_tokens, temperature, top_k, top_p, seed, window)
+    options.check()
+    with Reader(db) as reader:
+        writer = open_writer(reader, reader.find(reference))
+    tokens, console, began, pieces = writer.write(prompt, options), output(), time.perf_counter(), []
+    if not as_json:
+        console.print(prompt, end="", style="dim", markup=False, highlight=False, soft_wrap=True)
+    for piece in tokens:
+        pieces.append(piece)
+        if not as_json:
+            console.print(piece_text(piece), end="", soft_wrap=True)
+    found = shares(writer, [piece.token for piece in pieces])
+    if as_json:
+        print(generation_json(writer, prompt, pieces, found))
+        return
+    console.print()
+    Console(stderr=True).print(legend(writer, found, time.perf_counter() - began, len(pieces)))
+    if unknown := writer.unknown(prompt):
+        print(f"{unknown} of the prompt's words are not known to the run", file=sys.stderr)

@@ -27,7 +27,7 @@ app = typer.Typer(
     help="A lab bench in the terminal for early-exit language models.",
 )
 
-for command in (analysis.quality, analysis.calibrate, analysis.diagnose, analysis.ablate):
+for command in (analysis.quality, analysis.calibrate, analysis.diagnose, analysis.ablate, analysis.generate):
     app.command()(command)
 
 
