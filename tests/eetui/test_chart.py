@@ -12,11 +12,17 @@ from textual.widgets import Static
 from eetui.curves import Series
 from eetui.renderables.charts import PPL, WHOLE, View
 from eetui.themes import THEMES, hue
+from eetui.widgets import chart as chart_widget
 from eetui.widgets.chart import Chart, Line
 from eetui.widgets.plot import Plot
 
 LONG = Series("train", [n / 100 for n in range(10_000)], [4 + math.sin(n) for n in range(10_000)])
 EPOCHS = Series("val", [10.0, 50.0, 90.0], [5.0, 4.5, 4.2], 1, "marked")
+
+
+@pytest.fixture(autouse=True)
+def redrawn_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chart_widget, "SECONDS_BETWEEN", 0.25)
 
 
 class Demo(App[None]):

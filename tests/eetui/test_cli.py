@@ -143,7 +143,10 @@ BAD_REQUESTS = {
     ),
     "hard ratio 0": (["run", "--no-ui", "--set", "hard_ratio=0"], "exit.hard_ratio must be > 0"),
     "hard ratio 1": (["run", "--no-ui", "--set", "hard_ratio=1"], "exit.hard_ratio must be < 1"),
-    "unknown method": (["run", "--no-ui", "--method", "los"], "method must be one of correct, distill, loss, softmax"),
+    "unknown method": (
+        ["run", "--no-ui", "--method", "los"],
+        "method must be one of agree, correct, ",
+    ),
     "unknown preset": (["run", "--no-ui", "--preset", "sed"], "--preset must be one of"),
     "missing corpus": (["run", "--no-ui", "--corpus", "nowhere.txt"], "does not exist"),
     "unknown dataset": (["run", "--no-ui", "--corpus", "hub:no/such"], "hub:no/such"),

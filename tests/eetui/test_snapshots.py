@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from core.store.writer import Writer
 from eetui.app import Bench
 from eetui.settings import Settings
-from eetui.widgets import estimate_panel
+from eetui.widgets import chart, estimate_panel
 from tests.eetui.console import keep_tokens, make_database
 from tests.eetui.estimating import FakeEstimating
 
@@ -31,6 +31,7 @@ KEYS = {
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimate_panel, "Estimator", FakeEstimating)
+    monkeypatch.setattr(chart, "SECONDS_BETWEEN", 0.1)
     path = make_database(Path("runs.db"))
     with Writer(path) as writer:
         keep_tokens(writer, 1)
