@@ -16,8 +16,8 @@ import torch
 from core.config import Layer, RunConfig, build
 from core.costs import early_exit_flops, full_flops
 from core.data.windows import Windows
-from core.evaluate import Pass, early_exit
 from core.model import Transformer, new_model
+from core.passes import Pass, early_exit
 from core.skipping import skipping_states
 from core.timing import TimeSavings, time_savings
 

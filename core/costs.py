@@ -70,17 +70,25 @@ def full_flops(model: ModelConfig, vocab_size: int, seq_len: int) -> int:
 
 
 def early_exit_flops(
-    model: ModelConfig, vocab_size: int, seq_len: int, exit_shares: Sequence[float], *, reads_head: bool
+    model: ModelConfig,
+    vocab_size: int,
+    seq_len: int,
+    exit_shares: Sequence[float],
+    *,
+    reads_head: bool,
+    exited_state: str = "copy",
 ) -> float:
-    """Mean over tokens, when that share of them leaves at each block and exited tokens are really skipped.
+    """Mean over tokens, when that share of them leaves at each block.
 
     With two blocks and a share p that leaves m layers early: `nL − p·m·(L−k) + H + c` where a classifier decides,
     `nL − p·m·(L−k) + (2−p)·H` where the head does. The last block decides nothing.
 
     Args:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
+        exited_state: copy: a skipped layer costs its keys and values, k; drop: nothing; input: as much as any other.
     """
-    layer, skipped = layer_flops(model, seq_len), skipped_layer_flops(model)
+    layer = layer_flops(model, seq_len)
+    skipped = {"copy": skipped_layer_flops(model), "drop": 0, "input": layer}[exited_state]
     arriving = [1 - left for left in accumulate(exit_shares, initial=0.0)][: len(model.block_layers)]
     layers = sum(
         count * (share * layer + (1 - share) * skipped)
@@ -90,3 +98,27 @@ def early_exit_flops(
     if reads_head:
         return layers + sum(arriving) * head
     return layers + head + sum(arriving[:-1]) * classifier_flops(model)
+
+
+def break_even_rate(
+    model: ModelConfig,
+    vocab_size: int,
+    seq_len: int,
+    exit_shares: Sequence[float],
+    *,
+    reads_head: bool,
+    exited_state: str = "copy",
+) -> float | None:
+    """Share of tokens that must leave early for early exit to cost as much as never exiting; None if no share does.
+
+    Early exits share it as they share the tokens that leave in `exit_shares`: the cost is linear in it.
+    """
+    shallow = sum(exit_shares[:-1])
+    nobody = [0.0] * (len(exit_shares) - 1) + [1.0]
+    everybody = [share / shallow for share in exit_shares[:-1]] + [0.0] if shallow else [1.0] + nobody[:-1]
+    least, most = (
+        early_exit_flops(model, vocab_size, seq_len, shares, reads_head=reads_head, exited_state=exited_state)
+        for shares in (nobody, everybody)
+    )
+    full = full_flops(model, vocab_size, seq_len)
+    return (least - full) / (least - most) if most <= full else None

@@ -1,6 +1,6 @@
 """What the model is worth on the evaluation split: early exit, and every static way through it on the same tokens.
 
-Shapes: N windows, T tokens of a window, D model width, K blocks.
+Shapes: N windows, T tokens of a window, K blocks.
 """
 
 import time
@@ -11,56 +11,18 @@ import torch
 from torch import Tensor
 
 from core.config import RunConfig
+from core.costs import break_even_rate, early_exit_flops, full_flops
 from core.data.windows import Windows
-from core.early_exit import EarlyExitStates, early_exit_states, go_on
-from core.events import (
-    Event,
-    Measured,
-    StageStarted,
-    Step,
-    TokensMeasured,
-    Warned,
-    perplexity,
-    share_of_layers_saved,
-)
-from core.exits import Observation, exit_method
-from core.losses import NO_EXTRAS, Extras, TokenStatistics, token_statistics
+from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned, perplexity
+from core.exits import exit_method
+from core.losses import TokenStatistics
 from core.model import Transformer
+from core.passes import Pass, early_exit, everyone, measured, oracle, static_depths
 from core.stages.batches import in_order
+from core.timing import ROUNDS, TIMED_TOKENS, TimeSavings, timed_rounds
 
 LARGEST_RATE_GAP = 0.05
 """Difference between target and realised exit rate above which the reader is warned."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What happened to every evaluated token on one way through the model; kept on the CPU.
-
-    Attributes:
-        cross_entropy: nats, `[N, T]`.
-        correct: bool `[N, T]`.
-        left_at: block whose output made the prediction, int64 `[N, T]`.
-    """
-
-    cross_entropy: Tensor
-    correct: Tensor
-    left_at: Tensor
-
-    @staticmethod
-    def empty(like: Tensor) -> "Pass":
-        """Room for the tokens of `like [N, T]`."""
-        return Pass(
-            torch.empty(like.shape, dtype=torch.float64),
-            torch.empty(like.shape, dtype=torch.bool),
-            torch.full(like.shape, -1),
-        )
-
-    def fill(self, windows: slice, tokens: Tensor, statistics: TokenStatistics, block: int) -> None:
-        """Note what the tokens of the mask `[B, T]` of those windows get from a block."""
-        tokens = tokens.cpu()
-        self.cross_entropy[windows][tokens] = statistics.cross_entropy.cpu().double()
-        self.correct[windows][tokens] = statistics.correct.cpu()
-        self.left_at[windows][tokens] = block
 
 
 @dataclass(frozen=True)
@@ -101,7 +63,8 @@ def evaluate(
         thresholds: one for every block but the last; none at all where there are no exits.
     """
     batches = tuple(in_order(len(windows.inputs), config.train.batch_size))
-    yield StageStarted(stage, "evaluation", None, 1, len(batches), windows.targets.numel())
+    timed = ROUNDS if thresholds and not exit_method(config.method).foresees else 0
+    yield StageStarted(stage, "evaluation", None, 1, len(batches) + timed, windows.targets.numel())
     depths = range(len(model.blocks))
     early, static = Pass.empty(windows.targets), [Pass.empty(windows.targets) for _ in depths]
     traces = [Trace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
@@ -117,8 +80,50 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
+    if thresholds:
+        yield from _savings(
+            model, thresholds, windows, config, results[0], range(len(batches) + 1, len(batches) + 1 + timed)
+        )
     for depth, (result, trace) in enumerate(zip(static, traces, strict=True)):
         yield _tokens_measured(stage, depth, result, trace)
+
+
+def _savings(
+    model: Transformer,
+    thresholds: Sequence[float],
+    windows: Windows,
+    config: RunConfig,
+    early: Measured,
+    steps: range,
+) -> Generator[Event, None, None]:
+    """What early exit saves, by FLOPs as its tokens left, and by the clock: a round is a step."""
+    size = (config.model, model.embedding.num_embeddings, config.data.seq_len, early.exit_shares)
+    reads_head, exited_state = exit_method(config.method).reads_head, config.exit.exited_state
+    flops = early_exit_flops(*size, reads_head=reads_head, exited_state=exited_state)
+    saved = Savings(
+        early.stage,
+        1 - flops / full_flops(*size[:3]),
+        break_even_rate(*size, reads_head=reads_head, exited_state=exited_state),
+    )
+    if not steps:
+        yield saved
+        return
+    few = slice(max(1, TIMED_TOKENS // config.data.seq_len))
+    few_windows, ratios = Windows(windows.inputs[few], windows.targets[few]), list[float]()
+    tokens, began = few_windows.targets.numel(), time.perf_counter()
+    for step, ratio in zip(steps, timed_rounds(model, thresholds, few_windows, config, len(steps)), strict=True):
+        ratios.append(ratio)
+        yield Step(early.stage, 1, step, None, 2 * tokens, time.perf_counter() - began)
+        began = time.perf_counter()
+    timed = TimeSavings.of(ratios)
+    yield replace(
+        saved,
+        time=timed.savings,
+        time_low=1 - timed.high,
+        time_high=1 - timed.low,
+        tokens=tokens,
+        rounds=timed.rounds,
+    )
 
 
 def evaluate_block(model: Transformer, block: int, windows: Windows, config: RunConfig, stage: str) -> Measured:
@@ -128,32 +133,6 @@ def evaluate_block(model: Transformer, block: int, windows: Windows, config: Run
         *_, seen = static_depths(model, windows, batch, block + 1, config)
         alone.fill(batch, everyone(windows.targets[batch]), seen.known, block)
     return measured(stage, f"block {block} as trained", alone, config)
-
-
-def oracle(static: Sequence[Pass]) -> Pass:
-    """Every token leaves at the block with the lowest loss, the earliest among equals: a bound, not a method."""
-    losses = torch.stack([depth.cross_entropy for depth in static])
-    best = losses.min(0)
-    correct = torch.stack([depth.correct for depth in static]).gather(0, best.indices[None])[0]
-    return Pass(best.values, correct, best.indices)
-
-
-def measured(stage: str, name: str, result: Pass, config: RunConfig) -> Measured:
-    """Summarise a pass over the evaluation split."""
-    layers = config.model.block_layers
-    shares = tuple(float((result.left_at == block).double().mean()) for block in range(len(layers)))
-    return Measured(
-        stage=stage,
-        name=name,
-        split="eval",
-        token_set="all",
-        tokens=result.cross_entropy.numel(),
-        loss=float(result.cross_entropy.mean()),
-        accuracy=float(result.correct.double().mean()),
-        exit_shares=shares,
-        layer_savings=share_of_layers_saved(shares, layers),
-        window_losses=tuple(result.cross_entropy.mean(1).tolist()),
-    )
 
 
 def _tokens_measured(stage: str, block: int, result: Pass, trace: Trace) -> TokensMeasured:
@@ -169,11 +148,6 @@ def _tokens_measured(stage: str, block: int, result: Pass, trace: Trace) -> Toke
 
 def _as_bytes(values: Tensor) -> bytes:
     return values.numpy().tobytes()
-
-
-def everyone(targets: Tensor) -> Tensor:
-    """The mask of all tokens."""
-    return torch.ones_like(targets, dtype=torch.bool)
 
 
 @torch.no_grad()
@@ -193,77 +167,6 @@ def _static_passes(
         signal = None if trace.signal is None else method.signal(observation, model.classifier(depth))
         trace.fill(batch, observation.known, signal)
     return [observation.known for observation in seen]
-
-
-@torch.no_grad()
-def static_depths(
-    model: Transformer, windows: Windows, batch: slice, depths: int, config: RunConfig, extras: Extras = NO_EXTRAS
-) -> list[Observation]:
-    """All tokens go through the first blocks, and the output of each is asked for its prediction.
-
-    Returns:
-        What each of these blocks says, with its statistics and with those of the blocks after it among these.
-    """
-    states, targets = model.embed(windows.inputs[batch]), windows.targets[batch]
-    tokens = torch.arange(targets.numel(), device=targets.device) + batch.start * targets.shape[1]
-    seen: list[Observation] = []
-    for depth in range(depths):
-        entered, states = states, model.blocks[depth](states)
-        rows = states.flatten(0, 1)
-        hidden = model.readout(depth, rows)
-        statistics = token_statistics(hidden, model.head_weight(depth), targets.flatten(), extras)
-        seen.append(Observation(hidden, rows, entered.flatten(0, 1), tokens, depth, config.seed, statistics))
-    known = [observation.known for observation in seen]
-    return [replace(observation, later=tuple(known[depth + 1 :])) for depth, observation in enumerate(seen)]
-
-
-@torch.no_grad()
-def early_exit(
-    model: Transformer,
-    thresholds: Sequence[float],
-    windows: Windows,
-    batch: slice,
-    result: Pass,
-    config: RunConfig,
-    foreseen: Sequence[TokenStatistics] = (),
-    states: EarlyExitStates = early_exit_states,
-) -> None:
-    """Tokens leave at the first block whose signal reaches its threshold; without a threshold there is no exit.
-
-    Args:
-        foreseen: statistics of each block should all tokens go through all blocks, for methods that `foresee`.
-        states: how tokens go through the model.
-    """
-    method, targets = exit_method(config.method), windows.targets[batch]
-    position = torch.arange(targets.numel(), device=targets.device).view_as(targets)
-    walk = states(model, windows.inputs[batch], config.exit.exited_state)
-    arrival = go_on(walk)
-    while arrival is not None:
-        block, statistics = arrival.block, None
-        leaves = torch.full_like(arrival.hidden[:, 0], block == len(model.blocks) - 1, dtype=torch.bool)
-        if block < len(thresholds):
-            here = position[arrival.tokens]
-            if method.reads_head:
-                head = model.head_weight(block)
-                statistics = token_statistics(arrival.hidden, head, targets[arrival.tokens], method.extras)
-            seen = Observation(
-                hidden=arrival.hidden,
-                output=arrival.output,
-                entered=arrival.entered,
-                tokens=here + batch.start * targets.shape[1],
-                block=block,
-                seed=config.seed,
-                statistics=statistics,
-                later=tuple(depth[here] for depth in foreseen[block + 1 :]) if method.foresees else (),
-            )
-            leaves = method.signal(seen, model.classifier(block)) >= thresholds[block]
-        leaving = arrival.tokens.masked_scatter(arrival.tokens, leaves)
-        if statistics is None:
-            statistics = token_statistics(arrival.hidden[leaves], model.head_weight(block), targets[leaving])
-        else:
-            statistics = statistics[leaves]
-        result.fill(batch, leaving, statistics, block)
-        arrival = go_on(walk, leaves)
 
 
 def judge(early: Measured, static: Iterable[Measured], config: RunConfig) -> Iterator[Warned]:

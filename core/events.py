@@ -3,7 +3,7 @@
 Losses are mean nats per token, durations seconds, shares between 0 and 1. Exactly one of `RunFinished`, `RunFailed`
 and `RunInterrupted` ends a run.
 
-    RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  TokensMeasured*  StageEnded …  RunFinished
+    RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  Savings?  TokensMeasured*  StageEnded …  RunFinished
 
 A run that is resumed starts again, in the same log: `RunStarted` voids what was before it.
 """
@@ -126,6 +126,28 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Savings:
+    """What early exit saves of the cost of all blocks without exits, everything counted.
+
+    Attributes:
+        flops: share of the FLOPs; negative where the exits cost more than they save.
+        break_even: share of the tokens that must leave for `flops` to be 0; None where no share would do.
+        time: share of the time, measured on the same tokens in turns: the median round, and the quartiles below and
+            above it; None where a method that knows the later blocks' losses can't be timed.
+        tokens, rounds: how many were timed, and how often.
+    """
+
+    stage: str
+    flops: float
+    break_even: float | None
+    time: float | None = None
+    time_low: float | None = None
+    time_high: float | None = None
+    tokens: int = 0
+    rounds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TokensMeasured:
     """What one block says of every evaluated token, in order, when all of them go through all blocks.
 
@@ -202,6 +224,7 @@ Event = (
     | Threshold
     | Measured
     | TokensMeasured
+    | Savings
     | StageEnded
     | Warned
     | RunFinished

@@ -11,6 +11,7 @@ from core.events import (
     RunFinished,
     RunInterrupted,
     RunStarted,
+    Savings,
     StageEnded,
     StageKind,
     StageStarted,
@@ -80,6 +81,7 @@ class RunState:
     started: RunStarted | None = None
     stages: tuple[StageState, ...] = ()
     measured: tuple[Measured, ...] = ()
+    savings: Savings | None = None
     warnings: tuple[str, ...] = ()
     seconds: float | None = None
     peak_memory: int | None = None
@@ -112,6 +114,8 @@ def reduce(state: RunState, event: Event) -> RunState:
             return replace(state, stages=tuple(_advance(stage, event) for stage in state.stages))
         case Measured():
             return replace(state, measured=(*state.measured, replace(event, window_losses=())))
+        case Savings():
+            return replace(state, savings=event)
         case TokensMeasured():
             return state
         case Warned(message=message):

@@ -109,6 +109,9 @@ FINAL_ROWS: tuple[tuple[str, str, Unit, Better], ...] = (
     ("shallow_ratio", "Shallow ratio (realised)", "share", None),
     ("shallow_target", "Shallow ratio (target)", "share", None),
     ("layer_savings", "Layer savings", "share", "higher"),
+    ("flop_savings", "FLOP savings", "share", "higher"),
+    ("time_savings", "Time savings (measured)", "share", "higher"),
+    ("break_even", "Exit rate at which FLOPs break even", "share", None),
 )
 """Rows on the evaluation split, all tokens; the static depths and the oracle follow them."""
 

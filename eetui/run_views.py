@@ -78,6 +78,13 @@ def run_metrics(state: RunState, hard_ratio: float) -> dict[str, float]:
             "shallow_target": 1 - hard_ratio ** (len(state.final.exit_shares) - 1),
             "layer_savings": state.final.layer_savings,
         }
+    if state.savings:
+        saved = {
+            "flop_savings": state.savings.flops,
+            "time_savings": state.savings.time,
+            "break_even": state.savings.break_even,
+        }
+        metrics |= {key: value for key, value in saved.items() if value is not None}
     for measured in state.measured:
         if measured.split == "eval" and measured.name != "early exit":
             metrics[f"eval.{measured.name}"] = perplexity(measured.loss)

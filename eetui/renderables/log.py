@@ -8,6 +8,7 @@ from core.events import (
     RunFinished,
     RunInterrupted,
     RunStarted,
+    Savings,
     StageEnded,
     StageStarted,
     Step,
@@ -37,6 +38,8 @@ def line_of(event: Event, state: RunState) -> str | None:
             return f"{event.stage}  threshold {event.threshold:.4f}  hard tokens {event.hard_tokens:,} ({share:.1%})"
         case Measured():
             return _measured_line(event)
+        case Savings():
+            return _savings_line(event)
         case Warned():
             return f"! {event.message}"
         case RunFinished():
@@ -72,6 +75,17 @@ def _measured_line(event: Measured) -> str:
     )
     if max(event.exit_shares) < 1:
         line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:.1%}"
+    return line
+
+
+def _savings_line(event: Savings) -> str:
+    line = f"{event.stage}  FLOP savings {event.flops:.1%}"
+    if event.break_even is None:
+        line += ", which no exit rate would make positive"
+    else:
+        line += f" (break-even at {event.break_even:.1%} leaving early)"
+    if event.time is not None:
+        line += f"  time savings {event.time:.1%} [{event.time_low:.1%}, {event.time_high:.1%}]"
     return line
 
 

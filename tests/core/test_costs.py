@@ -105,3 +105,36 @@ def test_with_three_blocks_every_exit_is_paid_for_by_those_who_reach_it() -> Non
     cost = costs.early_exit_flops(model, 50, 8, (0.5, 0.25, 0.25), reads_head=False)
     expected = layer * (1 + 0.5 + 0.25) + skipped * (0.5 + 0.75) + head + classifier * (1 + 0.5)
     assert cost == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("exited_state", "layer_cost"), [("copy", 4 * 64**2), ("drop", 0), ("input", None)])
+def test_a_skipped_layer_costs_what_the_exited_state_leaves_to_do(exited_state: str, layer_cost: int | None) -> None:
+    layer = costs.layer_flops(REPORT, 32)
+    skipped = layer if layer_cost is None else layer_cost
+    cost = costs.early_exit_flops(REPORT, 10, 32, (1.0, 0.0), reads_head=False, exited_state=exited_state)
+    expected = 2 * layer + 2 * skipped + costs.head_flops(REPORT, 10) + costs.classifier_flops(REPORT)
+    assert cost == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("reads_head", [True, False])
+def test_at_the_break_even_rate_early_exit_costs_as_much_as_never_exiting(reads_head: bool) -> None:
+    rate = costs.break_even_rate(REPORT, 4096, 32, (0.2, 0.8), reads_head=reads_head)
+    assert rate is not None
+    assert 0 < rate < 1
+    at_rate = costs.early_exit_flops(REPORT, 4096, 32, (rate, 1 - rate), reads_head=reads_head)
+    assert at_rate == pytest.approx(costs.full_flops(REPORT, 4096, 32))
+
+
+def test_the_break_even_rate_of_softmax_follows_from_head_and_layers() -> None:
+    head, layer, skipped = costs.head_flops(REPORT, 4096), costs.layer_flops(REPORT, 32), 4 * 64**2
+    rate = costs.break_even_rate(REPORT, 4096, 32, (0.5, 0.5), reads_head=True)
+    assert rate == pytest.approx(head / (2 * (layer - skipped) + head))
+
+
+def test_where_nobody_leaves_the_break_even_rate_is_that_of_the_first_exit() -> None:
+    some = costs.break_even_rate(REPORT, 4096, 32, (0.5, 0.5), reads_head=True)
+    assert costs.break_even_rate(REPORT, 4096, 32, (0.0, 1.0), reads_head=True) == some
+
+
+def test_where_nothing_is_skipped_no_exit_rate_pays_for_a_classifier() -> None:
+    assert costs.break_even_rate(REPORT, 4096, 32, (0.5, 0.5), reads_head=False, exited_state="input") is None

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from core.config import RunConfig, method_names
+from core.costs import early_exit_flops, full_flops
 from core.data.windows import Dataset, Windows
 from core.errors import DivergedError, NoHardTokensError
-from core.evaluate import LARGEST_RATE_GAP, Pass, early_exit, evaluate, judge, static_depths
+from core.evaluate import LARGEST_RATE_GAP, evaluate, judge
 from core.events import (
     Epoch,
     Event,
     Measured,
     RunFinished,
     RunStarted,
+    Savings,
     StageEnded,
     StageStarted,
     Step,
@@ -28,6 +30,7 @@ from core.events import (
 from core.exits import Observation, exit_method
 from core.losses import TokenStatistics
 from core.model import Transformer
+from core.passes import Pass, early_exit, static_depths
 from core.protocol import StageMemory, planned_stages, train
 from core.rng import stream
 from core.stages.batches import from_words
@@ -35,6 +38,7 @@ from core.stages.hard_tokens import exit_signal, pack_hard_tokens, quantile, set
 from core.stages.lm import train_block
 from core.stages.splits import split_windows
 from core.stages.statistics import BlockOutput, block_output
+from core.timing import ROUNDS
 
 MakeConfig = Callable[..., RunConfig]
 DIM, WORDS, SEED = 8, 30, 42
@@ -49,6 +53,8 @@ def numbers(events: Iterable[Event]) -> list[Event]:
             found.append(replace(event, reused=False))
         elif isinstance(event, StageEnded | Epoch):
             found.append(replace(event, seconds=0.0))
+        elif isinstance(event, Savings):
+            found.append(replace(event, time=None, time_low=None, time_high=None))
         elif not isinstance(event, Step | RunFinished):
             found.append(event)
     return found
@@ -618,3 +624,30 @@ def test_early_exit_that_loses_to_a_static_depth_as_cheap_is_a_warning(
     warnings = list(judge(EARLY, [static], tiny_config(hard_ratio=0.5)))
     assert len(warnings) == warned
     assert all("loses to block 0 alone" in warning.message for warning in warnings)
+
+
+@pytest.mark.parametrize("exited_state", ["input", "copy", "drop"])
+@pytest.mark.parametrize("method", method_names())
+def test_savings_count_flops_as_the_tokens_left_and_time_what_can_be_timed(
+    method: str, exited_state: str, tiny_config: MakeConfig, tiny_dataset: Dataset
+) -> None:
+    config = tiny_config(method, exited_state=exited_state)
+    model, windows = Transformer(config.model, WORDS, config.seed), tiny_dataset.evaluation
+    thresholds = middling_thresholds(model, tiny_dataset, method)[:1]
+    events = list(evaluate(model, thresholds, windows, config, "evaluation"))
+    early = next(event for event in of(Measured, events) if event.name == "early exit")
+    (saved,) = of(Savings, events)
+    size = (config.model, model.embedding.num_embeddings, config.data.seq_len)
+    reads_head = exit_method(method).reads_head
+    flops = early_exit_flops(*size, early.exit_shares, reads_head=reads_head, exited_state=exited_state)
+    assert saved.flops == pytest.approx(1 - flops / full_flops(*size))
+    assert of(StageStarted, events)[0].steps == len(of(Step, events))
+    if exit_method(method).foresees:
+        assert (saved.time, saved.rounds) == (None, 0)
+    else:
+        assert saved.time_low <= saved.time <= saved.time_high < 1
+        assert (saved.tokens, saved.rounds) == (windows.targets.numel(), ROUNDS)
+
+
+def test_without_exits_nothing_is_saved_and_nothing_said(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
+    assert of(Savings, train(tiny_config(protocol="full_depth"), tiny_dataset)) == []

@@ -13,9 +13,9 @@ from core.config import Layer, RunConfig, build, method_names
 from core.costs import early_exit_flops, full_flops, head_flops, layer_flops, skipped_layer_flops
 from core.data.windows import Windows
 from core.early_exit import early_exit_states, go_on
-from core.evaluate import Pass, early_exit
 from core.model import ExitedState, Transformer, new_model
 from core.packing import Crowd, pack
+from core.passes import Pass, early_exit
 from core.skipping import skipping_states
 
 WORDS = 30

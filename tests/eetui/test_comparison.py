@@ -6,13 +6,15 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from core.events import Savings
+from core.state import RunState
 from eetui.comparison import compare
 from eetui.comparison_charts import VIEWS, curve_rows, points, seen
 from eetui.renderables.comparison import as_csv, as_json, as_markdown, as_tables, sheets
 from eetui.renderables.comparison_screen import curves_note
 from eetui.renderables.figures import duration, figure
 from eetui.reports import report_names, report_view
-from eetui.run_views import RunView
+from eetui.run_views import RunView, run_metrics
 
 
 def run(name: str, seed: int = 1, **metrics: float) -> RunView:
@@ -210,3 +212,19 @@ def test_curves_that_are_one_and_the_same_are_said_to_be() -> None:
     note = curves_note(compare(runs), 0, as_ppl=False)
     assert "The same curve: a = b." in note
     assert "c 3.0000" in note
+
+
+def test_layer_flop_and_time_savings_stand_together_and_the_best_of_each_is_marked() -> None:
+    cheap = run("loss-1", layer_savings=0.25, flop_savings=0.2, time_savings=0.1, break_even=0.01)
+    dear = run("softmax-2", layer_savings=0.35, flop_savings=-0.1, time_savings=-0.2, break_even=0.9)
+    rows = [row for row in compare([cheap, dear]).final if "savings" in row.key or row.key == "break_even"]
+    assert [row.label for row in rows] == [
+        "Layer savings", "FLOP savings", "Time savings (measured)", "Exit rate at which FLOPs break even",
+    ]  # fmt: skip
+    assert [row.best for row in rows] == [frozenset({1}), frozenset({0}), frozenset({0}), frozenset()]
+
+
+def test_a_run_s_savings_come_from_its_event_and_older_runs_have_none() -> None:
+    saved = Savings("evaluation", -0.1, None, 0.05, 0.01, 0.07, 8192, 5)
+    assert run_metrics(RunState(savings=saved), 0.5) == {"flop_savings": -0.1, "time_savings": 0.05}
+    assert run_metrics(RunState(), 0.5) == {}
