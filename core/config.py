@@ -27,7 +27,7 @@ from core.sections import Unit as Unit
 
 PRESETS = Path(__file__).parent / "presets"
 EXITS = Path(__file__).parent / "exits"
-DEFAULT_PRESET = "quick"
+DEFAULT_PRESET = "sound"
 
 
 def method_names() -> tuple[str, ...]:

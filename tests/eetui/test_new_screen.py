@@ -12,12 +12,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Select, Static, Switch
 
-from core.config import build, method_names, preset_layer
+from core.config import DEFAULT_PRESET, build, method_names, preset_layer
 from core.errors import CorpusError
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.app import Bench
-from eetui.drafts import Draft
+from eetui.drafts import Draft, preset_values
 from eetui.forms import FIELDS, METHODS, PRESET
 from eetui.keys import active_keys
 from eetui.plans import REPORT_METHODS
@@ -108,7 +108,7 @@ async def test_it_opens_with_the_default_preset_and_the_reports_methods(database
         assert focused(bench) == PRESET
         assert screen_of(bench).draft == Draft()
         assert [tick.name for tick in bench.screen.query(Tick) if tick.value] == ["distill", "loss", "softmax"]
-        assert "3 runs · preset quick" in shown(bench, "#title")
+        assert f"3 runs · preset {DEFAULT_PRESET}" in shown(bench, "#title")
 
 
 async def test_every_field_has_an_editor_of_its_kind(database: Path, fake: FakeEstimating) -> None:
@@ -183,7 +183,9 @@ async def test_a_number_is_written_marked_and_reset(database: Path, fake: FakeEs
         await pilot.press("ctrl+r")
         await pilot.pause()
         assert screen_of(bench).draft == Draft()
-        assert bench.screen.query_one("FieldRow:focus-within Input", Input).value == "0.001"
+        assert bench.screen.query_one("FieldRow:focus-within Input", Input).value == str(
+            preset_values(DEFAULT_PRESET)["train.lr"]
+        )
         assert row(bench, "train.lr").render().plain.startswith("  lr")
 
 
@@ -233,7 +235,7 @@ async def test_another_preset_keeps_what_was_changed(database: Path, fake: FakeE
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "train.lr", "0.5")
         screen_of(bench).form.go_to(PRESET)
-        await pilot.press("enter", "down", "enter")
+        await pilot.press("enter", "up", "enter")
         await pilot.pause()
         assert screen_of(bench).draft == Draft("seed", {"train.lr": "0.5"})
         assert (row(bench, "train.lr").raw, row(bench, "data.num_samples").raw) == ("0.5", "10000")
@@ -449,7 +451,7 @@ async def test_an_experiment_is_filled_in_queued_and_trained(database: Path, tex
     with Reader(database) as reader:
         (run,) = reader.runs()
         assert (run["name"], run["method"], run["status"], run["tags"]) == ("first", "loss", "finished", "tiny")
-        assert run["preset"] == "quick"
+        assert run["preset"] == DEFAULT_PRESET
 
 
 def test_the_screen_imports_no_torch() -> None:
