@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from core import costs
 from core.config import RunConfig
 from core.data.windows import Windows
 from core.early_exit import EarlyExitStates, early_exit_states, go_on
@@ -26,6 +27,7 @@ from core.events import (
 from core.exits import Observation, exit_method
 from core.losses import NO_EXTRAS, Extras, TokenStatistics, token_statistics
 from core.model import Transformer
+from core.profile import UNPROFILED, Clock
 from core.stages.batches import in_order
 
 LARGEST_RATE_GAP = 0.05
@@ -93,7 +95,12 @@ class Trace:
 
 
 def evaluate(
-    model: Transformer, thresholds: Sequence[float], windows: Windows, config: RunConfig, stage: str
+    model: Transformer,
+    thresholds: Sequence[float],
+    windows: Windows,
+    config: RunConfig,
+    stage: str,
+    clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, None]:
     """Measure early exit, each block alone, all blocks and the oracle on the same tokens.
 
@@ -101,15 +108,22 @@ def evaluate(
         thresholds: one for every block but the last; none at all where there are no exits.
     """
     batches = tuple(in_order(len(windows.inputs), config.train.batch_size))
-    yield StageStarted(stage, "evaluation", None, 1, len(batches), windows.targets.numel())
-    depths = range(len(model.blocks))
+    depths, head = range(len(model.blocks)), costs.head_flops(config.model, len(model.head.weight))
+    reads_heads = bool(thresholds) and exit_method(config.method).reads_head
+    layers = sum(costs.block_flops(config.model, depth, windows.targets.shape[1]) for depth in depths)
+    heads = sum(config.exit.hard_ratio**depth for depth in depths) if reads_heads else 1  # should the thresholds hold
+    flops = 2 * layers + (len(depths) + heads) * head
+    yield StageStarted(stage, "evaluation", None, 1, len(batches), windows.targets.numel(), flops=flops)
     early, static = Pass.empty(windows.targets), [Pass.empty(windows.targets) for _ in depths]
     traces = [Trace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
     for step, batch in enumerate(batches, start=1):
-        began = time.perf_counter()
-        foreseen = _static_passes(model, windows, batch, static, traces, config)
-        early_exit(model, thresholds, windows, batch, early, config, foreseen)
-        yield Step(stage, 1, step, None, windows.targets[batch].numel(), time.perf_counter() - began)
+        began, tokens = time.perf_counter(), windows.targets[batch].numel()
+        with clock.part("each block", tokens * (layers + len(depths) * head)):
+            foreseen = _static_passes(model, windows, batch, static, traces, config)
+        with clock.part("early exit", tokens * layers):
+            early_exit(model, thresholds, windows, batch, early, config, foreseen)
+        yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
+    clock.count("early exit", head * int((early.left_at + 1).sum() if reads_heads else early.left_at.numel()))
     results = [
         measured(stage, "early exit", early, config),
         *(measured(stage, f"block {depth} alone", static[depth], config) for depth in depths[:-1]),

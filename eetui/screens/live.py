@@ -14,10 +14,12 @@ from textual.widgets import Footer, Static
 from core.errors import RunLookupError
 from core.state import StageState
 from core.store.reader import Query
+from eetui.profiles import peak_of
 from eetui.renderables.histogram import histogram
 from eetui.renderables.live import hint, queue_line, stage_facts, title
 from eetui.renderables.measured import measured_table
 from eetui.renderables.palette import Palette, palette
+from eetui.renderables.profile import stage_profile
 from eetui.renderables.timeline import StageRow, active_index
 from eetui.screens.live_keys import LiveKeys
 from eetui.stage_charts import Siblings, stage_charts
@@ -47,6 +49,7 @@ class LiveScreen(LiveKeys):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "units", "PPL", id="live.units", tooltip="Switch the loss curves between nats and PPL"),
         Binding("b", "behind", "Behind", id="live.behind", tooltip="Show the experiment's other runs behind"),
+        Binding("t", "times", "Times", id="live.times", tooltip="Where the stage's time went, if it is profiled"),
         Binding("l", "log", "Log", id="live.log", tooltip="Show or hide the log"),
         Binding(
             "f",
@@ -83,6 +86,7 @@ class LiveScreen(LiveKeys):
         """The selected stage; None follows the one in progress."""
         self.as_ppl = False
         self.behind = False
+        self.times = False
         self._watching: Watching | None = None
         self._log_wanted: bool | None = None
         self._catching_up = False
@@ -171,6 +175,9 @@ class LiveScreen(LiveKeys):
         stage, state, view = row.stage, self.watching.state, self._view()
         if stage is None:
             view.show_picture(row.name, row.status, lambda *_: Text())
+        elif self.times:
+            peak = peak_of(state)
+            view.show_picture(row.name, (stage.profile, peak), lambda *room: stage_profile(stage, peak, *room))
         elif stage.kind in ("lm", "exit classifier"):
             self._show_charts(stage)
         elif (found := stage.threshold) is not None:
@@ -244,6 +251,10 @@ class LiveScreen(LiveKeys):
 
     def action_behind(self) -> None:
         self.behind = not self.behind
+        self._show()
+
+    def action_times(self) -> None:
+        self.times = not self.times
         self._show()
 
     def action_log(self) -> None:
