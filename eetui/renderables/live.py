@@ -18,7 +18,7 @@ from eetui.renderables.timeline import StageRow, counted, time_left
 
 LABEL_WIDTH = 15
 MOST_DOTS = 8
-QUEUE_HINT = "o: queue"
+QUEUE_HINT, TIMES_HINT = "o: queue", "t shows its times"
 LINE_SIGNS: dict[LineKind, str] = {"event": " ", "warning": "!", "error": "✗", "stray": "»"}
 
 
@@ -267,12 +267,13 @@ def queue_line(names: Sequence[str], requests: int, width: int, *, preparing: bo
     return " · ".join(said)
 
 
-def hint(status: str, elsewhere: str | None) -> str:
+def hint(status: str, elsewhere: str | None, *, profiled: bool = False) -> str:
     """Who trains the run, or what can be done with it."""
     hints = {"finished": "i inspects it, c compares its experiment", "interrupted": "r lets it go on"}
     hints["failed"] = "r lets it go on; the log says what went wrong"
     word = "waits in" if status == "queued" else "trained by"
-    return f"{word} {elsewhere}" if elsewhere else hints.get(status, "")
+    said = [f"{word} {elsewhere}" if elsewhere else hints.get(status, ""), TIMES_HINT if profiled else ""]
+    return ", ".join(filter(None, said))
 
 
 def _listed(names: Iterable[str], width: int) -> str:

@@ -14,7 +14,7 @@ from textual.widgets import Footer, Static
 from core.errors import RunLookupError
 from core.state import StageState
 from core.store.reader import Query
-from eetui.profiles import peak_of
+from eetui.profiles import is_profiled, peak_of
 from eetui.renderables.histogram import histogram
 from eetui.renderables.live import hint, queue_line, stage_facts, title
 from eetui.renderables.measured import measured_table
@@ -49,16 +49,9 @@ class LiveScreen(LiveKeys):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "units", "PPL", id="live.units", tooltip="Switch the loss curves between nats and PPL"),
         Binding("b", "behind", "Behind", id="live.behind", tooltip="Show the experiment's other runs behind"),
-        Binding("t", "times", "Times", id="live.times", tooltip="Where the stage's time went, if it is profiled"),
         Binding("l", "log", "Log", id="live.log", tooltip="Show or hide the log"),
-        Binding(
-            "f",
-            "follow",
-            "Follow",
-            show=False,
-            id="live.follow",
-            tooltip="Follow what is newest",
-        ),
+        Binding("t", "times", "Times", show=False, id="live.times", tooltip="Where the time of a profiled stage went"),
+        Binding("f", "follow", "Follow", show=False, id="live.follow", tooltip="Follow what is newest"),
         Binding("up,k", "select(-1)", "Up", show=False, id="live.up", tooltip="Select the stage before"),
         Binding("down,j", "select(1)", "Down", show=False, id="live.down", tooltip="Select the next stage"),
         Binding("left_square_bracket", "sibling(-1)", "Before", show=False, id="live.before", tooltip="Previous run"),
@@ -209,7 +202,8 @@ class LiveScreen(LiveKeys):
         names = {row["id"]: row["name"] for row in self.bench.reader.runs(_these(now.queue))} if now.queue else {}
         queued = [names.get(run, str(run)) for run in now.queue]
         waiting = queue_line(queued, now.requests, width, preparing=now.phase == "preparing")
-        text = waiting or hint(self.watching.row["status"], self.watching.elsewhere)
+        profiled = is_profiled(self.watching.state)
+        text = waiting or hint(self.watching.row["status"], self.watching.elsewhere, profiled=profiled)
         self._put("live--line", Text(text, no_wrap=True, overflow="ellipsis"))
 
     def _put(self, place: str, text: Text) -> None:
