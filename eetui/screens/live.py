@@ -116,6 +116,9 @@ class LiveScreen(LiveKeys):
         """Read on in the log, and draw what has changed."""
         if not self.query(Footer):
             return
+        if not self.query("StageView > Picture"):  # the screen is there, what is in its parts not yet
+            self.call_after_refresh(self.bench.attempt, self.update)
+            return
         try:
             self.watching.update(self.bench.trainer.snapshot)
         except RunLookupError as error:
