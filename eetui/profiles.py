@@ -98,4 +98,5 @@ def _part_object(part: Part, peak: float | None) -> dict[str, Any]:
 
 
 def _in_order(parts: Iterable[Part]) -> list[Part]:
-    return sorted(parts, key=lambda part: ORDER.index(part.name))
+    """What computes, as in a step; parts that are not named above after it, and then what does not compute."""
+    return sorted(parts, key=lambda part: ORDER.index(part.name if part.name in ORDER else "early exit"))

@@ -74,6 +74,8 @@ def test_the_parts_of_a_stage_add_up_to_it_and_events_come_last() -> None:
     assert sum(part.seconds for part in parts) == pytest.approx(10.0)
     assert [part.name for part in parts][-2:] == ["events", "other"]
     assert parts[-1].seconds == pytest.approx(0.249)
+    unknown = replace(PROFILE, parts=("events", "new part"), part_seconds=(1.0, 1.0), part_flops=(0.0, 0.0))
+    assert [part.name for part in stage_parts(unknown)] == ["new part", "events", "other"]
 
 
 def test_the_run_is_its_own_stages_and_what_lies_between_them() -> None:
