@@ -7,7 +7,8 @@ is 94% of the model, so a signal that needs the head at every exit costs more th
 Symbols: d = `dim`, T = `seq_len`, V = vocabulary size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 from core.config import ModelConfig
@@ -26,6 +27,11 @@ def layer_flops(model: ModelConfig, seq_len: int) -> int:
 def head_flops(model: ModelConfig, vocab_size: int) -> int:
     """The output head: `2·d·V`."""
     return 2 * model.dim * vocab_size
+
+
+def block_flops(model: ModelConfig, block: int, seq_len: int) -> int:
+    """The layers of a block."""
+    return model.block_layers[block] * layer_flops(model, seq_len)
 
 
 def classifier_flops(model: ModelConfig) -> int:
@@ -55,13 +61,54 @@ def parameters(model: ModelConfig, vocab_size: int, heads: int = 1) -> int:
     return layers + readouts + matrices * vocab_size * model.dim + blocks * (model.dim + 1)
 
 
-def training_flops(model: ModelConfig, block: int, vocab_size: int, seq_len: int) -> int:
-    """Training a block and the head on one token: three times their forward pass.
+@dataclass(frozen=True)
+class StepFlops:
+    """What a training step really computes.
 
-    A little too much: no gradient is taken with respect to the block's input.
+    Attributes:
+        forward, backward: for each token of its windows, whether or not it is still in.
+        head: for each prediction, with its gradients.
+        predictions: of each token that is still in.
     """
-    layers = model.block_layers[block] * layer_flops(model, seq_len)
-    return TRAINING * (layers + head_flops(model, vocab_size))
+
+    forward: int
+    backward: int
+    head: int
+    predictions: int
+
+    def total(self, tokens: int, active: int) -> int:
+        """Windows of so many tokens, so many of which are still in."""
+        return tokens * (self.forward + self.backward) + active * self.predictions * self.head
+
+
+def step_flops(
+    model: ModelConfig,
+    blocks: Iterable[int],
+    predictions: int,
+    vocab_size: int,
+    seq_len: int,
+    *,
+    input_learns: bool,
+    head_learns: bool,
+    fits_classifier: bool,
+) -> StepFlops:
+    """A step on consecutive blocks: two products backward for each one forward, less the gradients that nobody needs.
+
+    Those are of the head's weight, where it is frozen, and of what the first layer reads, where nothing before it
+    learns: `6d²`, for queries, keys and values. A norm that comes first learns.
+    """
+    forward = sum(block_flops(model, block, seq_len) for block in blocks)
+    unneeded = 0 if input_learns or model.norm == "pre" else 6 * model.dim**2
+    head = (2 + head_learns) * head_flops(model, vocab_size) + fits_classifier * TRAINING * classifier_flops(model)
+    return StepFlops(forward, 2 * forward - unneeded, head, predictions)
+
+
+def reading_flops(
+    model: ModelConfig, blocks: Iterable[int], vocab_size: int, seq_len: int, active_share: float = 1.0
+) -> float:
+    """Blocks and the head after each, forward, for a token that is still in, of which that share of all tokens are."""
+    layers = [block_flops(model, block, seq_len) for block in blocks]
+    return sum(layers) / active_share + len(layers) * head_flops(model, vocab_size)
 
 
 def full_flops(model: ModelConfig, vocab_size: int, seq_len: int) -> int:

@@ -5,21 +5,22 @@ Shapes: N windows, T tokens of a window, K blocks.
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from core import costs
 from core.config import RunConfig
-from core.costs import break_even_rate, early_exit_flops, full_flops
 from core.data.windows import Windows
-from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned, perplexity
+from core.events import Event, Measured, StageStarted, Step, TokensMeasured, Warned, perplexity
 from core.exits import exit_method
 from core.losses import TokenStatistics
 from core.model import Transformer
 from core.passes import Pass, early_exit, everyone, measured, oracle, static_depths
+from core.profile import UNPROFILED, Clock
+from core.savings import flops_of, measure_savings, rounds_to_time
 from core.stages.batches import in_order
-from core.timing import ROUNDS, TIMED_TOKENS, TimeSavings, timed_rounds
 
 LARGEST_RATE_GAP = 0.05
 """Difference between target and realised exit rate above which the reader is warned."""
@@ -55,7 +56,12 @@ class Trace:
 
 
 def evaluate(
-    model: Transformer, thresholds: Sequence[float], windows: Windows, config: RunConfig, stage: str
+    model: Transformer,
+    thresholds: Sequence[float],
+    windows: Windows,
+    config: RunConfig,
+    stage: str,
+    clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, None]:
     """Measure early exit, each block alone, all blocks and the oracle on the same tokens.
 
@@ -63,16 +69,20 @@ def evaluate(
         thresholds: one for every block but the last; none at all where there are no exits.
     """
     batches = tuple(in_order(len(windows.inputs), config.train.batch_size))
-    timed = ROUNDS if thresholds and not exit_method(config.method).foresees else 0
-    yield StageStarted(stage, "evaluation", None, 1, len(batches) + timed, windows.targets.numel())
-    depths = range(len(model.blocks))
+    rounds = rounds_to_time(thresholds, config)
+    yield StageStarted(stage, "evaluation", None, 1, len(batches) + rounds, windows.targets.numel())
+    depths, words = range(len(model.blocks)), model.embedding.num_embeddings
+    every_block = costs.full_flops(config.model, words, config.data.seq_len)
+    every_block += (len(depths) - 1) * costs.head_flops(config.model, words)
     early, static = Pass.empty(windows.targets), [Pass.empty(windows.targets) for _ in depths]
     traces = [Trace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
     for step, batch in enumerate(batches, start=1):
-        began = time.perf_counter()
-        foreseen = _static_passes(model, windows, batch, static, traces, config)
-        early_exit(model, thresholds, windows, batch, early, config, foreseen)
-        yield Step(stage, 1, step, None, windows.targets[batch].numel(), time.perf_counter() - began)
+        began, tokens = time.perf_counter(), windows.targets[batch].numel()
+        with clock.part("each block", tokens * every_block):
+            foreseen = _static_passes(model, windows, batch, static, traces, config)
+        with clock.part("early exit"):
+            early_exit(model, thresholds, windows, batch, early, config, foreseen)
+        yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
     results = [
         measured(stage, "early exit", early, config),
         *(measured(stage, f"block {depth} alone", static[depth], config) for depth in depths[:-1]),
@@ -80,50 +90,12 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
+    clock.count("early exit", results[0].tokens * flops_of(results[0], words, config))
     if thresholds:
-        yield from _savings(
-            model, thresholds, windows, config, results[0], range(len(batches) + 1, len(batches) + 1 + timed)
-        )
+        steps = range(len(batches) + 1, len(batches) + 1 + rounds)
+        yield from measure_savings(model, thresholds, windows, config, results[0], steps, clock)
     for depth, (result, trace) in enumerate(zip(static, traces, strict=True)):
         yield _tokens_measured(stage, depth, result, trace)
-
-
-def _savings(
-    model: Transformer,
-    thresholds: Sequence[float],
-    windows: Windows,
-    config: RunConfig,
-    early: Measured,
-    steps: range,
-) -> Generator[Event, None, None]:
-    """What early exit saves, by FLOPs as its tokens left, and by the clock: a round is a step."""
-    size = (config.model, model.embedding.num_embeddings, config.data.seq_len, early.exit_shares)
-    reads_head, exited_state = exit_method(config.method).reads_head, config.exit.exited_state
-    flops = early_exit_flops(*size, reads_head=reads_head, exited_state=exited_state)
-    saved = Savings(
-        early.stage,
-        1 - flops / full_flops(*size[:3]),
-        break_even_rate(*size, reads_head=reads_head, exited_state=exited_state),
-    )
-    if not steps:
-        yield saved
-        return
-    few = slice(max(1, TIMED_TOKENS // config.data.seq_len))
-    few_windows, ratios = Windows(windows.inputs[few], windows.targets[few]), list[float]()
-    tokens, began = few_windows.targets.numel(), time.perf_counter()
-    for step, ratio in zip(steps, timed_rounds(model, thresholds, few_windows, config, len(steps)), strict=True):
-        ratios.append(ratio)
-        yield Step(early.stage, 1, step, None, 2 * tokens, time.perf_counter() - began)
-        began = time.perf_counter()
-    timed = TimeSavings.of(ratios)
-    yield replace(
-        saved,
-        time=timed.savings,
-        time_low=1 - timed.high,
-        time_high=1 - timed.low,
-        tokens=tokens,
-        rounds=timed.rounds,
-    )
 
 
 def evaluate_block(model: Transformer, block: int, windows: Windows, config: RunConfig, stage: str) -> Measured:

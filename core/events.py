@@ -3,7 +3,8 @@
 Losses are mean nats per token, durations seconds, shares between 0 and 1. Exactly one of `RunFinished`, `RunFailed`
 and `RunInterrupted` ends a run.
 
-    RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  Savings?  TokensMeasured*  StageEnded …  RunFinished
+    RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  Savings?  TokensMeasured*  Profiled?  StageEnded …
+    RunFinished
 
 A run that is resumed starts again, in the same log: `RunStarted` voids what was before it.
 """
@@ -20,7 +21,10 @@ TokenSet = Literal["all", "hard"]
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run begins: what is about to happen, and on how much."""
+    """The run begins: what is about to happen, and on how much.
+
+    `peak_flops` is what matrix products reach here, now, in FLOP/s, with the run's number type and threads.
+    """
 
     stages: tuple[str, ...]
     train_tokens: int
@@ -28,13 +32,15 @@ class RunStarted:
     vocab_size: int
     block_layers: tuple[int, ...]
     parameters: int
+    peak_flops: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
     """A stage begins. `epochs` and `steps` (of one epoch) are upper bounds.
 
-    `reused` results come from a sibling run, or from this run's checkpoint.
+    `reused` results come from a sibling run, or from this run's checkpoint. `flops` are those of a step for each of
+    its tokens, on average; 0 where they are not known beforehand.
     """
 
     stage: str
@@ -44,6 +50,7 @@ class StageStarted:
     steps: int
     tokens: int
     reused: bool = False
+    flops: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,23 @@ class TokensMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class Profiled:
+    """Where the time of a stage went, in a run that is profiled.
+
+    Attributes:
+        seconds: what the whole stage took, without pauses; as in `StageEnded`, when it was computed.
+        parts: what was timed (`core.profile`); whatever else was done is the rest.
+        part_seconds, part_flops: of each part.
+    """
+
+    stage: str
+    seconds: float
+    parts: tuple[str, ...]
+    part_seconds: tuple[float, ...]
+    part_flops: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StageEnded:
     """A stage is complete.
 
@@ -225,6 +249,7 @@ Event = (
     | Measured
     | TokensMeasured
     | Savings
+    | Profiled
     | StageEnded
     | Warned
     | RunFinished

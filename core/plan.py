@@ -13,3 +13,5 @@ class Plan:
     names: tuple[str | None, ...]
     preset: str | None = None
     tags: tuple[str, ...] = ()
+    profile: bool = False
+    """Whether the parts of every stage are timed."""

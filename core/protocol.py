@@ -11,11 +11,12 @@ trained again.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
+from core import costs
 from core.checkpoint import Checkpoint
 from core.config import RunConfig
 from core.data.windows import Dataset, Windows
@@ -23,8 +24,11 @@ from core.errors import UsageError
 from core.evaluate import evaluate, evaluate_block, judge
 from core.events import Event, Measured, RunFinished, RunStarted, StageEnded, StageStarted, Step
 from core.exits import ExitMethod, exit_method, first_method
-from core.machine import peak_memory, prepare
+from core.machine import peak_flops, peak_memory, prepare
 from core.model import Transformer, new_model
+from core.profile import UNPROFILED, Clock
+from core.stage_memory import Shelf
+from core.stage_memory import StageMemory as StageMemory  # part of what the protocol offers
 from core.stage_order import (
     EVALUATION,
     block0_origin,
@@ -48,44 +52,12 @@ Result = TypeVar("Result")
 Stage = Generator[Event, None, Result]
 
 
-class Shelf(Protocol):
-    """Where finished stages are kept: their events, without steps, and what they returned."""
-
-    def recall(self, stage: str) -> tuple[tuple[Event, ...], Any] | None:
-        """A stage, if it is there."""
-
-    def keep(self, stage: str, events: Sequence[Event], result: Any) -> None:
-        """Keep a stage; one that is there may stay."""
-
-
-class StageMemory:
-    """Results of finished stages, for the sibling runs of an experiment.
-
-    It holds the stages of one origin (seed, data, model, training) at a time: an experiment runs all methods of
-    a seed before the next seed.
-    """
-
-    def __init__(self) -> None:
-        self._origin = ""
-        self._finished: dict[str, tuple[tuple[Event, ...], Any]] = {}
-
-    def shelf(self, origin: str) -> Shelf:
-        """The stages of that origin; those of any other are forgotten."""
-        if origin != self._origin:
-            self._origin, self._finished = origin, {}
-        return self
-
-    def recall(self, stage: str) -> tuple[tuple[Event, ...], Any] | None:
-        """The events (without steps) and the result of a stage, if it was kept."""
-        return self._finished.get(stage)
-
-    def keep(self, stage: str, events: Sequence[Event], result: object) -> None:
-        """Keep a finished stage."""
-        self._finished[stage] = (tuple(events), result)
-
-
 def train(
-    config: RunConfig, dataset: Dataset, memory: StageMemory | None = None, checkpoint: Checkpoint | None = None
+    config: RunConfig,
+    dataset: Dataset,
+    memory: StageMemory | None = None,
+    checkpoint: Checkpoint | None = None,
+    clock: Clock = UNPROFILED,
 ) -> Iterator[Event]:
     """Run the whole protocol, reporting as it goes; the consumer may stop at any event.
 
@@ -94,6 +66,7 @@ def train(
         dataset: made from `config.data`.
         memory: where siblings share what does not depend on the method.
         checkpoint: where the run's weights go, and come from if it was interrupted; without one nothing is written.
+        clock: what takes the time of every stage's parts.
 
     Raises:
         TrainingError: the loss diverged, or no hard tokens are left for a block.
@@ -109,9 +82,10 @@ def train(
         vocab_size=dataset.vocabulary.size,
         block_layers=config.model.block_layers,
         parameters=sum(weight.numel() for weight in model.parameters()),
+        peak_flops=peak_flops(config),
     )
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
-    yield from _Protocol(config, model, eval_windows, siblings, checkpoint).run(
+    yield from _Protocol(config, model, eval_windows, siblings, checkpoint, clock).run(
         first_data(model, train_windows, config)
     )
     yield RunFinished(time.perf_counter() - began, peak_memory())
@@ -153,9 +127,10 @@ class _Protocol:
         eval_windows: Windows,
         siblings: Shelf,
         checkpoint: Checkpoint | None,
+        clock: Clock,
     ) -> None:
         self.config, self.model, self.eval_windows = config, model, eval_windows
-        self.siblings, self.checkpoint = siblings, checkpoint
+        self.siblings, self.checkpoint, self.clock = siblings, checkpoint, clock
         self.last = len(model.blocks) - 1
         self.as_trained: list[Measured] = []
 
@@ -194,7 +169,8 @@ class _Protocol:
         method, thresholds = exit_method(self.config.method), list[float]()
         for block in range(self.last):
             name = stage_name(block, "ahead")
-            output = yield from _timed(name, foreseen_output(self.model, block, data, self.config, name, method))
+            foreseen = foreseen_output(self.model, block, data, self.config, name, method, self.clock)
+            output = yield from self._timed(name, foreseen)
             if method.learns:
                 yield from self._fit(block, output, method, stage_name(block, "refit"))
             threshold = yield from self._threshold(block, output, method, stage_name(block, "threshold"))
@@ -209,30 +185,37 @@ class _Protocol:
         self.model.load_state_dict(weights, strict=False)
 
     def _train(self, name: str, shares: Shares, data: BlockData) -> Stage[Weights]:
+        train = partial(train_blocks, self.model, shares, data, self.config, name, clock=self.clock)
         if self.checkpoint is None:
-            return train_blocks(self.model, shares, data, self.config, name)
-        progress, keep = self.checkpoint.progress(name), partial(self.checkpoint.keep_progress, name)
-        return train_blocks(self.model, shares, data, self.config, name, progress, keep)
+            return train()
+        return train(self.checkpoint.progress(name), partial(self.checkpoint.keep_progress, name))
 
     def _outputs(
         self, block: int, data: Splits[BlockData], name: str
     ) -> Stage[tuple[Splits[BlockOutput], Measured | None]]:
         """The block's output on its windows and, unless it is the last or all were trained together, its worth now."""
         method = first_method(self.config.method)
-        outputs = yield from block_outputs(self.model, block, data, self.config, name, method)
+        outputs = yield from block_outputs(self.model, block, data, self.config, name, method, self.clock)
         if block == self.last or self.config.protocol != "staged":
             return outputs, None
-        alone = evaluate_block(self.model, block, self.eval_windows, self.config, name)
+        with self.clock.part("evaluation", self._alone_flops(block)):
+            alone = evaluate_block(self.model, block, self.eval_windows, self.config, name)
         yield alone
         return outputs, alone
 
+    def _alone_flops(self, block: int) -> float:
+        """Of the evaluation windows through the blocks up to that one, each block asked for its prediction."""
+        targets, vocab_size = self.eval_windows.targets, len(self.model.head.weight)
+        return targets.numel() * costs.reading_flops(self.config.model, range(block + 1), vocab_size, targets.shape[1])
+
     def _fit(self, block: int, output: BlockOutput, method: ExitMethod, name: str) -> Stage[None]:
-        fit = partial(fit_classifier, self.model, block, output, method, self.config, name)
+        fit = partial(fit_classifier, self.model, block, output, method, self.config, name, self.clock)
         weights = yield from self._stage(name, fit, trains=True)
         self.model.load_state_dict(weights, strict=False)
 
     def _threshold(self, block: int, output: BlockOutput, method: ExitMethod, name: str) -> Stage[float]:
-        threshold = yield from _timed(name, set_threshold(self.model, block, output, method, self.config, name))
+        setting = set_threshold(self.model, block, output, method, self.config, name, self.clock)
+        threshold = yield from self._timed(name, setting)
         return threshold.threshold
 
     def _staying(self, block: int, method: ExitMethod, threshold: float, output: BlockOutput) -> BlockData:
@@ -242,7 +225,8 @@ class _Protocol:
 
     def _evaluation(self, thresholds: list[float]) -> Stage[None]:
         results: list[Measured] = []
-        for event in _timed(EVALUATION, evaluate(self.model, thresholds, self.eval_windows, self.config, EVALUATION)):
+        events = evaluate(self.model, thresholds, self.eval_windows, self.config, EVALUATION, self.clock)
+        for event in self._timed(EVALUATION, events):
             if isinstance(event, Measured):
                 results.append(event)
             yield event
@@ -265,7 +249,7 @@ class _Protocol:
         kept = next((kept for shelf in shelves if (kept := shelf.recall(name))), None)
         if kept is None:
             recorded: list[Event] = []
-            result = yield from _recorded(recorded, _timed(name, work()))
+            result = yield from _recorded(recorded, self._timed(name, work()))
             kept = tuple(recorded), result
         else:
             yield from (replace(event, reused=True) if isinstance(event, StageStarted) else event for event in kept[0])
@@ -274,13 +258,14 @@ class _Protocol:
         found: Result = kept[1]
         return found
 
-
-def _timed(name: str, stage: Stage[Result]) -> Stage[Result]:
-    """The stage, closed by a `StageEnded`."""
-    began = time.perf_counter()
-    result = yield from stage
-    yield StageEnded(name, time.perf_counter() - began)
-    return result
+    def _timed(self, name: str, stage: Stage[Result]) -> Stage[Result]:
+        """The stage, closed by what the clock says and a `StageEnded`."""
+        began = time.perf_counter()
+        self.clock.begin()
+        result = yield from stage
+        yield from self.clock.read(name)
+        yield StageEnded(name, time.perf_counter() - began)
+        return result
 
 
 def _recorded(events: list[Event], stage: Stage[Result]) -> Stage[Result]:

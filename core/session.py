@@ -9,14 +9,17 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from core.checkpoint import Checkpoint
 from core.config import Layer, RunConfig, build
 from core.data.windows import Dataset, load_dataset
 from core.errors import TrainingError, UsageError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, Step, TerminalEvent
-from core.machine import resolve
+from core.machine import resolve, waiter
 from core.naming import flatten
 from core.plan import Plan as Plan  # part of what a session offers
+from core.profile import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.protocol import StageMemory, train
 from core.record import reproduction_record
 from core.state import RunState, Status, reduce
@@ -41,6 +44,7 @@ class Prepared:
     configs: tuple[RunConfig, ...]
     runs: tuple[int, ...]
     dataset: Dataset
+    profile: bool = False
 
 
 def prepare(plan: Plan, store: Writer) -> Prepared:
@@ -59,14 +63,14 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
                 seed=config.seed,
                 preset=plan.preset,
                 config=config.model_dump_json(),
-                record=reproduction_record(config, dataset),
+                record=reproduction_record(config, dataset) | {"profile": plan.profile},
                 tags=plan.tags,
             )
             for config, name in zip(configs, plan.names, strict=True)
         ]
     )
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
-    return Prepared(configs, tuple(runs), dataset)
+    return Prepared(configs, tuple(runs), dataset, plan.profile)
 
 
 def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
@@ -95,7 +99,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
     numbers = tuple(int(row["id"]) for row in rows)
     store.requeue(numbers)
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
-    return Prepared(configs, numbers, dataset)
+    return Prepared(configs, numbers, dataset, any(row["record"].get("profile") for row in rows))
 
 
 def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
@@ -129,8 +133,14 @@ def run_experiment(
     statuses: list[Status] = []
     for position, (config, number) in enumerate(zip(prepared.configs, prepared.runs, strict=True), start=1):
         listener = _keeping_alive(prepared.runs[position:], store, publish)
-        statuses.append(run(config, prepared.dataset, memory, number, store, listener, should_stop))
+        clock = new_clock(config, profile=prepared.profile)
+        statuses.append(run(config, prepared.dataset, memory, number, store, listener, should_stop, clock))
     return statuses
+
+
+def new_clock(config: RunConfig, *, profile: bool) -> Clock:
+    """The clock of a run with that resolved config."""
+    return Stopwatch(waiter(torch.device(config.machine.device))) if profile else UNPROFILED
 
 
 def _keeping_alive(waiting: Sequence[int], store: Writer, publish: Publish) -> Publish:
@@ -155,6 +165,7 @@ def run(
     store: Writer,
     publish: Publish,
     should_stop: ShouldStop,
+    clock: Clock = UNPROFILED,
 ) -> Status:
     """Drain one run; exactly one terminal event ends it. How it ended.
 
@@ -170,9 +181,12 @@ def run(
     checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint)
     outbox = _Outbox(number, store, publish, checkpoint)
     try:
-        for event in train(config, dataset, memory, checkpoint):
-            outbox.put(event)
-            if should_stop() and not isinstance(event, RunFinished):
+        for event in train(config, dataset, memory, checkpoint, clock):
+            with clock.part("events"):
+                outbox.put(event)
+            with clock.part(PAUSED):
+                stopped = should_stop()
+            if stopped and not isinstance(event, RunFinished):
                 outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
                 break
     except TrainingError as error:

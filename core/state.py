@@ -7,6 +7,7 @@ from core.events import (
     Epoch,
     Event,
     Measured,
+    Profiled,
     RunFailed,
     RunFinished,
     RunInterrupted,
@@ -35,6 +36,8 @@ class StageState:
         step_loss: loss of the last step.
         step_tokens, step_seconds: tokens and seconds of the steps seen, for the rate.
         seconds: the whole stage's, once it has ended.
+        flops: of a step, for each of its tokens; 0 where they are not known.
+        profile: where its time went, once it has ended, if that was asked for.
     """
 
     name: str
@@ -52,6 +55,8 @@ class StageState:
     history: tuple[Epoch, ...] = ()
     threshold: Threshold | None = None
     seconds: float | None = None
+    flops: float = 0.0
+    profile: Profiled | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -66,6 +71,11 @@ class StageState:
     @property
     def tokens_per_second(self) -> float | None:
         return self.step_tokens / self.step_seconds if self.step_seconds else None
+
+    @property
+    def flops_per_second(self) -> float | None:
+        """Of the steps seen."""
+        return self.tokens_per_second * self.flops if self.tokens_per_second and self.flops else None
 
     @property
     def avg_label(self) -> float | None:
@@ -107,10 +117,9 @@ def reduce(state: RunState, event: Event) -> RunState:
     match event:
         case RunStarted():
             return RunState(status="running", started=event)
-        case StageStarted(stage=name, kind=kind, block=block, epochs=epochs, steps=steps, tokens=tokens, reused=reused):
-            stage = StageState(name, kind, block, epochs, steps, tokens, reused)
-            return replace(state, stages=(*state.stages, stage))
-        case Step() | Epoch() | Threshold() | StageEnded():
+        case StageStarted():
+            return replace(state, stages=(*state.stages, _begun(event)))
+        case Step() | Epoch() | Threshold() | Profiled() | StageEnded():
             return replace(state, stages=tuple(_advance(stage, event) for stage in state.stages))
         case Measured():
             return replace(state, measured=(*state.measured, replace(event, window_losses=())))
@@ -128,7 +137,20 @@ def reduce(state: RunState, event: Event) -> RunState:
             return replace(state, status="interrupted", error=reason, seconds=seconds)
 
 
-def _advance(stage: StageState, event: Step | Epoch | Threshold | StageEnded) -> StageState:
+def _begun(event: StageStarted) -> StageState:
+    return StageState(
+        name=event.stage,
+        kind=event.kind,
+        block=event.block,
+        epochs=event.epochs,
+        steps=event.steps,
+        tokens=event.tokens,
+        reused=event.reused,
+        flops=event.flops,
+    )
+
+
+def _advance(stage: StageState, event: Step | Epoch | Threshold | Profiled | StageEnded) -> StageState:
     if stage.name != event.stage:
         return stage
     match event:
@@ -145,5 +167,7 @@ def _advance(stage: StageState, event: Step | Epoch | Threshold | StageEnded) ->
             return replace(stage, epoch=event.epoch, history=(*stage.history, event))
         case Threshold():
             return replace(stage, threshold=event)
+        case Profiled():
+            return replace(stage, profile=event)
         case StageEnded(seconds=seconds):
             return replace(stage, seconds=seconds)

@@ -17,8 +17,6 @@ from core.skipping import skipping_states
 from core.stages.batches import in_order
 
 ROUNDS = 5
-TIMED_TOKENS = 8192
-"""Of the evaluation split: enough to be timed in tens of milliseconds and more, few enough not to be waited for."""
 
 
 @dataclass(frozen=True)

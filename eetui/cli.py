@@ -103,6 +103,10 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; several get their method and seed added.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag, repeatable.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time the parts of every stage; shown at the end, in Live and by show.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
     no_ui: NoUi = False,
     help_config: Annotated[
         bool, typer.Option("--help-config", help="List all config values.", callback=_print_config_help, is_eager=True)
@@ -114,6 +118,10 @@ def run(
     from core import config as configs
     from eetui.plans import REPORT_METHODS, plan_from
 
+    if as_json and not profile:
+        raise UsageError("--json prints the profile, and there is none without --profile")
+    if as_json and _in_console(no_ui=no_ui):
+        raise UsageError("--json prints when training ends, and the console does not: add --no-ui")
     preset = preset or configs.DEFAULT_PRESET
     flags = {
         "--corpus": ("data.corpus", corpus),
@@ -130,14 +138,14 @@ def run(
     base = configs.build(layers)
     chosen = any("method" in layer.values for layer in layers)
     methods = tuple(dict.fromkeys(method or ([base.method] if chosen else REPORT_METHODS)))
-    plan = plan_from(layers, methods, seeds, preset=preset, name=name, tags=tag or (), sign="--")
+    plan = plan_from(layers, methods, seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
 
     def prepare(store: "Writer") -> "Prepared":
         from core import session
 
         return session.prepare(plan, store)
 
-    _train(prepare, db, no_ui=no_ui)
+    _train(prepare, db, no_ui=no_ui, as_json=as_json)
 
 
 @app.command()
@@ -161,15 +169,20 @@ def resume(
     _train(prepare, db, no_ui=no_ui)
 
 
-def _train(request: "Request", db: Path, *, no_ui: bool) -> None:
-    """In the console, or headless where that was asked for or there is no terminal."""
-    if not no_ui and _has_terminal():
+def _in_console(*, no_ui: bool) -> bool:
+    """Whether to train there: unless headless was asked for, or there is no terminal."""
+    return not no_ui and _has_terminal()
+
+
+def _train(request: "Request", db: Path, *, no_ui: bool, as_json: bool = False) -> None:
+    """In the console, or headless."""
+    if _in_console(no_ui=no_ui):
         raise typer.Exit(_open_console(db, request))
     from eetui.headless import train_headless
 
     if not no_ui:
         print("eetui: no terminal for the console, so training headless (--no-ui)", file=sys.stderr)
-    raise typer.Exit(train_headless(request, db))
+    raise typer.Exit(train_headless(request, db, as_json=as_json))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from core.events import Event
 from core.state import RunState, StageState, Status, reduce
+from eetui.options import output
 from eetui.renderables.log import line_of, live_figures
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class Stop:
         os.write(sys.stderr.fileno(), b"\nfinishing the step; press Ctrl-C again to leave at once\n")
 
 
-def train_headless(request: "Request", database: Path) -> int:
-    """Run what is asked for, showing it on stderr; the exit code."""
+def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:
+    """Run what is asked for, showing it on stderr, and print the profile of runs that have one; the exit code."""
     from core import session
     from core.store.reader import Reader
     from core.store.writer import Writer
@@ -106,11 +107,27 @@ def train_headless(request: "Request", database: Path) -> int:
                 statuses = session.run_experiment(prepared, store, headless.publish, stop)
     except KeyboardInterrupt:
         return INTERRUPTED
+    if prepared.profile:
+        _print_profiles(headless, as_json=as_json)
     for wanted, advice in (("finished", "side by side: eetui compare"), ("interrupted", "to go on: eetui resume")):
         those = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == wanted]
         if those:
             print(advice, *those, file=sys.stderr)
     return exit_code(statuses)
+
+
+def _print_profiles(headless: Headless, *, as_json: bool) -> None:
+    """On standard output, run by run; as JSON every run, and else those that got to the end of a stage."""
+    from eetui.profiles import is_profiled
+    from eetui.renderables.profile import profile_tables, profiles_json
+
+    if as_json:
+        print(profiles_json(headless.states, headless.names))
+        return
+    out = output()
+    for run, state in headless.states.items():
+        if is_profiled(state):
+            out.print(Text(f"{headless.names[run]} (run {run})", "bold"), profile_tables(state), sep="\n")
 
 
 def exit_code(statuses: Sequence[Status]) -> int:

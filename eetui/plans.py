@@ -19,6 +19,7 @@ def plan_from(
     name: str | None = None,
     tags: Sequence[str] = (),
     sign: str = "",
+    profile: bool = False,
 ) -> Plan:
     """All methods of the first seed, then those of the next: siblings share what does not depend on the method.
 
@@ -39,7 +40,7 @@ def plan_from(
     names = run_names(name, configs, f"{sign}name")
     for tag in tags:
         require_tag(f"{sign}tag", tag)
-    return Plan(tuple(configs), tuple(names), preset, tuple(tags))
+    return Plan(tuple(configs), tuple(names), preset, tuple(tags), profile)
 
 
 def run_names(name: str | None, configs: Sequence[RunConfig], what: str = "name") -> list[str | None]:

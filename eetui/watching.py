@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from core.state import RunState, StageState
 from core.store.reader import Query, Reader
 from eetui.following import Following
+from eetui.profiles import peak_of
 from eetui.renderables.live import Machine, Situation
 from eetui.renderables.timeline import StageRow, stage_rows
 from eetui.terminal import StrayOutput
@@ -105,7 +106,7 @@ class Watching:
         device = ", ".join(str(part) for part in parts if part)
         peak = self.state.peak_memory
         memory = peak if peak is not None else resident_memory() if self.phase else None
-        return Machine(device, memory, "now" if peak is None else "peak", patience)
+        return Machine(device, memory, "now" if peak is None else "peak", patience, peak_of(self.state))
 
     def neighbour(self, direction: int) -> int | None:
         """The next run of the experiment, or the one before."""

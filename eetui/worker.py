@@ -61,6 +61,7 @@ class Job:
     config: "RunConfig"
     dataset: "Dataset"
     memory: "StageMemory"
+    profile: bool = False
 
 
 class Trainer:
@@ -194,7 +195,7 @@ class Trainer:
             return
         memory = StageMemory()
         jobs = [
-            Job(number, config, prepared.dataset, memory)
+            Job(number, config, prepared.dataset, memory, prepared.profile)
             for number, config in zip(prepared.runs, prepared.configs, strict=True)
         ]
         with self._lock:
@@ -210,7 +211,8 @@ class Trainer:
                 self._keep_alive(store)
             return self._cancelled or self._stopped
 
-        session.run(job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop)
+        clock = session.new_clock(job.config, profile=job.profile)
+        session.run(job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock)
         self._set(run=None)
 
     def _held(self) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from core import machine
+
 torch.set_num_threads(1)
 
 
@@ -14,3 +16,4 @@ def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("EETUI_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("EETUI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(machine, "PEAK_SECONDS", 0.0)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core import costs
 from core.config import RunConfig
 from core.errors import DivergedError
 from core.events import Epoch, Event, StageStarted, Step
 from core.exits import ExitMethod
 from core.losses import mean64
 from core.model import ExitClassifier, Transformer
+from core.profile import UNPROFILED, Clock
 from core.rng import stream
 from core.stages.batches import shuffled
 from core.stages.statistics import BlockOutput, observe
@@ -28,7 +30,13 @@ FLAT = 1e-6
 
 
 def fit_classifier(
-    model: Transformer, block: int, output: BlockOutput, method: ExitMethod, config: RunConfig, stage: str
+    model: Transformer,
+    block: int,
+    output: BlockOutput,
+    method: ExitMethod,
+    config: RunConfig,
+    stage: str,
+    clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Weights]:
     """Fit `model.classifiers[block]` to the method's label, on states that were computed once.
 
@@ -38,8 +46,9 @@ def fit_classifier(
     Raises:
         DivergedError: the loss is no longer finite.
     """
-    seen, classifier = observe(model, block, output, config.seed), model.classifier(block)
-    fit = _Fit(stage, block, config, method, classifier, seen.hidden, method.label(seen))
+    with clock.part("data"):
+        seen, classifier = observe(model, block, output, config.seed), model.classifier(block)
+        fit = _Fit(stage, block, config, method, classifier, seen.hidden, method.label(seen), clock)
     yield from fit.by_lbfgs() if config.exit.classifier_fit == "lbfgs" else fit.by_adam(_rows(output))
     return {f"classifiers.{block}.{name}": weight.detach().clone() for name, weight in classifier.named_parameters()}
 
@@ -55,6 +64,7 @@ class _Fit:
     classifier: ExitClassifier
     hidden: Tensor
     labels: Tensor
+    clock: Clock
 
     def by_adam(self, rows: Tensor) -> Iterator[Event]:
         """`exit_epochs` epochs over batches of whole windows, as in the report.
@@ -67,20 +77,26 @@ class _Fit:
         learning_rate = block_learning_rate(config, self.block)
         optimizer = torch.optim.Adam(self.classifier.parameters(), lr=learning_rate, fused=True)
         steps, epochs = -(-len(windows) // batch_size), config.exit.exit_epochs
-        yield StageStarted(stage, "exit classifier", self.block, epochs, steps, len(self.hidden))
+        flops = costs.classifier_flops(config.model)  # as many again for the weight's gradient; the states need none
+        yield StageStarted(stage, "exit classifier", self.block, epochs, steps, len(self.hidden), flops=2 * flops)
         for epoch in range(1, epochs + 1):
             began, total = time.perf_counter(), 0.0
             batches = shuffled(windows, batch_size, stream(config.seed, stage, "batches", epoch))
             for step, batch in enumerate(batches, start=1):
                 step_began = time.perf_counter()
-                tokens = rows[batch].flatten()
-                tokens = tokens[tokens >= 0]
-                if len(tokens) == 0:
-                    continue
-                loss = self.method.loss(self.classifier(self.hidden[tokens]), self.labels[tokens])
+                with self.clock.part("data"):
+                    tokens = rows[batch].flatten()
+                    tokens = tokens[tokens >= 0]
+                    if len(tokens) == 0:
+                        continue
+                    hidden, labels = self.hidden[tokens], self.labels[tokens]
+                with self.clock.part("forward", flops * len(tokens)):
+                    loss = self.method.loss(self.classifier(hidden), labels)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
+                with self.clock.part("backward", flops * len(tokens)):
+                    loss.backward()
+                with self.clock.part("optimizer"):
+                    optimizer.step()
                 total += loss.item()
                 yield Step(stage, epoch, step, loss.item() / len(tokens), len(tokens), time.perf_counter() - step_began)
             yield self._epoch(epoch, total / len(self.hidden), began)
@@ -93,8 +109,10 @@ class _Fit:
         whitened states, so that a few dozen iterations are enough.
         """
         stage, tokens, linear = self.stage, len(self.hidden), self.classifier.linear
-        labels = self.labels.cpu().double()
-        hidden, mean_state, whitening = _whitened(self.hidden.cpu().double())
+        flops = tokens * costs.classifier_flops(self.config.model)
+        with self.clock.part("data"):
+            labels = self.labels.cpu().double()
+            hidden, mean_state, whitening = _whitened(self.hidden.cpu().double())
         weight = hidden.new_zeros(hidden.shape[1], requires_grad=True)
         bias = labels.mean().clamp(1e-3, 1 - 1e-3).logit().requires_grad_()
         optimizer = torch.optim.LBFGS(
@@ -107,16 +125,19 @@ class _Fit:
         )
 
         def mean_loss() -> float:
-            loss = self.method.loss(hidden @ weight + bias, labels) / tokens
+            with self.clock.part("forward", flops):
+                loss = self.method.loss(hidden @ weight + bias, labels) / tokens
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            with self.clock.part("backward", flops):
+                loss.backward()
             return loss.item()
 
         yield StageStarted(stage, "exit classifier", self.block, LBFGS_ROUNDS, 1, tokens)
         before = mean_loss()
         for epoch in range(1, LBFGS_ROUNDS + 1):
             began = time.perf_counter()
-            optimizer.step(mean_loss)
+            with self.clock.part("optimizer"):
+                optimizer.step(mean_loss)
             mean = mean_loss()
             yield Step(stage, epoch, 1, mean, tokens, time.perf_counter() - began)
             yield self._epoch(epoch, mean, began)

@@ -10,6 +10,7 @@ from core.errors import NoHardTokensError
 from core.events import Event, StageStarted, Threshold
 from core.exits import ExitMethod
 from core.model import Transformer
+from core.profile import UNPROFILED, Clock
 from core.stages.batches import BlockData, carried, from_states
 from core.stages.splits import calibration_split
 from core.stages.statistics import BlockOutput, observe
@@ -19,21 +20,29 @@ FEWEST_WINDOWS = 2  # one to train on, one for early stopping
 
 
 def set_threshold(
-    model: Transformer, block: int, output: BlockOutput, method: ExitMethod, config: RunConfig, stage: str
+    model: Transformer,
+    block: int,
+    output: BlockOutput,
+    method: ExitMethod,
+    config: RunConfig,
+    stage: str,
+    clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Threshold]:
     """The threshold: the `hard_ratio` quantile of the signal over all tokens that are still in."""
     yield StageStarted(stage, "hard tokens", block, 1, 1, output.data.tokens)
-    signal = exit_signal(model, block, output, method, config)
-    value = quantile(signal, config.exit.hard_ratio)
-    threshold = Threshold(
-        stage=stage,
-        block=block,
-        threshold=value,
-        tokens=len(signal),
-        hard_tokens=int((signal < value).sum()),
-        histogram=tuple(int(n) for n in torch.histc(signal.float(), bins=HISTOGRAM_BINS, min=0, max=1).tolist()),
-        split=calibration_split(config),
-    )
+    with clock.part("signal"):
+        signal = exit_signal(model, block, output, method, config)
+    with clock.part("threshold"):
+        value = quantile(signal, config.exit.hard_ratio)
+        threshold = Threshold(
+            stage=stage,
+            block=block,
+            threshold=value,
+            tokens=len(signal),
+            hard_tokens=int((signal < value).sum()),
+            histogram=tuple(int(n) for n in torch.histc(signal.float(), bins=HISTOGRAM_BINS, min=0, max=1).tolist()),
+            split=calibration_split(config),
+        )
     yield threshold
     return threshold
 

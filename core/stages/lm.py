@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core import costs
 from core.config import RunConfig
 from core.errors import DivergedError, NoHardTokensError
 from core.events import Epoch, Event, StageStarted, Step
 from core.losses import token_statistics
 from core.model import Transformer
+from core.profile import UNPROFILED, Clock
 from core.rng import stream
 from core.stages.batches import BlockData, shuffled
 from core.stages.splits import split_windows
@@ -71,6 +73,7 @@ def train_blocks(
     stage: str,
     progress: Progress | None = None,
     keep: Callable[[Progress], None] = lambda progress: None,
+    clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Weights]:
     """Train blocks that feed one another and what learns with them; the best epoch's weights end up in the model.
 
@@ -91,10 +94,13 @@ def train_blocks(
         DivergedError: the loss is no longer finite.
         NoHardTokensError: the training or the early-stopping windows have no token that is still in.
     """
-    train_windows, val_windows = _windows(data, config, stage)
-    steps = -(-len(train_windows) // config.train.batch_size)
-    trainer = Trainer(model, shares, data, config, stage, steps)
-    yield StageStarted(stage, "lm", trainer.only_block, config.train.max_epochs, steps, _tokens(data, train_windows))
+    with clock.part("data"):
+        train_windows, val_windows = _windows(data, config, stage)
+    steps, tokens = -(-len(train_windows) // config.train.batch_size), _tokens(data, train_windows)
+    with clock.part("set-up"):
+        trainer = Trainer(model, shares, data, config, stage, steps, clock)
+    flops = trainer.flops.total(data.targets[train_windows].numel(), tokens) / tokens
+    yield StageStarted(stage, "lm", trainer.only_block, config.train.max_epochs, steps, tokens, flops=flops)
     if progress is None:
         progress = Progress((), trainer.weights(), trainer.weights(), {})
     else:
@@ -102,9 +108,11 @@ def train_blocks(
         yield from progress.epochs
     while len(progress.epochs) < config.train.max_epochs and not progress.out_of_patience:
         began, epoch = time.perf_counter(), len(progress.epochs) + 1
-        batches = shuffled(train_windows, config.train.batch_size, stream(config.seed, stage, "batches", epoch))
+        with clock.part("data"):
+            batches = shuffled(train_windows, config.train.batch_size, stream(config.seed, stage, "batches", epoch))
         sums = yield from _train_epoch(trainer, batches, stage, epoch)
-        val_loss = validation_loss(model, shares, data, val_windows, config)
+        with clock.part("validation", _validation_flops(model, shares, data, val_windows, config)):
+            val_loss = validation_loss(model, shares, data, val_windows, config)
         if not math.isfinite(val_loss):
             raise DivergedError(f"{stage} diverged in epoch {epoch}: its PPL is not a finite number; lower train.lr")
         improved = val_loss < progress.best_loss
@@ -120,8 +128,9 @@ def train_blocks(
             patience_left=config.train.patience - (epoch - best_epoch),
             seconds=time.perf_counter() - began,
         )
-        progress = _advanced(progress, report, trainer)
-        keep(progress)
+        with clock.part("checkpoint"):
+            progress = _advanced(progress, report, trainer)
+            keep(progress)
         yield report
     model.load_state_dict(progress.best_weights, strict=False)
     return progress.best_weights
@@ -184,6 +193,14 @@ def _windows(data: BlockData, config: RunConfig, stage: str) -> tuple[Tensor, Te
 def _tokens(data: BlockData, windows: Tensor) -> int:
     """How many tokens of some windows are still in."""
     return len(windows) * data.targets.shape[1] if data.active is None else int(data.active[windows].sum())
+
+
+def _validation_flops(model: Transformer, shares: Shares, data: BlockData, windows: Tensor, config: RunConfig) -> float:
+    """Of a pass over those windows."""
+    vocab_size, predictions = len(model.head.weight), sum(share > 0 for share in shares.values())
+    layers = sum(costs.block_flops(config.model, block, data.targets.shape[1]) for block in shares)
+    heads = predictions * costs.head_flops(config.model, vocab_size)
+    return data.targets[windows].numel() * layers + _tokens(data, windows) * heads
 
 
 @torch.no_grad()

@@ -12,11 +12,13 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from core import costs
 from core.config import RunConfig
 from core.events import Event, Measured, Split, StageStarted, Step, share_of_layers_saved
 from core.exits import ExitMethod, Observation
 from core.losses import NO_EXTRAS, TokenStatistics, mean64, token_statistics
 from core.model import Transformer
+from core.profile import UNPROFILED, Clock
 from core.stages.batches import BlockData, among, carried, in_order
 from core.stages.splits import Splits
 
@@ -58,6 +60,7 @@ def block_outputs(
     config: RunConfig,
     stage: str,
     method: ExitMethod | None = None,
+    clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Splits[BlockOutput]]:
     """The same of the training windows and of those held out, if there are any.
 
@@ -69,11 +72,15 @@ def block_outputs(
     if data.heldout is not None:
         parts.append(("calibration", data.heldout))
     batches = sum(len(list(in_order(len(part), config.train.batch_size))) for _, part in parts)
-    yield StageStarted(stage, "statistics", block, 1, batches, sum(part.tokens for _, part in parts))
+    tokens, windows = sum(part.tokens for _, part in parts), sum(part.targets.numel() for _, part in parts)
+    flops = costs.reading_flops(
+        config.model, [block], len(model.head.weight), data.train.targets.shape[1], tokens / windows
+    )
+    yield StageStarted(stage, "statistics", block, 1, batches, tokens, flops=flops)
     outputs: list[BlockOutput] = []
     steps = count(1)
     for split, part in parts:
-        run = _Run(model, range(block, block + 1), part, config, extras)
+        run = _Run(model, range(block, block + 1), part, config, extras, clock)
         output = yield from run.steps(stage, steps)
         outputs.append(output)
         yield _measured(stage, block, split, output, config)
@@ -81,12 +88,20 @@ def block_outputs(
 
 
 def foreseen_output(
-    model: Transformer, block: int, data: BlockData, config: RunConfig, stage: str, method: ExitMethod
+    model: Transformer,
+    block: int,
+    data: BlockData,
+    config: RunConfig,
+    stage: str,
+    method: ExitMethod,
+    clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, BlockOutput]:
     """States and statistics of a block, and the statistics of all later blocks on the tokens that are in here."""
     batches = len(list(in_order(len(data), config.train.batch_size)))
-    yield StageStarted(stage, "statistics", block, 1, batches, data.tokens)
-    run = _Run(model, range(block, len(model.blocks)), data, config, method.extras)
+    blocks, active_share = range(block, len(model.blocks)), data.tokens / data.targets.numel()
+    flops = costs.reading_flops(config.model, blocks, len(model.head.weight), data.targets.shape[1], active_share)
+    yield StageStarted(stage, "statistics", block, 1, batches, data.tokens, flops=flops)
+    run = _Run(model, blocks, data, config, method.extras, clock)
     output = yield from run.steps(stage, count(1))
     return output
 
@@ -120,9 +135,16 @@ class _Run:
     """One pass of consecutive blocks over windows; the states of the first and the statistics of all are kept."""
 
     def __init__(
-        self, model: Transformer, blocks: range, data: BlockData, config: RunConfig, extras: frozenset[str]
+        self,
+        model: Transformer,
+        blocks: range,
+        data: BlockData,
+        config: RunConfig,
+        extras: frozenset[str],
+        clock: Clock,
     ) -> None:
         self.model, self.blocks, self.data, self.config, self.extras = model, blocks, data, config, extras
+        self.clock = clock
         like = model.head.weight.detach()
         self.states = like.new_empty(*data.targets.shape, config.model.dim)
         self.statistics = [TokenStatistics.empty(data.tokens, like, extras) for _ in blocks]
@@ -138,23 +160,31 @@ class _Run:
     @torch.no_grad()
     def _step(self, windows: slice) -> int:
         """Fill in these windows; return the number of their tokens."""
-        states, active, targets = (
-            self.data.states(windows),
-            self.data.active_in(windows),
-            self.data.active_targets(windows),
-        )
+        with self.clock.part("data"):
+            states, active, targets = (
+                self.data.states(windows),
+                self.data.active_in(windows),
+                self.data.active_targets(windows),
+            )
         tokens = slice(self.filled, self.filled + len(targets))
         exited_state = self.config.exit.exited_state
         for block, found in zip(self.blocks, self.statistics, strict=True):
-            output = self.model.blocks[block](states, active, exited_state)
-            if block == self.blocks[0]:
-                self.states[windows] = output
-                output = self.states[windows]
-            hidden = self.model.readout(block, among(output, active))
-            found.fill(tokens, token_statistics(hidden, self.model.head_weight(block), targets, self.extras))
+            with self.clock.part("forward", self._layer_flops(block, windows)):
+                output = self.model.blocks[block](states, active, exited_state)
+                if block == self.blocks[0]:
+                    self.states[windows] = output
+                    output = self.states[windows]
+                hidden = self.model.readout(block, among(output, active))
+            weight = self.model.head_weight(block)
+            with self.clock.part("head", costs.head_flops(self.config.model, len(weight)) * len(targets)):
+                found.fill(tokens, token_statistics(hidden, weight, targets, self.extras))
             states = carried(output, states, active, exited_state)
         self.filled = tokens.stop
         return len(targets)
+
+    def _layer_flops(self, block: int, windows: slice) -> int:
+        targets = self.data.targets[windows]
+        return targets.numel() * costs.block_flops(self.config.model, block, targets.shape[1])
 
 
 def _measured(stage: str, block: int, split: Split, output: BlockOutput, config: RunConfig) -> Measured:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from core import costs
 from core.config import RunConfig
 from core.exits import Observation, first_method
 from core.losses import linear_cross_entropy
 from core.model import Transformer
+from core.profile import UNPROFILED, Clock
 from core.rng import stream
 from core.stages.batches import BlockData, among
 
@@ -43,10 +45,17 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Transformer, shares: Shares, data: BlockData, config: RunConfig, stage: str, steps: int
+        self,
+        model: Transformer,
+        shares: Shares,
+        data: BlockData,
+        config: RunConfig,
+        stage: str,
+        steps: int,
+        clock: Clock = UNPROFILED,
     ) -> None:
-        self.model, self.shares, self.data, self.config, self.stage, self.steps = (
-            model, shares, data, config, stage, steps,
+        self.model, self.shares, self.data, self.config, self.stage, self.steps, self.clock = (
+            model, shares, data, config, stage, steps, clock,
         )  # fmt: skip
         self.method = first_method(config.method)
         self.joint = fits_classifier_jointly(config)
@@ -58,6 +67,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.trained.values(), lr=self.learning_rate, weight_decay=config.train.weight_decay, fused=True
         )
+        self.flops = self._step_flops()
         self.begin(1)
 
     @property
@@ -75,11 +85,13 @@ class Trainer:
         with self.model.dropping(self.dropout):
             total, sums = self._losses(windows)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(self.trained.values(), self.config.train.grad_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * rate_factor(self.taken, self.steps, self.config)
-        self.optimizer.step()
+        with self.clock.part("backward", self.flops.backward * self.data.targets[windows].numel()):
+            total.backward()
+        with self.clock.part("optimizer"):
+            nn.utils.clip_grad_norm_(self.trained.values(), self.config.train.grad_clip)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate * rate_factor(self.taken, self.steps, self.config)
+            self.optimizer.step()
         self.taken += 1
         return sums
 
@@ -118,35 +130,61 @@ class Trainer:
 
     def _losses(self, windows: Tensor) -> tuple[Tensor, Sums]:
         """What is minimised, and its parts."""
-        targets = self.data.active_targets(windows)
+        with self.clock.part("data"):
+            targets = self.data.active_targets(windows)
         total, sums = self.model.head.weight.new_zeros(()), Sums(tokens=len(targets))
-        for seen in observations(self.model, self.shares, self.data, windows, self.config):
-            share, head = self.shares[seen.block], self.model.head_weight(seen.block)
-            weight = head if id(head) in self.learning else head.detach()
-            loss, statistics = linear_cross_entropy(seen.hidden, weight, targets, self.config.train.label_smoothing)
-            sums.loss += share * statistics.cross_entropy.sum().item()
-            if self.joint:
-                label = self.method.label(replace(seen, statistics=statistics))
-                exit_loss = self.method.loss(self.model.classifier(seen.block)(seen.hidden), label)
-                loss = loss + exit_loss
-                sums.exit_loss += share * exit_loss.item()
-                sums.label += share * label.sum().item()
-            total = total + share * loss
+        for seen in observations(self.model, self.shares, self.data, windows, self.config, self.clock):
+            with self.clock.part("head", self.flops.head * len(targets)):
+                total = total + self._loss(seen, targets, sums)
         return total, sums
+
+    def _loss(self, seen: Observation, targets: Tensor, sums: Sums) -> Tensor:
+        """What a block adds to what is minimised, and to the sums."""
+        share, head = self.shares[seen.block], self.model.head_weight(seen.block)
+        weight = head if id(head) in self.learning else head.detach()
+        loss, statistics = linear_cross_entropy(seen.hidden, weight, targets, self.config.train.label_smoothing)
+        sums.loss += share * statistics.cross_entropy.sum().item()
+        if self.joint:
+            label = self.method.label(replace(seen, statistics=statistics))
+            exit_loss = self.method.loss(self.model.classifier(seen.block)(seen.hidden), label)
+            loss = loss + exit_loss
+            sums.exit_loss += share * exit_loss.item()
+            sums.label += share * label.sum().item()
+        return share * loss
+
+    def _step_flops(self) -> costs.StepFlops:
+        predicting = [block for block, share in self.shares.items() if share]
+        return costs.step_flops(
+            self.config.model,
+            self.shares,
+            len(predicting),
+            vocab_size=len(self.model.head.weight),
+            seq_len=self.data.targets.shape[1],
+            input_learns=0 in self.shares and self.config.train.train_embedding,
+            head_learns=any(id(self.model.head_weight(block)) in self.learning for block in predicting),
+            fits_classifier=self.joint,
+        )
 
 
 def observations(
-    model: Transformer, shares: Shares, data: BlockData, windows: Tensor, config: RunConfig
+    model: Transformer,
+    shares: Shares,
+    data: BlockData,
+    windows: Tensor,
+    config: RunConfig,
+    clock: Clock = UNPROFILED,
 ) -> Iterator[Observation]:
     """What each block whose loss counts says of the tokens that are still in, without statistics."""
-    states, active = data.states(windows), data.active_in(windows)
     width = data.targets.shape[1]
-    tokens = among(windows[:, None] * width + torch.arange(width, device=windows.device), active)
+    with clock.part("data"):
+        states, active = data.states(windows), data.active_in(windows)
+        tokens = among(windows[:, None] * width + torch.arange(width, device=windows.device), active)
     for block, share in shares.items():
-        entered, states = states, model.blocks[block](states, active, config.exit.exited_state)
-        if share:
+        with clock.part("forward", len(windows) * width * costs.block_flops(config.model, block, width)):
+            entered, states = states, model.blocks[block](states, active, config.exit.exited_state)
             rows = among(states, active)
-            hidden = model.readout(block, rows)
+            hidden = model.readout(block, rows) if share else rows
+        if share:
             yield Observation(hidden, rows, among(entered, active), tokens, block, config.seed)
 
 

@@ -11,13 +11,14 @@ from core.state import StageState
 from eetui.following import LineKind, LogLine, seconds_so_far
 from eetui.renderables.figures import MISSING, duration
 from eetui.renderables.palette import Palette
+from eetui.renderables.profile import gigaflops, share_of_peak
 from eetui.renderables.run_rows import fitted
 from eetui.renderables.runs import STATUS_STYLES
 from eetui.renderables.timeline import StageRow, counted, time_left
 
 LABEL_WIDTH = 15
 MOST_DOTS = 8
-QUEUE_HINT = "o: queue"
+QUEUE_HINT, TIMES_HINT = "o: queue", "t shows its times"
 LINE_SIGNS: dict[LineKind, str] = {"event": " ", "warning": "!", "error": "✗", "stray": "»"}
 
 
@@ -44,12 +45,14 @@ class Machine:
         memory: in bytes.
         memory_word: `now` of a run in training here, `peak` of a finished one.
         patience: epochs without improvement that end a language model stage.
+        peak: what matrix products reach, in FLOP/s.
     """
 
     device: str = MISSING
     memory: int | None = None
     memory_word: str = ""
     patience: int = 0
+    peak: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def facts(stage: StageState, machine: Machine) -> list[Fact]:
     return [
         *own,
         *_rate(stage),
+        *_share_of_peak(stage, machine),
         *_memory(machine),
         Fact("device", machine.device, machine.device.partition(",")[0]),
         Fact("tokens", f"{stage.tokens:>9,} {token_set(stage)} tokens"),
@@ -219,6 +223,15 @@ def _rate(stage: StageState) -> list[Fact]:
     return [Fact("rate", f"{rate:>9} tok/s", f"{rate:>9} tok/s")]
 
 
+def _share_of_peak(stage: StageState, machine: Machine) -> list[Fact]:
+    """Of a stage whose FLOPs are known, and that has steps or is still to have them."""
+    rate = stage.flops_per_second
+    if not stage.flops or (rate is None and stage.seconds is not None):
+        return []
+    share = f"{MISSING if rate is None else share_of_peak(rate, machine.peak):>4} of peak"
+    return [Fact("computing", f"{MISSING if rate is None else gigaflops(rate):>9} GFLOP/s  {share}", share)]
+
+
 def _memory(machine: Machine) -> list[Fact]:
     """Nothing while another process trains the run."""
     if machine.memory is None:
@@ -254,12 +267,13 @@ def queue_line(names: Sequence[str], requests: int, width: int, *, preparing: bo
     return " · ".join(said)
 
 
-def hint(status: str, elsewhere: str | None) -> str:
+def hint(status: str, elsewhere: str | None, *, profiled: bool = False) -> str:
     """Who trains the run, or what can be done with it."""
     hints = {"finished": "i inspects it, c compares its experiment", "interrupted": "r lets it go on"}
     hints["failed"] = "r lets it go on; the log says what went wrong"
     word = "waits in" if status == "queued" else "trained by"
-    return f"{word} {elsewhere}" if elsewhere else hints.get(status, "")
+    said = [f"{word} {elsewhere}" if elsewhere else hints.get(status, ""), TIMES_HINT if profiled else ""]
+    return ", ".join(filter(None, said))
 
 
 def _listed(names: Iterable[str], width: int) -> str:

@@ -4,6 +4,7 @@ from core.events import (
     Epoch,
     Event,
     Measured,
+    Profiled,
     RunFailed,
     RunFinished,
     RunInterrupted,
@@ -48,7 +49,7 @@ def line_of(event: Event, state: RunState) -> str | None:
             return f"failed: {event.message}\n{event.traceback}".rstrip()
         case RunInterrupted():
             return f"interrupted: {event.reason}"
-        case Step() | StageStarted() | StageEnded() | TokensMeasured():
+        case Step() | StageStarted() | Profiled() | StageEnded() | TokensMeasured():
             return None
 
 

@@ -13,7 +13,9 @@ from rich.text import Text
 from core.naming import flatten
 from core.state import RunState
 from eetui.comparison import FINAL_ROWS, TRAINING_ROWS, Unit
+from eetui.profiles import is_profiled, profile_object
 from eetui.renderables.figures import MISSING, duration, figure
+from eetui.renderables.profile import profile_tables
 from eetui.run_views import run_metrics
 
 STATUS_STYLES = {
@@ -91,6 +93,8 @@ def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
         parts.append(Text(state.traceback, style="dim"))
     parts.append(_pairs("Results (evaluation split, all tokens)", _results(metrics)))
     parts.append(_pairs("Training", _training(metrics)))
+    if is_profiled(state):
+        parts += [Text("Profile", style="bold"), profile_tables(state)]
     parts.append(_pairs("Config", {key: str(value) for key, value in config.items()}))
     parts.append(_pairs("Record", _record(row)))
     parts += [Text(f"! {warning}", style="yellow") for warning in state.warnings]
@@ -101,7 +105,8 @@ def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
 def run_json(row: Mapping[str, Any], state: RunState) -> str:
     """The row, and every metric of it."""
     metrics = run_metrics(state, float(row["config"]["exit"]["hard_ratio"]))
-    return json.dumps({**row, "metrics": metrics, "warnings": state.warnings}, indent=2, ensure_ascii=False)
+    shown = {**row, "metrics": metrics, "warnings": state.warnings, "profile": profile_object(state)}
+    return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
 def _results(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -14,10 +14,12 @@ from textual.widgets import Footer, Static
 from core.errors import RunLookupError
 from core.state import StageState
 from core.store.reader import Query
+from eetui.profiles import is_profiled, peak_of
 from eetui.renderables.histogram import histogram
 from eetui.renderables.live import hint, queue_line, stage_facts, title
 from eetui.renderables.measured import measured_table
 from eetui.renderables.palette import Palette, palette
+from eetui.renderables.profile import stage_profile
 from eetui.renderables.timeline import StageRow, active_index
 from eetui.screens.live_keys import LiveKeys
 from eetui.stage_charts import Siblings, stage_charts
@@ -48,14 +50,8 @@ class LiveScreen(LiveKeys):
         Binding("v", "units", "PPL", id="live.units", tooltip="Switch the loss curves between nats and PPL"),
         Binding("b", "behind", "Behind", id="live.behind", tooltip="Show the experiment's other runs behind"),
         Binding("l", "log", "Log", id="live.log", tooltip="Show or hide the log"),
-        Binding(
-            "f",
-            "follow",
-            "Follow",
-            show=False,
-            id="live.follow",
-            tooltip="Follow what is newest",
-        ),
+        Binding("t", "times", "Times", show=False, id="live.times", tooltip="Where the time of a profiled stage went"),
+        Binding("f", "follow", "Follow", show=False, id="live.follow", tooltip="Follow what is newest"),
         Binding("up,k", "select(-1)", "Up", show=False, id="live.up", tooltip="Select the stage before"),
         Binding("down,j", "select(1)", "Down", show=False, id="live.down", tooltip="Select the next stage"),
         Binding("left_square_bracket", "sibling(-1)", "Before", show=False, id="live.before", tooltip="Previous run"),
@@ -83,6 +79,7 @@ class LiveScreen(LiveKeys):
         """The selected stage; None follows the one in progress."""
         self.as_ppl = False
         self.behind = False
+        self.times = False
         self._watching: Watching | None = None
         self._log_wanted: bool | None = None
         self._catching_up = False
@@ -118,6 +115,9 @@ class LiveScreen(LiveKeys):
     def update(self) -> None:
         """Read on in the log, and draw what has changed."""
         if not self.query(Footer):
+            return
+        if not self.query("StageView > Picture"):  # the screen is there, what is in its parts not yet
+            self.call_after_refresh(self.bench.attempt, self.update)
             return
         try:
             self.watching.update(self.bench.trainer.snapshot)
@@ -171,6 +171,9 @@ class LiveScreen(LiveKeys):
         stage, state, view = row.stage, self.watching.state, self._view()
         if stage is None:
             view.show_picture(row.name, row.status, lambda *_: Text())
+        elif self.times:
+            peak = peak_of(state)
+            view.show_picture(row.name, (stage.profile, peak), lambda *room: stage_profile(stage, peak, *room))
         elif stage.kind in ("lm", "exit classifier"):
             self._show_charts(stage)
         elif (found := stage.threshold) is not None:
@@ -202,7 +205,8 @@ class LiveScreen(LiveKeys):
         names = {row["id"]: row["name"] for row in self.bench.reader.runs(_these(now.queue))} if now.queue else {}
         queued = [names.get(run, str(run)) for run in now.queue]
         waiting = queue_line(queued, now.requests, width, preparing=now.phase == "preparing")
-        text = waiting or hint(self.watching.row["status"], self.watching.elsewhere)
+        profiled = is_profiled(self.watching.state)
+        text = waiting or hint(self.watching.row["status"], self.watching.elsewhere, profiled=profiled)
         self._put("live--line", Text(text, no_wrap=True, overflow="ellipsis"))
 
     def _put(self, place: str, text: Text) -> None:
@@ -244,6 +248,10 @@ class LiveScreen(LiveKeys):
 
     def action_behind(self) -> None:
         self.behind = not self.behind
+        self._show()
+
+    def action_times(self) -> None:
+        self.times = not self.times
         self._show()
 
     def action_log(self) -> None:

@@ -99,7 +99,9 @@ def numbers(events: Sequence[Event]) -> list[Event]:
             found.append(replace(event, reused=False))
         elif isinstance(event, StageEnded | Epoch):
             found.append(replace(event, seconds=0.0))
-        elif isinstance(event, RunStarted | Measured | Threshold | TokensMeasured | Warned):
+        elif isinstance(event, RunStarted):
+            found.append(replace(event, peak_flops=None))
+        elif isinstance(event, Measured | Threshold | TokensMeasured | Warned):
             found.append(event)
     return found
 

@@ -1,6 +1,7 @@
 """The formulas of `core.costs` against torch's own count of the real model, and against those of the design."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import torch
@@ -63,12 +64,30 @@ def test_keys_and_values_of_a_skipped_layer_cost_what_torch_counts(model: Transf
     assert flops.get_total_flops() == TOKENS * costs.skipped_layer_flops(MODEL)
 
 
-def test_training_a_block_costs_three_forward_passes(model: Transformer, states: torch.Tensor) -> None:
-    states.requires_grad_(True)
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("input_learns", [True, False])
+@pytest.mark.parametrize("head_learns", [True, False])
+def test_a_training_step_costs_what_torch_counts(
+    norm: Literal["post", "pre"], states: torch.Tensor, *, input_learns: bool, head_learns: bool
+) -> None:
+    config = MODEL.model_copy(update={"norm": norm})
+    model = Transformer(config, WORDS, seed=1)
+    states.requires_grad_(input_learns)
+    model.head.weight.requires_grad_(head_learns)
     with counted() as flops:
-        logits = model.head(model.blocks[0](states)).flatten(0, 1)
-        F.cross_entropy(logits, torch.zeros(TOKENS, dtype=torch.int64)).backward()
-    assert flops.get_total_flops() == TOKENS * costs.training_flops(MODEL, 0, WORDS, WIDTH)
+        hidden = model.readout(1, model.blocks[1](model.blocks[0](states)))
+        F.cross_entropy(model.head(hidden).flatten(0, 1), torch.zeros(TOKENS, dtype=torch.int64)).backward()
+    step = costs.step_flops(
+        config, (0, 1), 1, WORDS, WIDTH, input_learns=input_learns, head_learns=head_learns, fits_classifier=False
+    )
+    assert flops.get_total_flops() == step.total(TOKENS, TOKENS)
+
+
+def test_tokens_that_have_left_cost_layers_and_no_head() -> None:
+    step = costs.step_flops(MODEL, [1], 1, WORDS, WIDTH, input_learns=True, head_learns=False, fits_classifier=False)
+    layers, head = 3 * costs.layer_flops(MODEL, WIDTH), costs.head_flops(MODEL, WORDS)
+    assert step.total(100, 30) == 100 * 3 * layers + 30 * 2 * head
+    assert costs.reading_flops(MODEL, [1], WORDS, WIDTH, 0.3) * 30 == pytest.approx(100 * layers + 30 * head)
 
 
 def test_all_weights_are_counted(model: Transformer) -> None:

@@ -10,6 +10,7 @@ from core.events import (
     Epoch,
     Event,
     Measured,
+    Profiled,
     RunFailed,
     RunFinished,
     RunInterrupted,
@@ -169,3 +170,20 @@ def test_layers_saved_weigh_each_exit_by_its_depth() -> None:
     assert share_of_layers_saved((0.5, 0.5), (2, 2)) == pytest.approx(0.25)
     assert share_of_layers_saved((0.2, 0.3, 0.5), (1, 2, 3)) == pytest.approx(1 - (0.2 * 1 + 0.3 * 3 + 0.5 * 6) / 6)
     assert share_of_layers_saved((0.0, 1.0), (2, 2)) == 0
+
+
+def test_flops_per_second_are_those_of_the_steps_seen() -> None:
+    begun = replace(LM, flops=100.0)
+    steps = (Step("block0.lm", 1, 1, 3.5, 40, 0.5), Step("block0.lm", 1, 2, 3.0, 40, 0.25))
+    (stage,) = after(STARTED, begun).stages
+    assert stage.flops_per_second is None
+    (stage,) = after(STARTED, begun, *steps).stages
+    assert stage.flops_per_second == pytest.approx(80 * 100 / 0.75)
+    (stage,) = after(STARTED, LM, *steps).stages
+    assert stage.flops_per_second is None
+
+
+def test_a_profile_belongs_to_its_stage() -> None:
+    profile = Profiled("block0.hard", 1.0, ("signal",), (0.5,), (0.0,))
+    lm, hard = after(STARTED, LM, HARD, profile).stages
+    assert (lm.profile, hard.profile) == (None, profile)

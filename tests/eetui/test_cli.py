@@ -151,6 +151,8 @@ BAD_REQUESTS = {
     "missing corpus": (["run", "--no-ui", "--corpus", "nowhere.txt"], "does not exist"),
     "unknown dataset": (["run", "--no-ui", "--corpus", "hub:no/such"], "hub:no/such"),
     "escape in the name": (["run", "--no-ui", "--name", "\x1b[31mred"], "--name must be 1 to 200 printable"),
+    "JSON of nothing": (["run", "--no-ui", "--json"], "--json prints the profile, and there is none without --profile"),
+    "profile of a resumed run": (["resume", "--profile", "1"], "No such option: --profile"),
     "number as name": (["run", "--no-ui", "--name", "7"], "--name must not be a number"),
     "unknown run": (["show", "nobody"], "there is no run 'nobody'"),
     "ambiguous prefix": (["show", "distill"], "could be distill-1, distill-4"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import ComposeResult
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
@@ -486,3 +487,21 @@ async def test_a_training_is_watched_to_its_end(database: Path, text: Path) -> N
         assert isinstance(screen.watching.following.state.started, RunStarted)
         await pilot.press("escape")
         await until_true(pilot, lambda: bench.screen is not screen)
+
+
+async def test_news_that_come_while_the_screen_is_being_built_wait_until_it_is(
+    database: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, compose, early = add(writer, HALF), StageView.compose, list[bool]()
+
+    def composed_late(view: StageView) -> ComposeResult:
+        assert isinstance(view.screen, LiveScreen)
+        view.screen.update()
+        early.append(not view.children)
+        yield from compose(view)
+
+    monkeypatch.setattr(StageView, "compose", composed_late)
+    async with watching(database, run) as (pilot, _, screen):
+        await until_true(pilot, lambda: "of 3 left" in words(screen, "facts"))
+        assert screen.query_one(StageView).charts
+    assert early == [True]

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,15 @@ def test_what_breaks_the_thread_is_a_problem_with_its_traceback(
 
     assert "ZeroDivisionError: a bug" in (trainer.snapshot.problem or "")
     assert trainer.snapshot.phase == "idle"
+
+
+def test_an_experiment_that_asks_for_a_profile_gets_one_here_too(
+    trainer: Trainer, work: Callable[[], threading.Thread], text: Path
+) -> None:
+    trainer.submit(replace(tiny_plan(text, "loss", "softmax"), profile=True))
+
+    work().join(60)
+
+    with Reader(trainer.database) as reader:
+        for run in (1, 2):
+            assert all(stage.profile is not None for stage in reader.state(run).stages)
