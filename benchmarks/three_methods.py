@@ -3,7 +3,7 @@
     python -m benchmarks.three_methods [--quick] [--threads 1] [--also machine.NAME=VALUE] [--json FILE]
 
 Ours is what `eetui run --preset seed` does, its database and checkpoints included. Both sides run as many epochs, and
-LM epochs, exit epochs and evaluation stand in the proportion of the report's run (15 to 10, on a fifth as many windows).
+LM epochs, exit epochs and evaluation stand in the proportion of the report's run (15, 10, a fifth as many windows).
 They take turns, method by method. The text is the front of pydocs with about as many different words as the report's
 proxy corpus.
 """
