@@ -56,7 +56,8 @@ class Training:
         yield RunStarted((STAGE,), 1, 1, 1, (2, 2), 1)
         yield StageStarted(STAGE, "lm", 0, -(-self.steps // EPOCH), EPOCH, 2048 * EPOCH)
         for number in range(self.steps):
-            time.sleep(self.step_seconds)
+            if self.step_seconds:
+                time.sleep(self.step_seconds)
             epoch, step = divmod(number, EPOCH)
             began = time.perf_counter()
             yield Step(STAGE, epoch + 1, step + 1, 7.123456789 - 1e-6 * number, 2048, 0.0123456789)
