@@ -240,11 +240,11 @@ def list_runs(
 
     from core.store.reader import Reader
     from eetui.filters import parse
-    from eetui.renderables.run_list import runs_json, runs_lines
+    from eetui.renderables.run_list import SHOWN, runs_json, runs_lines
 
     query = replace(parse(words or [], sort, descending=reverse), limit=limit)
     with Reader(db) as reader:
-        rows = reader.runs(query)
+        rows = reader.runs(query) if as_json else reader.runs(query, SHOWN)
     if as_json:
         print(runs_json(rows))
     else:

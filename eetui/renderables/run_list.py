@@ -31,6 +31,8 @@ COLUMNS: tuple[tuple[str, str, Unit], ...] = (
     ("layer_savings", "Savings", "share"),
 )
 ESSENTIAL = ("final_ppl", "accuracy", "layer_savings")
+SHOWN = ("id", "name", "method", "seed", "status", *(key for key, _, _ in COLUMNS), "seconds", "tags")
+"""What of a run's row is read."""
 NARROW = 134
 """Terminals with fewer columns get the essential ones only."""
 LEAST = 8
