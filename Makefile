@@ -1,4 +1,4 @@
-# `make demo` trains and compares, `make test` checks everything; both set themselves up.
+# `make demo` trains and compares, `make test` checks everything, `make bench` measures; all set themselves up.
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -6,7 +6,10 @@ BIN = $(VENV)/bin
 DEMO_DB = demo.db
 RECORD_DB = record.db
 
-.PHONY: demo test check static record clean
+RESULTS = benchmarks/results
+BENCHMARKS = head_loss three_methods early_exit startup store growth console
+
+.PHONY: demo test check static record bench clean
 
 demo: $(VENV)/.runtime
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui run --no-ui --preset quick
@@ -31,6 +34,14 @@ record: $(VENV)/.runtime
 	$(BIN)/python -c "import sqlite3; db = sqlite3.connect('$(RECORD_DB)', isolation_level=None); \
 		db.execute('PRAGMA journal_mode = DELETE'); db.execute('VACUUM')"
 	mv $(RECORD_DB) runs.db
+
+# Under 15 minutes on two cores; a benchmark alone, and longer: python -m benchmarks.NAME.
+bench: $(VENV)/.dev
+	mkdir -p $(RESULTS)
+	for name in $(BENCHMARKS); do \
+		$(BIN)/python -m benchmarks.$$name --quick --json $(RESULTS)/$$name.json || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.summary $(RESULTS)
 
 $(VENV)/.runtime: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

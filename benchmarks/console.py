@@ -1,6 +1,6 @@
 """The console under a training: what it costs the training, and what the training costs the console.
 
-    python benchmarks/console.py [--rounds 3] [--quick]
+    python -m benchmarks.console [--rounds 3] [--quick] [--json FILE]
 
 Both sides of every figure are taken in the same run, in turns. The console runs in a pseudo-terminal of its own, as
 `eetui run` does in a real one; a key's time is from the write to the terminal until the text it calls for has come
@@ -9,10 +9,7 @@ out of it.
 
 import argparse
 import contextlib
-import importlib.metadata
-import json
 import os
-import platform
 import pty
 import random
 import select
@@ -34,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import psutil
 
+from benchmarks._report import Report, figure
 from core.events import Epoch
 from core.store.reader import Reader
 from core.store.writer import Writer
@@ -194,24 +192,25 @@ def resident_after(database: Path, terminal: Terminal, process: psutil.Process, 
     raise TimeoutError(f"no {steps} steps")
 
 
-def show(name: str, values: Sequence[float], unit: str) -> None:
-    print(f"{name:44} median {statistics.median(values):9.3f} {unit}  [{min(values):.3f} … {max(values):.3f}]")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=25.0, help="of training a round and side")
     parser.add_argument("--keys", type=int, default=20, help="pressed in each round")
     parser.add_argument("--steps", type=int, default=10_000, help="of the run whose memory is watched")
+    parser.add_argument("--quick", action="store_true", help="one round of 10 s, 8 keys, 2,000 steps")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "textual", "textual-plot")}
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, {json.dumps(versions)}")
+    if arguments.quick:
+        arguments.rounds, arguments.seconds, arguments.keys, arguments.steps = 1, 10.0, 8, 2000
+    shown = {key: value for key, value in vars(arguments).items() if key not in ("json", "quick")}
+    kept = Report("Console: what it costs the training, and what the training costs it", shown)
     with tempfile.TemporaryDirectory() as name:
-        report(Path(name), arguments)
+        report(Path(name), arguments, kept)
+    kept.write(arguments.json)
 
 
-def report(folder: Path, arguments: argparse.Namespace) -> None:
+def report(folder: Path, arguments: argparse.Namespace, kept: Report) -> None:
     empty, many = folder / "empty.db", folder / "many.db"
     with Writer(empty):
         pass
@@ -221,9 +220,9 @@ def report(folder: Path, arguments: argparse.Namespace) -> None:
         bare.append(first_frame([sys.executable, "-c", BARE_APP], empty, b"first frame"))
         frames.append(first_frame(EETUI, empty, b"eetui"))
         frames_many.append(first_frame(EETUI, many, b"run-10000"))
-    show("first frame, a bare Textual app", bare, "s")
-    show("first frame, empty database", frames, "s")
-    show("first frame, 10,000 runs", frames_many, "s")
+    kept.add(figure("first frame, a bare Textual app", bare, "s"))
+    kept.add(figure("first frame, empty database", frames, "s", most=0.5))
+    kept.add(figure("first frame, 10,000 runs", frames_many, "s", most=0.5))
 
     options = ["--preset", "seed", "--set", "num_samples=2000", "--set", "max_epochs=1000"]
     ratios, latencies = [], []
@@ -234,21 +233,19 @@ def report(folder: Path, arguments: argparse.Namespace) -> None:
         watched, _ = console_rate(place, options, arguments.seconds, 0)
         ratios.append(watched / quiet)
         print(f"round {number + 1}: headless {quiet:,.0f} tokens/s, Live open {watched:,.0f} tokens/s")
-    show("tokens/s, Live open ÷ headless", ratios, "")
+    kept.add(figure("tokens/s, Live open ÷ headless", ratios))
     for number in range(arguments.rounds):
         place = folder / f"keys{number}"
         place.mkdir()
         latencies += console_rate(place, options, arguments.seconds, arguments.keys)[1]
-    show("key to repaint while training", [1000 * value for value in latencies], "ms")
-    print(f"{'':44} p95    {1000 * statistics.quantiles(latencies, n=20)[-1]:9.3f} ms")
+    kept.add(figure("key to repaint while training", [1000 * value for value in latencies], "ms"))
+    kept.add(figure("its 95th percentile", [1000 * statistics.quantiles(latencies, n=20)[-1]], "ms"))
 
     tiny = ["num_samples=4000", "seq_len=16", "dim=16", "num_heads=2", "ffn_dim=32", "vocab_size=300", "batch_size=16"]
     settings = [word for value in (*tiny, "max_epochs=1000") for word in ("--set", value)]
     early, late = memory(folder, settings, arguments.steps)
-    print(
-        f"memory with Live open: {early:.0f} MiB after {arguments.steps // 5:,} steps, "
-        f"{late:.0f} MiB after {arguments.steps:,} ({late / early:.3f} times)"
-    )
+    kept.add(figure(f"memory with Live open, after {arguments.steps // 5:,} steps", [early], "MiB"))
+    kept.add(figure(f"memory after {arguments.steps:,} steps ÷ that", [late / early], "×"))
 
 
 if __name__ == "__main__":

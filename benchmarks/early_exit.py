@@ -1,18 +1,19 @@
 """Speed-up of early exit, by the clock against what the FLOP savings promise, on a model of 8 layers.
 
-    python benchmarks/early_exit.py --threads 1
+    python -m benchmarks.early_exit --threads 1 [--quick] [--json FILE]
 
 The weights are random, and so is the exit signal, so that the same share of the tokens leaves at each exit, whichever
 they are. Both sides of a ratio are timed in turn on the same tokens; see `core.timing`.
 """
 
 import argparse
-import platform
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 
 import torch
 
+from benchmarks._report import Figure, Report
 from core.config import Layer, RunConfig, build
 from core.costs import early_exit_flops, full_flops
 from core.data.windows import Windows
@@ -65,6 +66,13 @@ def report(config: RunConfig, rate: float, promise: float, measured: TimeSavings
     )
 
 
+def reached(config: RunConfig, rate: float, promise: float, measured: TimeSavings) -> Figure:
+    """The share of the promised speed-up, with the quartiles of the rounds."""
+    name = f"dim {config.model.dim}, batch {config.train.batch_size}, {rate:.0%} leave at each exit"
+    low, high = (100 / ratio / promise for ratio in (measured.high, measured.low))
+    return Figure(name, "%", 100 * measured.speed_up / promise, low, high, measured.rounds, least=85)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -77,9 +85,14 @@ def main() -> None:
     parser.add_argument("--rate", type=float, nargs="+", default=RATES, help="share that leaves at each exit")
     parser.add_argument("--exited-state", choices=("copy", "drop"), default="copy")
     parser.add_argument("--norm", choices=("pre", "post"), default="pre")
+    parser.add_argument("--quick", action="store_true", help="a few sizes and rates, three rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.dim, options.seq_len, options.rate = 3, [128], [32], [0.1, 0.5, 0.9]
+    shown = {key: value for key, value in vars(options).items() if key not in ("json", "quick")}
+    kept = Report("Early exit: speed-up by the clock against what FLOPs promise", shown)
     torch.set_num_threads(options.threads)
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {options.threads} threads")
     print(f"blocks {BLOCK_LAYERS}, {options.vocab} words, {options.exited_state}, {options.norm}-norm, float32")
     print(f"{options.tokens} tokens a pass, {options.rounds} rounds after one warm-up; quartiles in brackets\n")
     print("  dim seq_len  batch   rate  promised   measured              speed-up  savings of the promise")
@@ -90,6 +103,8 @@ def main() -> None:
             promise = promised(model, thresholds, windows, config)
             measured = time_savings(model, thresholds, windows, config, options.rounds)
             print(report(config, rate, promise, measured), flush=True)
+            kept.figures.append(reached(config, rate, promise, measured))
+    kept.write(options.json)
 
 
 if __name__ == "__main__":

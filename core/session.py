@@ -3,11 +3,14 @@
 Where it runs is the caller's choice: the console gives it a worker thread, the command line the main one.
 """
 
+import threading
 import time
 import traceback
 from array import array
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -22,7 +25,7 @@ from core.plan import Plan as Plan  # part of what a session offers
 from core.profile import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.protocol import StageMemory, train
 from core.record import reproduction_record
-from core.state import RunState, Status, reduce
+from core.state import RunState, Status, reduce_all
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
@@ -179,53 +182,113 @@ def run(
         publish(number, [interrupted])
         return "interrupted"
     checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint)
-    outbox = _Outbox(number, store, publish, checkpoint)
-    try:
-        for event in train(config, dataset, memory, checkpoint, clock):
-            with clock.part("events"):
-                outbox.put(event)
-            with clock.part(PAUSED):
-                stopped = should_stop()
-            if stopped and not isinstance(event, RunFinished):
-                outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
-                break
-    except TrainingError as error:
-        outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
-    except BaseException as error:
-        if outbox.state.status not in ("queued", "running"):  # the run had ended; what broke is the listener
-            raise
-        message = f"{type(error).__name__}: {error}"
-        if not isinstance(error, Exception):
-            outbox.end(RunInterrupted(message, time.perf_counter() - began))
-            raise
-        outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
-    return outbox.state.status
+    with _Outbox(number, store, publish, checkpoint) as outbox:
+        try:
+            for event in train(config, dataset, memory, checkpoint, clock):
+                with clock.part("events"):
+                    outbox.put(event)
+                with clock.part(PAUSED):
+                    stopped = should_stop()
+                if stopped and not isinstance(event, RunFinished):
+                    outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
+                    break
+        except TrainingError as error:
+            outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
+        except BaseException as error:
+            if outbox.state.status not in ("queued", "running"):  # the run had ended; what broke is the listener
+                raise
+            message = f"{type(error).__name__}: {error}"
+            if not isinstance(error, Exception):
+                outbox.end(RunInterrupted(message, time.perf_counter() - began))
+                raise
+            outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
+        return outbox.state.status
 
 
 class _Outbox:
-    """Hands events on in batches, to the store and then to the listener; the checkpoint's warnings among them."""
+    """Hands events on in batches, to the store and then to the listener; the checkpoint's warnings among them.
+
+    Steps are stored by a thread of their own, so that training never waits for the disk: what comes meanwhile goes with
+    the next batch. Whatever is rarer is stored before training goes on. The listener is called by who puts the events.
+    """
 
     def __init__(self, run: int, store: Writer, publish: Publish, checkpoint: Checkpoint) -> None:
         self.run, self.store, self.publish, self.checkpoint = run, store, publish, checkpoint
         self.state = RunState()
+        self._unseen: list[Event] = []
         self._waiting: list[Event] = []
+        self._stored: list[list[Event]] = []
         self._sent = 0.0
+        self._busy = False
+        self._lock = threading.Lock()  # of the six above
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._storing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown()
 
     def put(self, event: Event) -> None:
-        for each in (*self.checkpoint.warnings(), event):
-            self._waiting.append(each)
-            self.state = reduce(self.state, each)
-        if not isinstance(event, Step) or time.monotonic() - self._sent >= BATCH_SECONDS:
-            self._send()
+        with self._lock:
+            fresh = (*self.checkpoint.warnings(), event)
+            self._waiting += fresh
+            self._unseen += fresh
+            if not isinstance(event, Step):
+                self._see()
+            begin = isinstance(event, Step) and not self._busy and self._is_due()
+            self._busy = self._busy or begin
+        if begin:
+            self._storing = self._thread.submit(self._store_what_is_due)
+        elif not isinstance(event, Step):
+            if self._storing is not None:
+                wait([self._storing])
+            self._store()
+        self._publish()
 
     def end(self, event: TerminalEvent) -> None:
         """Put the end of a run that did not finish, once its checkpoint is written."""
         self.checkpoint.flush()
         self.put(event)
 
-    def _send(self) -> None:
-        batch = self._waiting
-        self.store.append(self.run, batch, self.state)
-        self._waiting = []  # only now: what could not be stored is stored with the next batch
-        self.publish(self.run, batch)
-        self._sent = time.monotonic()
+    def _see(self) -> None:
+        """Bring the state up to date, which for each step at once would take longer than to store it."""
+        self.state = reduce_all(self.state, self._unseen)
+        self._unseen = []
+
+    def _is_due(self) -> bool:
+        return bool(self._waiting) and time.monotonic() - self._sent >= BATCH_SECONDS
+
+    def _store_what_is_due(self) -> None:
+        """On the thread. What can't be stored fails again, and is raised, where training waits for the store."""
+        try:
+            while self._busy:
+                self._store()
+                with self._lock:
+                    self._busy = self._is_due()
+        except Exception:
+            with self._lock:
+                self._busy = False
+
+    def _store(self) -> None:
+        with self._lock:
+            self._see()
+            batch, self._waiting, state = self._waiting, [], self.state
+        if not batch:
+            return
+        try:
+            self.store.append(self.run, batch, state)
+        except BaseException:
+            with self._lock:
+                self._waiting = batch + self._waiting  # it is stored with the next batch
+            raise
+        with self._lock:
+            self._stored.append(batch)
+            self._sent = time.monotonic()
+
+    def _publish(self) -> None:
+        with self._lock:
+            batches, self._stored = self._stored, []
+        for batch in batches:
+            self.publish(self.run, batch)

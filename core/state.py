@@ -1,6 +1,9 @@
 """A run as its events tell it: `state = reduce(state, event)`, pure, so that every screen sees the same run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import reduce as fold
+from itertools import groupby
 from typing import Literal
 
 from core.events import (
@@ -148,6 +151,20 @@ def _begun(event: StageStarted) -> StageState:
         reused=event.reused,
         flops=event.flops,
     )
+
+
+def reduce_all(state: RunState, events: Iterable[Event]) -> RunState:
+    """The state after all the events; consecutive steps of a stage cost as much as one."""
+    for stage, group in groupby(events, key=lambda event: event.stage if isinstance(event, Step) else None):
+        some = list(group)
+        state = fold(reduce, some if stage is None else [_joined(some)], state)
+    return state
+
+
+def _joined(steps: Iterable[Event]) -> Step:
+    """One step that does to a state what all of them do."""
+    every = [step for step in steps if isinstance(step, Step)]
+    return replace(every[-1], tokens=sum(step.tokens for step in every), seconds=sum(step.seconds for step in every))
 
 
 def _advance(stage: StageState, event: Step | Epoch | Threshold | Profiled | StageEnded) -> StageState:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import EetuiError, UsageError
-from eetui import analysis
-from eetui.options import AsJson, Database, NoUi
+from eetui import __version__, analysis
+from eetui.options import AsJson, Database, NoUi, output_shape
 from eetui.options import output as console
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def main() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        print(f"eetui {version('eetui')}")
+        print(f"eetui {__version__}")
         raise typer.Exit
 
 
@@ -255,16 +253,16 @@ def list_runs(
 
     from core.store.reader import Reader
     from eetui.filters import parse
-    from eetui.renderables.runs import runs_json, runs_table
+    from eetui.renderables.run_list import SHOWN, runs_json, runs_lines
 
     query = replace(parse(words or [], sort, descending=reverse), limit=limit)
     with Reader(db) as reader:
-        rows = reader.runs(query)
+        rows = reader.runs(query) if as_json else reader.runs(query, SHOWN)
     if as_json:
         print(runs_json(rows))
     else:
-        out = console()
-        out.print(runs_table(rows, out.width))
+        width, colour = output_shape()
+        print("\n".join(runs_lines(rows, width, colour=colour)))
 
 
 @app.command()

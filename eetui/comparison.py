@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from eetui.run_views import RunView
+from eetui.values import Unit as Unit  # a part of what comparisons are
+from eetui.values import Value as Value
 from eetui.verdicts import Advice, advice, differences, notes
 
-Unit = Literal["ppl", "share", "signal", "loss", "count", "nats"]
 Better = Literal["lower", "higher"] | None
 
 
@@ -49,14 +50,6 @@ class Column:
         """Loss in nats on the early-stopping split after each epoch that every run reached."""
         curves = [run.curves.get(block, ()) for run in self.runs]
         return tuple(value_of(losses) for losses in zip(*curves, strict=False))
-
-
-@dataclass(frozen=True)
-class Value:
-    """A figure and, over several seeds, its standard deviation."""
-
-    mean: float
-    deviation: float | None = None
 
 
 def value_of(values: Sequence[float]) -> Value:

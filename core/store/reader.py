@@ -1,7 +1,6 @@
 """The reading side of the store: plain queries, nothing imported that a list of runs does not need."""
 
 import json
-import sqlite3
 import zlib
 from array import array
 from collections.abc import Sequence
@@ -47,7 +46,6 @@ class Reader:
         """
         self.path = path
         self._connection = connect(path, create=False)
-        self._connection.row_factory = sqlite3.Row
 
     def __enter__(self) -> Self:
         return self
@@ -55,13 +53,14 @@ class Reader:
     def __exit__(self, *exception: object) -> None:
         self._connection.close()
 
-    def runs(self, query: Query = Query()) -> list[dict[str, Any]]:
-        """Rows of `COLUMNS` and `tags` (space separated, or None)."""
+    def runs(self, query: Query = Query(), columns: Sequence[str] = (*COLUMNS, "tags")) -> list[dict[str, Any]]:
+        """Rows of `COLUMNS` and `tags` (space separated, or None), or only some of these: 10,000 take their time."""
         if query.order_by not in COLUMNS:
             raise ValueError(f"can't order by {query.order_by!r}")
         direction = "DESC" if query.descending else "ASC"
+        chosen = ", ".join(TAGS if column == "tags" else column for column in columns)
         return self._rows(
-            f"SELECT {', '.join(COLUMNS)}, {TAGS} FROM runs WHERE {query.where} "
+            f"SELECT {chosen} FROM runs WHERE {query.where} "
             f"ORDER BY {query.order_by} {direction} NULLS LAST, id {direction} LIMIT ? OFFSET ?",
             (*query.values, query.limit, query.offset),
         )
@@ -100,9 +99,9 @@ class Reader:
         Raises:
             RunLookupError: no run has finished yet.
         """
-        rows = self._rows(
+        rows = self._rows(  # the + keeps SQLite from going through all that have finished
             "SELECT id FROM runs WHERE experiment = "
-            "(SELECT max(experiment) FROM runs WHERE status = 'finished') ORDER BY id"
+            "(SELECT experiment FROM runs WHERE +status = 'finished' ORDER BY experiment DESC LIMIT 1) ORDER BY id"
         )
         if not rows:
             raise RunLookupError(f"no run in {self.path} has finished yet: eetui run --no-ui trains three")
@@ -184,4 +183,6 @@ class Reader:
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with explaining(self.path):
-            return [dict(row) for row in self._connection.execute(sql, values)]
+            cursor = self._connection.execute(sql, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]  # twice as fast as by way of sqlite3.Row

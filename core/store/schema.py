@@ -154,13 +154,16 @@ def explaining(path: Path) -> Iterator[None]:
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """Open a database and bring it up to date; an older one is copied first.
 
+    Args:
+        create: for the writer, who creates it if it is missing, and sees to it that its threads take turns.
+
     Raises:
         StoreError: it is missing (and not to be created), unreadable, not ours, or newer than this eetui.
     """
     if not create and not path.exists():
         raise StoreError(f"there is no database {path}: train something first (eetui run), or name one with --db")
     with explaining(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=not create)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             if version(connection, path) < LATEST_VERSION:

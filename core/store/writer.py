@@ -1,10 +1,11 @@
-"""The writing side of the store: one connection, one thread, short transactions."""
+"""The writing side of the store: one connection, short transactions, one at a time."""
 
 import contextlib
 import json
 import os
 import socket
 import sqlite3
+import threading
 import time
 import zlib
 from array import array
@@ -42,7 +43,7 @@ class NewRun:
 
 
 class Writer:
-    """Stores runs and their events. To be used, from opening to closing, by one thread."""
+    """Stores runs and their events. Threads that share it wait for each other's transactions."""
 
     def __init__(self, path: Path) -> None:
         """Open or create the database, and close the books of runs whose process is gone.
@@ -54,6 +55,7 @@ class Writer:
         self._connection = connect(path, create=True)
         self._db = Database(self._connection)
         self._next_seq: dict[int, int] = {}
+        self._turn = threading.Lock()
         with explaining(path):
             self._switch_to_wal()
             self.close_abandoned()
@@ -234,7 +236,7 @@ class Writer:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, taking the write lock at once so that two writers wait for each other and never fail."""
-        with explaining(self.path):
+        with self._turn, explaining(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -1,6 +1,6 @@
 """How figures are written, everywhere the same."""
 
-from eetui.comparison import Unit, Value
+from eetui.values import Unit, Value
 
 MISSING = "–"
 
@@ -10,7 +10,7 @@ def figure(value: Value | float | None, unit: Unit) -> str:
     if value is None:
         return MISSING
     if not isinstance(value, Value):
-        value = Value(value)
+        return _one(value, unit)
     if value.deviation is None:
         return _one(value.mean, unit)
     return f"{_one(value.mean, unit)} ± {_one(value.deviation, unit)}"

@@ -12,8 +12,8 @@ from eetui.following import LineKind, LogLine, seconds_so_far
 from eetui.renderables.figures import MISSING, duration
 from eetui.renderables.palette import Palette
 from eetui.renderables.profile import gigaflops, share_of_peak
+from eetui.renderables.run_list import STATUS_STYLES
 from eetui.renderables.run_rows import fitted
-from eetui.renderables.runs import STATUS_STYLES
 from eetui.renderables.timeline import StageRow, counted, time_left
 
 LABEL_WIDTH = 15

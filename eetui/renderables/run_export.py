@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eetui.renderables.figures import duration, figure
-from eetui.renderables.runs import COLUMNS, runs_json
+from eetui.renderables.run_list import COLUMNS, runs_json
 
 CSV_KEYS = (
     "id", "experiment", "name", "method", "seed", "preset", "status", "block0_val_ppl", "final_ppl", "accuracy",

@@ -12,7 +12,7 @@ from core.state import RunState, StageState
 from eetui.comparison import Unit
 from eetui.renderables.figures import duration, figure
 from eetui.renderables.palette import Palette
-from eetui.renderables.runs import STATUS_STYLES
+from eetui.renderables.run_list import STATUS_STYLES
 
 LM_WEIGHT = 8
 """A language model stage takes about as long as so many other stages."""

@@ -1,83 +1,28 @@
-"""Run lists and a single run, as Rich tables or JSON."""
+"""A single run, as Rich tables or JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from core.naming import flatten
 from core.state import RunState
-from eetui.comparison import FINAL_ROWS, TRAINING_ROWS, Unit
+from eetui.comparison import FINAL_ROWS, TRAINING_ROWS
 from eetui.profiles import is_profiled, profile_object
-from eetui.renderables.figures import MISSING, duration, figure
+from eetui.renderables.figures import MISSING, figure
 from eetui.renderables.profile import profile_tables
+from eetui.renderables.run_list import STATUS_STYLES
 from eetui.run_views import run_metrics
-
-STATUS_STYLES = {
-    "finished": ("✓", "green"),
-    "running": ("▶", "cyan"),
-    "queued": ("…", "dim"),
-    "interrupted": ("■", "yellow"),
-    "failed": ("✗", "red"),
-}
-COLUMNS: tuple[tuple[str, str, Unit], ...] = (
-    ("block0_val_ppl", "Block 0 early-stop PPL", "ppl"),
-    ("final_ppl", "Final eval PPL", "ppl"),
-    ("accuracy", "Accuracy", "share"),
-    ("shallow_ratio", "Shallow", "share"),
-    ("layer_savings", "Savings", "share"),
-)
-ESSENTIAL = ("final_ppl", "accuracy", "layer_savings")
 
 
 def status_text(status: str) -> Text:
     """A sign and the word, so that colour is never the only difference."""
     sign, style = STATUS_STYLES[status]
     return Text(f"{sign} {status}", style=style)
-
-
-NARROW = 134
-"""Terminals with fewer columns get the essential ones only."""
-
-
-def runs_table(rows: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
-    """One line a run, for a terminal of that many columns."""
-    if not rows:
-        return Text("no runs")
-    wide = width >= NARROW
-    figures = COLUMNS if wide else tuple(column for column in COLUMNS if column[0] in ESSENTIAL)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Run", justify="right", no_wrap=True)
-    table.add_column("Name", overflow="fold")
-    for head in ("Method", "Seed") if wide else ():
-        table.add_column(head, justify="right" if head == "Seed" else "left", no_wrap=True)
-    table.add_column("Status", no_wrap=True)
-    for _, head, _ in figures:
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("Time", justify="right", no_wrap=True)
-    if wide:
-        table.add_column("Tags", overflow="fold")
-    for row in rows:
-        table.add_row(
-            str(row["id"]),
-            Text(row["name"]),
-            *((row["method"], str(row["seed"])) if wide else ()),
-            status_text(row["status"]),
-            *(figure(row[key], unit) for key, _, unit in figures),
-            duration(row["seconds"]),
-            *((Text(row["tags"] or ""),) if wide else ()),
-        )
-    return table
-
-
-def runs_json(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A list of objects, unrounded; tags as a list."""
-    return json.dumps([{**row, "tags": (row["tags"] or "").split()} for row in rows], indent=2, ensure_ascii=False)
 
 
 def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:

@@ -24,7 +24,7 @@ from core.events import (
     perplexity,
     share_of_layers_saved,
 )
-from core.state import RunState, reduce
+from core.state import RunState, reduce, reduce_all
 
 STARTED = RunStarted(("block0.lm", "evaluation"), 100, 20, 30, (1, 1), 999)
 LM = StageStarted("block0.lm", "lm", 0, epochs=5, steps=2, tokens=80)
@@ -38,6 +38,14 @@ def epoch(number: int, val_loss: float | None, improved: bool, avg_label: float 
 
 def after(*events: Event) -> RunState:
     return fold(reduce, events, RunState())
+
+
+def test_many_events_at_once_do_what_they_do_one_by_one() -> None:
+    steps = [Step("block0.lm", epoch, step, 5 / epoch, 20, 0.25) for epoch in (1, 2) for step in (1, 2)]
+    events = [STARTED, LM, *steps[:2], epoch(1, 2.0, True), *steps[2:], epoch(2, 1.5, True), MEASURED, HARD]
+    events += [Step("block0.hard", 1, 1, None, 80, 0.5), RunFinished(3.0, 5000)]
+    for end in range(len(events) + 1):
+        assert reduce_all(RunState(), events[:end]) == after(*events[:end])
 
 
 def test_a_run_without_events_is_queued() -> None:

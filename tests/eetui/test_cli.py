@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from eetui import __version__
 from tests.eetui.conftest import TINY, TINY_TRAINING, Eetui, set_options
 
 Done = subprocess.CompletedProcess[str]
@@ -39,13 +40,29 @@ def test_block_0_is_the_same_for_all_methods_of_a_seed(trained: Done, eetui: Eet
     assert rows[0]["block0_val_ppl"] != rows[3]["block0_val_ppl"]
 
 
+def test_the_version_is_said_without_importing_a_command_line(environment: dict[str, str]) -> None:
+    code = "import sys; from eetui.__main__ import main\nmain(); assert 'typer' not in sys.modules"
+    light, whole = (
+        subprocess.run(
+            [sys.executable, *command, "--version"],
+            env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for command in (["-c", code], ["-m", "eetui.cli"])
+    )
+    assert light.returncode == 0, light.stderr
+    assert light.stdout == whole.stdout == f"eetui {__version__}\n"
+
+
 @pytest.mark.parametrize("command", LIGHT_COMMANDS, ids=" ".join)
 def test_light_commands_import_neither_torch_nor_textual(command: list[str], trained: Done, environment: dict) -> None:
     code = (
-        "import sys; from eetui.cli import main\n"
+        "import sys; from eetui.__main__ import main; code = 0\n"
         "try: main()\n"
         "except SystemExit as end: code = end.code\n"
-        "heavy = {'torch', 'textual', 'numpy', 'pandas', 'sqlite_utils'} & set(sys.modules)\n"
+        "heavy = {'torch', 'textual', 'numpy', 'pandas', 'sqlite_utils', 'pydantic'} & set(sys.modules)\n"
         "assert not heavy and not code, (heavy, code)"
     )
     done = subprocess.run(
