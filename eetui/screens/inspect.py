@@ -16,6 +16,7 @@ from textual.widgets import Footer, Static
 from core.errors import EetuiError, UsageError
 from eetui.screens.base import BenchScreen
 from eetui.screens.dialogs import Prompt
+from eetui.screens.run_actions import RunActions
 
 if TYPE_CHECKING:  # numpy: imported when the screen opens
     from eetui.renderables.token_text import SearchableText
@@ -51,6 +52,7 @@ class InspectScreen(BenchScreen):
         ),
         Binding("right_square_bracket", "exit(1)", show=False, id="inspect.exit_after", tooltip="Move the next exit"),
         Binding("0", "own", "Own", id="inspect.own", tooltip="Back to the run's own thresholds"),
+        Binding("w", "generate", "Write", id="inspect.generate", tooltip="Let the run write a text"),
         Binding("slash", "search", "Find", key_display="/", id="inspect.search", tooltip="Search the text"),
         Binding("ctrl+n", "again(1)", show=False, id="inspect.search_next", tooltip="Next place of what was searched"),
         Binding("N", "again(-1)", show=False, id="inspect.search_before", tooltip="Place before of what was searched"),
@@ -247,6 +249,10 @@ class InspectScreen(BenchScreen):
         self.view = view
         self.add_class(f"-view-{view}")
         self.call_after_refresh(self._show)
+
+    def action_generate(self) -> None:
+        actions = RunActions(self.bench, self.update)
+        self.bench.attempt(lambda: actions.generate(self.bench.reader.run(self.run)))
 
     def action_search(self) -> None:
         self.app.push_screen(Prompt("Search the text for", self._searched, _require_text), self._search)
