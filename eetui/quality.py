@@ -4,14 +4,40 @@ from dataclasses import dataclass
 
 from core.config import ModelConfig
 from core.errors import UsageError
-from core.quality import Claim, Quality, quality
+from core.quality import Claim, ExitQuality, Overthinking, Quality, claimed_truth, exit_quality, overthinking, quality
 from core.recorded import Recorded, recorded
+from core.reliability import Reliability, reliability
 from core.state import RunState
 from core.store.reader import Reader
 from core.tradeoff import DepthSavings, depth_savings
 
 CLAIMS: dict[str, Claim] = {"distill": "max_prob", "loss": "p(target)", "agree": "agrees"}
 """What a method's signal is read as: its exit label, where it is a probability; else, that the block is right."""
+
+GROUPS = 10
+"""Of equally many tokens, in the diagram of an exit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """One exit, judged.
+
+    Attributes:
+        diagram: the signal against what it claims, over groups of equally many tokens.
+        overthinking: of the whole run.
+    """
+
+    exit: ExitQuality
+    diagram: Reliability
+    overthinking: Overthinking
+
+
+def judge(tokens: Recorded, block: int, method: str) -> Judgement:
+    """Judge the exit of a block."""
+    claim = CLAIMS.get(method, "correct")
+    truth = claimed_truth(tokens, block, claim)
+    diagram = reliability(tokens.signal[block], truth, GROUPS, equal_mass=True)
+    return Judgement(exit_quality(tokens, block, claim), diagram, overthinking(tokens))
 
 
 @dataclass(frozen=True, eq=False)
