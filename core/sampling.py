@@ -4,11 +4,13 @@ Shapes: V vocabulary size.
 """
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from core.errors import UsageError
+
+if TYPE_CHECKING:  # options are made and checked without torch
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,20 @@ class GenerationOptions:
 DEFAULTS = GenerationOptions()
 
 
-def choose(logits: Tensor, options: GenerationOptions, draw: torch.Generator) -> int:
+def choose(logits: "Tensor", options: GenerationOptions, draw: "torch.Generator") -> int:
     """A token, by its logits `[V]`; drawn on the CPU, so that a seed means the same on every device."""
+    import torch
+
     if options.temperature == 0:
         return int(logits.argmax())
     chances = torch.softmax(logits.cpu().double() / options.temperature, 0)
     return int(torch.multinomial(_likely(chances, options), 1, generator=draw))
 
 
-def _likely(chances: Tensor, options: GenerationOptions) -> Tensor:
+def _likely(chances: "Tensor", options: GenerationOptions) -> "Tensor":
     """The chances `[V]`, those of tokens that are not to be drawn set to 0."""
+    import torch
+
     falling, order = chances.sort(descending=True, stable=True)
     kept = torch.arange(len(chances)) < (options.top_k or len(chances))
     falling = falling * kept

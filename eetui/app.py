@@ -135,6 +135,12 @@ class Bench(App[None]):
 
         self.push_screen(InspectScreen(run))
 
+    def open_generate(self, run: int) -> None:
+        """Let a finished run write."""
+        from eetui.screens.generate import GenerateScreen
+
+        self.push_screen(GenerateScreen(run))
+
     def open_compare(self, runs: Sequence[int]) -> None:
         """Put runs side by side."""
         from eetui.screens.compare import CompareScreen

@@ -192,6 +192,9 @@ def compare(
     output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
     each_seed: Annotated[bool, typer.Option("--each-seed", help="Do not join runs that differ in seed only.")] = False,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A run to hold the others against; it joins them if it must.")
+    ] = None,
     as_json: AsJson = False,
     *,
     db: Database,
@@ -204,7 +207,13 @@ def compare(
     output = "json" if as_json else output
     if output not in ("table", *texts):
         raise UsageError(f"--format must be one of table, {', '.join(texts)}, got {output!r}")
-    result = compare_runs(_views(runs or [], db), group_seeds=not each_seed, only_changed=only_changed)
+    views = _views(runs or [], db)
+    base = _views([baseline], db)[0] if baseline else None
+    if base is not None and base.name not in [view.name for view in views]:
+        views.insert(0, base)
+    result = compare_runs(
+        views, group_seeds=not each_seed, only_changed=only_changed, baseline=base.name if base else None
+    )
     if output in texts:
         print(texts[output](result))
     else:

@@ -90,8 +90,14 @@ def savings_rows(comparison: Comparison) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def seen(comparison: Comparison, view: View, block: int, *, as_ppl: bool = False) -> Comparison:
-    """What a view shows, to be exported; the recommendation is all in words, so it takes all tables along."""
+def seen(
+    comparison: Comparison, view: View, block: int, *, as_ppl: bool = False, areas: tuple[Row, ...] = ()
+) -> Comparison:
+    """What a view shows, to be exported; the recommendation is all in words, so it takes all tables along.
+
+    Args:
+        areas: of the savings view's curves.
+    """
     if view == "advice":
         return comparison
     further: tuple[tuple[str, tuple[Row, ...]], ...] = ()
@@ -99,7 +105,7 @@ def seen(comparison: Comparison, view: View, block: int, *, as_ppl: bool = False
         rows = curve_rows(comparison.columns, block)
         further = (("curves", tuple(map(_in_ppl, rows)) if as_ppl else rows),)
     elif view == "savings":
-        further = (("savings", savings_rows(comparison)),)
+        further = (("savings", (*savings_rows(comparison), *areas)),)
     return replace(
         comparison,
         final=comparison.final if view == "final" else (),

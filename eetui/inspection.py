@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.events import perplexity, share_of_layers_saved
+from core.recorded import Recorded
 from core.state import RunState
 from core.store.tokens import BlockTokens, EvaluationText
 
@@ -156,6 +157,11 @@ class Inspection:
         return correct
 
     @cached_property
+    def recorded(self) -> Recorded:
+        """The same, to judge the exits by."""
+        return Recorded(self.loss, self.signal, self.max_prob, self.prediction, self.targets, self.seq_len)
+
+    @cached_property
     def static_depths(self) -> tuple[Outcome, ...]:
         """All tokens leave at block 0, at block 1, …"""
         return tuple(self._outcome(np.full(self.tokens, block)) for block in range(len(self.loss)))
@@ -209,14 +215,6 @@ class Inspection:
         """The signals of the tokens that arrive at a block, as counts over equal bins of [0, 1]."""
         counts: Integers = np.histogram(self.signal[block][self.arriving(block, thresholds)], bins, (0.0, 1.0))[0]
         return counts
-
-    def reliability(self, block: int, bins: int = 10) -> list[tuple[int, float, float, float, float]]:
-        """For each tenth of [0, 1] with tokens: how many, and their mean signal, max_prob, p(target) and accuracy."""
-        which = np.minimum((self.signal[block] * bins).astype(np.int64), bins - 1)
-        counts = np.bincount(which, minlength=bins)
-        columns = (self.signal[block], self.max_prob[block], np.exp(-self.loss[block]), self.correct[block])
-        sums = [np.bincount(which, column, bins) for column in columns]
-        return [(int(n), *(float(column[i] / n) for column in sums)) for i, n in enumerate(counts) if n]  # type: ignore[misc]
 
     def correct_where(self, outcome: Outcome) -> Booleans:
         """Whether each token is predicted right where it leaves, `[N]`."""

@@ -1,17 +1,45 @@
 """What the store keeps of a run, judged: the plain functions behind `eetui quality`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from core.config import ModelConfig
 from core.errors import UsageError
-from core.quality import Claim, Quality, quality
+from core.quality import Claim, ExitQuality, Overthinking, Quality, claimed_truth, exit_quality, overthinking, quality
 from core.recorded import Recorded, recorded
+from core.reliability import Reliability, reliability
 from core.state import RunState
 from core.store.reader import Reader
 from core.tradeoff import DepthSavings, depth_savings
 
 CLAIMS: dict[str, Claim] = {"distill": "max_prob", "loss": "p(target)", "agree": "agrees"}
 """What a method's signal is read as: its exit label, where it is a probability; else, that the block is right."""
+
+GROUPS = 10
+"""Of equally many tokens, in the diagram of an exit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """One exit, judged.
+
+    Attributes:
+        diagram: the signal against what it claims, over groups of equally many tokens.
+        overthinking: of the whole run.
+    """
+
+    exit: ExitQuality
+    diagram: Reliability
+    overthinking: Overthinking
+
+
+def judge(tokens: Recorded, block: int, method: str) -> Judgement:
+    """Judge the exit of a block."""
+    claim = CLAIMS.get(method, "correct")
+    truth = claimed_truth(tokens, block, claim)
+    diagram = reliability(tokens.signal[block], truth, GROUPS, equal_mass=True)
+    return Judgement(exit_quality(tokens, block, claim), diagram, overthinking(tokens))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +92,27 @@ def run_tokens(reader: Reader, run: int) -> RunTokens:
     from core.exits import exit_method  # imports torch, 1 to 2 s
 
     row, state = reader.run(run), reader.state(run)
-    blocks = reader.token_statistics(run)
+    tokens = stored_tokens(reader, row)
+    model = ModelConfig.model_validate(row["config"]["model"])
+    reads_head = exit_method(row["method"]).reads_head
+    return RunTokens(
+        number=run,
+        name=row["name"],
+        method=row["method"],
+        tokens=tokens,
+        savings=depth_savings(model, row["record"]["vocab_size"], tokens.seq_len, reads_head=reads_head),
+        thresholds=own_thresholds(state, tokens.exits),
+        measured_excess=_measured_excess(state),
+    )
+
+
+def stored_tokens(reader: Reader, row: Mapping[str, Any]) -> Recorded:
+    """What the blocks of a run said of its evaluation tokens.
+
+    Raises:
+        UsageError: the run keeps no statistics of its tokens, or has no exit.
+    """
+    blocks = reader.token_statistics(row["id"])
     text = reader.text(row["record"]["fingerprint"]) if blocks else None
     if text is None:
         raise UsageError(
@@ -73,18 +121,7 @@ def run_tokens(reader: Reader, run: int) -> RunTokens:
         )
     if len(blocks) < 2:
         raise UsageError(f"{row['name']} has one block only, so no token can leave early: give it more block_layers")
-    tokens = recorded(blocks, text.targets, text.seq_len)
-    model = ModelConfig.model_validate(row["config"]["model"])
-    reads_head = exit_method(row["method"]).reads_head
-    return RunTokens(
-        number=run,
-        name=row["name"],
-        method=row["method"],
-        tokens=tokens,
-        savings=depth_savings(model, row["record"]["vocab_size"], text.seq_len, reads_head=reads_head),
-        thresholds=own_thresholds(state, tokens.exits),
-        measured_excess=_measured_excess(state),
-    )
+    return recorded(blocks, text.targets, text.seq_len)
 
 
 def own_thresholds(state: RunState, exits: int) -> tuple[float, ...] | None:

@@ -1,7 +1,6 @@
 """One run under inspection: its statistics, the thresholds as they are moved, and what the screen shows of them."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,9 +36,15 @@ class Study:
     """The thresholds of one run, moved about. `now` follows at once."""
 
     def __init__(
-        self, title: Text, data: Inspection, thresholds: Sequence[float], measured: Measured | None, looks: Looks
+        self,
+        title: Text,
+        method: str,
+        data: Inspection,
+        thresholds: Sequence[float],
+        measured: Measured | None,
+        looks: Looks,
     ) -> None:
-        self.title, self.data, self.measured, self.looks = title, data, measured, looks
+        self.title, self.method, self.data, self.measured, self.looks = title, method, data, measured, looks
         self.own = Setting(tuple(thresholds), data.what_if(thresholds))
         self.now = self.own
         self.block = 0
@@ -99,13 +104,6 @@ class Study:
 
     def blocks(self, width: int) -> Text:
         return drawn.blocks_table(self.now.outcome, width)
-
-    def reliability(self, width: int) -> Text:
-        return drawn.reliability_table(self._reliability[self.block], width)
-
-    @cached_property
-    def _reliability(self) -> list[list[tuple[int, float, float, float, float]]]:
-        return [self.data.reliability(block) for block in range(self.data.exits)]
 
     def histogram(self, width: int, height: int, style: Palette) -> Text:
         """The signals of those who arrive at the exit that is moved, and the threshold."""
@@ -188,6 +186,7 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study | None:
     facts = f"{row['method']}, seed {row['seed']}, {row['record']['corpus']}, {data.tokens:,} evaluated tokens"
     return Study(
         Text.assemble(("Inspect ", "bold"), (row["name"], "bold"), (f"  {facts}", "dim")),
+        row["method"],
         data,
         thresholds,
         state.final,

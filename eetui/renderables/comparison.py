@@ -176,7 +176,10 @@ def _json_row(row: Row) -> dict[str, Any]:
 
 
 def _seeds(comparison: Comparison) -> str:
-    return " · ".join(f"{column.title} ({column.subtitle})" for column in comparison.columns)
+    marks = {comparison.baseline: ", baseline"}
+    return " · ".join(
+        f"{column.title} ({column.subtitle}{marks.get(index, '')})" for index, column in enumerate(comparison.columns)
+    )
 
 
 def _cell(text: str, best: bool, position: int) -> Text:

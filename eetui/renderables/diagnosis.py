@@ -48,6 +48,9 @@ def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
 def _last_block(run: Diagnosed, width: int) -> Iterator[RenderableType]:
     """Lost context, on the way of the last block."""
     hard = run.hard_tokens
+    if run.measuring:
+        yield Text(f"Lost context: being measured: {run.measuring} …", style="italic")
+        return
     if hard is None:
         yield Text(f"Lost context: not measured: {run.not_measured}")
         return

@@ -129,19 +129,6 @@ def _block_line(name: str, leavers: Leavers, outcome: Outcome) -> list[str]:
     ]
 
 
-def reliability_table(rows: Sequence[tuple[int, float, float, float, float]], width: int) -> Text:
-    """Whether the signal is what it stands for: its mean beside the largest and the right probability, and accuracy."""
-    lines = [["signal", "tokens", "signal, mean", "max prob.", "p(target)", "accuracy"]]
-    for count, signal, max_prob, of_target, accuracy in rows:
-        low = min(9, int(signal * 10)) / 10
-        lines.append(
-            [f"{low:.1f}–{low + 0.1:.1f}", figure(count, "count")]
-            + [figure(value, "signal") for value in (signal, max_prob, of_target)]
-            + [figure(accuracy, "share")]
-        )
-    return columns(lines, width, gap=1)
-
-
 def token_pane(
     data: Inspection, now: Setting, vocabulary: Sequence[str], token: int, width: int, *, dark: bool
 ) -> Text:

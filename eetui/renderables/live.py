@@ -269,7 +269,7 @@ def queue_line(names: Sequence[str], requests: int, width: int, *, preparing: bo
 
 def hint(status: str, elsewhere: str | None, *, profiled: bool = False) -> str:
     """Who trains the run, or what can be done with it."""
-    hints = {"finished": "i inspects it, c compares its experiment", "interrupted": "r lets it go on"}
+    hints = {"finished": "i inspects it, w lets it write, c compares its experiment", "interrupted": "r lets it go on"}
     hints["failed"] = "r lets it go on; the log says what went wrong"
     word = "waits in" if status == "queued" else "trained by"
     said = [f"{word} {elsewhere}" if elsewhere else hints.get(status, ""), TIMES_HINT if profiled else ""]

@@ -10,15 +10,13 @@ from textual.containers import VerticalScroll
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from core.store.reader import Query
-from eetui.comparison import Comparison, compare
+from eetui.comparison import Comparison, Row, compare
 from eetui.comparison_charts import VIEWS, View, blocks_with_curves, seen
 from eetui.renderables import comparison as drawn
 from eetui.renderables.comparison_screen import (
     advice_text,
     curve_series,
     curves_note,
-    savings_note,
-    savings_series,
     subtitles,
     title_line,
 )
@@ -30,6 +28,7 @@ from eetui.screens.dialogs import Question
 if TYPE_CHECKING:  # imports numpy
     from eetui.widgets.chart import Chart
     from eetui.widgets.compare_table import CompareTable
+    from eetui.widgets.savings_view import SavingsView
 
 FORMATS = ("svg", "json", "csv", "md")
 TEXTS = {"md": drawn.as_markdown, "csv": drawn.as_csv, "json": drawn.as_json}
@@ -52,7 +51,8 @@ class CompareScreen(BenchScreen):
         "The runs side by side. A star marks the best of a row among runs on the same tokens; figures on different "
         "tokens are never ranked. Choose a baseline and every cell says how far it is from it: a PPL in percent, a "
         "share in points. Runs that differ in their seed only share a column, as mean ± standard deviation. The "
-        "report's own results can be added as columns to hold the order of the methods against."
+        "report's own results can be added as columns to hold the order of the methods against. The savings view draws "
+        "each run at every threshold, worked out from the statistics of its tokens, against its static depths."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
@@ -94,9 +94,10 @@ class CompareScreen(BenchScreen):
         self._rows: dict[int, dict[str, Any]] = {}
 
     def compose(self) -> ComposeResult:
-        from eetui.renderables.charts import PPL, SHARE, WHOLE
+        from eetui.renderables.charts import WHOLE
         from eetui.widgets.chart import Chart
         from eetui.widgets.compare_table import CompareTable
+        from eetui.widgets.savings_view import SavingsView
 
         yield Static(id="title", markup=False)
         with TabbedContent(initial="view-final"):
@@ -110,8 +111,7 @@ class CompareScreen(BenchScreen):
                 yield Chart("", x_label="epoch", x_axis=WHOLE, id="curves")
                 yield Static(id="curves-note", classes="note", markup=False)
             with TabPane(NAMES["savings"], id="view-savings"):
-                yield Chart("PPL, eval", x_label="layer savings", x_axis=SHARE, y_axis=PPL, id="savings")
-                yield Static(id="savings-note", classes="note", markup=False)
+                yield SavingsView(self.bench.database)
             with TabPane(NAMES["advice"], id="view-advice"), VerticalScroll(id="advice"):
                 yield Static(id="advice-text", markup=False)
         yield Footer()
@@ -166,9 +166,7 @@ class CompareScreen(BenchScreen):
             case "curves":
                 self._show_curves(self.comparison)
             case "savings":
-                chart = self._chart("#savings")
-                chart.set_series(savings_series(self.comparison), savings_note(self.comparison))
-                self.query_one("#savings-note", Static).update(savings_note(self.comparison))
+                self._savings().show(self.comparison, {view.name: run for run, view in self._views.items()})
             case "advice":
                 self.query_one("#advice-text", Static).update(advice_text(self.comparison))
             case view:
@@ -188,7 +186,7 @@ class CompareScreen(BenchScreen):
     def _show_curves(self, comparison: Comparison) -> None:
         from eetui.renderables.charts import LINEAR, PPL
 
-        chart = self._chart("#curves")
+        chart = self._chart()
         title = f"Block {self.block} early-stop {'PPL' if self.as_ppl else 'nats'}"
         if title != chart.title:
             chart.set_axes(title=title, y_axis=PPL if self.as_ppl else LINEAR)
@@ -196,10 +194,15 @@ class CompareScreen(BenchScreen):
         chart.set_series(curve_series(comparison, self.block), note)
         self.query_one("#curves-note", Static).update(note)
 
-    def _chart(self, selector: str) -> "Chart":
+    def _chart(self) -> "Chart":
         from eetui.widgets.chart import Chart
 
-        return self.query_one(selector, Chart)
+        return self.query_one("#curves", Chart)
+
+    def _savings(self) -> "SavingsView":
+        from eetui.widgets.savings_view import SavingsView
+
+        return self.query_one(SavingsView)
 
     def _table(self, view: View) -> "CompareTable":
         from eetui.widgets.compare_table import CompareTable
@@ -273,6 +276,11 @@ class CompareScreen(BenchScreen):
         if answer is not None:
             self.call_after_refresh(self.bench.attempt, lambda: self._export(answer))
 
+    def _area_rows(self) -> tuple[Row, ...]:
+        from eetui.savings_curves import area_rows
+
+        return area_rows(self.comparison.columns, self._savings().curves) if self.comparison else ()
+
     def _export(self, suffix: str) -> None:
         from eetui.exports import export
 
@@ -280,6 +288,7 @@ class CompareScreen(BenchScreen):
         if suffix == "svg":
             text = self.app.export_screenshot(title="eetui compare")
         else:
-            text = TEXTS[suffix](seen(self.comparison, self.view, self.block, as_ppl=self.as_ppl))
+            rows = self._area_rows() if self.view == "savings" else ()
+            text = TEXTS[suffix](seen(self.comparison, self.view, self.block, as_ppl=self.as_ppl, areas=rows))
         path = export(f"compare-{self.view}.{suffix}", text + ("" if text.endswith("\n") else "\n"))
         self.notify(f"exported to {path.resolve()}", markup=False)

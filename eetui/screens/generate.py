@@ -1,19 +1,20 @@
 """A finished run writes: a prompt, its continuation as it is made, and the block each token came from."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.widgets import Footer, Input, Label, Static
 from textual.worker import get_current_worker
 
 from core.errors import EetuiError, UsageError
 from eetui.screens.base import BenchScreen
+from eetui.widgets.flowing_text import FlowingText
 
 if TYPE_CHECKING:  # torch: imported by the thread that writes
     from core.sampling import GenerationOptions
@@ -50,7 +51,7 @@ class GenerateScreen(BenchScreen):
         #options { height: 1; margin: 1 1 0 1; }
         #options Label { color: $text-muted; padding: 0 1 0 0; }
         #options Input { width: 7; height: 1; border: none; margin: 0 1 0 0; padding: 0; background: $panel; }
-        #page { height: 1fr; margin: 1 0 0 0; padding: 0 2; }
+        #text { margin: 1 0 0 0; padding: 0 2; }
         #figures { height: auto; min-height: 2; background: $surface; padding: 0 1; }
     }
     """
@@ -64,6 +65,8 @@ class GenerateScreen(BenchScreen):
         """Grows in the thread that writes; only ever appended to."""
         self._seconds = 0.0
         self._shown: object = None
+        self._laid_out = 0
+        """Pieces that are part of the text shown, the prompt aside."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
@@ -72,14 +75,13 @@ class GenerateScreen(BenchScreen):
             for name, label, value, meaning in OPTIONS:
                 yield Label(label)
                 yield Input(value, placeholder=meaning, id=name)
-        with VerticalScroll(id="page"):
-            yield Static(id="text", markup=False)
+        yield FlowingText(id="text")
         yield Static(id="figures", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
         self.query_one("#prompt").focus()
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._show())
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._show_anew())
         self.set_interval(LOOK_SECONDS, self._show_news)
 
     def update(self) -> None:
@@ -112,6 +114,7 @@ class GenerateScreen(BenchScreen):
         if not prompt.strip():
             raise UsageError("write the beginning of a text first")
         self._prompt, self._pieces, self._seconds = prompt, [], 0.0
+        self._show_anew()
         self._write(prompt, options, self._pieces)
 
     def _options(self) -> "GenerationOptions":
@@ -149,23 +152,42 @@ class GenerateScreen(BenchScreen):
                 pieces.append(piece)
                 self._seconds = time.perf_counter() - began
         except EetuiError as error:
-            message = str(error)
-            self.app.call_from_thread(self.notify, message, severity="error", timeout=10, markup=False)
+            if not worker.is_cancelled:  # else no one waits, and the console may be closing
+                message = str(error)
+                self.app.call_from_thread(self.notify, message, severity="error", timeout=10, markup=False)
 
     def _opened(self) -> "Writer":
-        """Through a reader of this thread's own."""
+        """Through a reader of this thread's own; on one core, unless a run is training.
+
+        A token is little work, and two threads that wait for each other hold up everything on a machine that is busy.
+        """
+        import torch
+
         from core.store.reader import Reader
         from eetui.generate import open_writer
 
+        if not self.bench.trainer.snapshot.busy:
+            torch.set_num_threads(1)  # a run sets its own when it begins
         with Reader(self.bench.database) as reader:
             return open_writer(reader, self.run)
 
     # What is shown
 
     def _show_news(self) -> None:
-        state = (self._prompt, len(self._pieces), self._busy)
-        if state != self._shown:
+        state = (id(self._pieces), len(self._pieces), self._busy)
+        if state != self._shown and self._prompt:
             self._shown = state
+            self._show()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_anew)
+
+    def _show_anew(self) -> None:
+        """All of the text: it is another one, or looks or width have changed."""
+        if self.is_mounted and self._prompt:
+            self._laid_out = 0
+            self.query_one(FlowingText).clear()
+            self.query_one(FlowingText).append([Text(self._prompt, "dim")])
             self._show()
 
     @property
@@ -173,14 +195,14 @@ class GenerateScreen(BenchScreen):
         return any(worker.node is self and worker.is_running for worker in self.workers)
 
     def _show(self) -> None:
-        if not self.is_mounted or not self._prompt:
-            return
-        pieces, page = list(self._pieces), self.query_one("#page", VerticalScroll)
-        self.query_one("#text", Static).update(Text.assemble((self._prompt, "dim"), *self._texts(pieces)))
-        page.scroll_end(animate=False)
+        pieces = list(self._pieces)
+        self.query_one(FlowingText).append(self._texts(pieces[self._laid_out :]))
+        self._laid_out = len(pieces)
         self.query_one("#figures", Static).update(self._figures(pieces))
 
-    def _texts(self, pieces: "list[Piece]") -> Iterator[Text]:
+    def _texts(self, pieces: "Sequence[Piece]") -> Iterator[Text]:
+        if not pieces:
+            return iter(())  # before the thread has imported torch, nothing here may
         from eetui.renderables.generation import piece_text
         from eetui.renderables.inspection import block_style
 

@@ -10,19 +10,18 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from core.errors import EetuiError, UsageError
 from eetui.screens.base import BenchScreen
 from eetui.screens.dialogs import Prompt
+from eetui.screens.run_actions import RunActions
+from eetui.widgets.diagnosis_panel import DiagnosisPanel
 
 if TYPE_CHECKING:  # numpy: imported when the screen opens
     from eetui.renderables.token_text import SearchableText
     from eetui.study import Study
 
-CHART_SECONDS = 0.15
-"""After a move, curve and histogram are drawn so late: the figures come first, also while a key is held down."""
 STEP, RATE, VIEW = (Binding.Group(name, compact=True) for name in ("Threshold", "Rate", "View"))
 HELP = """Every evaluated token went through every block once, and the store keeps what each block said of it. So the \
 thresholds can be moved here and the figures follow, without the model. They suppose that every token goes on through \
@@ -30,7 +29,10 @@ all blocks: in the run itself, tokens that left reach the later blocks as they e
 was measured may differ from what is worked out here at the same threshold; both are shown, with their difference.
 
 The text is what the model read; a token looks like the block at which it leaves, and is bold where the next token was \
-predicted right. Each window of the text is read on its own."""
+predicted right. Each window of the text is read on its own.
+
+The diagnosis leads from the PPL seen in training to that of early exit, one change at a time. What it did to the last \
+block to train without context is measured with the model, while you look."""
 
 
 class InspectScreen(BenchScreen):
@@ -51,10 +53,14 @@ class InspectScreen(BenchScreen):
         ),
         Binding("right_square_bracket", "exit(1)", show=False, id="inspect.exit_after", tooltip="Move the next exit"),
         Binding("0", "own", "Own", id="inspect.own", tooltip="Back to the run's own thresholds"),
+        Binding("d", "diagnosis", "Where", id="inspect.diagnosis", tooltip="Show or hide where the perplexity went"),
+        Binding("w", "generate", "Write", show=False, id="inspect.generate", tooltip="Let the run write a text"),
         Binding("slash", "search", "Find", key_display="/", id="inspect.search", tooltip="Search the text"),
         Binding("ctrl+n", "again(1)", show=False, id="inspect.search_next", tooltip="Next place of what was searched"),
         Binding("N", "again(-1)", show=False, id="inspect.search_before", tooltip="Place before of what was searched"),
-        Binding("t", "too_early(1)", "Early", id="inspect.too_early", tooltip="Next token that left too early"),
+        Binding(
+            "t", "too_early(1)", "Early", show=False, id="inspect.too_early", tooltip="Next token that left too early"
+        ),
         Binding(
             "T", "too_early(-1)", show=False, id="inspect.too_early_before", tooltip="Token before, left too early"
         ),
@@ -76,22 +82,24 @@ class InspectScreen(BenchScreen):
         #legend { height: 1; padding: 0 1; background: $surface; }
         TokenText { padding: 0 0 0 1; }
         #token { height: auto; padding: 0 1; background: $surface; }
-        #blocks, #reliability { height: auto; margin-bottom: 1; }
+        #blocks, #quality { height: auto; margin-bottom: 1; }
         #side > #histogram { height: 1fr; max-height: 17; padding: 0 1 1 1; }
     }
     InspectScreen.-empty {
         #body, #figures { display: none; }
         #sentence { display: block; }
     }
+    InspectScreen DiagnosisPanel { display: none; }
+    InspectScreen.-diagnosis { #body { display: none; } DiagnosisPanel { display: block; } }
     InspectScreen.-view-text #reading { display: block; }
     InspectScreen.-view-blocks { #side, #blocks, #histogram { display: block; } }
     InspectScreen.-view-curve { #side, #curve { display: block; } }
-    InspectScreen.-view-signal { #side, #reliability { display: block; } }
+    InspectScreen.-view-signal { #side, #quality { display: block; } }
     InspectScreen.-wide.-tall {
         #reading, #side, #blocks, #histogram, #curve { display: block; }
         #side { border-left: vkey $panel; max-width: 84; }
     }
-    InspectScreen.-wide.-tall.-view-signal { #histogram { display: none; } #reliability { display: block; } }
+    InspectScreen.-wide.-tall.-view-signal { #histogram { display: none; } #quality { display: block; } }
     """
 
     def __init__(self, run: int) -> None:
@@ -101,11 +109,9 @@ class InspectScreen(BenchScreen):
         self.view = "text"
         self._searched = ""
         self._searchable: SearchableText | None = None
-        self._chart_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        from eetui.renderables.charts import PPL, SHARE
-        from eetui.widgets.chart import Chart
+        from eetui.widgets.study_side import StudySide
         from eetui.widgets.token_text import TokenText
 
         yield Static(id="title", markup=False)
@@ -116,13 +122,8 @@ class InspectScreen(BenchScreen):
                 yield Static(id="legend", markup=False)
                 yield TokenText(id="text")
                 yield Static(id="token", markup=False)
-            with Vertical(id="side"):
-                yield Static(id="blocks", markup=False)
-                yield Static(id="reliability", markup=False)
-                yield Static(id="histogram", markup=False)
-                chart = Chart("PPL, eval", x_label="exit rate", x_axis=SHARE, y_axis=PPL, id="curve")
-                chart.can_focus = False  # its keys are the threshold's here; the mouse zooms it
-                yield chart
+            yield StudySide(id="side")
+        yield DiagnosisPanel()
         yield Footer()
 
     def on_mount(self) -> None:
@@ -167,6 +168,7 @@ class InspectScreen(BenchScreen):
 
     def _show(self) -> None:
         """All of the screen, for the thresholds as they are now."""
+        from eetui.widgets.study_side import StudySide
         from eetui.widgets.token_text import TokenText
 
         if self.study is None or not self.is_mounted:
@@ -176,7 +178,7 @@ class InspectScreen(BenchScreen):
         self.query_one("#legend", Static).update(study.legend(dark=dark))
         self.query_one(TokenText).mark(study.now.outcome.left_at, study.correct_now)
         self._show_token()
-        self._show_side()
+        self.query_one("#side", StudySide).show(study)
 
     def _show_token(self) -> None:
         from eetui.widgets.token_text import TokenText
@@ -185,32 +187,6 @@ class InspectScreen(BenchScreen):
         pane = self.query_one("#token", Static)
         dark = self.app.current_theme.dark
         pane.update(self.study.token(self.query_one(TokenText).cursor, max(20, pane.size.width - 2), dark=dark))
-
-    def _show_side(self) -> None:
-        assert self.study is not None
-        study = self.study
-        if not self.query_one("#side").display:
-            return
-        width = max(20, self.query_one("#side").size.width - 2)
-        self.query_one("#blocks", Static).update(study.blocks(width))
-        self.query_one("#reliability", Static).update(study.reliability(width))
-        if self._chart_timer is None:
-            self._chart_timer = self.set_timer(CHART_SECONDS, self._show_charts)
-
-    def _show_charts(self) -> None:
-        """What takes longer to draw than the figures may wait."""
-        from eetui.renderables.palette import palette
-        from eetui.widgets.chart import Chart
-
-        self._chart_timer = None
-        if self.study is None or not self.is_mounted:
-            return
-        bars, chart = self.query_one("#histogram", Static), self.query_one(Chart)
-        if bars.size.height > 1:
-            bars.update(self.study.histogram(bars.size.width, bars.size.height, palette(self.app.theme_variables)))
-        if chart.x_label != self.study.rate_label:
-            chart.set_axes(x_label=self.study.rate_label)
-        chart.set_series(self.study.curve_series(), self.study.curve_sentence())
 
     def on_token_text_moved(self) -> None:
         if self.study is not None:
@@ -222,7 +198,7 @@ class InspectScreen(BenchScreen):
         """Without statistics there is nothing to move; with one exit none to choose."""
         if action == "exit":
             return self.study is not None and self.study.data.exits > 1
-        own = ("move", "move_rate", "own", "search", "again", "too_early", "view")
+        own = ("move", "move_rate", "own", "search", "again", "too_early", "view", "diagnosis")
         return action not in own or self.study is not None
 
     def action_move(self, step: float) -> None:
@@ -243,10 +219,35 @@ class InspectScreen(BenchScreen):
             self._show()
 
     def action_view(self, view: str) -> None:
+        self._close_diagnosis()
         self.remove_class(f"-view-{self.view}")
         self.view = view
         self.add_class(f"-view-{view}")
         self.call_after_refresh(self._show)
+
+    def action_generate(self) -> None:
+        actions = RunActions(self.bench, self.update)
+        self.bench.attempt(lambda: actions.generate(self.bench.reader.run(self.run)))
+
+    def action_diagnosis(self) -> None:
+        """Measured while it is open: closing it ends that."""
+        if self.has_class("-diagnosis"):
+            self._close_diagnosis()
+        else:
+            panel = self.query_one(DiagnosisPanel)
+            self.add_class("-diagnosis")
+            panel.open(self.bench.database, self.run)
+            panel.focus()
+
+    def _close_diagnosis(self) -> None:
+        if self.has_class("-diagnosis"):
+            self.remove_class("-diagnosis")
+            self.query_one(DiagnosisPanel).stop()
+            self.query_one("#text").focus()
+            self.call_after_refresh(self._show)
+
+    def leaving(self) -> None:
+        self.query_one(DiagnosisPanel).stop()
 
     def action_search(self) -> None:
         self.app.push_screen(Prompt("Search the text for", self._searched, _require_text), self._search)
@@ -283,6 +284,7 @@ class InspectScreen(BenchScreen):
         if token is None:
             self.notify(otherwise, severity="warning", markup=False)
         else:
+            self._close_diagnosis()
             self.query_one(TokenText).action_go_to(token)
 
 

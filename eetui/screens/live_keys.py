@@ -22,6 +22,7 @@ class LiveKeys(BenchScreen):
         Binding("r", "resume", "Resume", show=False, id="live.resume", tooltip="Resume an interrupted or failed run"),
         Binding("o", "queue", "Queue", show=False, id="live.queue", tooltip="Reorder or empty the queue"),
         Binding("i", "inspect", "Inspect", show=False, id="live.inspect", tooltip="Look into the run token by token"),
+        Binding("w", "generate", "Write", show=False, id="live.generate", tooltip="Let the run write a text"),
         Binding("c", "compare", "Compare", show=False, id="live.compare", tooltip="Compare the experiment's runs"),
         Binding("m", "mark", "Mark", show=False, id="live.mark", tooltip="Mark the run, or unmark it"),
         Binding("y", "copy", "Copy", show=False, id="live.copy", tooltip="Copy the command that trains this run"),
@@ -59,6 +60,9 @@ class LiveKeys(BenchScreen):
 
     def action_inspect(self) -> None:
         self._actions().inspect(self.watching.row)
+
+    def action_generate(self) -> None:
+        self._actions().generate(self.watching.row)
 
     def action_copy(self) -> None:
         self._actions().copy_command(self.watching.row)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from core.errors import StoreError
+from core.store.files import checkpoint_folder
 from core.store.reader import Query
 from eetui.deletions import Deletions
 from eetui.naming_rules import require_name, require_plain, require_tag
@@ -73,6 +74,16 @@ class RunActions:
             self.bench.open_inspect(row["id"])
         else:
             self._say(f"{row['name']} is {row['status']}: only a finished run can be inspected")
+
+    def generate(self, row: Row) -> None:
+        """Let a finished run write, if its weights are there."""
+        folder = checkpoint_folder(self.bench.database, row["id"])
+        if row["status"] != "finished":
+            self._say(f"{row['name']} is {row['status']}: only a finished run can write")
+        elif not any(folder.glob("*.safetensors")):
+            self._say(f"{row['name']} can't write: its weights are not in {folder}; train it again (y copies how)")
+        else:
+            self.bench.open_generate(row["id"])
 
     def cancel(self, row: Row) -> None:
         """Stop a run of this console, or say where it has to be stopped."""

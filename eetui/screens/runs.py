@@ -71,6 +71,7 @@ class RunsScreen(BenchScreen):
         Binding(
             "i", "act('inspect')", "Inspect", show=False, id="runs.inspect", tooltip="Inspect the run token by token"
         ),
+        Binding("w", "act('generate')", "Write", show=False, id="runs.generate", tooltip="Let the run write a text"),
         Binding("s", "sort", "Sort", show=False, id="runs.sort", tooltip="Sort by the next column"),
         Binding("S", "reverse", "Reverse", show=False, id="runs.reverse", tooltip="Reverse the order"),
         Binding("p", "preview", "Preview", show=False, id="runs.preview", tooltip="Show or hide the preview"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from eetui import __version__
+from eetui.renderables.figures import delta
 from tests.eetui.conftest import TINY, TINY_TRAINING, Eetui, set_options
 
 Done = subprocess.CompletedProcess[str]
@@ -111,6 +112,24 @@ def test_the_report_stands_beside_own_runs_but_is_not_ranked_with_them(trained: 
     assert [value["mean"] for value in final["values"]][:2] == [1095.46, 1071.76]
     assert final["best"] == [1]
     assert any("different tokens" in note for note in shown["notes"])
+
+
+def test_compare_holds_the_others_against_a_baseline_in_every_format(trained: Done, eetui: Eetui) -> None:
+    plain = json.loads(eetui("compare", "1", "3", "--json").stdout)
+    done = json.loads(eetui("compare", "1", "3", "--baseline", "loss-2", "--json").stdout)
+    assert "baseline" not in plain
+    assert done["baseline"] == "loss-2"
+    assert [run["title"] for run in done["runs"]] == ["loss-2", "distill-1", "softmax-3"]
+    own, *others = (value["mean"] for value in done["final"][0]["values"])
+    assert done["final"][0]["deltas"] == [None, *(pytest.approx(other / own - 1) for other in others)]
+    among = ("compare", "1", "2", "--baseline", "2")
+    assert "loss-2 (one seed: 42, baseline)" in eetui(*among).stdout
+    changes = [delta(json.loads(eetui(*among, "--json").stdout)["final"][0]["deltas"][0], "ppl")]
+    for output in ("table", "md"):
+        assert changes[0] in eetui(*among, "--format", output).stdout
+    rows = list(csv.DictReader(io.StringIO(eetui(*among, "--format", "csv").stdout)))
+    assert [row["delta"] != "" for row in rows if row["metric"] == "final_ppl"] == [True, False]
+    assert "nowhere" in eetui("compare", "1", "--baseline", "nowhere").stderr
 
 
 def test_the_report_can_be_compared_without_any_database(eetui: Eetui, tmp_path: Path) -> None:

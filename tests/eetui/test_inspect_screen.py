@@ -213,14 +213,12 @@ async def test_t_jumps_to_tokens_that_left_too_early(database: Path) -> None:
         assert text(pilot).cursor == expected[1]
 
 
-@pytest.mark.parametrize(
-    ("key", "selector"), [("1", "#text"), ("2", "#blocks"), ("3", "#curve"), ("4", "#reliability")]
-)
+@pytest.mark.parametrize(("key", "selector"), [("1", "#text"), ("2", "#blocks"), ("3", "#curve"), ("4", "#quality")])
 async def test_number_keys_choose_what_a_small_screen_shows(database: Path, key: str, selector: str) -> None:
     async with inspecting(database) as pilot:
         await press(pilot, "2" if key != "2" else "1", key)
         visible = [
-            each for each in ("#text", "#blocks", "#curve", "#reliability") if pilot.app.screen.query_one(each).region
+            each for each in ("#text", "#blocks", "#curve", "#quality") if pilot.app.screen.query_one(each).region
         ]
         assert visible == [selector]
 

@@ -119,14 +119,6 @@ def test_the_histogram_counts_the_tokens_that_arrive() -> None:
     assert later[-1] == ((data.signal[0] < 0.5) & (data.signal[1] >= 0.9)).sum()
 
 
-def test_reliability_gives_every_token_once() -> None:
-    data = made(2)
-    bins = data.reliability(0)
-    assert sum(count for count, *_ in bins) == data.tokens
-    assert all(0.1 * index <= signal <= 0.1 * index + 0.1 for index, (_, signal, *_) in enumerate(bins))
-    assert sum(n * accuracy for n, *_, accuracy in bins) == pytest.approx(float(data.correct[0].sum()))
-
-
 def test_left_too_early_are_those_that_the_last_block_had_right() -> None:
     data = made(3)
     outcome = data.what_if([0.6, 0.25])

@@ -278,8 +278,8 @@ async def test_every_key_has_an_id_of_its_own_and_says_what_it_does(database: Pa
         await pilot.pause()
         keys = {key.id: key for key in active_keys(bench, bench.screen)}
         wanted = (
-            "filter clear mark mark_all mark_none compare inspect sort reverse preview cancel resume export rename tag "
-            "note copy delete undo open up down page_up page_down first last"
+            "filter clear mark mark_all mark_none compare inspect generate sort reverse preview cancel resume export "
+            "rename tag note copy delete undo open up down page_up page_down first last"
         )
         assert {f"runs.{name}" for name in wanted.split()} <= set(keys)
         assert all(key.does for key in keys.values())
