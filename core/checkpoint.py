@@ -50,7 +50,7 @@ class Checkpoint:
             config: resolved, as it is stored.
             fingerprint: of the corpus, as it is stored in the run's record.
         """
-        text = f"{FORMAT}\n{fingerprint}\n{config.model_dump_json()}"
+        text = f"{FORMAT}\n{fingerprint}\n{_text(config)}"
         return Checkpoint(checkpoint_folder(database, run), hashlib.sha256(text.encode()).hexdigest())
 
     def recall(self, stage: str) -> Kept | None:
@@ -133,6 +133,12 @@ class Checkpoint:
             self._warned = True
             return False
         return True
+
+
+def _text(config: RunConfig) -> str:
+    """The config as JSON, without a field that came after the first checkpoints if it has the value they imply."""
+    later = {"head_dtype"} if config.machine.head_dtype == "same" else set()
+    return config.model_dump_json(exclude={"machine": later})
 
 
 def _partial(stage: str) -> str:

@@ -5,78 +5,42 @@ WikiText-2. Here the product, the softmax and the gradient of a few hundred toke
 kept between calls, so memory does not grow with N and no page is faulted in twice. The per-token statistics that exit
 labels and signals are made of fall out of the same pass.
 
-Shapes: N tokens, D model width, V vocabulary size.
+Shapes: N tokens, D model width, V vocabulary size; n tokens of a chunk, T tiles of words.
 """
 
-import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-CHUNK_BYTES = 8 * 2**20
-"""Size of the logits of one chunk: small enough for the last cache level. benchmarks/head_loss.py compares."""
-CHUNK_TOKENS = (64, 512)
-"""Fewest and most tokens of a chunk; below 64 the matrix products lose their speed."""
+from core.tiled_softmax import NO_EXTRAS as NO_EXTRAS  # what a loss gives beside its value is part of what it offers
+from core.tiled_softmax import Extras as Extras
+from core.tiled_softmax import Tile, join, softmax_tile
+from core.tiled_softmax import TokenStatistics as TokenStatistics
 
-Extras = frozenset[str]
-"""Names of the statistics that cost extra and are made only when asked for: `margin`, `entropy`."""
-NO_EXTRAS: Extras = frozenset()
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How many tokens are a chunk, and how many words a tile of its logits, on a kind of device."""
+
+    tokens: int
+    words: int
+
+
+CPU = Chunking(tokens=256, words=3008)
+"""A tile of float32 is 3 MB, which stays in the cache until the softmax and the next product have read it; with fewer
+tokens or words matrix products lose speed. Rows a power of two apart would compete for the same few cache lines."""
+ACCELERATOR = Chunking(tokens=1024, words=1_000_000)
+"""Few and large kernels."""
 
 _kept = threading.local()
 
 
-@dataclass(frozen=True, slots=True)
-class TokenStatistics:
-    """What one pass over the head says of each token.
-
-    Attributes:
-        cross_entropy: −log p(target) in nats, `[N]`.
-        max_prob: the largest probability, `[N]`.
-        correct: whether the most probable word is the target, bool `[N]`.
-        prediction: the most probable word, int64 `[N]`.
-        margin: the largest probability less the second largest, `[N]`; an extra, None where it was not asked for.
-        entropy: of the probabilities, as a share of log V, its largest value, `[N]`; an extra.
-    """
-
-    cross_entropy: Tensor
-    max_prob: Tensor
-    correct: Tensor
-    prediction: Tensor
-    margin: Tensor | None = None
-    entropy: Tensor | None = None
-
-    def __getitem__(self, tokens: Tensor) -> "TokenStatistics":
-        """The statistics of some of the tokens, by index or mask."""
-        chosen = {name: None if column is None else column[tokens] for name, column in self._columns()}
-        return TokenStatistics(**chosen)  # type: ignore[arg-type]  # the usual ones are never None
-
-    def fill(self, tokens: slice, statistics: "TokenStatistics") -> None:
-        """Note the statistics of these tokens."""
-        for name, column in self._columns():
-            if column is not None:
-                column[tokens] = getattr(statistics, name)
-
-    @staticmethod
-    def empty(tokens: int, like: Tensor, extras: Extras = NO_EXTRAS) -> "TokenStatistics":
-        """Room for `tokens` tokens, to be filled."""
-        return TokenStatistics(
-            cross_entropy=like.new_empty(tokens),
-            max_prob=like.new_empty(tokens),
-            correct=like.new_empty(tokens, dtype=torch.bool),
-            prediction=like.new_empty(tokens, dtype=torch.int64),
-            **{name: like.new_empty(tokens) for name in extras},
-        )
-
-    def _columns(self) -> Iterator[tuple[str, Tensor | None]]:
-        return ((field.name, getattr(self, field.name)) for field in fields(self))
-
-
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0
+    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, products: torch.dtype | None = None
 ) -> tuple[Tensor, TokenStatistics]:
     """Cross-entropy of `softmax(hidden @ weight.T)` summed over tokens, and each token's statistics.
 
@@ -86,11 +50,15 @@ def linear_cross_entropy(
         targets: word indices, int64 `[N]`.
         smoothing: share ε of each target that is spread over all words alike (Szegedy et al. 2016, section 7); of the
             loss alone, not of the statistics.
+        products: number type that the three matrix products read and write; softmax, loss and sums of products keep
+            the type of `hidden`. None: that type too.
 
     Returns:
         The summed loss in nats (scalar, differentiable once) and the statistics (not differentiable).
     """
-    loss, *statistics = _LinearCrossEntropy.apply(hidden, weight, targets, smoothing)  # type: ignore[no-untyped-call]
+    loss, *statistics = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, targets, smoothing, products or hidden.dtype
+    )
     return loss, TokenStatistics(*statistics)
 
 
@@ -103,10 +71,12 @@ def mean64(values: Tensor) -> float:
 def token_statistics(hidden: Tensor, weight: Tensor, targets: Tensor, extras: Extras = NO_EXTRAS) -> TokenStatistics:
     """The statistics of `linear_cross_entropy` alone, and extras: one matrix product a chunk, no gradient."""
     statistics = TokenStatistics.empty(len(hidden), hidden, extras)
-    for chunk in _chunks(len(hidden), weight):
-        logits = _logits(hidden[chunk], weight)
-        target_logit = logits.gather(1, targets[chunk, None])
-        _normalise(logits, target_logit, targets[chunk], statistics, chunk)
+    for chunk in _chunks(hidden):
+        states, words, notes = hidden[chunk], targets[chunk, None], []
+        for tile in _tiles(weight):
+            logits = torch.mm(states, weight[tile].t(), out=_room("tile", hidden, len(states), tile.stop - tile.start))
+            notes.append(softmax_tile(logits, words, tile.start, extras)[1])
+        statistics.fill(chunk, join(notes, words, len(weight))[0])
     return statistics
 
 
@@ -114,70 +84,116 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Computes the gradients in the forward pass, while each chunk's probabilities are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, products: torch.dtype
+    ) -> tuple[Tensor, ...]:
         statistics = TokenStatistics.empty(len(hidden), hidden)
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        spread = hidden.new_zeros(())  # what smoothing adds to the cross-entropy: ε (logit of target − mean logit)
-        for chunk in _chunks(len(hidden), weight):
-            logits = _logits(hidden[chunk], weight)
-            target_logit = logits.gather(1, targets[chunk, None])
-            if smoothing:
-                spread += smoothing * (target_logit.sum() - logits.mean(1).sum())
-            total = _normalise(logits, target_logit, targets[chunk], statistics, chunk)
-            grad = logits.div_(total)  # exp(logit − max) / total: the probabilities
-            if smoothing:
-                grad.sub_(smoothing / grad.shape[1])
-            grad.scatter_add_(1, targets[chunk, None], torch.full_like(target_logit, smoothing - 1.0))
+        head = weight.to(products)
+        for chunk in _chunks(hidden):
+            states, words = hidden[chunk], targets[chunk, None]
+            notes, kept, means = [], [], []
+            for tile, probabilities, note in _softmax(states, head, words):
+                notes.append(note)
+                kept.append((tile, probabilities))
+                if grad_hidden is not None:
+                    means.append(torch.mm(probabilities, head[tile]))
+            found, shares = join(notes, words, len(head))
+            statistics.fill(chunk, found)
             if grad_hidden is not None:
-                torch.mm(grad, weight, out=grad_hidden[chunk])
+                grad_hidden[chunk] = sum(share * mean for share, mean in zip(shares.split(1, 1), means, strict=True))
             if grad_weight is not None:
-                grad_weight.addmm_(grad.t(), hidden[chunk])
-        ctx.grads = (grad_hidden, grad_weight)
+                for share, (tile, probabilities) in zip(shares.split(1, 1), kept, strict=True):
+                    _add_product(grad_weight[tile], probabilities.t(), (share * states).to(products))
+        _subtract_targets(grad_hidden, grad_weight, hidden, weight, targets, smoothing)
         loss = statistics.cross_entropy.sum(dtype=torch.promote_types(hidden.dtype, torch.float32))
-        loss = loss + spread if smoothing else loss
-        columns = tuple(column for _, column in statistics._columns() if column is not None)
+        if smoothing:  # ε × (logit of the target − mean logit), of each token
+            loss = loss + smoothing * (hidden * (weight[targets] - weight.mean(0))).sum()
+        ctx.grads = (grad_hidden, grad_weight)
+        columns = tuple(column for _, column in statistics.columns() if column is not None)
         ctx.mark_non_differentiable(*columns)
         return (loss, *columns)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         grad_hidden, grad_weight = ctx.grads
         ctx.grads = None
         scale = grad_outputs[0]
         if scale != 1:
             grad_hidden = None if grad_hidden is None else grad_hidden * scale
             grad_weight = None if grad_weight is None else grad_weight * scale
-        return grad_hidden, grad_weight, None, None
+        return grad_hidden, grad_weight, None, None, None
 
 
-def _chunks(tokens: int, weight: Tensor) -> list[slice]:
-    few, many = CHUNK_TOKENS
-    size = min(many, max(few, CHUNK_BYTES // (len(weight) * weight.element_size())))
-    return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]
+def _softmax(states: Tensor, head: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor, Tile]]:
+    """Each tile of a chunk with its probabilities in the type of the head; they last until the next chunk."""
+    kept = _room("chunk", head, len(states), len(head)).view(-1)
+    left = states.to(head.dtype)
+    for tile in _tiles(head):
+        own = kept[len(states) * tile.start : len(states) * tile.stop].view(len(states), -1)
+        logits = torch.mm(left, head[tile].t(), out=own)
+        if head.dtype != states.dtype:
+            logits = _room("tile", states, *logits.shape).copy_(logits)
+        probabilities, note = softmax_tile(logits, targets, tile.start)
+        yield tile, probabilities if head.dtype == states.dtype else own.copy_(probabilities), note
 
 
-def _logits(hidden: Tensor, weight: Tensor) -> Tensor:
-    """`hidden @ weight.T` in this thread's buffer; valid until the next call."""
-    kind = (len(weight), weight.dtype, weight.device)
-    if getattr(_kept, "kind", None) != kind or len(_kept.buffer) < len(hidden):
-        _kept.kind, _kept.buffer = kind, weight.new_empty(len(hidden), len(weight), requires_grad=False)
-    return torch.mm(hidden, weight.t(), out=_kept.buffer[: len(hidden)])
+def _subtract_targets(
+    grad_hidden: Tensor | None,
+    grad_weight: Tensor | None,
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    smoothing: float,
+) -> None:
+    """Take what is expected under the targets from gradients that are of what is expected under the probabilities."""
+    if grad_hidden is not None:
+        grad_hidden.sub_(weight[targets], alpha=1 - smoothing)
+    if grad_weight is not None:
+        _add_rows(grad_weight, targets, hidden * (smoothing - 1))
+    if smoothing and grad_hidden is not None:
+        grad_hidden.sub_(weight.mean(0), alpha=smoothing)
+    if smoothing and grad_weight is not None:
+        grad_weight.sub_(hidden.sum(0), alpha=smoothing / len(weight))
 
 
-def _normalise(
-    logits: Tensor, target_logit: Tensor, targets: Tensor, statistics: TokenStatistics, chunk: slice
-) -> Tensor:
-    """Turn logits into exp(logit − max) in place, note the chunk's statistics, return the row sums `[n, 1]`."""
-    top_logit, top_word = logits.max(1, keepdim=True)
-    second_logit = None if statistics.margin is None else logits.topk(2, 1).values[:, 1:]
-    total = logits.sub_(top_logit).exp_().sum(1, keepdim=True)
-    statistics.cross_entropy[chunk] = (top_logit + total.log() - target_logit).squeeze(1)
-    statistics.max_prob[chunk] = total.reciprocal().squeeze(1)
-    statistics.prediction[chunk] = top_word.squeeze(1)
-    statistics.correct[chunk] = statistics.prediction[chunk] == targets
-    if statistics.margin is not None and second_logit is not None:
-        statistics.margin[chunk] = ((1 - (second_logit - top_logit).exp()) / total).squeeze(1)
-    if statistics.entropy is not None:
-        statistics.entropy[chunk] = torch.special.entr(logits / total).sum(1) / math.log(logits.shape[1])
-    return total
+def _add_rows(total: Tensor, rows: Tensor, values: Tensor) -> None:
+    """Add values to rows that may repeat, always in the same order: of the two ways each device has one that does."""
+    if total.device.type == "cpu":
+        total.index_add_(0, rows, values)
+    else:
+        total.index_put_((rows,), values, accumulate=True)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add `left @ right` to a sum that may be of a more exact type."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total.add_(torch.mm(left, right))
+
+
+def _chunks(hidden: Tensor) -> list[slice]:
+    return _parts(len(hidden), _chunking(hidden).tokens)
+
+
+def _tiles(head: Tensor) -> list[slice]:
+    return _parts(len(head), _chunking(head).words)
+
+
+def _parts(length: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _chunking(tensor: Tensor) -> Chunking:
+    return CPU if tensor.device.type == "cpu" else ACCELERATOR
+
+
+def _room(role: str, like: Tensor, rows: int, width: int) -> Tensor:
+    """`[rows, width]` that this thread keeps for a role; what is in it is from its last use."""
+    kept: dict[str, Tensor] = _kept.__dict__
+    found = kept.get(role)
+    if found is None or (found.dtype, found.device) != (like.dtype, like.device) or len(found) < rows * width:
+        found = kept[role] = like.new_empty(rows * width, requires_grad=False)
+    return found[: rows * width].view(rows, width)

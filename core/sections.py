@@ -178,3 +178,8 @@ class MachineConfig(Section):
         0, ge=0, le=1024, description="CPU threads; 0 takes torch's own choice"
     )
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of weights and states")
+    head_dtype: Literal["same", "bfloat16"] = Field(
+        "same",
+        description="number type of the output head's products in training: same: dtype; bfloat16: faster where the "
+        "processor has it, less exact; what is measured is computed in dtype",
+    )

@@ -16,8 +16,8 @@ TRAINED_COPIES = 12
 is replaced; the best epoch's, and a sibling's."""
 LAYER_WIDTHS, LAYER_FFN_WIDTHS = 16, 4
 """Values that a layer keeps of each token for its backward pass, in units of `dim` and of `ffn_dim`."""
-CHUNK_VALUES, FEWEST_CHUNK_TOKENS = 2 * 2**20, 64
-"""Logits of one chunk, as in `core.losses`."""
+CHUNK_TOKENS = 256
+"""Tokens whose logits are held at once, as in `core.losses`."""
 LBFGS_EVALUATIONS = (25, 500)
 """Fewest and most passes over its tokens that L-BFGS takes to fit an exit classifier."""
 EVALUATED_BYTES = 33
@@ -151,7 +151,7 @@ def _activations(config: RunConfig, vocab_size: int) -> int:
     """Values that a training step keeps for its backward pass; of the logits, those of one chunk."""
     model, tokens = config.model, config.train.batch_size * config.data.seq_len
     layer = LAYER_WIDTHS * model.dim + LAYER_FFN_WIDTHS * model.ffn_dim
-    chunk = max(CHUNK_VALUES, FEWEST_CHUNK_TOKENS * vocab_size)
+    chunk = CHUNK_TOKENS * vocab_size
     layers = max(model.block_layers) if config.protocol == "staged" else sum(model.block_layers)
     return tokens * (layers * layer + 2 * model.dim) + chunk
 

@@ -59,6 +59,7 @@ class Trainer:
         )  # fmt: skip
         self.method = first_method(config.method)
         self.joint = fits_classifier_jointly(config)
+        self.products = torch.bfloat16 if config.machine.head_dtype == "bfloat16" else None
         self.taken = 0
         begin_as_before(model, min(shares), config)
         self.learning = {id(weight) for weight in self._learning()}
@@ -142,7 +143,9 @@ class Trainer:
         """What a block adds to what is minimised, and to the sums."""
         share, head = self.shares[seen.block], self.model.head_weight(seen.block)
         weight = head if id(head) in self.learning else head.detach()
-        loss, statistics = linear_cross_entropy(seen.hidden, weight, targets, self.config.train.label_smoothing)
+        loss, statistics = linear_cross_entropy(
+            seen.hidden, weight, targets, self.config.train.label_smoothing, self.products
+        )
         sums.loss += share * statistics.cross_entropy.sum().item()
         if self.joint:
             label = self.method.label(replace(seen, statistics=statistics))

@@ -1,5 +1,6 @@
 """Checkpoints: a run that was interrupted goes on, bit for bit, as if it had not been."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from core import checkpoint as checkpoints
 from core import session
-from core.checkpoint import Checkpoint
-from core.config import RunConfig
+from core.checkpoint import FORMAT, Checkpoint
+from core.config import Layer, RunConfig, build, set_layer
 from core.data.windows import Dataset
 from core.errors import UsageError
 from core.events import (
@@ -31,6 +32,8 @@ from core.events import (
     TokensMeasured,
     Warned,
 )
+from core.machine import resolve
+from core.naming import flatten
 from core.protocol import StageMemory, load_model, planned_stages
 from core.state import RunState, Status, reduce
 from core.store.files import checkpoint_folder
@@ -283,6 +286,16 @@ def test_a_checkpoint_of_another_config_is_not_used(
     expected = bench.queue(other)
     bench.run(other, expected)
     assert_same(bench.weights(other, number), bench.weights(other, expected))
+
+
+def test_the_checkpoint_of_a_config_without_later_fields_is_that_of_their_defaults(bench: Bench) -> None:
+    config = resolve(build([]))
+    older = config.model_dump_json().replace(',"head_dtype":"same"', "")
+    assert "head_dtype" not in older
+    assert build([Layer("stored", flatten(json.loads(older)))]) == config
+    origin = hashlib.sha256(f"{FORMAT}\nfingerprint\n{older}".encode()).hexdigest()
+    assert bench.checkpoint(config, 1).origin == origin
+    assert bench.checkpoint(resolve(build([set_layer("head_dtype=bfloat16")])), 1).origin != origin
 
 
 def test_a_checkpoint_of_another_corpus_is_not_used(bench: Bench, tiny_config: MakeConfig) -> None:

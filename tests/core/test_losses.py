@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core import losses
-from core.losses import TokenStatistics, linear_cross_entropy, token_statistics
+from core.losses import Chunking, TokenStatistics, linear_cross_entropy, token_statistics
+from core.tiled_softmax import softmax_tile
 
 DIM, WORDS = 8, 31
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -17,7 +18,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 @pytest.fixture(autouse=True)
 def _chunks_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
     """Force several chunks on a handful of tokens, in a buffer of their own."""
-    monkeypatch.setattr(losses, "CHUNK_TOKENS", (5, 5))
+    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, words=7))
     monkeypatch.setattr(losses, "_kept", threading.local())
 
 
@@ -169,26 +170,6 @@ def test_huge_logits_give_finite_losses_and_gradients() -> None:
     assert hidden.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, WORDS * 8 * 7, 2**20])
-def test_the_chunk_size_follows_the_bytes_within_its_bounds(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int) -> None:
-    monkeypatch.setattr(losses, "CHUNK_TOKENS", (2, 9))
-    monkeypatch.setattr(losses, "CHUNK_BYTES", chunk_bytes)
-    hidden, weight, targets = example(23)
-    size = {1: 2, WORDS * 8 * 7: 7, 2**20: 9}[chunk_bytes]
-    chunks = losses._chunks(23, weight)
-    assert [chunk.stop - chunk.start for chunk in chunks] == [*[size] * (23 // size), *[23 % size] * (23 % size > 0)]
-    torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets)[0], plain(hidden, weight, targets))
-
-
-def test_the_logit_buffer_is_kept_between_calls_and_never_larger_than_a_chunk() -> None:
-    hidden, weight, targets = example(23)
-    token_statistics(hidden, weight, targets)
-    first = losses._kept.buffer
-    linear_cross_entropy(hidden, weight, targets)
-    assert losses._kept.buffer is first
-    assert first.shape == (5, WORDS)
-
-
 def test_a_second_call_does_not_disturb_what_the_first_returned() -> None:
     hidden, weight, targets = example(12)
     loss, statistics = linear_cross_entropy(hidden, weight, targets)
@@ -197,3 +178,82 @@ def test_a_second_call_does_not_disturb_what_the_first_returned() -> None:
     linear_cross_entropy(-hidden, weight, targets)
     assert torch.equal(statistics.cross_entropy, before)
     torch.testing.assert_close(torch.autograd.grad(loss, (hidden, weight)), expected)
+
+
+@pytest.mark.parametrize("words", [1, 5, 7, 8, 30, 31, 40])
+def test_any_width_of_a_tile_gives_the_same_to_rounding(monkeypatch: pytest.MonkeyPatch, words: int) -> None:
+    hidden, weight, targets = example(12)
+    extras = frozenset({"margin", "entropy"})
+    loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
+    expected = (loss, *torch.autograd.grad(loss, (hidden, weight)))
+    statistics = dict(token_statistics(hidden, weight, targets, extras).columns())
+    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, words=words))
+    loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
+    torch.testing.assert_close((loss, *torch.autograd.grad(loss, (hidden, weight))), expected)
+    for name, column in token_statistics(hidden, weight, targets, extras).columns():
+        torch.testing.assert_close(column, statistics[name])
+
+
+@pytest.mark.parametrize("words", [1, 2, 63, 64, 65, 127, 128, 200])
+def test_of_several_words_with_the_largest_logit_the_first_is_predicted(words: int) -> None:
+    draw = torch.Generator().manual_seed(words)
+    logits = torch.randint(3, (50, words), generator=draw).float()
+    expected = logits.argmax(1)
+    _, tile = softmax_tile(logits.clone(), torch.zeros(50, 1, dtype=torch.int64), start=10)
+    assert (tile.best.squeeze(1) - 10).tolist() == expected.tolist()
+
+
+def test_of_equal_logits_in_several_tiles_the_first_is_predicted() -> None:
+    hidden, weight, targets = example(12)
+    weight = weight.detach()[torch.arange(WORDS) % 6]  # each row at least once in every tile of seven
+    assert (token_statistics(hidden, weight, targets).prediction < 6).all()
+
+
+def test_a_target_that_repeats_is_counted_each_time() -> None:
+    hidden, weight, _ = example(12)
+    targets = torch.full((12,), 3)
+    expected = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight))
+    torch.testing.assert_close(
+        torch.autograd.grad(linear_cross_entropy(hidden, weight, targets)[0], (hidden, weight)), expected
+    )
+
+
+@pytest.mark.parametrize("products", [None, torch.bfloat16])
+def test_the_same_again_gives_the_same_bits(products: torch.dtype | None) -> None:
+    hidden, weight, targets = example(23, torch.float32)
+    once, again = (linear_cross_entropy(hidden, weight, targets, 0.1, products)[0] for _ in range(2))
+    assert torch.equal(once, again)
+    grads = (torch.autograd.grad(loss, (hidden, weight)) for loss in (once, again))
+    assert all(torch.equal(first, second) for first, second in zip(*grads, strict=True))
+
+
+def test_bfloat16_products_leave_the_softmax_and_the_loss_exact() -> None:
+    hidden, weight, targets = example(23, torch.float32)
+    logits = F.linear(hidden.bfloat16(), weight.bfloat16()).float()
+    loss, statistics = linear_cross_entropy(hidden, weight, targets, products=torch.bfloat16)
+    expected = F.cross_entropy(logits, targets, reduction="none")
+    assert loss.dtype == statistics.max_prob.dtype == torch.float32
+    torch.testing.assert_close(statistics.cross_entropy, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(statistics.max_prob, logits.softmax(1).max(1).values, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loss, expected.sum(), rtol=1e-5, atol=1e-5)
+    assert not torch.equal(logits, F.linear(hidden, weight))
+
+
+def test_bfloat16_products_give_gradients_to_the_precision_of_bfloat16() -> None:
+    hidden, weight, targets = example(200, torch.float32)
+    expected = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight))
+    loss, _ = linear_cross_entropy(hidden, weight, targets, products=torch.bfloat16)
+    for found, exact in zip(torch.autograd.grad(loss, (hidden, weight)), expected, strict=True):
+        assert found.dtype == torch.float32
+        assert 1e-5 < (found - exact).norm() / exact.norm() < 2**-7
+
+
+def test_the_room_for_a_chunk_is_kept_between_calls_and_does_not_grow_with_the_tokens() -> None:
+    hidden, weight, targets = example(23)
+    linear_cross_entropy(hidden, weight, targets)
+    first = losses._kept.chunk
+    linear_cross_entropy(*example(60))
+    assert losses._kept.chunk is first
+    assert len(first) == 5 * WORDS
+    token_statistics(hidden, weight, targets)
+    assert len(losses._kept.tile) == 5 * 7
