@@ -13,7 +13,7 @@ from torch import Tensor
 from core import costs
 from core.config import RunConfig
 from core.data.windows import Windows
-from core.events import Event, Measured, StageStarted, Step, TokensMeasured, Warned, perplexity
+from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned, perplexity
 from core.exits import exit_method
 from core.losses import TokenStatistics
 from core.model import Transformer
@@ -24,6 +24,8 @@ from core.stages.batches import in_order
 
 LARGEST_RATE_GAP = 0.05
 """Difference between target and realised exit rate above which the reader is warned."""
+LARGEST_FLOP_LOSS = 0.01
+"""Share of the full model's FLOPs that exits may cost without a warning: classifiers cost next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,21 @@ def _static_passes(
     return [observation.known for observation in seen]
 
 
-def judge(early: Measured, static: Iterable[Measured], config: RunConfig) -> Iterator[Warned]:
-    """Warn where the exit rate is not what was asked for, and where a static depth is as cheap and no worse."""
+def judge(early: Measured, static: Iterable[Measured], saved: Savings, config: RunConfig) -> Iterator[Warned]:
+    """Warn of an exit rate that is not what was asked for, and of exits that cost more, or are worth less, than none.
+
+    Args:
+        static: fixed depths on the same tokens; one that is as cheap and no worse is named.
+    """
     target = target_shallow_ratio(config)
     if abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
         yield Warned(
             f"{early.shallow_ratio:.1%} of the evaluated tokens left early; the thresholds were set for {target:.1%}"
+        )
+    if saved.flops < -LARGEST_FLOP_LOSS:
+        yield Warned(
+            f"early exit costs {-saved.flops:.1%} more FLOPs than never exiting"
+            + ("" if saved.break_even is None else f"; they break even at {saved.break_even:.1%} leaving early")
         )
     for depth in static:
         if depth.layer_savings >= early.layer_savings and depth.loss <= early.loss:

@@ -22,7 +22,7 @@ from core.config import RunConfig
 from core.data.windows import Dataset, Windows
 from core.errors import UsageError
 from core.evaluate import evaluate, evaluate_block, judge
-from core.events import Event, Measured, RunFinished, RunStarted, StageEnded, StageStarted, Step
+from core.events import Event, Measured, RunFinished, RunStarted, Savings, StageEnded, StageStarted, Step
 from core.exits import ExitMethod, exit_method, first_method
 from core.machine import peak_flops, peak_memory, prepare
 from core.model import Transformer, new_model
@@ -224,16 +224,18 @@ class _Protocol:
         return hard_tokens(output, signal, threshold, self.config)
 
     def _evaluation(self, thresholds: list[float]) -> Stage[None]:
-        results: list[Measured] = []
+        results, saved = list[Measured](), None
         events = evaluate(self.model, thresholds, self.eval_windows, self.config, EVALUATION, self.clock)
         for event in self._timed(EVALUATION, events):
             if isinstance(event, Measured):
                 results.append(event)
+            elif isinstance(event, Savings):
+                saved = event
             yield event
         early = next(result for result in results if result.name == "early exit")
         static = [result for result in results if result.name not in ("early exit", "oracle")]
-        if thresholds:
-            yield from judge(early, [*self.as_trained, *static], self.config)
+        if saved:
+            yield from judge(early, [*self.as_trained, *static], saved, self.config)
 
     def _stage(
         self, name: str, work: Callable[[], Stage[Result]], *, shared: bool = False, trains: bool = False

@@ -13,7 +13,7 @@ from core.model import Transformer
 from core.profile import Clock
 from core.timing import ROUNDS, TimeSavings, timed_rounds
 
-TIMED_TOKENS = 8192
+TIMED_TOKENS = 4096
 """Of the evaluation split: enough to be timed in tens of milliseconds and more, few enough not to be waited for."""
 
 

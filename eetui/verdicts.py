@@ -71,34 +71,43 @@ def _mean(column: "Column", key: str) -> float:
 
 
 def advice(columns: "Sequence[Column]") -> tuple[Advice, ...]:
-    """Which to take for accuracy, compute and balance, among the columns of the tokens that most columns share."""
+    """Which to take for accuracy, compute and balance, among the columns of the tokens that most columns share.
+
+    Compute is counted in FLOPs where all runs know theirs, in layers as the report does otherwise.
+    """
     ranked = _ranked(columns)
     if not ranked:
         return ()
     ranked = [column for column in ranked if column.fingerprint == main_fingerprint(ranked)]
     if len(ranked) < 2:
         return ()
+    cost = "flop_savings" if all(column.value("flop_savings") for column in ranked) else "layer_savings"
+    saved = "FLOPs" if cost == "flop_savings" else "layers"
     accurate = ranked[0]
-    frugal = max(ranked, key=lambda column: _mean(column, "layer_savings"))
-    balanced = min(ranked, key=lambda column: _distance_to_ideal(column, ranked))
+    frugal = max(ranked, key=lambda column: _mean(column, cost))
+    balanced = min(ranked, key=lambda column: _distance_to_ideal(column, ranked, cost))
     price = _mean(frugal, "final_ppl") / _mean(accurate, "final_ppl") - 1
     return (
         Advice(
             "accuracy", accurate.title, f"lowest final PPL, {_mean(accurate, 'final_ppl'):.2f}{_static_note(accurate)}"
         ),
-        Advice(
-            "compute",
-            frugal.title,
-            f"saves most layers, {_mean(frugal, 'layer_savings'):.1%}, for {price:+.1%} PPL"
-            + (HEAD_NOTE if frugal.runs[0].method == "softmax" else ""),
-        ),
+        Advice("compute", frugal.title, _thrift(frugal, cost, saved, price)),
         Advice(
             "balance",
             balanced.title,
             f"nearest to the best of both: PPL {_mean(balanced, 'final_ppl'):.2f} at "
-            f"{_mean(balanced, 'layer_savings'):.1%} of layers saved",
+            f"{_mean(balanced, cost):.1%} of {saved} saved",
         ),
     )
+
+
+def _thrift(column: "Column", cost: str, saved: str, price: float) -> str:
+    """What the cheapest run saves, and for which price."""
+    share = _mean(column, cost)
+    if share < 0:
+        return f"costs least, {-share:.1%} more {saved} than never exiting: none of these saves any"
+    note = HEAD_NOTE if cost == "layer_savings" and column.runs[0].method == "softmax" else ""
+    return f"saves most {saved}, {share:.1%}, for {price:+.1%} PPL{note}"
 
 
 def main_fingerprint(columns: "Sequence[Column]") -> str | None:
@@ -115,10 +124,10 @@ def _static_note(column: "Column") -> str:
     return f" (all blocks without exit: {static.mean:.2f})"
 
 
-def _distance_to_ideal(column: "Column", columns: "Sequence[Column]") -> float:
+def _distance_to_ideal(column: "Column", columns: "Sequence[Column]", cost: str) -> float:
     """Distance to (lowest PPL, most savings), both scaled to the range of the columns."""
     total = 0.0
-    for key, best in (("final_ppl", min), ("layer_savings", max)):
+    for key, best in (("final_ppl", min), (cost, max)):
         values = [_mean(other, key) for other in columns]
         spread = max(values) - min(values)
         total += ((_mean(column, key) - best(values)) / spread) ** 2 if spread else 0.0

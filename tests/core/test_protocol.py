@@ -604,6 +604,7 @@ def test_one_block_has_nothing_to_leave_before(tiny_config: MakeConfig, tiny_dat
 
 
 EARLY = Measured("evaluation", "early exit", "eval", "all", 64, 2.0, 0.1, (0.5, 0.5), 0.25)
+SAVED = Savings("evaluation", 0.2, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -613,7 +614,7 @@ def test_an_exit_rate_far_from_its_target_is_a_warning(
     shares: tuple[float, ...], warned: int, tiny_config: MakeConfig
 ) -> None:
     assert LARGEST_RATE_GAP == 0.05
-    warnings = list(judge(replace(EARLY, exit_shares=shares), [], tiny_config(hard_ratio=0.5)))
+    warnings = list(judge(replace(EARLY, exit_shares=shares), [], SAVED, tiny_config(hard_ratio=0.5)))
     assert len(warnings) == warned
     assert all("50.0%" in warning.message for warning in warnings)
 
@@ -623,7 +624,7 @@ def test_early_exit_that_loses_to_a_static_depth_as_cheap_is_a_warning(
     loss: float, savings: float, warned: int, tiny_config: MakeConfig
 ) -> None:
     static = replace(EARLY, name="block 0 alone", loss=loss, layer_savings=savings)
-    warnings = list(judge(EARLY, [static], tiny_config(hard_ratio=0.5)))
+    warnings = list(judge(EARLY, [static], SAVED, tiny_config(hard_ratio=0.5)))
     assert len(warnings) == warned
     assert all("loses to block 0 alone" in warning.message for warning in warnings)
 
@@ -653,3 +654,22 @@ def test_savings_count_flops_as_the_tokens_left_and_time_what_can_be_timed(
 
 def test_without_exits_nothing_is_saved_and_nothing_said(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
     assert of(Savings, train(tiny_config(protocol="full_depth"), tiny_dataset)) == []
+
+
+@pytest.mark.parametrize(
+    ("saved", "warning"),
+    [
+        (Savings("evaluation", -0.005, None), None),
+        (Savings("evaluation", -0.182, None), "early exit costs 18.2% more FLOPs than never exiting"),
+        (
+            Savings("evaluation", -0.182, 0.8925),
+            "early exit costs 18.2% more FLOPs than never exiting; they break even at 89.2% leaving early",
+        ),
+    ],
+)
+def test_exits_that_cost_more_than_they_save_are_a_warning(
+    saved: Savings, warning: str | None, tiny_config: MakeConfig
+) -> None:
+    hard_ratio = 1 - EARLY.shallow_ratio
+    found = [warned.message for warned in judge(EARLY, [], saved, tiny_config(hard_ratio=hard_ratio))]
+    assert found == ([warning] if warning else [])

@@ -228,3 +228,19 @@ def test_a_run_s_savings_come_from_its_event_and_older_runs_have_none() -> None:
     saved = Savings("evaluation", -0.1, None, 0.05, 0.01, 0.07, 8192, 5)
     assert run_metrics(RunState(savings=saved), 0.5) == {"flop_savings": -0.1, "time_savings": 0.05}
     assert run_metrics(RunState(), 0.5) == {}
+
+
+def test_compute_is_advised_by_flops_where_all_know_theirs() -> None:
+    cheap = run("loss-1", final_ppl=110, layer_savings=0.25, flop_savings=0.2)
+    dear = run("softmax-2", final_ppl=100, layer_savings=0.35, flop_savings=-0.1)
+    advice = {one.purpose: one for one in compare([cheap, dear]).advice}
+    assert advice["compute"].choice == "loss-1"
+    assert advice["compute"].reason == "saves most FLOPs, 20.0%, for +10.0% PPL"
+    older = run("softmax-2", final_ppl=100, layer_savings=0.35)
+    assert {one.purpose: one.choice for one in compare([cheap, older]).advice}["compute"] == "softmax-2"
+
+
+def test_where_no_run_saves_flops_the_advice_says_so() -> None:
+    runs = [run(f"loss-{n}", final_ppl=100 + n, layer_savings=0.2, flop_savings=-0.1 * n) for n in (1, 2)]
+    advice = {one.purpose: one for one in compare(runs).advice}
+    assert advice["compute"].reason == "costs least, 10.0% more FLOPs than never exiting: none of these saves any"
