@@ -1,6 +1,6 @@
 """The console under a training: what it costs the training, and what the training costs the console.
 
-    python benchmarks/console.py [--rounds 3] [--quick]
+    python benchmarks/console.py [--rounds 3] [--only-inspect]
 
 Both sides of every figure are taken in the same run, in turns. The console runs in a pseudo-terminal of its own, as
 `eetui run` does in a real one; a key's time is from the write to the terminal until the text it calls for has come
@@ -37,10 +37,14 @@ import psutil
 from core.events import Epoch
 from core.store.reader import Reader
 from core.store.writer import Writer
+from eetui.study import load
 from tests.eetui.console import many_runs
+from tests.eetui.stored_tokens import SEQ_LEN, store_run
 
 EETUI = [sys.executable, "-m", "eetui.cli"]
 SIZE = (50, 160)
+RIGHT = b"\x1b[C"
+TOKENS, MOVES = 640_000, 30
 TRAINING = ["--method", "loss", "--set", "machine.threads=1", "--set", "patience=1000000"]
 BARE_APP = """
 from textual.app import App
@@ -172,6 +176,31 @@ def first_frame(command: Sequence[str], database: Path, text: bytes) -> float:
         return time.perf_counter() - began
 
 
+def threshold_moves(folder: Path, tokens: int, keys: int) -> tuple[list[float], list[float]]:
+    """Seconds that a threshold takes to move in Inspect: what follows from it alone, and from the key to the screen."""
+    database = folder / "tokens.db"
+    run = store_run(database, tokens // SEQ_LEN)
+    with Reader(database) as reader:
+        study = load(reader, reader.run(run))
+    assert study is not None
+    alone, shown = [], []
+    for _ in range(keys):
+        began = time.perf_counter()
+        study.move(0.01)
+        alone.append(time.perf_counter() - began)
+    with in_terminal(EETUI, database) as terminal:
+        terminal.wait_for(f"{run}".encode())
+        terminal.drain(1.0)
+        terminal.press(b"i")
+        terminal.wait_for(b"0.5000")
+        terminal.drain(2.0)
+        for number in range(1, keys + 1):
+            terminal.press(RIGHT)
+            shown.append(terminal.wait_for(f"{0.5 + number / 100:.4f}".encode()))
+            terminal.drain(0.5)
+    return alone, shown
+
+
 def memory(folder: Path, options: Sequence[str], steps: int) -> tuple[float, float]:
     """Resident MiB of the console with Live open, after a fifth of the steps and after all of them."""
     database = folder / "memory.db"
@@ -204,11 +233,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=25.0, help="of training a round and side")
     parser.add_argument("--keys", type=int, default=20, help="pressed in each round")
     parser.add_argument("--steps", type=int, default=10_000, help="of the run whose memory is watched")
+    parser.add_argument("--only-inspect", action="store_true", help="no training: threshold moves only")
     arguments = parser.parse_args()
     versions = {name: importlib.metadata.version(name) for name in ("torch", "textual", "textual-plot")}
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, {json.dumps(versions)}")
     with tempfile.TemporaryDirectory() as name:
-        report(Path(name), arguments)
+        report_inspect(Path(name))
+        if not arguments.only_inspect:
+            report(Path(name), arguments)
+
+
+def report_inspect(folder: Path) -> None:
+    alone, shown = threshold_moves(folder, TOKENS, MOVES)
+    show(f"Inspect, {TOKENS:,} tokens × 2: what a threshold gives", [1000 * value for value in alone], "ms")
+    show("key to repaint of a threshold move", [1000 * value for value in shown], "ms")
 
 
 def report(folder: Path, arguments: argparse.Namespace) -> None:
