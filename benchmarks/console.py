@@ -1,6 +1,6 @@
 """The console under a training: what it costs the training, and what the training costs the console.
 
-    python -m benchmarks.console [--rounds 3] [--quick] [--json FILE]
+    python -m benchmarks.console [--rounds 3] [--quick] [--only-inspect] [--json FILE]
 
 Both sides of every figure are taken in the same run, in turns. The console runs in a pseudo-terminal of its own, as
 `eetui run` does in a real one; a key's time is from the write to the terminal until the text it calls for has come
@@ -35,10 +35,14 @@ from benchmarks._report import Report, figure
 from core.events import Epoch
 from core.store.reader import Reader
 from core.store.writer import Writer
+from eetui.study import load
 from tests.eetui.console import many_runs
+from tests.eetui.stored_tokens import SEQ_LEN, store_run
 
 EETUI = [sys.executable, "-m", "eetui.cli"]
 SIZE = (50, 160)
+RIGHT = b"\x1b[C"
+TOKENS, MOVES = 640_000, 30
 TRAINING = ["--method", "loss", "--set", "machine.threads=1", "--set", "patience=1000000"]
 BARE_APP = """
 from textual.app import App
@@ -170,6 +174,31 @@ def first_frame(command: Sequence[str], database: Path, text: bytes) -> float:
         return time.perf_counter() - began
 
 
+def threshold_moves(folder: Path, tokens: int, keys: int) -> tuple[list[float], list[float]]:
+    """Seconds that a threshold takes to move in Inspect: what follows from it alone, and from the key to the screen."""
+    database = folder / "tokens.db"
+    run = store_run(database, tokens // SEQ_LEN)
+    with Reader(database) as reader:
+        study = load(reader, reader.run(run))
+    assert study is not None
+    alone, shown = [], []
+    for _ in range(keys):
+        began = time.perf_counter()
+        study.move(0.01)
+        alone.append(time.perf_counter() - began)
+    with in_terminal(EETUI, database) as terminal:
+        terminal.wait_for(f"{run}".encode())
+        terminal.drain(1.0)
+        terminal.press(b"i")
+        terminal.wait_for(b"0.5000")
+        terminal.drain(2.0)
+        for number in range(1, keys + 1):
+            terminal.press(RIGHT)
+            shown.append(terminal.wait_for(f"{0.5 + number / 100:.4f}".encode()))
+            terminal.drain(0.5)
+    return alone, shown
+
+
 def memory(folder: Path, options: Sequence[str], steps: int) -> tuple[float, float]:
     """Resident MiB of the console with Live open, after a fifth of the steps and after all of them."""
     database = folder / "memory.db"
@@ -200,14 +229,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000, help="of the run whose memory is watched")
     parser.add_argument("--quick", action="store_true", help="one round of 10 s, 8 keys, 2,000 steps")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--only-inspect", action="store_true", help="no training: threshold moves only")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.seconds, arguments.keys, arguments.steps = 1, 10.0, 8, 2000
     shown = {key: value for key, value in vars(arguments).items() if key not in ("json", "quick")}
     kept = Report("Console: what it costs the training, and what the training costs it", shown)
     with tempfile.TemporaryDirectory() as name:
-        report(Path(name), arguments, kept)
+        report_inspect(Path(name), kept)
+        if not arguments.only_inspect:
+            report(Path(name), arguments, kept)
     kept.write(arguments.json)
+
+
+def report_inspect(folder: Path, kept: Report) -> None:
+    alone, shown = threshold_moves(folder, TOKENS, MOVES)
+    kept.add(figure(f"Inspect, {TOKENS:,} tokens × 2: what a threshold gives", [1000 * value for value in alone], "ms"))
+    kept.add(figure("key to repaint of a threshold move", [1000 * value for value in shown], "ms", most=100))
 
 
 def report(folder: Path, arguments: argparse.Namespace, kept: Report) -> None:
@@ -222,7 +260,7 @@ def report(folder: Path, arguments: argparse.Namespace, kept: Report) -> None:
         frames_many.append(first_frame(EETUI, many, b"run-10000"))
     kept.add(figure("first frame, a bare Textual app", bare, "s"))
     kept.add(figure("first frame, empty database", frames, "s", most=0.5))
-    kept.add(figure("first frame, 10,000 runs", frames_many, "s", most=0.5))
+    kept.add(figure("first frame, 10,000 runs", frames_many, "s", most=1.0))
 
     options = ["--preset", "seed", "--set", "num_samples=2000", "--set", "max_epochs=1000"]
     ratios, latencies = [], []
@@ -233,13 +271,13 @@ def report(folder: Path, arguments: argparse.Namespace, kept: Report) -> None:
         watched, _ = console_rate(place, options, arguments.seconds, 0)
         ratios.append(watched / quiet)
         print(f"round {number + 1}: headless {quiet:,.0f} tokens/s, Live open {watched:,.0f} tokens/s")
-    kept.add(figure("tokens/s, Live open ÷ headless", ratios))
+    kept.add(figure("tokens/s, Live open ÷ headless", ratios, least=0.95))
     for number in range(arguments.rounds):
         place = folder / f"keys{number}"
         place.mkdir()
         latencies += console_rate(place, options, arguments.seconds, arguments.keys)[1]
-    kept.add(figure("key to repaint while training", [1000 * value for value in latencies], "ms"))
-    kept.add(figure("its 95th percentile", [1000 * statistics.quantiles(latencies, n=20)[-1]], "ms"))
+    kept.add(figure("key to repaint while training", [1000 * value for value in latencies], "ms", most=50))
+    kept.add(figure("its 95th percentile", [1000 * statistics.quantiles(latencies, n=20)[-1]], "ms", most=150))
 
     tiny = ["num_samples=4000", "seq_len=16", "dim=16", "num_heads=2", "ffn_dim=32", "vocab_size=300", "batch_size=16"]
     settings = [word for value in (*tiny, "max_epochs=1000") for word in ("--set", value)]

@@ -164,7 +164,7 @@ class Inspection:
     @cached_property
     def static_depths(self) -> tuple[Outcome, ...]:
         """All tokens leave at block 0, at block 1, …"""
-        return tuple(self._outcome(np.full(self.tokens, block)) for block in range(len(self.loss)))
+        return tuple(self._outcome(np.full(self.tokens, block, np.int8)) for block in range(len(self.loss)))
 
     @cached_property
     def oracle(self) -> Outcome:
@@ -177,9 +177,9 @@ class Inspection:
         Args:
             thresholds: one for every block but the last.
         """
-        left_at = np.full(self.tokens, self.exits)
+        left_at = np.full(self.tokens, self.exits, np.int8)
         for block in reversed(range(self.exits)):
-            left_at[self.signal[block] >= thresholds[block]] = block
+            left_at = np.where(self.signal[block] >= thresholds[block], np.int8(block), left_at)
         return self._outcome(left_at)
 
     def threshold_for(self, block: int, rate: float, thresholds: Sequence[float]) -> float:
@@ -227,21 +227,27 @@ class Inspection:
         return too_early
 
     def _outcome(self, left_at: Integers) -> Outcome:
-        blocks = len(self.loss)
-        tokens = np.bincount(left_at, minlength=blocks)
-        losses, hits = self._sums
-        columns = (self._at(losses, left_at), self._at(hits, left_at), losses[-1], hits[-1])
-        loss, correct, later_loss, later_correct = (np.bincount(left_at, column, blocks) for column in columns)
-        leavers = tuple(
-            Leavers(int(tokens[b]), float(loss[b]), int(correct[b]), float(later_loss[b]), int(later_correct[b]))
-            for b in range(blocks)
-        )
+        leavers = tuple(self._leavers(left_at == block, block) for block in range(len(self.loss)))
         return Outcome(left_at, leavers, self.block_layers)
 
+    def _leavers(self, here: Booleans, block: int) -> Leavers:
+        """The tokens that leave at a block.
+
+        Products take a tenth of the time of counting; einsum, as the dot product of BLAS waits for its threads.
+        """
+        weights, later = here.astype(np.float64), len(self.loss) - 1
+        return Leavers(
+            tokens=int(np.count_nonzero(here)),
+            loss=float(np.einsum("n,n->", self._nats[block], weights)),
+            correct=int(np.count_nonzero(here & self.correct[block])),
+            later_loss=float(np.einsum("n,n->", self._nats[later], weights)),
+            later_correct=int(np.count_nonzero(here & self.correct[later])),
+        )
+
     @cached_property
-    def _sums(self) -> tuple[Floats, Floats]:
-        """`loss` and `correct` in the type that sums are made in, so that a key need not wait for it."""
-        return self.loss.astype(np.float64), self.correct.astype(np.float64)
+    def _nats(self) -> Floats:
+        """`loss` in the type that sums are made in, so that a key need not wait for it."""
+        return self.loss.astype(np.float64)
 
     def _at(self, values: NDArray[Scalar], left_at: Integers) -> NDArray[Scalar]:
         """What the block that each token leaves at says of it: `[K, N]` to `[N]`."""

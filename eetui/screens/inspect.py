@@ -17,6 +17,7 @@ from eetui.screens.base import BenchScreen
 from eetui.screens.dialogs import Prompt
 from eetui.screens.run_actions import RunActions
 from eetui.widgets.diagnosis_panel import DiagnosisPanel
+from eetui.widgets.steady_text import SteadyText
 
 if TYPE_CHECKING:  # numpy: imported when the screen opens
     from eetui.renderables.token_text import SearchableText
@@ -116,12 +117,12 @@ class InspectScreen(BenchScreen):
 
         yield Static(id="title", markup=False)
         yield Static(id="sentence", markup=False)
-        yield Static(id="figures", markup=False)
+        yield SteadyText(id="figures")
         with Horizontal(id="body"):
             with Vertical(id="reading"):
-                yield Static(id="legend", markup=False)
+                yield SteadyText(id="legend")
                 yield TokenText(id="text")
-                yield Static(id="token", markup=False)
+                yield SteadyText(id="token")
             yield StudySide(id="side")
         yield DiagnosisPanel()
         yield Footer()
@@ -174,8 +175,8 @@ class InspectScreen(BenchScreen):
         if self.study is None or not self.is_mounted:
             return
         study, dark = self.study, self.app.current_theme.dark
-        self.query_one("#figures", Static).update(study.figures(self.size.width - 2))
-        self.query_one("#legend", Static).update(study.legend(dark=dark))
+        self.query_one("#figures", SteadyText).show(study.figures(self.size.width - 2))
+        self.query_one("#legend", SteadyText).show(study.legend(dark=dark))
         self.query_one(TokenText).mark(study.now.outcome.left_at, study.correct_now)
         self._show_token()
         self.query_one("#side", StudySide).show(study)
@@ -184,9 +185,9 @@ class InspectScreen(BenchScreen):
         from eetui.widgets.token_text import TokenText
 
         assert self.study is not None
-        pane = self.query_one("#token", Static)
+        pane = self.query_one("#token", SteadyText)
         dark = self.app.current_theme.dark
-        pane.update(self.study.token(self.query_one(TokenText).cursor, max(20, pane.size.width - 2), dark=dark))
+        pane.show(self.study.token(self.query_one(TokenText).cursor, max(20, pane.size.width - 2), dark=dark))
 
     def on_token_text_moved(self) -> None:
         if self.study is not None:

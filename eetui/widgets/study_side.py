@@ -11,6 +11,7 @@ from eetui.renderables.charts import PPL, SHARE
 from eetui.renderables.palette import palette
 from eetui.widgets.chart import Chart
 from eetui.widgets.exit_quality import ExitQualityText
+from eetui.widgets.steady_text import SteadyText
 
 if TYPE_CHECKING:
     from eetui.study import Study
@@ -28,7 +29,7 @@ class StudySide(Vertical):
         self._chart_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(id="blocks", markup=False)
+        yield SteadyText(id="blocks")
         yield ExitQualityText(id="quality")
         yield Static(id="histogram", markup=False)
         chart = Chart("PPL, eval", x_label="exit rate", x_axis=SHARE, y_axis=PPL, id="curve")
@@ -41,7 +42,7 @@ class StudySide(Vertical):
             return
         self._study, width = study, max(20, self.size.width - 2)
         if self.query_one("#blocks").display:
-            self.query_one("#blocks", Static).update(study.blocks(width))
+            self.query_one("#blocks", SteadyText).show(study.blocks(width))
         if self.query_one("#quality").display:
             self.query_one(ExitQualityText).show(study, width)
         if self._chart_timer is None:

@@ -67,9 +67,17 @@ class TokenText(ScrollView, can_focus=True, inherit_bindings=False):
         self._fit()
 
     def mark(self, left_at: NDArray[Any], correct: NDArray[Any]) -> None:
-        """Where each token leaves, and whether its prediction there is right."""
-        self._left_at, self._correct = left_at, correct
-        self.refresh()
+        """Where each token leaves, and whether its prediction there is right; only lines that change are drawn."""
+        before, self._left_at, self._correct = (self._left_at, self._correct), left_at, correct
+        if self._layout is None or len(before[0]) != len(left_at):
+            self.refresh()
+            return
+        top = self.scroll_offset.y
+        for number in range(top, top + self.scrollable_content_region.height):
+            line = self._layout.line(number)
+            tokens = slice(line.start, line.stop)
+            if (before[0][tokens] != left_at[tokens]).any() or (before[1][tokens] != correct[tokens]).any():
+                self.refresh_line(number)
 
     # The cursor
 

@@ -164,3 +164,22 @@ async def test_4_shows_what_the_signal_is_worth(database: Path, size: tuple[int,
         assert isinstance(screen, InspectScreen)
         assert screen.study is not None
         assert sum(int(line.split()[0].replace(",", "")) for line in lines[4:]) == screen.study.data.tokens
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_what_is_drawn_after_a_move_is_what_would_be_drawn_anew(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Only what changes is drawn: nothing that changes may be left out."""
+    path = make_database(tmp_path / "runs.db")
+    with Writer(path) as writer:
+        keep_tokens(writer, 1)
+    async with inspecting(path, size=size) as pilot:
+        await pilot.pause(0.4)
+        first = pilot.app.export_screenshot()
+        for keys in (["right"] * 12, ["pagedown", "left"], ["greater_than_sign", "0", "right"]):
+            await pilot.press(*keys)
+            await pilot.pause(1.2)  # the chart
+            moved = pilot.app.export_screenshot()
+            pilot.app.refresh(layout=True)
+            pilot.app.screen.query_one("#text").refresh()
+            await pilot.pause(0.2)
+            assert pilot.app.export_screenshot() == moved != first
