@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from core import checkpoint as checkpoints
-from core import session
+from core import protocol, session
 from core.checkpoint import FORMAT, Checkpoint
 from core.config import Layer, RunConfig, build, set_layer
 from core.data.windows import Dataset
@@ -50,8 +50,17 @@ Place = tuple[str, int, int]
 class Bench:
     """Runs tiny experiments, stops them where a test wants, and looks at what is left."""
 
+    last: Event | None = None
+    """What the training said last; it is published later."""
+
     def __init__(self, writer: Writer, reader: Reader, dataset: Dataset) -> None:
         self.writer, self.reader, self.dataset = writer, reader, dataset
+
+    def train(self, *arguments: Any) -> Iterator[Event]:
+        """The protocol, watched."""
+        for event in protocol.train(*arguments):
+            self.last = event
+            yield event
 
     def queue(self, config: RunConfig) -> int:
         new = NewRun(None, config.method, config.seed, None, config.model_dump_json(), {"fingerprint": "fingerprint"})
@@ -68,7 +77,7 @@ class Bench:
             seen.extend(events)
 
         def stop() -> bool:
-            last = seen[-1] if seen else None
+            last = self.last
             return isinstance(last, Step) and (last.stage, last.epoch, last.step) == stop_after
 
         status = session.run(config, self.dataset, memory, number, self.writer, publish, stop)
@@ -86,8 +95,9 @@ class Bench:
 
 @pytest.fixture
 def bench(writer: Writer, reader: Reader, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(session, "BATCH_SECONDS", 0.0)  # every step is published, so that a test can stop after it
-    return Bench(writer, reader, tiny_dataset)
+    bench = Bench(writer, reader, tiny_dataset)
+    monkeypatch.setattr(session, "train", bench.train)
+    return bench
 
 
 def of(kind: type, events: Sequence[Event]) -> list[Any]:

@@ -5,7 +5,17 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field as ConfigField
 
-from core.config import DataConfig, RunConfig, Unit, build, leaves, method_names, preset_layer, preset_names
+from core.config import (
+    DEFAULT_PRESET,
+    DataConfig,
+    RunConfig,
+    Unit,
+    build,
+    leaves,
+    method_names,
+    preset_layer,
+    preset_names,
+)
 from core.errors import ConfigError
 from core.estimate import Estimate
 from core.workload import Span
@@ -113,7 +123,7 @@ def test_an_untouched_draft_is_its_preset() -> None:
 
 
 def test_only_what_differs_from_the_preset_counts_as_changed() -> None:
-    draft = edited(train__lr="0.0010", model__block_layers="2,2", methods=("softmax", "loss", "distill"))
+    draft = edited(train__lr="0.0030", model__block_layers="2,2", methods=("softmax", "loss", "distill"))
     assert draft.edits == {}
     assert edited(train__lr="0.002").reset("train.lr") == Draft()
     assert edited(train__lr="0.002", model__causal=False).edits == {"train.lr": "0.002", "model.causal": False}
@@ -171,7 +181,7 @@ def test_several_problems_come_in_the_order_of_the_form() -> None:
 
 def test_a_draft_of_a_config_makes_it_again() -> None:
     config = Draft().edited("train.lr", "0.25").edited(METHODS, ("softmax",)).edited("model.block_layers", "1,3").plan()
-    draft = Draft.of_config(config.configs[0], "quick")
+    draft = Draft.of_config(config.configs[0], DEFAULT_PRESET)
     assert set(draft.edits) == {"train.lr", METHODS, "model.block_layers"}
     assert draft.plan().configs == config.configs
     assert Draft.of_config(config.configs[0], "gone").plan().configs == config.configs
