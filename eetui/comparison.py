@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from eetui.run_views import RunView
+from eetui.run_views import TOGETHER, RunView
 from eetui.values import Unit as Unit  # a part of what comparisons are
 from eetui.values import Value as Value
 from eetui.verdicts import Advice, advice, differences, notes
@@ -184,12 +184,13 @@ def _training_rows(columns: Sequence[Column]) -> list[tuple[str, str, Unit, Bett
     """Later blocks train on their own method's hard tokens, so their PPLs say so and are not ranked."""
     keys = {key for column in columns for run in column.runs for key in run.metrics}
     blocks = sorted({int(key.partition(".")[0][5:]) for key in keys if key.startswith("block")})
+    parts = [(TOGETHER, "All blocks together:"), *((f"block{block}", f"Block {block}") for block in blocks)]
     rows: list[tuple[str, str, Unit, Better]] = []
-    for block, (key, label, unit, better) in itertools.product(blocks, TRAINING_ROWS):
-        if f"block{block}.{key}" in keys:
-            own = of_own_tokens(f"block{block}.{key}", unit)
-            label = f"Block {block} {label}" + (" (own hard tokens)" if own else "")
-            rows.append((f"block{block}.{key}", label, unit, None if own else better))
+    for (part, name), (key, label, unit, better) in itertools.product(parts, TRAINING_ROWS):
+        if f"{part}.{key}" in keys:
+            own = of_own_tokens(f"{part}.{key}", unit)
+            label = f"{name} {label}" + (" (own hard tokens)" if own else "")
+            rows.append((f"{part}.{key}", label, unit, None if own else better))
     return rows
 
 

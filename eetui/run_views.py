@@ -9,6 +9,9 @@ from core.naming import flatten
 from core.state import RunState
 from core.store.reader import Reader
 
+TOGETHER = "together"
+"""In keys of metrics the place of a block, where all blocks were trained at once."""
+
 
 @dataclass(frozen=True)
 class RunView:
@@ -98,5 +101,6 @@ def run_metrics(state: RunState, hard_ratio: float) -> dict[str, float]:
             found["avg_label"] = stage.avg_label
         if stage.threshold:
             found |= {"threshold": stage.threshold.threshold, "hard_tokens": stage.threshold.hard_tokens}
-        metrics |= {f"block{stage.block}.{key}": value for key, value in found.items() if value is not None}
+        part = TOGETHER if stage.block is None else f"block{stage.block}"
+        metrics |= {f"{part}.{key}": value for key, value in found.items() if value is not None}
     return metrics

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from core.naming import flatten
 from core.state import RunState
-from eetui.comparison import FINAL_ROWS, TRAINING_ROWS
+from eetui.comparison import FINAL_ROWS, TRAINING_ROWS, of_own_tokens
 from eetui.profiles import is_profiled, profile_object
 from eetui.renderables.figures import MISSING, figure
 from eetui.renderables.profile import profile_tables
 from eetui.renderables.run_list import STATUS_STYLES
-from eetui.run_views import run_metrics
+from eetui.run_views import TOGETHER, run_metrics
 
 
 def status_text(status: str) -> Text:
@@ -68,10 +68,11 @@ def _training(metrics: Mapping[str, float]) -> dict[str, str]:
     shown = {}
     for full_key, value in metrics.items():
         block, _, key = full_key.partition(".")
-        if block.startswith("block") and key in labels:
+        if key in labels:
             label, unit = labels[key]
-            own = " (own hard tokens)" if unit == "ppl" and block != "block0" else ""
-            shown[f"block {block[5:]} {label}{own}"] = figure(value, unit)
+            own = " (own hard tokens)" if of_own_tokens(full_key, unit) else ""
+            name = "all blocks together:" if block == TOGETHER else f"block {block[5:]}"
+            shown[f"{name} {label}{own}"] = figure(value, unit)
     return shown
 
 

@@ -1,14 +1,15 @@
 import csv
 import json
+import math
 from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from core.events import Savings
-from core.state import RunState
-from eetui.comparison import compare
+from core.events import Epoch, Savings
+from core.state import RunState, StageState
+from eetui.comparison import compare, value_of
 from eetui.comparison_charts import VIEWS, curve_rows, points, seen
 from eetui.renderables.comparison import as_csv, as_json, as_markdown, as_tables, sheets
 from eetui.renderables.comparison_screen import curves_note
@@ -244,3 +245,14 @@ def test_where_no_run_saves_flops_the_advice_says_so() -> None:
     runs = [run(f"loss-{n}", final_ppl=100 + n, layer_savings=0.2, flop_savings=-0.1 * n) for n in (1, 2)]
     advice = {one.purpose: one for one in compare(runs).advice}
     assert advice["compute"].reason == "costs least, 10.0% more FLOPs than never exiting: none of these saves any"
+
+
+def test_runs_whose_blocks_were_trained_together_stand_beside_staged_ones() -> None:
+    lm = StageState(
+        "joint.lm", "lm", None, 2, 10, 100, history=(Epoch("joint.lm", 1, 3.0, 2.0, None, None, True, 1, 9.0),)
+    )
+    joint = replace(run("gain-1"), metrics=run_metrics(RunState(stages=(lm,)), 0.5))
+    staged = run("loss-2", **{"block0.val_ppl": 8.0})
+    rows = {row.label: row.values for row in compare([joint, staged]).training}
+    assert rows["All blocks together: early-stop PPL"][0] == value_of([math.exp(2)])
+    assert rows["Block 0 early-stop PPL"] == (None, value_of([8.0]))
