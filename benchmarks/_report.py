@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core.machine import peak_memory
+
 PACKAGES = ("torch", "textual", "typer", "rich", "numpy")
 
 
@@ -104,6 +106,15 @@ def machine() -> dict[str, Any]:
 def number(value: float) -> str:
     """Three significant digits, thousands as they are."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def own_peak() -> int:
+    """Largest resident bytes of this process; what `getrusage` says on Linux may be those of its parent."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return peak_memory()
+    return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def _processor() -> str:

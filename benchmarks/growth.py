@@ -18,10 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
-from benchmarks._report import Figure, Report, number
+from benchmarks._report import Figure, Report, number, own_peak
 
 TOKENS = 2048
 """Of a batch, whatever the window's length."""
@@ -92,9 +91,9 @@ def point(axis: str, size: int, threads: int) -> dict[str, float]:
 def measured(sizes: dict[str, int], threads: int) -> dict[str, float]:
     """Seconds per token of the fastest step, and bytes beyond what a tiny model takes for the libraries' buffers."""
     seconds(sizes | {"vocabulary": 64, "layers": 1}, threads, tokens=sizes["seq_len"])
-    before = getrusage(RUSAGE_SELF).ru_maxrss
+    before = own_peak()
     fastest = min(seconds(sizes, threads, TOKENS))
-    return {"seconds": fastest / TOKENS, "bytes": 1024.0 * max(1, getrusage(RUSAGE_SELF).ru_maxrss - before)}
+    return {"seconds": fastest / TOKENS, "bytes": 1.0 * max(1024, own_peak() - before)}
 
 
 def seconds(sizes: dict[str, int], threads: int, tokens: int) -> list[float]:

@@ -1,6 +1,6 @@
 """The report's three methods: our experiment against a plain transcription of its protocol, on the same data.
 
-    python -m benchmarks.three_methods [--quick] [--threads 1] [--also machine.NAME=VALUE] [--json FILE]
+    python -m benchmarks.three_methods [--quick] [--threads 1] [--also NAME=VALUE] [--json FILE]
 
 Ours is what `eetui run --preset seed` does, its database and checkpoints included. Both sides run as many epochs, and
 LM epochs, exit epochs and evaluation stand in the proportion of the report's run (15, 10, a fifth as many windows).
@@ -131,7 +131,7 @@ def one_round(options: argparse.Namespace, seed: int) -> tuple[Side, dict[str, S
     with tempfile.TemporaryDirectory() as name:
         ours: dict[str, Ours] = {}
         text = options.corpus or front_of_pydocs(Path(name))
-        for assignments in ([], *([also] for also in options.also)):
+        for assignments in ([], [options.also]):
             folder = Path(name) / str(len(ours))
             folder.mkdir()
             ours[" ".join(assignments) or "float32"] = Ours(folder, text, options, seed, assignments)
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="seeds")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
-        "--also", action="append", default=[], metavar="NAME=VALUE", help="ours once more with this set"
+        "--also", default="machine.head_dtype=bfloat16", metavar="NAME=VALUE", help="ours once more with this set"
     )
     parser.add_argument("--quick", action="store_true", help="a quarter of the text")
     parser.add_argument("--json", type=Path, metavar="FILE")
