@@ -75,7 +75,7 @@ def reached(config: RunConfig, rate: float, promise: float, measured: TimeSaving
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=1, help="more are slower with few tokens")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=4096, help="of one pass")
     parser.add_argument("--vocab", type=int, default=4096)
