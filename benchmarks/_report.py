@@ -110,11 +110,13 @@ def number(value: float) -> str:
 
 def own_peak() -> int:
     """Largest resident bytes of this process; what `getrusage` says on Linux may be those of its parent."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return peak_memory()
-    return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    return status_bytes("VmHWM") if Path("/proc/self/status").exists() else peak_memory()
+
+
+def status_bytes(name: str, process: int | None = None) -> int:
+    """What Linux says of a process, this one by default: `VmHWM`, its largest resident size, or `VmRSS`."""
+    lines = Path(f"/proc/{process or 'self'}/status").read_text(encoding="utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def _processor() -> str:

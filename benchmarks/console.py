@@ -29,9 +29,7 @@ from termios import TIOCSWINSZ
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import psutil
-
-from benchmarks._report import Report, figure
+from benchmarks._report import Report, figure, status_bytes
 from core.events import Epoch
 from core.store.reader import Reader
 from core.store.writer import Writer
@@ -203,12 +201,11 @@ def memory(folder: Path, options: Sequence[str], steps: int) -> tuple[float, flo
     """Resident MiB of the console with Live open, after a fifth of the steps and after all of them."""
     database = folder / "memory.db"
     with in_terminal([*EETUI, "run", *TRAINING, *options], database) as terminal:
-        process = psutil.Process(terminal.process.pid)
-        early = resident_after(database, terminal, process, steps // 5)
-        return early, resident_after(database, terminal, process, steps)
+        early = resident_after(database, terminal, steps // 5)
+        return early, resident_after(database, terminal, steps)
 
 
-def resident_after(database: Path, terminal: Terminal, process: psutil.Process, steps: int) -> float:
+def resident_after(database: Path, terminal: Terminal, steps: int) -> float:
     give_up = time.monotonic() + 300
     while time.monotonic() < give_up:
         terminal.drain(0.5)
@@ -217,7 +214,7 @@ def resident_after(database: Path, terminal: Terminal, process: psutil.Process, 
                 "SELECT sum(json_array_length(data, '$.step')) FROM events WHERE type = 'Steps'"
             ).fetchone()
             if (row[0] or 0) >= steps:
-                return float(process.memory_info().rss) / 2**20
+                return status_bytes("VmRSS", terminal.process.pid) / 2**20
     raise TimeoutError(f"no {steps} steps")
 
 

@@ -140,7 +140,7 @@ def evaluating(model: Any, windows: Any, config: Any) -> Iterator[float]:
     thresholds = [0.5] * (len(config.model.block_layers) - 1)
     for _ in range(2):
         events = evaluate(model, thresholds, windows, config, "growth")
-        yield from (event.seconds for event in events if isinstance(event, Step))
+        yield from (event.seconds for event in events if isinstance(event, Step) and event.tokens == TOKENS)
 
 
 def runs(report: Report, rounds: int) -> None:

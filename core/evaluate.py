@@ -159,7 +159,9 @@ def judge(early: Measured, static: Iterable[Measured], saved: Savings, config: R
             f"early exit costs {-saved.flops:.1%} more FLOPs than never exiting"
             + ("" if saved.break_even is None else f"; they break even at {saved.break_even:.1%} leaving early")
         )
-    for depth in static:
+    for depth in {
+        (depth.layer_savings, depth.loss): depth for depth in static
+    }.values():  # as trained is often as it is
         if depth.layer_savings >= early.layer_savings and depth.loss <= early.loss:
             yield Warned(
                 f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:.1%} of layers saved) loses to "

@@ -17,6 +17,10 @@ CPU_PEAK_SIZE, OTHER_PEAK_SIZE = 384, 4096
 """Of the matrices, the former for one thread: large enough for full speed, small enough for many products."""
 
 
+OWN_THREADS = torch.get_num_threads()
+"""What torch chose for itself; asked later, it tells what somebody last set."""
+
+
 def resolve(config: RunConfig) -> RunConfig:
     """The config with every `auto` replaced by what it stands for here.
 
@@ -26,7 +30,7 @@ def resolve(config: RunConfig) -> RunConfig:
     machine = config.machine.model_copy(
         update={
             "device": _resolve_device(config.machine.device),
-            "threads": config.machine.threads or torch.get_num_threads(),
+            "threads": config.machine.threads or OWN_THREADS,
         }
     )
     data = config.data.model_copy(update={"tokenizer": resolve_tokenizer(config.data)})

@@ -181,5 +181,5 @@ class MachineConfig(Section):
     head_dtype: Literal["same", "bfloat16"] = Field(
         "same",
         description="number type of the output head's products in training: same: dtype; bfloat16: faster where the "
-        "processor has it, less exact; what is measured is computed in dtype",
+        "processor has it, less exact; what is measured after training is computed in dtype",
     )

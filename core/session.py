@@ -275,6 +275,7 @@ class _Outbox:
         with self._lock:
             self._see()
             batch, self._waiting, state = self._waiting, [], self.state
+            self._sent = time.monotonic()
         if not batch:
             return
         try:
@@ -285,7 +286,6 @@ class _Outbox:
             raise
         with self._lock:
             self._stored.append(batch)
-            self._sent = time.monotonic()
 
     def _publish(self) -> None:
         with self._lock:

@@ -38,11 +38,14 @@ class DepthSavings:
     static_flops: tuple[float, ...]
 
 
-def depth_savings(model: ModelConfig, vocab_size: int, seq_len: int, *, reads_head: bool) -> DepthSavings:
+def depth_savings(
+    model: ModelConfig, vocab_size: int, seq_len: int, *, reads_head: bool, exited_state: str = "copy"
+) -> DepthSavings:
     """The savings of each block, after `design.md`, section 5.
 
     Args:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
+        exited_state: what tokens that left still cost; see `core.costs.early_exit_flops`.
     """
     full = costs.full_flops(model, vocab_size, seq_len)
     layer, head = costs.layer_flops(model, seq_len), costs.head_flops(model, vocab_size)
@@ -50,7 +53,10 @@ def depth_savings(model: ModelConfig, vocab_size: int, seq_len: int, *, reads_he
     for block in range(len(model.block_layers)):
         alone = [float(block == other) for other in range(len(model.block_layers))]
         layers.append(share_of_layers_saved(alone, model.block_layers))
-        flops.append(1 - costs.early_exit_flops(model, vocab_size, seq_len, alone, reads_head=reads_head) / full)
+        early = costs.early_exit_flops(
+            model, vocab_size, seq_len, alone, reads_head=reads_head, exited_state=exited_state
+        )
+        flops.append(1 - early / full)
         static.append(1 - (sum(model.block_layers[: block + 1]) * layer + head) / full)
     return DepthSavings(tuple(layers), tuple(flops), tuple(static))
 

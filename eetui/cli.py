@@ -79,10 +79,12 @@ def _open_console(db: Path, request: "Request | None" = None) -> int:
 
 def _print_config_help(asked: bool) -> None:
     if asked:
-        from core.config import fields
+        from core.config import DEFAULT_PRESET, build, fields, preset_layer
+        from core.naming import flatten
 
-        for name, (description, default) in fields().items():
-            print(f"{name:28} {description} [{default}]")
+        values = flatten(build([preset_layer(DEFAULT_PRESET)]).model_dump())
+        for name, (description, _) in fields().items():
+            print(f"{name:28} {description} [{values[name]}]")
         raise typer.Exit
 
 
@@ -91,7 +93,7 @@ def run(
     method: Annotated[
         list[str] | None, typer.Option("--method", "-m", help="Exit method, repeatable. [default: the report's three]")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="quick (default) or seed.")] = None,
+    preset: Annotated[str | None, typer.Option(help="sound (default), seed or quick.")] = None,
     config: Annotated[list[Path] | None, typer.Option(help="TOML file of config values, repeatable.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")] = None,
     corpus: Annotated[str | None, typer.Option(help="pydocs, a file, folder or glob, or hub:NAME[:CONFIG].")] = None,

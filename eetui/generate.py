@@ -123,7 +123,9 @@ def shares(writer: Writer, tokens: Sequence[GeneratedToken]) -> Shares:
     if writer.config.exit.exited_state == "input":
         savings = 0.0  # they run through
     elif writer.thresholds:
-        early = early_exit_flops(model, size, data.seq_len, blocks, reads_head=reads_head)
+        early = early_exit_flops(
+            model, size, data.seq_len, blocks, reads_head=reads_head, exited_state=writer.config.exit.exited_state
+        )
         flops = 1 - early / full_flops(model, size, data.seq_len)
     return Shares(blocks, savings, flops)
 

@@ -23,8 +23,8 @@ def launch_command(row: Mapping[str, Any]) -> str:
     own = {"method": row["method"], "seed": row["seed"]}
     base = flatten(build([preset_layer(preset), Layer("the run", own)]).model_dump())
     words = ["eetui", "run", "--preset", preset, "--method", str(row["method"]), "--seed", str(row["seed"])]
-    for key, value in flatten(row["config"]).items():
-        value = tuple(value) if isinstance(value, list) else value
+    whole = build([Layer("the run", flatten(row["config"]))]).model_dump()  # with what is newer than the run
+    for key, value in flatten(whole).items():
         if value is not None and base.get(key) != value:
             words += ["--set", f"{key}={_written(value)}"]
     return shlex.join([*words, *_tags(row)])

@@ -49,7 +49,7 @@ def run_parts(state: RunState) -> list[Part]:
         for part in stage_parts(stage.profile) if stage.profile else ():
             before = found.get(part.name, Part(part.name, 0.0))
             found[part.name] = Part(part.name, before.seconds + part.seconds, before.flops + part.flops)
-    if state.seconds is not None:
+    if state.status == "finished" and state.seconds is not None:
         computed = sum(stage.seconds or 0.0 for stage in state.stages if not stage.reused)
         found[BETWEEN] = Part(BETWEEN, max(state.seconds - computed, 0.0))
     return _in_order(found.values())

@@ -95,12 +95,15 @@ def run_tokens(reader: Reader, run: int) -> RunTokens:
     tokens = stored_tokens(reader, row)
     model = ModelConfig.model_validate(row["config"]["model"])
     reads_head = exit_method(row["method"]).reads_head
+    exited_state = row["config"]["exit"].get("exited_state", "input")
     return RunTokens(
         number=run,
         name=row["name"],
         method=row["method"],
         tokens=tokens,
-        savings=depth_savings(model, row["record"]["vocab_size"], tokens.seq_len, reads_head=reads_head),
+        savings=depth_savings(
+            model, row["record"]["vocab_size"], tokens.seq_len, reads_head=reads_head, exited_state=exited_state
+        ),
         thresholds=own_thresholds(state, tokens.exits),
         measured_excess=_measured_excess(state),
     )
@@ -121,6 +124,8 @@ def stored_tokens(reader: Reader, row: Mapping[str, Any]) -> Recorded:
         )
     if len(blocks) < 2:
         raise UsageError(f"{row['name']} has one block only, so no token can leave early: give it more block_layers")
+    if not len(blocks[0].signal):
+        raise UsageError(f"{row['name']} was trained without exits, so there is nothing to judge")
     return recorded(blocks, text.targets, text.seq_len)
 
 

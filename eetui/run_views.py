@@ -1,9 +1,13 @@
 """A run as comparisons see it: its figures by key, and what they can be held against."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import core
 from core.events import perplexity
 from core.naming import flatten
 from core.state import RunState
@@ -66,8 +70,15 @@ def stored_view(reader: Reader, run: int) -> RunView:
         RunLookupError: there is none of that number.
     """
     row = reader.run(run)
-    config = {"preset": row["preset"], **flatten(row["config"])}
+    config = {"preset": row["preset"], **_before(), **flatten(row["config"])}
     return view(row, reader.state(run), reader.window_losses(run, "early exit"), config)
+
+
+@cache
+def _before() -> dict[str, Any]:
+    """What a field that is newer than a run was then: as in the report. Read without pydantic."""
+    preset = Path(core.__path__[0]) / "presets" / "seed.toml"
+    return {**flatten(tomllib.loads(preset.read_text(encoding="utf-8"))), "machine.head_dtype": "same"}
 
 
 def run_metrics(state: RunState, hard_ratio: float) -> dict[str, float]:

@@ -53,5 +53,5 @@ def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: It
     if curves:
         words.append("Lines: every threshold, worked out; dotted: the static depths, the line to beat.")
     if missing := ", ".join(without):
-        words.append(f"No curve, as the store keeps no statistics of their tokens: {missing}.")
+        words.append(f"No curve (no statistics of their tokens, or no exit): {missing}.")
     return " ".join([*words, "Working out the curves …"] if busy else words)

@@ -164,10 +164,10 @@ class GenerateScreen(BenchScreen):
         import torch
 
         from core.store.reader import Reader
-        from eetui.generate import open_writer
+        from eetui.generate import open_writer  # notes torch's own number of threads, which runs begin with
 
         if not self.bench.trainer.snapshot.busy:
-            torch.set_num_threads(1)  # a run sets its own when it begins
+            torch.set_num_threads(1)
         with Reader(self.bench.database) as reader:
             return open_writer(reader, self.run)
 

@@ -47,7 +47,7 @@ class SavingsView(Vertical):
     @property
     def curves(self) -> dict[int, SavingsCurve]:
         """Of each column that has one."""
-        known = {name: curve for name, curve in self._known.items() if curve is not None}
+        known = {name: curve for name, curve in dict(self._known).items() if curve is not None}
         return column_curves(self.comparison, known) if self.comparison else {}
 
     def show(self, comparison: Comparison, numbers: Mapping[str, int]) -> None:
@@ -85,7 +85,7 @@ class SavingsView(Vertical):
         if self.comparison is None:
             return
         curves, dark = self.curves, self.app.current_theme.dark
-        without = [name for name, curve in self._known.items() if curve is None and name in self._numbers]
+        without = [name for name, curve in dict(self._known).items() if curve is None and name in self._numbers]
         words = drawn.note(self.comparison, curves, without, busy=len(self._known) < len(self._asked))
         self.query_one(Chart).set_series(drawn.series(self.comparison, curves), words)
         areas = self.query_one("#areas", Static)
