@@ -143,13 +143,14 @@ def test_the_curve_goes_from_all_blocks_to_block_0_alone() -> None:
     assert (np.diff(curve.savings((0.6, 0.3, 0))) >= 0).all()
 
 
+@pytest.mark.parametrize("exited_state", ["copy", "drop", "input"])
 @pytest.mark.parametrize("reads_head", [True, False])
-def test_savings_by_block_add_up_to_those_of_any_exit_shares(reads_head: bool) -> None:
+def test_savings_by_block_add_up_to_those_of_any_exit_shares(reads_head: bool, exited_state: str) -> None:
     model = ModelConfig(block_layers=(1, 2, 3))
-    savings = depth_savings(model, 1000, 32, reads_head=reads_head)
+    savings = depth_savings(model, 1000, 32, reads_head=reads_head, exited_state=exited_state)
     shares = (0.5, 0.2, 0.3)
     full = costs.full_flops(model, 1000, 32)
-    flops = costs.early_exit_flops(model, 1000, 32, shares, reads_head=reads_head)
+    flops = costs.early_exit_flops(model, 1000, 32, shares, reads_head=reads_head, exited_state=exited_state)
     assert np.dot(shares, savings.flops) == pytest.approx(1 - flops / full)
     assert savings.layers == pytest.approx((5 / 6, 1 / 2, 0))
     assert savings.static_flops[-1] == 0

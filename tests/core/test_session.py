@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from core import session
 from core.config import RunConfig
@@ -25,6 +26,7 @@ from core.events import (
     TerminalEvent,
     TokensMeasured,
 )
+from core.machine import OWN_THREADS, resolve
 from core.session import Plan, Prepared, prepare, prepare_resume, run_experiment
 from core.state import RunState
 from core.store.reader import Reader
@@ -211,7 +213,7 @@ def test_preparing_reads_the_corpus_and_queues_the_runs(
     stored = reader.run(1)
     assert stored["tags"] == ["t"]
     assert stored["config"]["machine"]["device"] != "auto"
-    assert stored["config"]["machine"]["threads"] == 1
+    assert stored["config"]["machine"]["threads"] == OWN_THREADS
     assert RunConfig.model_validate_json(prepared.configs[0].model_dump_json()) == prepared.configs[0]
     assert stored["record"]["fingerprint"] == prepared.dataset.fingerprint
     assert stored["record"]["vocab_size"] == prepared.dataset.vocabulary.size
@@ -444,3 +446,13 @@ def test_runs_that_wait_for_their_turn_are_kept_alive(
     run_experiment(queue(*METHODS), writer, publish)
     assert all(beat is not None and beat >= began for beats in waiting for beat in beats)
     assert waiting[0] < waiting[-1]
+
+
+def test_auto_threads_are_torch_s_own_whatever_somebody_set(tiny_config: MakeConfig) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(OWN_THREADS + 1)
+        assert resolve(tiny_config(threads=0)).machine.threads == OWN_THREADS
+        assert resolve(tiny_config(threads=3)).machine.threads == 3
+    finally:
+        torch.set_num_threads(before)

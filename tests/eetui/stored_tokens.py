@@ -42,7 +42,12 @@ def store_run(
     stream = array("i", [*draw.integers(0, 4, count + 1).tolist()])
     layers = (2,) * blocks
     config = RunConfig.model_validate(
-        {"method": method, "model": {"block_layers": layers}, "data": {"seq_len": SEQ_LEN}}
+        {
+            "method": method,
+            "model": {"block_layers": layers},
+            "data": {"seq_len": SEQ_LEN},
+            "exit": {"exited_state": "copy"},
+        }
     )
     record = {"fingerprint": f"f{windows}", "vocab_size": 4, "corpus": "text", "tokenizer": "word"}
     with Writer(path) as writer:

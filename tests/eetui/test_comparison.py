@@ -3,19 +3,24 @@ import json
 import math
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from core.config import RunConfig
 from core.events import Epoch, Savings
 from core.state import RunState, StageState
+from core.store.reader import Reader
+from core.store.writer import NewRun, Writer
 from eetui.comparison import compare, value_of
 from eetui.comparison_charts import VIEWS, curve_rows, points, seen
 from eetui.renderables.comparison import as_csv, as_json, as_markdown, as_tables, sheets
 from eetui.renderables.comparison_screen import curves_note
 from eetui.renderables.figures import duration, figure
 from eetui.reports import report_names, report_view
-from eetui.run_views import RunView, run_metrics
+from eetui.run_views import RunView, run_metrics, stored_view
+from tests.eetui.console import RECORD
 
 
 def run(name: str, seed: int = 1, **metrics: float) -> RunView:
@@ -256,3 +261,18 @@ def test_runs_whose_blocks_were_trained_together_stand_beside_staged_ones() -> N
     rows = {row.label: row.values for row in compare([joint, staged]).training}
     assert rows["All blocks together: early-stop PPL"][0] == value_of([math.exp(2)])
     assert rows["Block 0 early-stop PPL"] == (None, value_of([8.0]))
+
+
+def test_a_run_from_before_a_field_was_there_is_a_seed_of_those_from_after(tmp_path: Path) -> None:
+    config = RunConfig()
+    older = config.model_dump(mode="json")
+    del older["machine"]["head_dtype"], older["model"]["norm"]
+    with Writer(tmp_path / "runs.db") as writer:
+        runs = [
+            NewRun(None, "loss", seed, "seed", json.dumps({**values, "seed": seed}), RECORD)
+            for seed, values in ((1, older), (2, config.model_dump(mode="json")))
+        ]
+        numbers = writer.create_experiment(runs)
+    with Reader(tmp_path / "runs.db") as reader:
+        comparison = compare([stored_view(reader, number) for number in numbers])
+    assert [len(column.runs) for column in comparison.columns] == [2]

@@ -1,6 +1,8 @@
 """Exit quality of a stored run, as shown and as JSON."""
 
 import json
+import sqlite3
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +81,13 @@ def test_a_run_without_statistics_or_exits_says_so(tmp_path: Path) -> None:
             run_quality(reader, 99)
     with pytest.raises(UsageError, match="one block only"):
         judged(tmp_path, blocks=1)
+
+
+def test_a_run_that_was_trained_without_exits_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    run = store_run(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE token_statistics SET signal = ?", (zlib.compress(b""),))
+    connection.close()
+    with Reader(path) as reader, pytest.raises(UsageError, match="trained without exits"):
+        run_quality(reader, run)

@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from core.errors import UsageError
-from core.events import Event, Profiled, RunStarted, StageEnded, StageStarted
+from core.events import Event, Profiled, RunInterrupted, RunStarted, StageEnded, StageStarted
 from core.state import RunState, reduce
 from core.store.writer import Writer
 from eetui import cli
@@ -84,6 +84,11 @@ def test_the_run_is_its_own_stages_and_what_lies_between_them() -> None:
     assert parts["head"].seconds == 4.0
     assert parts[BETWEEN].seconds == max(12.5 - others, 0.0)
     assert BETWEEN not in {part.name for part in run_parts(state_of(list(profiled())[:40]))}
+
+
+def test_what_a_run_spent_on_a_stage_that_it_did_not_end_is_not_between_stages() -> None:
+    stopped = state_of([*list(profiled())[:40], RunInterrupted("stopped by the user", 3600.0)])
+    assert BETWEEN not in {part.name for part in run_parts(stopped)}
 
 
 def test_a_reused_stage_is_shown_but_not_counted() -> None:

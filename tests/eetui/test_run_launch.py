@@ -39,6 +39,12 @@ def stored(path: Path, preset: str | None, values: dict[str, Any]) -> tuple[RunC
         return config, reader.run(run)
 
 
+def test_what_is_newer_than_a_run_is_written_out_where_the_preset_has_another_value(tmp_path: Path) -> None:
+    _, row = stored(tmp_path / "runs.db", "gone", {})
+    del row["config"]["model"]["norm"]
+    assert "model.norm=post" in shlex.split(launch_command(row))
+
+
 @pytest.mark.parametrize(("preset", "values"), CONFIGS)
 def test_the_command_launches_the_very_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str | None, values: dict[str, Any]
