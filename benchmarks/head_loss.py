@@ -30,6 +30,8 @@ from core.machine import peak_memory
 TOKENS, DIM, PEAK_SIZE = 2048, 64, 2048
 VOCABULARIES, QUICK_VOCABULARIES = (4096, 15_936, 69_830), (4096, 15_936)
 MEMORY_TOKENS = (2048, 16_384)
+MOST_LOGITS = 2**29
+"""Whose memory is measured of forms that hold them all, several times over; more might not fit the machine."""
 PEAKS = {"peak float32": torch.float32, "peak bfloat16": torch.bfloat16}
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Times = dict[str, list[float]]
@@ -155,7 +157,14 @@ def print_figures(found: dict[str, Any], vocab_size: int) -> None:
 
 def print_memory(vocab_size: int) -> dict[str, Any]:
     print(f"V {vocab_size}:")
-    found = {name: {tokens: memory(name, vocab_size, tokens) for tokens in MEMORY_TOKENS} for name in FORMS}
+    found = {
+        name: {
+            tokens: memory(name, vocab_size, tokens)
+            for tokens in MEMORY_TOKENS
+            if name.startswith("ours") or tokens * vocab_size <= MOST_LOGITS
+        }
+        for name in FORMS
+    }
     for name, bytes_of in found.items():
         at = ", ".join(f"{size / 2**20:.0f} MiB at {tokens} tokens" for tokens, size in bytes_of.items())
         print(f"  {name:15} peak memory {at}", flush=True)
