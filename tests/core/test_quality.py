@@ -154,7 +154,7 @@ def test_savings_by_block_add_up_to_those_of_any_exit_shares(reads_head: bool, e
     assert np.dot(shares, savings.flops) == pytest.approx(1 - flops / full)
     assert savings.layers == pytest.approx((5 / 6, 1 / 2, 0))
     assert savings.static_flops[-1] == 0
-    assert all(static > early for static, early in zip(savings.static_flops, savings.flops, strict=True))
+    assert all(static >= early for static, early in zip(savings.static_flops, savings.flops, strict=True))
 
 
 def test_the_static_line_mixes_depths_and_takes_a_cheaper_one_that_is_better() -> None:

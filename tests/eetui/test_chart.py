@@ -49,7 +49,7 @@ def words(chart: Chart, place: str) -> str:
     return str(chart.query_one(f".chart--{place}", Static).render())
 
 
-async def settle(seconds: float = 0.35) -> None:
+async def settle(seconds: float = 0.8) -> None:
     await asyncio.sleep(seconds)
 
 

@@ -105,7 +105,7 @@ async def test_curves_and_their_static_depths_are_drawn_together(database: Path,
                 assert (min(one.x), max(one.x)) == (0.0, 0.5)
         lines = words(pilot, "#areas").splitlines()
         assert [line.split()[1] for line in lines[1:]] == ["loss-1", "distill-2"]
-        assert "of their tokens: softmax-3." in words(pilot, "#savings-note")
+        assert "of their tokens, or no exit): softmax-3." in words(pilot, "#savings-note")
         assert "Working out" not in words(pilot, "#savings-note")
         chart = pilot.app.screen.query_one("#savings", Chart)
         assert chart.query_one("Plot").display
@@ -118,7 +118,7 @@ async def test_seeds_share_a_curve_only_if_each_has_one(database: Path) -> None:
         assert "±" in words(pilot, "#areas")
     async with comparing(database, 1, 7, 8, 2) as pilot:
         assert "loss" not in words(pilot, "#areas").replace("loss-", "")
-        assert "of their tokens: loss-8." in words(pilot, "#savings-note")
+        assert "of their tokens, or no exit): loss-8." in words(pilot, "#savings-note")
         await pilot.press("g")
         await pilot.pause(0.2)
         assert [line.split()[1] for line in words(pilot, "#areas").splitlines()[1:]] == [
