@@ -15,10 +15,10 @@ import torch
 
 from benchmarks._report import Figure, Report
 from core.config import Layer, RunConfig, build
-from core.costs import early_exit_flops, full_flops
 from core.data.windows import Windows
 from core.model import Transformer, new_model
 from core.passes import Pass, early_exit
+from core.savings import exit_costs
 from core.skipping import skipping_states
 from core.timing import TimeSavings, time_savings
 
@@ -53,9 +53,8 @@ def promised(model: Transformer, thresholds: list[float], windows: Windows, conf
     result = Pass.empty(windows.targets)
     early_exit(model, thresholds, windows, slice(0, len(windows.inputs)), result, config, states=skipping_states)
     shares = [float((result.left_at == block).double().mean()) for block in range(len(BLOCK_LAYERS))]
-    vocab_size, seq_len = model.embedding.num_embeddings, config.data.seq_len
-    early = early_exit_flops(config.model, vocab_size, seq_len, shares, reads_head=False)
-    return full_flops(config.model, vocab_size, seq_len) / early
+    cost = exit_costs(model.embedding.num_embeddings, config)
+    return cost.full / cost.flops(shares)
 
 
 def report(config: RunConfig, rate: float, promise: float, measured: TimeSavings) -> str:

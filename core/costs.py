@@ -116,56 +116,55 @@ def full_flops(model: ModelConfig, vocab_size: int, seq_len: int) -> int:
     return sum(model.block_layers) * layer_flops(model, seq_len) + head_flops(model, vocab_size)
 
 
-def early_exit_flops(
-    model: ModelConfig,
-    vocab_size: int,
-    seq_len: int,
-    exit_shares: Sequence[float],
-    *,
-    reads_head: bool,
-    exited_state: str = "copy",
-) -> float:
-    """Mean over tokens, when that share of them leaves at each block.
+@dataclass(frozen=True)
+class ExitCosts:
+    """What a token costs with early exit, in FLOPs, by where tokens leave.
 
-    With two blocks and a share p that leaves m layers early: `nL − p·m·(L−k) + H + c` where a classifier decides,
-    `nL − p·m·(L−k) + (2−p)·H` where the head does. The last block decides nothing.
-
-    Args:
+    Attributes:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
         exited_state: copy: a skipped layer costs its keys and values, k; drop: nothing; input: as much as any other.
     """
-    layer = layer_flops(model, seq_len)
-    skipped = {"copy": skipped_layer_flops(model), "drop": 0, "input": layer}[exited_state]
-    arriving = [1 - left for left in accumulate(exit_shares, initial=0.0)][: len(model.block_layers)]
-    layers = sum(
-        count * (share * layer + (1 - share) * skipped)
-        for count, share in zip(model.block_layers, arriving, strict=True)
-    )
-    head = head_flops(model, vocab_size)
-    if reads_head:
-        return layers + sum(arriving) * head
-    return layers + head + sum(arriving[:-1]) * classifier_flops(model)
 
+    model: ModelConfig
+    vocab_size: int
+    seq_len: int
+    reads_head: bool
+    exited_state: str = "copy"
 
-def break_even_rate(
-    model: ModelConfig,
-    vocab_size: int,
-    seq_len: int,
-    exit_shares: Sequence[float],
-    *,
-    reads_head: bool,
-    exited_state: str = "copy",
-) -> float | None:
-    """Share of tokens that must leave early for early exit to cost as much as never exiting; None if no share does.
+    @property
+    def full(self) -> int:
+        """All blocks, no exit."""
+        return full_flops(self.model, self.vocab_size, self.seq_len)
 
-    Early exits share it as they share the tokens that leave in `exit_shares`: the cost is linear in it.
-    """
-    shallow = sum(exit_shares[:-1])
-    nobody = [0.0] * (len(exit_shares) - 1) + [1.0]
-    everybody = [share / shallow for share in exit_shares[:-1]] + [0.0] if shallow else [1.0] + nobody[:-1]
-    least, most = (
-        early_exit_flops(model, vocab_size, seq_len, shares, reads_head=reads_head, exited_state=exited_state)
-        for shares in (nobody, everybody)
-    )
-    full = full_flops(model, vocab_size, seq_len)
-    return (least - full) / (least - most) if most <= full else None
+    def flops(self, exit_shares: Sequence[float]) -> float:
+        """Mean over tokens, when that share of them leaves at each block.
+
+        With two blocks and a share p that leaves m layers early: `nL − p·m·(L−k) + H + c` where a classifier decides,
+        `nL − p·m·(L−k) + (2−p)·H` where the head does. The last block decides nothing.
+        """
+        layer = layer_flops(self.model, self.seq_len)
+        skipped = {"copy": skipped_layer_flops(self.model), "drop": 0, "input": layer}[self.exited_state]
+        arriving = [1 - left for left in accumulate(exit_shares, initial=0.0)][: len(self.model.block_layers)]
+        layers = sum(
+            count * (share * layer + (1 - share) * skipped)
+            for count, share in zip(self.model.block_layers, arriving, strict=True)
+        )
+        head = head_flops(self.model, self.vocab_size)
+        if self.reads_head:
+            return layers + sum(arriving) * head
+        return layers + head + sum(arriving[:-1]) * classifier_flops(self.model)
+
+    def savings(self, exit_shares: Sequence[float]) -> float:
+        """Share of the full model's FLOPs that is saved; negative where the exits cost more than they save."""
+        return 1 - self.flops(exit_shares) / self.full
+
+    def break_even_rate(self, exit_shares: Sequence[float]) -> float | None:
+        """Share of tokens that must leave early to cost as much as never exiting; None if no share does.
+
+        Early exits share it as they share the tokens that leave in `exit_shares`: the cost is linear in it.
+        """
+        shallow = sum(exit_shares[:-1])
+        nobody = [0.0] * (len(exit_shares) - 1) + [1.0]
+        everybody = [share / shallow for share in exit_shares[:-1]] + [0.0] if shallow else [1.0] + nobody[:-1]
+        least, most = self.flops(nobody), self.flops(everybody)
+        return (least - self.full) / (least - most) if most <= self.full else None

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core import costs
 from core.config import RunConfig
+from core.costs import reading_flops
 from core.data.windows import Windows
 from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned, perplexity
 from core.exits import exit_method
@@ -19,7 +19,7 @@ from core.losses import TokenStatistics
 from core.model import Transformer
 from core.passes import Pass, early_exit, everyone, measured, oracle, static_depths
 from core.profile import UNPROFILED, Clock
-from core.savings import flops_of, measure_savings, rounds_to_time
+from core.savings import exit_costs, measure_savings, rounds_to_time
 from core.stages.batches import in_order
 
 LARGEST_RATE_GAP = 0.05
@@ -73,9 +73,8 @@ def evaluate(
     batches = tuple(in_order(len(windows.inputs), config.train.batch_size))
     rounds = rounds_to_time(thresholds, config)
     yield StageStarted(stage, "evaluation", None, 1, len(batches) + rounds, windows.targets.numel())
-    depths, words = range(len(model.blocks)), model.embedding.num_embeddings
-    every_block = costs.full_flops(config.model, words, config.data.seq_len)
-    every_block += (len(depths) - 1) * costs.head_flops(config.model, words)
+    depths, cost = range(len(model.blocks)), exit_costs(model.embedding.num_embeddings, config)
+    every_block = reading_flops(config.model, depths, cost.vocab_size, config.data.seq_len)
     early, static = Pass.empty(windows.targets), [Pass.empty(windows.targets) for _ in depths]
     traces = [Trace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
     for step, batch in enumerate(batches, start=1):
@@ -92,10 +91,11 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
-    clock.count("early exit", results[0].tokens * flops_of(results[0], words, config))
+    flops = cost.flops(results[0].exit_shares) if thresholds else cost.full
+    clock.count("early exit", results[0].tokens * flops)
     if thresholds:
         steps = range(len(batches) + 1, len(batches) + 1 + rounds)
-        yield from measure_savings(model, thresholds, windows, config, results[0], steps, clock)
+        yield from measure_savings(model, thresholds, windows, config, results[0], cost, steps, clock)
     for depth, (result, trace) in enumerate(zip(static, traces, strict=True)):
         yield _tokens_measured(stage, depth, result, trace)
 
@@ -159,9 +159,8 @@ def judge(early: Measured, static: Iterable[Measured], saved: Savings, config: R
             f"early exit costs {-saved.flops:.1%} more FLOPs than never exiting"
             + ("" if saved.break_even is None else f"; they break even at {saved.break_even:.1%} leaving early")
         )
-    for depth in {
-        (depth.layer_savings, depth.loss): depth for depth in static
-    }.values():  # as trained is often as it is
+    distinct = {(depth.layer_savings, depth.loss): depth for depth in static}  # "as trained" under a frozen head
+    for depth in distinct.values():
         if depth.layer_savings >= early.layer_savings and depth.loss <= early.loss:
             yield Warned(
                 f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:.1%} of layers saved) loses to "

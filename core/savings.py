@@ -4,8 +4,8 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
-from core import costs
 from core.config import RunConfig
+from core.costs import ExitCosts
 from core.data.windows import Windows
 from core.events import Event, Measured, Savings, Step
 from core.exits import exit_method
@@ -28,6 +28,7 @@ def measure_savings(
     windows: Windows,
     config: RunConfig,
     early: Measured,
+    cost: ExitCosts,
     steps: range,
     clock: Clock,
 ) -> Generator[Event, None, None]:
@@ -35,20 +36,13 @@ def measure_savings(
 
     Args:
         early: early exit, as measured.
+        cost: of it (`exit_costs`).
         steps: the rounds' numbers as steps of the stage.
     """
-    words = model.embedding.num_embeddings
     saved = Savings(
         stage=early.stage,
-        flops=1 - flops_of(early, words, config) / costs.full_flops(config.model, words, config.data.seq_len),
-        break_even=costs.break_even_rate(
-            config.model,
-            words,
-            config.data.seq_len,
-            early.exit_shares,
-            reads_head=exit_method(config.method).reads_head,
-            exited_state=config.exit.exited_state,
-        ),
+        flops=cost.savings(early.exit_shares),
+        break_even=cost.break_even_rate(early.exit_shares),
     )
     if steps:
         few = slice(max(1, TIMED_TOKENS // config.data.seq_len))
@@ -72,15 +66,7 @@ def measure_savings(
     yield saved
 
 
-def flops_of(early: Measured, words: int, config: RunConfig) -> float:
-    """FLOPs of early exit a token, as its tokens left; of all blocks where there are no exits."""
-    if config.protocol == "full_depth" or len(config.model.block_layers) == 1:
-        return costs.full_flops(config.model, words, config.data.seq_len)
-    return costs.early_exit_flops(
-        config.model,
-        words,
-        config.data.seq_len,
-        early.exit_shares,
-        reads_head=exit_method(config.method).reads_head,
-        exited_state=config.exit.exited_state,
-    )
+def exit_costs(words: int, config: RunConfig) -> ExitCosts:
+    """What early exit costs a run with a vocabulary of so many words."""
+    reads_head = exit_method(config.method).reads_head
+    return ExitCosts(config.model, words, config.data.seq_len, reads_head, config.exit.exited_state)

@@ -8,6 +8,7 @@ Shapes: K blocks, J candidates (sets of thresholds).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -45,20 +46,26 @@ def depth_savings(
 
     Args:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
-        exited_state: what tokens that left still cost; see `core.costs.early_exit_flops`.
+        exited_state: what tokens that left still cost; see `core.costs.ExitCosts`.
     """
-    full = costs.full_flops(model, vocab_size, seq_len)
+    cost = costs.ExitCosts(model, vocab_size, seq_len, reads_head, exited_state)
     layer, head = costs.layer_flops(model, seq_len), costs.head_flops(model, vocab_size)
-    layers, flops, static = [], [], []
-    for block in range(len(model.block_layers)):
-        alone = [float(block == other) for other in range(len(model.block_layers))]
-        layers.append(share_of_layers_saved(alone, model.block_layers))
-        early = costs.early_exit_flops(
-            model, vocab_size, seq_len, alone, reads_head=reads_head, exited_state=exited_state
-        )
-        flops.append(1 - early / full)
-        static.append(1 - (sum(model.block_layers[: block + 1]) * layer + head) / full)
-    return DepthSavings(tuple(layers), tuple(flops), tuple(static))
+    depths = accumulate(model.block_layers)
+    return DepthSavings(
+        layers=layers_saved(model.block_layers),
+        flops=tuple(cost.savings(alone) for alone in _each_alone(len(model.block_layers))),
+        static_flops=tuple(1 - (depth * layer + head) / cost.full for depth in depths),
+    )
+
+
+def layers_saved(block_layers: tuple[int, ...]) -> tuple[float, ...]:
+    """Share of the layers that a token saves by leaving at each block, `[K]`."""
+    return tuple(share_of_layers_saved(alone, block_layers) for alone in _each_alone(len(block_layers)))
+
+
+def _each_alone(blocks: int) -> Iterator[list[float]]:
+    """Exit shares where all leave at block 0, at block 1, …"""
+    return ([float(block == other) for other in range(blocks)] for block in range(blocks))
 
 
 @dataclass(frozen=True, eq=False)

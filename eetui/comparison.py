@@ -5,7 +5,7 @@ Runs that differ in their seed only share a column and show mean ± standard dev
 
 import itertools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -125,7 +125,8 @@ def compare(
     columns = _columns(runs) if group_seeds else tuple(Column((run,)) for run in runs)
     base = next((i for i, column in enumerate(columns) if baseline in [run.name for run in column.runs]), None)
     final = _rows(columns, [*FINAL_ROWS, *_static_rows(columns)], base)
-    training = _rows(columns, _training_rows(columns), base)
+    keys = {key for column in columns for run in column.runs for key in run.metrics}
+    training = _rows(columns, training_rows(keys), base)
     if only_changed:
         final, training = (tuple(row for row in rows if row.changes) for rows in (final, training))
     return Comparison(
@@ -180,9 +181,8 @@ TRAINING_ROWS: tuple[tuple[str, str, Unit, Better], ...] = (
 )
 
 
-def _training_rows(columns: Sequence[Column]) -> list[tuple[str, str, Unit, Better]]:
+def training_rows(keys: Collection[str]) -> list[tuple[str, str, Unit, Better]]:
     """Later blocks train on their own method's hard tokens, so their PPLs say so and are not ranked."""
-    keys = {key for column in columns for run in column.runs for key in run.metrics}
     blocks = sorted({int(key.partition(".")[0][5:]) for key in keys if key.startswith("block")})
     parts = [(TOGETHER, "All blocks together:"), *((f"block{block}", f"Block {block}") for block in blocks)]
     rows: list[tuple[str, str, Unit, Better]] = []

@@ -21,12 +21,13 @@ from core.diagnosis import (
     thresholds_of,
     training_loss,
 )
-from core.errors import EetuiError, UsageError
+from core.errors import EetuiError
 from core.events import Event, StageStarted, Step
 from core.naming import flatten
-from core.recorded import Floats, Integers, Recorded, recorded
+from core.recorded import Floats, Integers, Recorded
 from core.state import RunState
 from core.store.reader import Reader
+from eetui.quality import evaluated_tokens
 
 if TYPE_CHECKING:  # torch takes 1 to 2 s, and only the last block's way needs it
     from torch import Tensor
@@ -77,14 +78,7 @@ def diagnosis_steps(reader: Reader, run: int) -> Iterator[Diagnosed]:
     """
     row, state = reader.run(run), reader.state(run)
     config = build([Layer(f"run {run}", flatten(row["config"]))])
-    blocks = reader.token_statistics(run)
-    text = reader.text(row["record"]["fingerprint"]) if blocks else None
-    if text is None:
-        raise UsageError(
-            f"{row['name']} keeps no statistics of its tokens ({row['status']}): they are written when a run is "
-            f"evaluated; train it again (eetui run)"
-        )
-    tokens = recorded(blocks, text.targets, text.seq_len)
+    tokens, text = evaluated_tokens(reader, row)
     inputs = np.asarray(text.inputs, np.int64)[: tokens.tokens].reshape(-1, text.seq_len)
     found = Diagnosed(
         number=run,

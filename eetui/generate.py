@@ -6,17 +6,16 @@ from typing import Any
 
 from core.checkpoint import Checkpoint
 from core.config import Layer, RunConfig, build
-from core.costs import early_exit_flops, full_flops
 from core.data.corpora import load_corpus
 from core.data.tokenizers import UNKNOWN, Vocabulary, WordVocabulary, build_vocabulary
 from core.errors import UsageError
 from core.events import Event, Threshold, share_of_layers_saved
-from core.exits import exit_method
 from core.generation import GeneratedToken, generate
 from core.model import Transformer
 from core.naming import flatten
 from core.protocol import load_model
 from core.sampling import DEFAULTS, GenerationOptions
+from core.savings import exit_costs
 from core.store.reader import Reader
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -114,19 +113,15 @@ def thresholds_set(events: Sequence[Event], config: RunConfig, name: str) -> tup
 
 def shares(writer: Writer, tokens: Sequence[GeneratedToken]) -> Shares:
     """Where the tokens came from; at least one."""
-    model, data = writer.config.model, writer.config.data
+    model = writer.config.model
     blocks = tuple(
         sum(token.block == block for token in tokens) / len(tokens) for block in range(len(model.block_layers))
     )
-    reads_head, size = exit_method(writer.config.method).reads_head, writer.vocabulary.size
     savings, flops = share_of_layers_saved(blocks, model.block_layers), 0.0
     if writer.config.exit.exited_state == "input":
         savings = 0.0  # they run through
     elif writer.thresholds:
-        early = early_exit_flops(
-            model, size, data.seq_len, blocks, reads_head=reads_head, exited_state=writer.config.exit.exited_state
-        )
-        flops = 1 - early / full_flops(model, size, data.seq_len)
+        flops = exit_costs(writer.vocabulary.size, writer.config).savings(blocks)
     return Shares(blocks, savings, flops)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from core.events import Profiled
@@ -43,12 +44,10 @@ def stage_parts(profile: Profiled) -> list[Part]:
 
 def run_parts(state: RunState) -> list[Part]:
     """The same of all stages that this run has computed, and the time between them once it has ended."""
-    own = [stage for stage in state.stages if stage.profile is not None and not stage.reused]
+    own = [stage.profile for stage in state.stages if stage.profile is not None and not stage.reused]
     found: dict[str, Part] = {}
-    for stage in own:
-        for part in stage_parts(stage.profile) if stage.profile else ():
-            before = found.get(part.name, Part(part.name, 0.0))
-            found[part.name] = Part(part.name, before.seconds + part.seconds, before.flops + part.flops)
+    for part in chain.from_iterable(map(stage_parts, own)):
+        found[part.name] = total((found.get(part.name, Part(part.name, 0.0)), part), part.name)
     if state.status == "finished" and state.seconds is not None:
         computed = sum(stage.seconds or 0.0 for stage in state.stages if not stage.reused)
         found[BETWEEN] = Part(BETWEEN, max(state.seconds - computed, 0.0))

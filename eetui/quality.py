@@ -11,6 +11,7 @@ from core.recorded import Recorded, recorded
 from core.reliability import Reliability, reliability
 from core.state import RunState
 from core.store.reader import Reader
+from core.store.tokens import EvaluationText
 from core.tradeoff import DepthSavings, depth_savings
 
 CLAIMS: dict[str, Claim] = {"distill": "max_prob", "loss": "p(target)", "agree": "agrees"}
@@ -115,6 +116,20 @@ def stored_tokens(reader: Reader, row: Mapping[str, Any]) -> Recorded:
     Raises:
         UsageError: the run keeps no statistics of its tokens, or has no exit.
     """
+    tokens, _ = evaluated_tokens(reader, row)
+    if not tokens.exits:
+        raise UsageError(f"{row['name']} has one block only, so no token can leave early: give it more block_layers")
+    if not tokens.signal.size:
+        raise UsageError(f"{row['name']} was trained without exits, so there is nothing to judge")
+    return tokens
+
+
+def evaluated_tokens(reader: Reader, row: Mapping[str, Any]) -> tuple[Recorded, EvaluationText]:
+    """What the blocks of a run said of its evaluation tokens, with or without exits, and the text that they are of.
+
+    Raises:
+        UsageError: the run keeps no statistics of its tokens.
+    """
     blocks = reader.token_statistics(row["id"])
     text = reader.text(row["record"]["fingerprint"]) if blocks else None
     if text is None:
@@ -122,11 +137,7 @@ def stored_tokens(reader: Reader, row: Mapping[str, Any]) -> Recorded:
             f"{row['name']} keeps no statistics of its tokens ({row['status']}): they are written when a run is "
             f"evaluated; train it again (eetui run)"
         )
-    if len(blocks) < 2:
-        raise UsageError(f"{row['name']} has one block only, so no token can leave early: give it more block_layers")
-    if not len(blocks[0].signal):
-        raise UsageError(f"{row['name']} was trained without exits, so there is nothing to judge")
-    return recorded(blocks, text.targets, text.seq_len)
+    return recorded(blocks, text.targets, text.seq_len), text
 
 
 def own_thresholds(state: RunState, exits: int) -> tuple[float, ...] | None:

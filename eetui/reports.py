@@ -4,13 +4,9 @@ Measured by its authors on WikiText-2 (vocabulary 69,830) on a GPU with seed 42.
 order and ratios can be held against other runs.
 """
 
-import tomllib
-from pathlib import Path
 from typing import Any
 
-import core
-from core.naming import flatten
-from eetui.run_views import RunView
+from eetui.run_views import RunView, report_config
 
 PREFIX = "report:"
 CORPUS = "WikiText-2 of the seed report, vocabulary 69,830"
@@ -75,9 +71,8 @@ def report_view(reference: str) -> RunView | None:
 
 
 def _config(method: str) -> dict[str, Any]:
-    """The seed preset, which is the report's configuration, with its corpus and machine; read without pydantic."""
-    preset = Path(core.__path__[0]) / "presets" / "seed.toml"
-    config = flatten(tomllib.loads(preset.read_text(encoding="utf-8")))
+    """The report's configuration, with its corpus and machine."""
+    config = dict(report_config())
     del config["data.vocab_size"]  # of the bpe tokenizer, which the report did not use
     own = {"method": method, "preset": "seed", "machine.device": "cuda"}
     return config | own | {"data.corpus": "WikiText-2", "data.tokenizer": "word"}

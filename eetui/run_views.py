@@ -70,15 +70,18 @@ def stored_view(reader: Reader, run: int) -> RunView:
         RunLookupError: there is none of that number.
     """
     row = reader.run(run)
-    config = {"preset": row["preset"], **_before(), **flatten(row["config"])}
+    config = {"preset": row["preset"], **report_config(), "machine.head_dtype": "same", **flatten(row["config"])}
     return view(row, reader.state(run), reader.window_losses(run, "early exit"), config)
 
 
 @cache
-def _before() -> dict[str, Any]:
-    """What a field that is newer than a run was then: as in the report. Read without pydantic."""
+def report_config() -> Mapping[str, Any]:
+    """The seed preset, which is the report's configuration, and what newer fields were before they could be chosen.
+
+    By dotted names; read without pydantic.
+    """
     preset = Path(core.__path__[0]) / "presets" / "seed.toml"
-    return {**flatten(tomllib.loads(preset.read_text(encoding="utf-8"))), "machine.head_dtype": "same"}
+    return flatten(tomllib.loads(preset.read_text(encoding="utf-8")))
 
 
 def run_metrics(state: RunState, hard_ratio: float) -> dict[str, float]:

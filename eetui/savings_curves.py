@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.store.reader import Reader
-from core.tradeoff import quality_curve, trade_off
+from core.tradeoff import layers_saved, quality_curve, trade_off
 from eetui.comparison import Column, Comparison, Row, Value, value_of
 from eetui.inspection import block_layers
 from eetui.quality import stored_tokens
@@ -42,8 +42,7 @@ def run_curve(reader: Reader, run: int) -> SavingsCurve:
         UsageError: it keeps no statistics of its tokens, or has no exit.
     """
     row = reader.run(run)
-    tokens, layers = stored_tokens(reader, row), block_layers(row["config"])
-    per_block = tuple(1 - done / sum(layers) for done in np.cumsum(layers).tolist())
+    tokens, per_block = stored_tokens(reader, row), layers_saved(block_layers(row["config"]))
     trade = trade_off(tokens, quality_curve(tokens), per_block, per_block)
     return SavingsCurve(
         savings=tuple(trade.savings.tolist()),

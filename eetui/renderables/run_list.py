@@ -23,6 +23,7 @@ STATUS_STYLES = {
     "interrupted": ("■", "yellow"),
     "failed": ("✗", "red"),
 }
+STATUS_WORDS = {status: f"{sign} {status}" for status, (sign, _) in STATUS_STYLES.items()}
 COLUMNS: tuple[tuple[str, str, Unit], ...] = (
     ("block0_val_ppl", "Block 0 early-stop PPL", "ppl"),
     ("final_ppl", "Final eval PPL", "ppl"),
@@ -104,8 +105,7 @@ def _columns(rows: Rows, *, wide: bool) -> list[_Column]:
     if wide:
         columns.append(_Column("Method", [row["method"] for row in rows]))
         columns.append(_Column("Seed", [str(row["seed"]) for row in rows], right=True))
-    words = {status: f"{sign} {status}" for status, (sign, _) in STATUS_STYLES.items()}
-    columns.append(_Column("Status", [words[row["status"]] for row in rows]))
+    columns.append(_Column("Status", [STATUS_WORDS[row["status"]] for row in rows]))
     for key, head, unit in COLUMNS:
         if wide or key in ESSENTIAL:
             columns.append(_Column(head, [figure(row[key], unit) for row in rows], right=True))
@@ -128,7 +128,7 @@ def _coloured(column: _Column) -> list[str]:
     lines = column.lines()
     if column.head != "Status":
         return lines
-    styles = {f"{sign} {status}": style for status, (sign, style) in STATUS_STYLES.items()}
+    styles = {STATUS_WORDS[status]: style for status, (_, style) in STATUS_STYLES.items()}
     return [_styled(line, styles[cell], colour=True) for line, cell in zip(lines, column.cells, strict=True)]
 
 

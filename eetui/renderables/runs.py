@@ -11,18 +11,17 @@ from rich.text import Text
 
 from core.naming import flatten
 from core.state import RunState
-from eetui.comparison import FINAL_ROWS, TRAINING_ROWS, of_own_tokens
+from eetui.comparison import FINAL_ROWS, training_rows
 from eetui.profiles import is_profiled, profile_object
 from eetui.renderables.figures import MISSING, figure
 from eetui.renderables.profile import profile_tables
-from eetui.renderables.run_list import STATUS_STYLES
-from eetui.run_views import TOGETHER, run_metrics
+from eetui.renderables.run_list import STATUS_STYLES, STATUS_WORDS
+from eetui.run_views import run_metrics
 
 
 def status_text(status: str) -> Text:
     """A sign and the word, so that colour is never the only difference."""
-    sign, style = STATUS_STYLES[status]
-    return Text(f"{sign} {status}", style=style)
+    return Text(STATUS_WORDS[status], style=STATUS_STYLES[status][1])
 
 
 def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
@@ -64,16 +63,8 @@ def _results(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def _training(metrics: Mapping[str, float]) -> dict[str, str]:
-    labels = {key: (label, unit) for key, label, unit, _ in TRAINING_ROWS}
-    shown = {}
-    for full_key, value in metrics.items():
-        block, _, key = full_key.partition(".")
-        if key in labels:
-            label, unit = labels[key]
-            own = " (own hard tokens)" if of_own_tokens(full_key, unit) else ""
-            name = "all blocks together:" if block == TOGETHER else f"block {block[5:]}"
-            shown[f"{name} {label}{own}"] = figure(value, unit)
-    return shown
+    rows = training_rows(metrics)
+    return {label[0].lower() + label[1:]: figure(metrics[key], unit) for key, label, unit, _ in rows}
 
 
 def _record(row: Mapping[str, Any]) -> dict[str, str]:

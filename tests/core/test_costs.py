@@ -105,15 +105,15 @@ def test_early_exit_costs_what_the_design_says(share: float) -> None:
     head, classifier = costs.head_flops(REPORT, REPORT_WORDS), costs.classifier_flops(REPORT)
     layers = 4 * layer - share * 2 * (layer - skipped)
     shares = (share, 1 - share)
-    learned = costs.early_exit_flops(REPORT, REPORT_WORDS, 32, shares, reads_head=False)
-    softmax = costs.early_exit_flops(REPORT, REPORT_WORDS, 32, shares, reads_head=True)
+    learned = costs.ExitCosts(REPORT, REPORT_WORDS, 32, reads_head=False).flops(shares)
+    softmax = costs.ExitCosts(REPORT, REPORT_WORDS, 32, reads_head=True).flops(shares)
     assert learned == pytest.approx(layers + head + classifier)
     assert softmax == pytest.approx(layers + (2 - share) * head)
 
 
 def test_softmax_exits_of_the_report_cost_more_than_never_exiting() -> None:
     full = costs.full_flops(REPORT, REPORT_WORDS, 32)
-    softmax = costs.early_exit_flops(REPORT, REPORT_WORDS, 32, (0.73, 0.27), reads_head=True)
+    softmax = costs.ExitCosts(REPORT, REPORT_WORDS, 32, reads_head=True).flops((0.73, 0.27))
     assert softmax / full == pytest.approx(1.24, abs=0.01)
 
 
@@ -121,7 +121,7 @@ def test_with_three_blocks_every_exit_is_paid_for_by_those_who_reach_it() -> Non
     model = ModelConfig(dim=16, num_heads=2, ffn_dim=24, block_layers=(1, 1, 1))
     layer, skipped = costs.layer_flops(model, 8), costs.skipped_layer_flops(model)
     head, classifier = costs.head_flops(model, 50), costs.classifier_flops(model)
-    cost = costs.early_exit_flops(model, 50, 8, (0.5, 0.25, 0.25), reads_head=False)
+    cost = costs.ExitCosts(model, 50, 8, reads_head=False).flops((0.5, 0.25, 0.25))
     expected = layer * (1 + 0.5 + 0.25) + skipped * (0.5 + 0.75) + head + classifier * (1 + 0.5)
     assert cost == pytest.approx(expected)
 
@@ -130,30 +130,30 @@ def test_with_three_blocks_every_exit_is_paid_for_by_those_who_reach_it() -> Non
 def test_a_skipped_layer_costs_what_the_exited_state_leaves_to_do(exited_state: str, layer_cost: int | None) -> None:
     layer = costs.layer_flops(REPORT, 32)
     skipped = layer if layer_cost is None else layer_cost
-    cost = costs.early_exit_flops(REPORT, 10, 32, (1.0, 0.0), reads_head=False, exited_state=exited_state)
+    cost = costs.ExitCosts(REPORT, 10, 32, reads_head=False, exited_state=exited_state).flops((1.0, 0.0))
     expected = 2 * layer + 2 * skipped + costs.head_flops(REPORT, 10) + costs.classifier_flops(REPORT)
     assert cost == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("reads_head", [True, False])
 def test_at_the_break_even_rate_early_exit_costs_as_much_as_never_exiting(reads_head: bool) -> None:
-    rate = costs.break_even_rate(REPORT, 4096, 32, (0.2, 0.8), reads_head=reads_head)
+    rate = costs.ExitCosts(REPORT, 4096, 32, reads_head=reads_head).break_even_rate((0.2, 0.8))
     assert rate is not None
     assert 0 < rate < 1
-    at_rate = costs.early_exit_flops(REPORT, 4096, 32, (rate, 1 - rate), reads_head=reads_head)
+    at_rate = costs.ExitCosts(REPORT, 4096, 32, reads_head=reads_head).flops((rate, 1 - rate))
     assert at_rate == pytest.approx(costs.full_flops(REPORT, 4096, 32))
 
 
 def test_the_break_even_rate_of_softmax_follows_from_head_and_layers() -> None:
     head, layer, skipped = costs.head_flops(REPORT, 4096), costs.layer_flops(REPORT, 32), 4 * 64**2
-    rate = costs.break_even_rate(REPORT, 4096, 32, (0.5, 0.5), reads_head=True)
+    rate = costs.ExitCosts(REPORT, 4096, 32, reads_head=True).break_even_rate((0.5, 0.5))
     assert rate == pytest.approx(head / (2 * (layer - skipped) + head))
 
 
 def test_where_nobody_leaves_the_break_even_rate_is_that_of_the_first_exit() -> None:
-    some = costs.break_even_rate(REPORT, 4096, 32, (0.5, 0.5), reads_head=True)
-    assert costs.break_even_rate(REPORT, 4096, 32, (0.0, 1.0), reads_head=True) == some
+    some = costs.ExitCosts(REPORT, 4096, 32, reads_head=True).break_even_rate((0.5, 0.5))
+    assert costs.ExitCosts(REPORT, 4096, 32, reads_head=True).break_even_rate((0.0, 1.0)) == some
 
 
 def test_where_nothing_is_skipped_no_exit_rate_pays_for_a_classifier() -> None:
-    assert costs.break_even_rate(REPORT, 4096, 32, (0.5, 0.5), reads_head=False, exited_state="input") is None
+    assert costs.ExitCosts(REPORT, 4096, 32, reads_head=False, exited_state="input").break_even_rate((0.5, 0.5)) is None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.config import RunConfig, method_names
-from core.costs import early_exit_flops, full_flops
+from core.costs import ExitCosts, full_flops
 from core.data.windows import Dataset, Windows
 from core.errors import DivergedError, NoHardTokensError
 from core.evaluate import LARGEST_RATE_GAP, evaluate, judge
@@ -642,7 +642,7 @@ def test_savings_count_flops_as_the_tokens_left_and_time_what_can_be_timed(
     (saved,) = of(Savings, events)
     size = (config.model, model.embedding.num_embeddings, config.data.seq_len)
     reads_head = exit_method(method).reads_head
-    flops = early_exit_flops(*size, early.exit_shares, reads_head=reads_head, exited_state=exited_state)
+    flops = ExitCosts(*size, reads_head, exited_state).flops(early.exit_shares)
     assert saved.flops == pytest.approx(1 - flops / full_flops(*size))
     assert of(StageStarted, events)[0].steps == len(of(Step, events))
     if exit_method(method).foresees:

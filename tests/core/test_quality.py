@@ -150,7 +150,7 @@ def test_savings_by_block_add_up_to_those_of_any_exit_shares(reads_head: bool, e
     savings = depth_savings(model, 1000, 32, reads_head=reads_head, exited_state=exited_state)
     shares = (0.5, 0.2, 0.3)
     full = costs.full_flops(model, 1000, 32)
-    flops = costs.early_exit_flops(model, 1000, 32, shares, reads_head=reads_head, exited_state=exited_state)
+    flops = costs.ExitCosts(model, 1000, 32, reads_head, exited_state).flops(shares)
     assert np.dot(shares, savings.flops) == pytest.approx(1 - flops / full)
     assert savings.layers == pytest.approx((5 / 6, 1 / 2, 0))
     assert savings.static_flops[-1] == 0

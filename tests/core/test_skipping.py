@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.config import Layer, RunConfig, build, method_names
-from core.costs import early_exit_flops, full_flops, head_flops, layer_flops, skipped_layer_flops
+from core.costs import ExitCosts, full_flops, head_flops, layer_flops, skipped_layer_flops
 from core.data.windows import Windows
 from core.early_exit import early_exit_states, go_on
 from core.model import ExitedState, Transformer, new_model
@@ -180,7 +180,7 @@ def test_the_flops_of_copy_are_those_of_the_cost_model(kept: int) -> None:
     logits = 4 * kept * head_flops(config.model, WORDS)
     assert counted_flops(config, spread(4, 8, kept)) == expected + logits
     shares = (1 - kept / 8, kept / 8)
-    model = 32 * early_exit_flops(config.model, WORDS, 8, shares, reads_head=False)
+    model = 32 * ExitCosts(config.model, WORDS, 8, reads_head=False).flops(shares)
     head, classifiers = 32 * head_flops(config.model, WORDS), 32 * 2 * config.model.dim
     assert expected == pytest.approx(model - head - classifiers)
 
