@@ -251,7 +251,7 @@ class Bench(App[None]):
             self.run_worker(self.trainer.work, thread=True, group="training", exit_on_error=False)
         try:
             self._open_requested()
-            if self._something_new() and isinstance(self.screen, BenchScreen) and self.screen.is_mounted:
+            if isinstance(self.screen, BenchScreen) and self.screen.ready and self._something_new():
                 self.screen.update()
             self._trouble = None
         except EetuiError as error:  # the database can't be read just now: said once, tried again

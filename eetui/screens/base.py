@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widgets import Footer
 
 if TYPE_CHECKING:
     from eetui.app import Bench
@@ -27,13 +28,21 @@ class BenchScreen(Screen[None]):
         """The app, by its own type."""
         return self.app  # type: ignore[return-value]
 
+    @property
+    def ready(self) -> bool:
+        """Whether its parts are there to be drawn: not yet while it opens, no longer while it closes."""
+        return self.is_mounted and bool(self.query(Footer))
+
     def update(self) -> None:
         """Show what is in the store now."""
 
     def on_screen_resume(self) -> None:
         """Come back into view up to date."""
-        if self.is_mounted:
-            self.call_later(self.update)
+        self.call_later(self._update_if_ready)
+
+    def _update_if_ready(self) -> None:
+        if self.ready:
+            self.update()
 
     def leaving(self) -> None:
         """Called before the screen is left for good, and when the console ends."""

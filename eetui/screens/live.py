@@ -114,7 +114,7 @@ class LiveScreen(LiveKeys):
 
     def update(self) -> None:
         """Read on in the log, and draw what has changed."""
-        if not self.query(Footer):
+        if not self.ready:
             return
         if not self.query("StageView > Picture"):  # the screen is there, what is in its parts not yet
             self.call_after_refresh(self.bench.attempt, self.update)
@@ -140,7 +140,7 @@ class LiveScreen(LiveKeys):
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
-        if self._watching is None or not self.query(Footer):
+        if self._watching is None or not self.ready:
             return
         self._show_log()
         self._show_title()

@@ -270,3 +270,26 @@ async def test_a_prompt_keeps_what_is_wrong_and_says_why(database: Path) -> None
         await pilot.press("enter")
         await pilot.pause()
     assert answers == ["good"]
+
+
+async def test_a_screen_whose_parts_are_gone_is_not_asked_to_draw(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a screen that closes loses them one by one while the console goes on looking for news."""
+    bench = Bench(database)
+    async with bench.run_test() as pilot:
+        screen = bench.screen
+        assert isinstance(screen, RunsScreen)
+        assert screen.ready
+        drawn: list[bool] = []
+        monkeypatch.setattr(screen, "update", lambda: drawn.append(True))
+        monkeypatch.setattr(bench, "_something_new", lambda: True)
+        bench._update()
+        assert drawn
+        await screen.query("*").remove()
+        drawn.clear()
+        bench._update()
+        screen.on_screen_resume()
+        await pilot.pause()
+        assert not screen.ready
+        assert drawn == []
