@@ -257,14 +257,14 @@ async def test_runs_in_training_change_their_cells_in_place(database: Path) -> N
             before = row(pilot, "Block 0 epochs trained", "training")
             keys = list(table(pilot, "training").columns)
             append(writer, run, events[len(half) : len(half) + 12], half)
-            await pilot.pause(0.6)
+            await pilot.pause(1.2)  # two looks at the database
             after = row(pilot, "Block 0 epochs trained", "training")
             assert before[1].strip() == "2"
             assert int(after[1]) > 2
             assert list(table(pilot, "training").columns) == keys  # not built anew
             done = half + events[len(half) : len(half) + 12]
             append(writer, run, events[len(done) :], done)
-            await pilot.pause(0.6)
+            await pilot.pause(1.2)  # two looks at the database
             assert heads(pilot, "training")[1].endswith("seed 42")
 
 
@@ -272,7 +272,7 @@ async def test_runs_that_are_deleted_leave_the_comparison(database: Path) -> Non
     async with comparing(database, 1, 2, 3) as pilot:
         with Writer(database) as writer:
             writer.delete(2)
-        await pilot.pause(0.6)
+        await pilot.pause(1.2)  # two looks at the database
         assert [head.split("\n")[0] for head in heads(pilot)] == ["loss-1", "softmax-3"]
 
 
