@@ -1,9 +1,9 @@
 """The softmax of a chunk of tokens, one tile of words after the other, while a tile is in the cache.
 
 Each tile is a softmax of its own: its probabilities add up to 1, and it notes its largest logit m and its total
-Σ exp(logit − m). From these follow, once all tiles are through, each tile's share of the probability of all words and
-with it everything else: the scheme of Milakov and Gimelshein (2018, "Online normalizer calculation for softmax").
-A probability is a tile's probability times the tile's share.
+Σ exp(logit − m). From these follow, once all tiles are through, each tile's portion of the probability of all words
+and with it everything else: the scheme of Milakov and Gimelshein (2018, "Online normalizer calculation for softmax").
+A probability is a tile's probability times the tile's portion.
 
 Shapes: n tokens of a chunk, V words, T tiles.
 """
@@ -90,58 +90,104 @@ class Tile:
     entropy: Tensor | None
 
 
-def softmax_tile(logits: Tensor, targets: Tensor, start: int, extras: Extras = NO_EXTRAS) -> tuple[Tensor, Tile]:
-    """Softmax of a tile's logits `[n, words]`, in place where that is safe, and what the tile notes.
+class ChunkLoss:
+    """The softmax of a chunk's tiles, with the least that a loss needs.
 
-    A CPU's softmax finds the maximum of a row, then goes through it element by element, and does so in a quarter of
-    the time that `exp_` alone takes. Its largest value is 1 / total.
+    Args:
+        target_logits: `[n, 1]`; what rounds otherwise than the tiles' logits.
+    """
+
+    def __init__(self, target_logits: Tensor) -> None:
+        self._target_logits = target_logits
+        self._largest: list[Tensor] = []
+        self._totals: list[Tensor] = []
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """The probabilities of the next tile, `[n, words]`, in place where that is safe."""
+        self._largest.append(logits.amax(1, keepdim=True))
+        probabilities = _softmax(logits)
+        self._totals.append(probabilities.amax(1, keepdim=True).reciprocal_())
+        return probabilities
+
+    def join(self) -> tuple[Tensor, Tensor]:
+        """The cross-entropy of each token, `[n]`, and each tile's portion of its probability, `[n, T]`."""
+        tops = torch.cat(self._largest, 1)
+        largest = tops.amax(1, keepdim=True)
+        total, portions = _normalise(tops, self._totals, largest)
+        return (largest - self._target_logits + total.log()).squeeze(1).clamp_(min=0), portions
+
+
+class ChunkStatistics:
+    """The softmax of a chunk's tiles, with all that `TokenStatistics` are made of.
 
     Args:
         targets: of all V words, int64 `[n, 1]`.
-        start: the tile's first word.
     """
-    best = _first_of_the_largest(logits)
-    largest, target = logits.gather(1, best), _target_logit(logits, targets - start)
-    second = entropy = None
-    if "margin" in extras:
-        second = logits.scatter_(1, best, -math.inf).amax(1, keepdim=True)
-        logits.scatter_(1, best, largest)
-    probabilities = torch.softmax(logits, 1, out=logits if logits.device.type == "cpu" else None)
-    if "entropy" in extras:
-        entropy = torch.special.entr(probabilities).sum(1, keepdim=True)
-    total = probabilities.gather(1, best).reciprocal_()
-    return probabilities, Tile(largest, best.add_(start), total, target, second, entropy)
+
+    def __init__(self, targets: Tensor, vocab_size: int, extras: Extras = NO_EXTRAS) -> None:
+        self._targets, self._vocab_size, self._extras = targets, vocab_size, extras
+        self._tiles: list[Tile] = []
+        self._seen = 0
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """The probabilities of the next tile, `[n, words]`, in place where that is safe."""
+        best = _first_of_the_largest(logits)
+        largest, target = logits.gather(1, best), _target_logit(logits, self._targets - self._seen)
+        second = entropy = None
+        if "margin" in self._extras:
+            second = logits.scatter_(1, best, -math.inf).amax(1, keepdim=True)
+            logits.scatter_(1, best, largest)
+        probabilities = _softmax(logits)
+        if "entropy" in self._extras:
+            entropy = torch.special.entr(probabilities).sum(1, keepdim=True)
+        total = probabilities.gather(1, best).reciprocal_()
+        self._tiles.append(Tile(largest, best.add_(self._seen), total, target, second, entropy))
+        self._seen += logits.shape[1]
+        return probabilities
+
+    def join(self) -> tuple[TokenStatistics, Tensor]:
+        """The statistics of the tokens, and each tile's portion of their probability, `[n, T]`.
+
+        The entropy of all words is that of the portions, and each tile's own times its portion.
+        """
+        tiles = self._tiles
+        tops = _side_by_side([tile.largest for tile in tiles])
+        winner = tops.argmax(1, keepdim=True)
+        largest = tops.gather(1, winner)
+        total, portions = _normalise(tops, [tile.total for tile in tiles], largest)
+        target = _side_by_side([tile.target for tile in tiles]).amax(1, keepdim=True)
+        prediction = _side_by_side([tile.best for tile in tiles]).gather(1, winner)
+        margin = entropy = None
+        if "margin" in self._extras:
+            second = _side_by_side([tile.second for tile in tiles]).gather(1, winner)
+            margin = (1 - (tops.scatter(1, winner, second).amax(1, keepdim=True) - largest).exp()) / total
+        if "entropy" in self._extras:
+            within = portions * _side_by_side([tile.entropy for tile in tiles])
+            entropy = (within + torch.special.entr(portions)).sum(1) / math.log(self._vocab_size)
+        statistics = TokenStatistics(
+            cross_entropy=(largest - target + total.log()).squeeze(1),
+            max_prob=total.reciprocal().squeeze(1),
+            correct=(prediction == self._targets).squeeze(1),
+            prediction=prediction.squeeze(1),
+            margin=None if margin is None else margin.squeeze(1),
+            entropy=entropy,
+        )
+        return statistics, portions
 
 
-def join(tiles: Sequence[Tile], targets: Tensor, vocab_size: int) -> tuple[TokenStatistics, Tensor]:
-    """The statistics of the tokens, and each tile's share of their probability, `[n, T]`.
+def _softmax(logits: Tensor) -> Tensor:
+    """A row's largest probability is 1 / total.
 
-    The entropy of all words is that of the shares, and each tile's own times its share.
+    A CPU's softmax goes through a row three times, and does so in a quarter of the time that `exp_` alone takes.
     """
-    tops = _side_by_side([tile.largest for tile in tiles])
-    winner = tops.argmax(1, keepdim=True)
-    largest = tops.gather(1, winner)
-    totals = _side_by_side([tile.total for tile in tiles]) * (tops - largest).exp()
-    total = totals.sum(1, keepdim=True)
-    shares = totals / total
-    target = _side_by_side([tile.target for tile in tiles]).amax(1, keepdim=True)
-    prediction = _side_by_side([tile.best for tile in tiles]).gather(1, winner)
-    margin = entropy = None
-    if tiles[0].second is not None:
-        second = _side_by_side([tile.second for tile in tiles]).gather(1, winner)
-        margin = (1 - (tops.scatter(1, winner, second).amax(1, keepdim=True) - largest).exp()) / total
-    if tiles[0].entropy is not None:
-        within = shares * _side_by_side([tile.entropy for tile in tiles])
-        entropy = (within + torch.special.entr(shares)).sum(1) / math.log(vocab_size)
-    statistics = TokenStatistics(
-        cross_entropy=(largest - target + total.log()).squeeze(1),
-        max_prob=total.reciprocal().squeeze(1),
-        correct=(prediction == targets).squeeze(1),
-        prediction=prediction.squeeze(1),
-        margin=None if margin is None else margin.squeeze(1),
-        entropy=entropy,
-    )
-    return statistics, shares
+    return torch.softmax(logits, 1, out=logits if logits.device.type == "cpu" else None)
+
+
+def _normalise(tops: Tensor, totals: Sequence[Tensor], largest: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ exp(logit − largest) of all words, `[n, 1]`, and each tile's portion of it, `[n, T]`."""
+    found = torch.cat(list(totals), 1) * (tops - largest).exp()
+    total = found.sum(1, keepdim=True)
+    return total, found / total
 
 
 def _side_by_side(columns: Sequence[Tensor | None]) -> Tensor:

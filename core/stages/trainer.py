@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core import costs
 from core.config import RunConfig
 from core.exits import Observation, first_method
-from core.losses import linear_cross_entropy
+from core.losses import linear_cross_entropy, linear_cross_entropy_with_statistics
 from core.model import Transformer
 from core.profile import UNPROFILED, Clock
 from core.rng import stream
@@ -143,17 +143,18 @@ class Trainer:
         """What a block adds to what is minimised, and to the sums."""
         share, head = self.shares[seen.block], self.model.head_weight(seen.block)
         weight = head if id(head) in self.learning else head.detach()
-        loss, statistics = linear_cross_entropy(
-            seen.hidden, weight, targets, self.config.train.label_smoothing, self.products
-        )
+        arguments = (seen.hidden, weight, targets, self.config.train.label_smoothing, self.products)
+        if not self.joint:
+            loss, cross_entropy = linear_cross_entropy(*arguments)
+            sums.loss += share * cross_entropy.sum().item()
+            return share * loss
+        loss, statistics = linear_cross_entropy_with_statistics(*arguments)
         sums.loss += share * statistics.cross_entropy.sum().item()
-        if self.joint:
-            label = self.method.label(replace(seen, statistics=statistics))
-            exit_loss = self.method.loss(self.model.classifier(seen.block)(seen.hidden), label)
-            loss = loss + exit_loss
-            sums.exit_loss += share * exit_loss.item()
-            sums.label += share * label.sum().item()
-        return share * loss
+        label = self.method.label(replace(seen, statistics=statistics))
+        exit_loss = self.method.loss(self.model.classifier(seen.block)(seen.hidden), label)
+        sums.exit_loss += share * exit_loss.item()
+        sums.label += share * label.sum().item()
+        return share * (loss + exit_loss)
 
     def _step_flops(self) -> costs.StepFlops:
         predicting = [block for block, share in self.shares.items() if share]

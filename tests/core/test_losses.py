@@ -1,6 +1,5 @@
 """The chunked loss against `F.cross_entropy(F.linear(…))`."""
 
-import threading
 
 import pytest
 import torch
@@ -8,8 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core import losses
-from core.losses import Chunking, TokenStatistics, linear_cross_entropy, token_statistics
-from core.tiled_softmax import softmax_tile
+from core.losses import (
+    Chunking,
+    TokenStatistics,
+    linear_cross_entropy,
+    linear_cross_entropy_with_statistics,
+    token_statistics,
+)
+from core.tiled_softmax import ChunkStatistics
 
 DIM, WORDS = 8, 31
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -19,7 +24,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 def _chunks_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
     """Force several chunks on a handful of tokens, in a buffer of their own."""
     monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, words=7))
-    monkeypatch.setattr(losses, "_kept", threading.local())
+    monkeypatch.setattr(losses, "_kept", losses._Kept())
 
 
 def example(tokens: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,11 +58,11 @@ def test_smoothed_targets_give_torch_s_loss_and_gradients_and_leave_the_statisti
 ) -> None:
     hidden, weight, targets = example(tokens)
     expected = F.cross_entropy(F.linear(hidden, weight), targets, reduction="sum", label_smoothing=smoothing)
-    loss, statistics = linear_cross_entropy(hidden, weight, targets, smoothing)
+    loss, losses_of_tokens = linear_cross_entropy(hidden, weight, targets, smoothing)
     torch.testing.assert_close(loss, expected)
     grads = torch.autograd.grad(loss, (hidden, weight))
     torch.testing.assert_close(grads, torch.autograd.grad(expected, (hidden, weight)))
-    assert torch.equal(statistics.cross_entropy, linear_cross_entropy(hidden, weight, targets)[1].cross_entropy)
+    assert torch.equal(losses_of_tokens, linear_cross_entropy(hidden, weight, targets)[1])
 
 
 def test_gradients_equal_finite_differences() -> None:
@@ -107,7 +112,8 @@ def test_frozen_states_get_no_gradient_and_the_head_still_does() -> None:
 def test_statistics_equal_those_of_the_full_softmax(tokens: int) -> None:
     hidden, weight, targets = example(tokens)
     logits = F.linear(hidden, weight).detach()
-    for statistics in (linear_cross_entropy(hidden, weight, targets)[1], token_statistics(hidden, weight, targets)):
+    _, with_gradients = linear_cross_entropy_with_statistics(hidden, weight, targets)
+    for statistics in (with_gradients, token_statistics(hidden, weight, targets)):
         expected = F.cross_entropy(logits, targets, reduction="none")
         torch.testing.assert_close(statistics.cross_entropy, expected)
         torch.testing.assert_close(statistics.max_prob, logits.softmax(1).max(1).values)
@@ -172,11 +178,11 @@ def test_huge_logits_give_finite_losses_and_gradients() -> None:
 
 def test_a_second_call_does_not_disturb_what_the_first_returned() -> None:
     hidden, weight, targets = example(12)
-    loss, statistics = linear_cross_entropy(hidden, weight, targets)
-    before = statistics.cross_entropy.clone()
+    loss, losses_of_tokens = linear_cross_entropy(hidden, weight, targets)
+    before = losses_of_tokens.clone()
     expected = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight))
     linear_cross_entropy(-hidden, weight, targets)
-    assert torch.equal(statistics.cross_entropy, before)
+    assert torch.equal(losses_of_tokens, before)
     torch.testing.assert_close(torch.autograd.grad(loss, (hidden, weight)), expected)
 
 
@@ -199,8 +205,10 @@ def test_of_several_words_with_the_largest_logit_the_first_is_predicted(words: i
     draw = torch.Generator().manual_seed(words)
     logits = torch.randint(3, (50, words), generator=draw).float()
     expected = logits.argmax(1)
-    _, tile = softmax_tile(logits.clone(), torch.zeros(50, 1, dtype=torch.int64), start=10)
-    assert (tile.best.squeeze(1) - 10).tolist() == expected.tolist()
+    tiles = ChunkStatistics(torch.zeros(50, 1, dtype=torch.int64), 2 * words)
+    for tile in (logits - 1, logits):
+        tiles.softmax(tile.clone())
+    assert tiles.join()[0].prediction.tolist() == (expected + words).tolist()
 
 
 def test_of_equal_logits_in_several_tiles_the_first_is_predicted() -> None:
@@ -230,7 +238,7 @@ def test_the_same_again_gives_the_same_bits(products: torch.dtype | None) -> Non
 def test_bfloat16_products_leave_the_softmax_and_the_loss_exact() -> None:
     hidden, weight, targets = example(23, torch.float32)
     logits = F.linear(hidden.bfloat16(), weight.bfloat16()).float()
-    loss, statistics = linear_cross_entropy(hidden, weight, targets, products=torch.bfloat16)
+    loss, statistics = linear_cross_entropy_with_statistics(hidden, weight, targets, products=torch.bfloat16)
     expected = F.cross_entropy(logits, targets, reduction="none")
     assert loss.dtype == statistics.max_prob.dtype == torch.float32
     torch.testing.assert_close(statistics.cross_entropy, expected, rtol=1e-5, atol=1e-5)
@@ -248,12 +256,57 @@ def test_bfloat16_products_give_gradients_to_the_precision_of_bfloat16() -> None
         assert 1e-5 < (found - exact).norm() / exact.norm() < 2**-7
 
 
-def test_the_room_for_a_chunk_is_kept_between_calls_and_does_not_grow_with_the_tokens() -> None:
+def test_a_call_with_statistics_gives_the_same_loss_and_gradients() -> None:
+    hidden, weight, targets = example(23)
+    plain_loss, losses_of_tokens = linear_cross_entropy(hidden, weight, targets, 0.1)
+    loss, statistics = linear_cross_entropy_with_statistics(hidden, weight, targets, 0.1)
+    torch.testing.assert_close(plain_loss, loss)
+    torch.testing.assert_close(losses_of_tokens, statistics.cross_entropy)
+    for one, other in zip(*(torch.autograd.grad(each, (hidden, weight)) for each in (plain_loss, loss)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_word_that_is_certain_costs_nothing_and_never_less() -> None:
+    hidden = torch.randn(200, DIM, generator=torch.Generator().manual_seed(3)) * 30
+    weight = torch.cat((hidden[:1], -hidden[:1], hidden[:1] / 3))
+    _, losses_of_tokens = linear_cross_entropy(hidden, weight, (hidden @ weight.T).argmax(1))
+    assert (losses_of_tokens >= 0).all()
+
+
+def several_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(losses, "LEAST_SHARE", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 7, 23])
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_tokens_shared_out_among_threads_give_the_same_to_rounding(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, threads: int
+) -> None:
+    hidden, weight, targets = example(tokens)
+    loss, statistics = linear_cross_entropy_with_statistics(hidden, weight, targets, 0.1)
+    expected = (loss, *torch.autograd.grad(loss, (hidden, weight)))
+    several_threads(monkeypatch, threads)
+    for _ in range(2):
+        again, shared = linear_cross_entropy_with_statistics(hidden, weight, targets, 0.1)
+        torch.testing.assert_close((again, *torch.autograd.grad(again, (hidden, weight))), expected)
+        for found in (shared, token_statistics(hidden, weight, targets)):
+            torch.testing.assert_close(found.cross_entropy, statistics.cross_entropy)
+            assert torch.equal(found.prediction, statistics.prediction)
+
+
+def test_the_rooms_belong_to_the_calling_thread_and_do_not_grow_with_the_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    several_threads(monkeypatch, 2)
     hidden, weight, targets = example(23)
     linear_cross_entropy(hidden, weight, targets)
-    first = losses._kept.chunk
+    first = [room.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for room in losses._kept.rooms]
     linear_cross_entropy(*example(60))
-    assert losses._kept.chunk is first
-    assert len(first) == 5 * WORDS
     token_statistics(hidden, weight, targets)
-    assert len(losses._kept.tile) == 5 * 7
+    assert [room.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for room in losses._kept.rooms] == first
+    sizes = [{role: len(room) for role, room in rooms._kept.items()} for rooms in losses._kept.rooms]
+    assert sizes == [
+        {"chunk": 5 * WORDS, "tile": 5 * 7},
+        {"chunk": 5 * WORDS, "tile": 5 * 7, "gradient": WORDS * DIM},
+    ]

@@ -1,0 +1,48 @@
+"""Tasks side by side on the CPU, each alone on its share of the threads.
+
+A parallel region makes all threads wait for the slowest, in each of the hundreds of operations of a training step.
+Where another process takes a core now and then, that costs more than half of the speed. Threads that meet once, at the
+end, lose what was taken and no more.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import torch
+
+MOST_WORKERS = 256
+"""Threads are started as they are needed."""
+
+Result = TypeVar("Result")
+
+_workers = ThreadPoolExecutor(MOST_WORKERS, thread_name_prefix="tensor work")
+
+
+def shares(count: int, least: int) -> list[slice]:
+    """`count` things in a part for each thread of torch's; in fewer where a part would have less than `least`."""
+    parts = max(1, min(torch.get_num_threads(), count // least))
+    return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
+
+
+def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Do all tasks, none of which records gradients; the first is the caller's own.
+
+    A result may depend on how many tasks there are, by rounding, but not on which is done first.
+    """
+    if len(tasks) == 1:
+        return [tasks[0]()]
+    threads = torch.get_num_threads()
+
+    @torch.no_grad()
+    def alone(task: Callable[[], Result]) -> Result:
+        torch.set_num_threads(max(1, threads // len(tasks)))
+        return task()
+
+    others = [_workers.submit(alone, task) for task in tasks[1:]]
+    try:
+        own = alone(tasks[0])
+    finally:
+        wait(others)
+        torch.set_num_threads(threads)
+    return [own, *(other.result() for other in others)]
