@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=1, help="more are slower with few tokens")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=4096, help="of one pass")
+    parser.add_argument("--tokens", type=int, default=8192, help="of one pass")
     parser.add_argument("--vocab", type=int, default=4096)
     parser.add_argument("--dim", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--seq-len", type=int, nargs="+", default=[32, 128])

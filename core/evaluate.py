@@ -70,7 +70,7 @@ def evaluate(
     Args:
         thresholds: one for every block but the last; none at all where there are no exits.
     """
-    batches = tuple(in_order(len(windows.inputs), config.train.batch_size))
+    batches = tuple(in_order(len(windows.inputs), config))
     rounds = rounds_to_time(thresholds, config)
     yield StageStarted(stage, "evaluation", None, 1, len(batches) + rounds, windows.targets.numel())
     depths, cost = range(len(model.blocks)), exit_costs(model.embedding.num_embeddings, config)
@@ -103,7 +103,7 @@ def evaluate(
 def evaluate_block(model: Transformer, block: int, windows: Windows, config: RunConfig, stage: str) -> Measured:
     """A block alone on the evaluation split, with the head as it is now, before later blocks move it."""
     alone = Pass.empty(windows.targets)
-    for batch in in_order(len(windows.inputs), config.train.batch_size):
+    for batch in in_order(len(windows.inputs), config):
         *_, seen = static_depths(model, windows, batch, block + 1, config)
         alone.fill(batch, everyone(windows.targets[batch]), seen.known, block)
     return measured(stage, f"block {block} as trained", alone, config)

@@ -5,6 +5,7 @@ Shapes: N windows, T tokens of a window, D model width, K blocks.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from core.exits import Observation, exit_method
 from core.losses import NO_EXTRAS, Extras, TokenStatistics, token_statistics
 from core.model import Transformer
 from core.skipping import skipping_states
+from core.stages.batches import READ_TOKENS
+from core.threads import shares, side_by_side
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,6 @@ def static_depths(
     return [replace(observation, later=tuple(known[depth + 1 :])) for depth, observation in enumerate(seen)]
 
 
-@torch.no_grad()
 def early_exit(
     model: Transformer,
     thresholds: Sequence[float],
@@ -116,10 +118,36 @@ def early_exit(
 ) -> None:
     """Tokens leave at the first block whose signal reaches its threshold; without a threshold there is no exit.
 
+    On the CPU, each thread takes windows of its own.
+
     Args:
         foreseen: statistics of each block should all tokens go through all blocks, for methods that `foresee`.
         states: how tokens go through the model.
     """
+    targets = windows.targets[batch]
+    count, width = targets.shape
+    parts = shares(count, max(1, READ_TOKENS // width)) if targets.device.type == "cpu" else [slice(0, count)]
+    first = range(len(windows.targets))[batch].start
+    walks = []
+    for part in parts:
+        own = slice(first + part.start, first + part.stop)
+        known = [depth[torch.arange(part.start * width, part.stop * width)] for depth in foreseen]
+        walks.append(partial(_early_exit, model, thresholds, windows, own, result, config, known, states))
+    side_by_side(walks)
+
+
+@torch.no_grad()
+def _early_exit(
+    model: Transformer,
+    thresholds: Sequence[float],
+    windows: Windows,
+    batch: slice,
+    result: Pass,
+    config: RunConfig,
+    foreseen: Sequence[TokenStatistics],
+    states: EarlyExitStates,
+) -> None:
+    """What one thread does of `early_exit`."""
     method, targets = exit_method(config.method), windows.targets[batch]
     position = torch.arange(targets.numel(), device=targets.device).view_as(targets)
     walk = states(model, windows.inputs[batch], config.exit.exited_state)

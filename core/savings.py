@@ -11,10 +11,8 @@ from core.events import Event, Measured, Savings, Step
 from core.exits import exit_method
 from core.model import Transformer
 from core.profile import Clock
+from core.stages.batches import reading_windows
 from core.timing import ROUNDS, TimeSavings, timed_rounds
-
-TIMED_TOKENS = 4096
-"""Of the evaluation split: enough to be timed in tens of milliseconds and more, few enough not to be waited for."""
 
 
 def rounds_to_time(thresholds: Sequence[float], config: RunConfig) -> int:
@@ -45,7 +43,7 @@ def measure_savings(
         break_even=cost.break_even_rate(early.exit_shares),
     )
     if steps:
-        few = slice(max(1, TIMED_TOKENS // config.data.seq_len))
+        few = slice(reading_windows(config))
         tokens = windows.targets[few].numel()
         rounds = timed_rounds(model, thresholds, Windows(windows.inputs[few], windows.targets[few]), config, len(steps))
         ratios: list[float] = []

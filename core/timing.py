@@ -90,7 +90,7 @@ def seconds(
 ) -> float:
     """What one pass over the windows takes; its result comes to the CPU, so other devices have finished too."""
     result, began = Pass.empty(windows.targets), time.perf_counter()
-    for batch in in_order(len(windows.inputs), config.train.batch_size):
+    for batch in in_order(len(windows.inputs), config):
         early_exit(model, thresholds, windows, batch, result, config, states=states)
     return time.perf_counter() - began
 

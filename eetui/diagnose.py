@@ -182,7 +182,7 @@ def _as_evaluated(
     targets, leaves_at = (torch.from_numpy(values).long().view_as(inputs) for values in (tokens.targets, left_at))
     losses = torch.full(inputs.shape, torch.nan)
     last = len(model.blocks) - 1
-    for batch in in_order(len(inputs), config.train.batch_size):
+    for batch in in_order(len(inputs), config):
         yield f"early exit, {batch.start / len(inputs):.0%}"
         with torch.no_grad():
             walk = early_exit_states(model, inputs[batch], config.exit.exited_state)

@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from core.config import RunConfig
 from core.model import ExitedState, Transformer
+
+READ_TOKENS = 4096
+"""Enough for a thread to read at full speed: with fewer, weights are fetched and operations called for a handful."""
+
+MOST_READERS = 4
+"""Threads that take so many each; more share them, or a batch would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,16 @@ def shuffled(windows: Tensor, batch_size: int, generator: torch.Generator) -> tu
     return torch.split(windows[order.to(windows.device)], batch_size)
 
 
-def in_order(windows: int, batch_size: int) -> Iterator[slice]:
-    """All windows in their order, in batches."""
-    return (slice(start, start + batch_size) for start in range(0, windows, batch_size))
+def in_order(windows: int, config: RunConfig) -> Iterator[slice]:
+    """All windows in their order, in the batches of a pass that learns nothing.
+
+    They are the training's or larger ones: what is read of a window depends on the others by rounding alone.
+    """
+    size = max(config.train.batch_size, reading_windows(config))
+    return (slice(start, start + size) for start in range(0, windows, size))
+
+
+def reading_windows(config: RunConfig) -> int:
+    """How many windows are read at full speed at once, by all threads together."""
+    threads = min(max(1, config.machine.threads), MOST_READERS)
+    return max(1, READ_TOKENS * threads // config.data.seq_len)

@@ -16,7 +16,7 @@ from core.losses import token_statistics
 from core.model import Transformer
 from core.profile import UNPROFILED, Clock
 from core.rng import stream
-from core.stages.batches import BlockData, shuffled
+from core.stages.batches import BlockData, in_order, shuffled
 from core.stages.splits import split_windows
 from core.stages.trainer import Shares, Sums, Trainer, Weights, observations
 
@@ -207,7 +207,7 @@ def _validation_flops(model: Transformer, shares: Shares, data: BlockData, windo
 def validation_loss(model: Transformer, shares: Shares, data: BlockData, windows: Tensor, config: RunConfig) -> float:
     """Mean cross-entropy in nats over the tokens of those windows that are still in."""
     total = 0.0
-    for batch in windows.split(config.train.batch_size):
+    for batch in (windows[some] for some in in_order(len(windows), config)):
         targets = data.active_targets(batch)
         for seen in observations(model, shares, data, batch, config):
             statistics = token_statistics(seen.hidden, model.head_weight(seen.block), targets)

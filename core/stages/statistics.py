@@ -71,7 +71,7 @@ def block_outputs(
     parts: list[tuple[Split, BlockData]] = [("train", data.train)]
     if data.heldout is not None:
         parts.append(("calibration", data.heldout))
-    batches = sum(len(list(in_order(len(part), config.train.batch_size))) for _, part in parts)
+    batches = sum(len(list(in_order(len(part), config))) for _, part in parts)
     tokens, windows = sum(part.tokens for _, part in parts), sum(part.targets.numel() for _, part in parts)
     flops = costs.reading_flops(
         config.model, [block], len(model.head.weight), data.train.targets.shape[1], tokens / windows
@@ -97,7 +97,7 @@ def foreseen_output(
     clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, BlockOutput]:
     """States and statistics of a block, and the statistics of all later blocks on the tokens that are in here."""
-    batches = len(list(in_order(len(data), config.train.batch_size)))
+    batches = len(list(in_order(len(data), config)))
     blocks, active_share = range(block, len(model.blocks)), data.tokens / data.targets.numel()
     flops = costs.reading_flops(config.model, blocks, len(model.head.weight), data.targets.shape[1], active_share)
     yield StageStarted(stage, "statistics", block, 1, batches, data.tokens, flops=flops)
@@ -151,7 +151,7 @@ class _Run:
         self.filled = 0
 
     def steps(self, stage: str, numbers: Iterator[int]) -> Generator[Event, None, BlockOutput]:
-        for windows in in_order(len(self.data), self.config.train.batch_size):
+        for windows in in_order(len(self.data), self.config):
             began = time.perf_counter()
             tokens = self._step(windows)
             yield Step(stage, 1, next(numbers), None, tokens, time.perf_counter() - began)

@@ -1,6 +1,5 @@
 """The chunked loss against `F.cross_entropy(F.linear(…))`."""
 
-
 import pytest
 import torch
 import torch.nn.functional as F

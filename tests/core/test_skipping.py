@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+import core.passes
 from core.config import Layer, RunConfig, build, method_names
 from core.costs import ExitCosts, full_flops, head_flops, layer_flops, skipped_layer_flops
 from core.data.windows import Windows
 from core.early_exit import early_exit_states, go_on
 from core.model import ExitedState, Transformer, new_model
 from core.packing import Crowd, pack
-from core.passes import Pass, early_exit
+from core.passes import Pass, early_exit, static_depths
 from core.skipping import skipping_states
 
 WORDS = 30
@@ -209,3 +210,21 @@ def test_without_exits_the_flops_are_those_of_the_whole_model() -> None:
 def test_the_plain_implementation_skips_nothing(exited_state: ExitedState) -> None:
     config = run_config(seq_len=8, block_layers=(1, 3), exited_state=exited_state)
     assert counted_flops(config, spread(4, 8, 1)) < 0.6 * counted_flops(config, spread(4, 8, 1), early_exit_states)
+
+
+@pytest.mark.parametrize("method", ["random", "loss", "softmax", "oracle"])
+def test_windows_shared_out_among_threads_leave_as_they_do_on_one(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run_config(method=method)
+    model, data = random_model(config), random_windows(config, 9)
+    batch = slice(1, 8)
+    foreseen = [seen.known for seen in static_depths(model, data, batch, 3, config)]
+    alone, together = Pass.empty(data.targets), Pass.empty(data.targets)
+    thresholds = [float(foreseen[0].max_prob.median()) if method == "softmax" else 0.5] * 2
+    early_exit(model, thresholds, data, batch, alone, config, foreseen)
+    monkeypatch.setattr(core.passes, "READ_TOKENS", 12)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    early_exit(model, thresholds, data, batch, together, config, foreseen)
+    assert torch.equal(alone.left_at, together.left_at)
+    torch.testing.assert_close(alone.cross_entropy[batch], together.cross_entropy[batch], rtol=0, atol=1e-5)
+    assert len(alone.left_at[batch].unique()) > 1
+    assert alone.left_at[[0, -1]].eq(-1).all()
