@@ -5,6 +5,7 @@ patience runs out; the high end uses all of `max_epochs`. What is fitted to noth
 out. Imports no torch before it is asked.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,10 @@ TRAINED_COPIES = 12
 is replaced; the best epoch's, and a sibling's."""
 LAYER_WIDTHS, LAYER_FFN_WIDTHS = 16, 4
 """Values that a layer keeps of each token for its backward pass, in units of `dim` and of `ffn_dim`."""
-CHUNK_TOKENS = 256
-"""Tokens whose logits are held at once, as in `core.losses`."""
+CHUNK_TOKENS, ACCELERATOR_CHUNK_TOKENS = 256, 1024
+"""Tokens whose logits a thread, or a device that is no CPU, holds at once, as in `core.losses`."""
+LEAST_SHARE = 128
+"""Tokens worth a thread of their own, as there."""
 LBFGS_EVALUATIONS = (25, 500)
 """Fewest and most passes over its tokens that L-BFGS takes to fit an exit classifier."""
 EVALUATED_BYTES = 33
@@ -148,12 +151,17 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
 
 
 def _activations(config: RunConfig, vocab_size: int) -> int:
-    """Values that a training step keeps for its backward pass; of the logits, those of one chunk."""
+    """Values that a training step keeps for its backward pass; of the logits, one chunk of each thread, which sums its
+    own gradient of the head."""
     model, tokens = config.model, config.train.batch_size * config.data.seq_len
     layer = LAYER_WIDTHS * model.dim + LAYER_FFN_WIDTHS * model.ffn_dim
-    chunk = CHUNK_TOKENS * vocab_size
+    chunk, threads = ACCELERATOR_CHUNK_TOKENS, 1
+    if config.machine.device in ("auto", "cpu"):
+        chunk, threads = CHUNK_TOKENS, config.machine.threads or os.cpu_count() or 1
+        threads = max(1, min(threads, tokens // LEAST_SHARE))
+    head = (threads * chunk + (threads - 1) * model.dim) * vocab_size
     layers = max(model.block_layers) if config.protocol == "staged" else sum(model.block_layers)
-    return tokens * (layers * layer + 2 * model.dim) + chunk
+    return tokens * (layers * layer + 2 * model.dim) + head
 
 
 def _trainings(config: RunConfig, blocks: tuple[int, ...], windows: int, heads: float) -> Iterator[Pass]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core import costs
+from core import costs, losses, workload
 from core.config import RunConfig
 from core.data.windows import Dataset
 from core.errors import UsageError
@@ -18,7 +18,19 @@ from core.events import StageStarted, Step
 from core.machine import resolve
 from core.protocol import StageMemory, train
 from core.speed import Speed, measure
-from core.workload import Pass, Sizes, Span, block_windows, epochs, experiment_passes, memory, pass_flops, run_passes
+from core.workload import (
+    ACCELERATOR_CHUNK_TOKENS,
+    CHUNK_TOKENS,
+    Pass,
+    Sizes,
+    Span,
+    block_windows,
+    epochs,
+    experiment_passes,
+    memory,
+    pass_flops,
+    run_passes,
+)
 
 Make = Callable[..., RunConfig]
 SPEED = Speed(training={1: 3.0}, layers={1: 0.5}, head=1.0, classifier=0.25)
@@ -110,6 +122,15 @@ def test_an_estimate_adds_up_all_runs(tiny_config: Make) -> None:
     assert 0 < found.seconds.low < found.seconds.high
     assert 0 < found.flops.low < found.flops.high
     assert found.memory == 1_000_000 + memory(configs[0], sizes)
+
+
+def test_the_head_takes_what_the_loss_keeps(tiny_config: Make) -> None:
+    assert (CHUNK_TOKENS, ACCELERATOR_CHUNK_TOKENS) == (losses.CPU.tokens, losses.ACCELERATOR.tokens)
+    assert workload.LEAST_SHARE == losses.LEAST_SHARE
+    values = {"batch_size": 256, "seq_len": 8, "device": "cpu"}
+    one, two, many = (memory(tiny_config(**values, threads=threads), Sizes(64, 64, 10_000)) for threads in (1, 2, 999))
+    assert two - one == 4 * 10_000 * (losses.CPU.tokens + tiny_config().model.dim)
+    assert many - one == (2048 // losses.LEAST_SHARE - 1) * (two - one)
 
 
 def test_memory_grows_with_text_vocabulary_and_number_type(tiny_config: Make) -> None:
