@@ -103,6 +103,7 @@ def seconds(sizes: dict[str, int], threads: int, tokens: int) -> list[float]:
     from core.config import Layer, build
     from core.data.windows import Windows
     from core.model import new_model
+    from core.stages.batches import reading_windows
 
     torch.set_num_threads(threads)
     seq_len = sizes["seq_len"]
@@ -112,7 +113,8 @@ def seconds(sizes: dict[str, int], threads: int, tokens: int) -> list[float]:
     }  # fmt: skip
     config = build([Layer("benchmark", values)])
     model = new_model(config, sizes["vocabulary"])
-    inputs, targets = torch.randint(sizes["vocabulary"], (2, 3 * tokens // seq_len, seq_len)).unbind()
+    read = reading_windows(config) if sizes["evaluates"] and tokens == TOKENS else config.train.batch_size
+    inputs, targets = torch.randint(sizes["vocabulary"], (2, 3 * read, seq_len)).unbind()
     work = evaluating if sizes["evaluates"] else stepping
     return list(work(model, Windows(inputs, targets), config))
 
@@ -133,14 +135,14 @@ def stepping(model: Any, windows: Any, config: Any) -> Iterator[float]:
 
 
 def evaluating(model: Any, windows: Any, config: Any) -> Iterator[float]:
-    """Seconds of an evaluation's steps: early exit and every static depth."""
+    """Seconds of an evaluation's steps, of as many tokens as a training step has: early exit and every static depth."""
     from core.evaluate import evaluate
     from core.events import Step
 
     thresholds = [0.5] * (len(config.model.block_layers) - 1)
     for _ in range(2):
-        events = evaluate(model, thresholds, windows, config, "growth")
-        yield from (event.seconds for event in events if isinstance(event, Step) and event.tokens == TOKENS)
+        steps = [event for event in evaluate(model, thresholds, windows, config, "growth") if isinstance(event, Step)]
+        yield from (step.seconds * TOKENS / step.tokens for step in steps[:3])  # those after time early exit alone
 
 
 def runs(report: Report, rounds: int) -> None:
