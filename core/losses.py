@@ -142,7 +142,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         head, all_shares, others = weight.to(products), _shares(hidden), list[Tensor]()
         if grad_weight is not None:
             others = [rooms.take("gradient", weight, *weight.shape).zero_() for _, rooms in all_shares[1:]]
-        work = partial(_expect, hidden, head, targets, statistics or cross_entropy, grad_hidden)
+        results = cross_entropy if statistics is None else statistics
+        work = partial(_expect, hidden, head, targets, results, grad_hidden)
         pairs = zip_longest((grad_weight, *others), all_shares)
         side_by_side([partial(work, total, share, rooms) for total, (share, rooms) in pairs])
         if grad_weight is not None:
@@ -222,9 +223,12 @@ def _target_logits(left: Tensor, head: Tensor, targets: Tensor, dtype: torch.dty
 
 
 def _store(results: TokenStatistics | Tensor, chunk: slice, found: TokenStatistics | Tensor) -> None:
-    if isinstance(results, TokenStatistics) and isinstance(found, TokenStatistics):
+    """Put what a chunk gave, which is of the kind of the results, at its place."""
+    if isinstance(results, TokenStatistics):
+        assert isinstance(found, TokenStatistics)
         results.fill(chunk, found)
-    elif isinstance(results, Tensor) and isinstance(found, Tensor):
+    else:
+        assert isinstance(found, Tensor)
         results[chunk] = found
 
 
