@@ -135,14 +135,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         products: torch.dtype,
         with_statistics: bool,
     ) -> tuple[Tensor, ...]:
-        statistics = TokenStatistics.empty(len(hidden), hidden) if with_statistics else None
-        cross_entropy = hidden.new_empty(len(hidden)) if statistics is None else statistics.cross_entropy
+        results = TokenStatistics.empty(len(hidden), hidden) if with_statistics else hidden.new_empty(len(hidden))
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         head, all_shares, others = weight.to(products), _shares(hidden), list[Tensor]()
         if grad_weight is not None:
             others = [rooms.take("gradient", weight, *weight.shape).zero_() for _, rooms in all_shares[1:]]
-        results = cross_entropy if statistics is None else statistics
         work = partial(_expect, hidden, head, targets, results, grad_hidden)
         pairs = zip_longest((grad_weight, *others), all_shares)
         side_by_side([partial(work, total, share, rooms) for total, (share, rooms) in pairs])
@@ -150,14 +148,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for other in others:
                 grad_weight.add_(other)
         _subtract_targets(grad_hidden, grad_weight, hidden, weight, targets, smoothing)
-        loss = cross_entropy.sum(dtype=torch.promote_types(hidden.dtype, torch.float32))
+        kinds = [results] if isinstance(results, Tensor) else [column for _, column in results.columns()]
+        columns = [column for column in kinds if column is not None]  # the first is the cross-entropy
+        loss = columns[0].sum(dtype=torch.promote_types(hidden.dtype, torch.float32))
         if smoothing:  # ε × (logit of the target − mean logit), of each token
             loss = loss + smoothing * (hidden * (weight[targets] - weight.mean(0))).sum()
         ctx.grads = (grad_hidden, grad_weight)
-        columns = [cross_entropy] if statistics is None else [column for _, column in statistics.columns()]
-        found = [column for column in columns if column is not None]
-        ctx.mark_non_differentiable(*found)
-        return (loss, *found)
+        ctx.mark_non_differentiable(*columns)
+        return (loss, *columns)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
@@ -269,8 +267,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 def _shares(hidden: Tensor) -> list[tuple[slice, _Rooms]]:
     """The tokens of each thread, with rooms that belong to the caller's."""
-    count = len(hidden)
-    found = shares(count, LEAST_SHARE) if hidden.device.type == "cpu" else [slice(0, count)]
+    found = shares(len(hidden), LEAST_SHARE, hidden.device)
     _kept.rooms.extend(_Rooms() for _ in range(len(found) - len(_kept.rooms)))
     return list(zip(found, _kept.rooms, strict=False))
 

@@ -126,13 +126,11 @@ def early_exit(
     """
     targets = windows.targets[batch]
     count, width = targets.shape
-    parts = shares(count, max(1, READ_TOKENS // width)) if targets.device.type == "cpu" else [slice(0, count)]
     first = range(len(windows.targets))[batch].start
     walks = []
-    for part in parts:
+    for part in shares(count, max(1, READ_TOKENS // width), targets.device):
         own = slice(first + part.start, first + part.stop)
-        known = [depth[torch.arange(part.start * width, part.stop * width)] for depth in foreseen]
-        walks.append(partial(_early_exit, model, thresholds, windows, own, result, config, known, states))
+        walks.append(partial(_early_exit, model, thresholds, windows, own, result, config, foreseen, first, states))
     side_by_side(walks)
 
 
@@ -145,18 +143,20 @@ def _early_exit(
     result: Pass,
     config: RunConfig,
     foreseen: Sequence[TokenStatistics],
+    foreseen_from: int,
     states: EarlyExitStates,
 ) -> None:
-    """What one thread does of `early_exit`."""
+    """What one thread does of `early_exit`; the foreseen statistics begin with the tokens of a window."""
     method, targets = exit_method(config.method), windows.targets[batch]
-    position = torch.arange(targets.numel(), device=targets.device).view_as(targets)
+    width = targets.shape[1]
+    token = torch.arange(targets.numel(), device=targets.device).view_as(targets) + batch.start * width
     walk = states(model, windows.inputs[batch], config.exit.exited_state)
     arrival = go_on(walk)
     while arrival is not None:
         block, statistics = arrival.block, None
         leaves = torch.full_like(arrival.hidden[:, 0], block == len(model.blocks) - 1, dtype=torch.bool)
         if block < len(thresholds):
-            here = position[arrival.tokens]
+            here = token[arrival.tokens]
             if method.reads_head:
                 head = model.head_weight(block)
                 statistics = token_statistics(arrival.hidden, head, targets[arrival.tokens], method.extras)
@@ -164,11 +164,13 @@ def _early_exit(
                 hidden=arrival.hidden,
                 output=arrival.output,
                 entered=arrival.entered,
-                tokens=here + batch.start * targets.shape[1],
+                tokens=here,
                 block=block,
                 seed=config.seed,
                 statistics=statistics,
-                later=tuple(depth[here] for depth in foreseen[block + 1 :]) if method.foresees else (),
+                later=tuple(depth[here - foreseen_from * width] for depth in foreseen[block + 1 :])
+                if method.foresees
+                else (),
             )
             leaves = method.signal(seen, model.classifier(block)) >= thresholds[block]
         leaving = arrival.tokens.masked_scatter(arrival.tokens, leaves)

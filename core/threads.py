@@ -14,14 +14,19 @@ import torch
 MOST_WORKERS = 256
 """Threads are started as they are needed."""
 
+CPU = torch.device("cpu")
+
 Result = TypeVar("Result")
 
 _workers = ThreadPoolExecutor(MOST_WORKERS, thread_name_prefix="tensor work")
 
 
-def shares(count: int, least: int) -> list[slice]:
-    """`count` things in a part for each thread of torch's; in fewer where a part would have less than `least`."""
-    parts = max(1, min(torch.get_num_threads(), count // least))
+def shares(count: int, least: int, device: torch.device = CPU) -> list[slice]:
+    """`count` things in a part for each thread of torch's; in fewer where a part would have less than `least`.
+
+    Another device has them all in one.
+    """
+    parts = max(1, min(torch.get_num_threads(), count // least)) if device.type == "cpu" else 1
     return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
 
 
