@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.machine import peak_memory
+from core.machine.device import peak_memory
 
 PACKAGES = ("torch", "textual", "typer", "rich", "numpy")
 

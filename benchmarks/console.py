@@ -33,11 +33,11 @@ from benchmarks._report import Report, figure, status_bytes
 from core.events import Epoch
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.study import load
+from eetui.inspection.study import load
 from tests.eetui.console import many_runs
 from tests.eetui.stored_tokens import SEQ_LEN, store_run
 
-EETUI = [sys.executable, "-m", "eetui.cli"]
+EETUI = [sys.executable, "-m", "eetui"]
 SIZE = (50, 160)
 RIGHT = b"\x1b[C"
 TOKENS, MOVES = 640_000, 30

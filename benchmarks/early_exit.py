@@ -3,8 +3,8 @@
     python -m benchmarks.early_exit --threads 1 [--quick] [--json FILE]
 
 The weights are random, and so is the exit signal, so that the same share of the tokens leaves at each exit, whichever
-they are. Both sides of a ratio are timed in turn on the same tokens; see `core.timing`. A batch is the training's:
-evaluation reads more windows at a time where that is small, and `--exactly` does not, for both sides.
+they are. Both sides of a ratio are timed in turn on the same tokens; see `core.evaluation.timing`. A batch is the
+training's: evaluation reads more windows at a time where that is small, and `--exactly` does not, for both sides.
 """
 
 import argparse
@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 
 from benchmarks._report import Figure, Report
-from core.config import Layer, RunConfig, build
+from core.config.run_config import Layer, RunConfig, build
 from core.data.windows import Windows
+from core.early_exit.skipping import skipping_states
+from core.evaluation.passes import Pass, early_exit
+from core.evaluation.savings import exit_costs
+from core.evaluation.timing import TimeSavings, time_savings
 from core.model import Transformer, new_model
-from core.passes import Pass, early_exit
-from core.savings import exit_costs
-from core.skipping import skipping_states
-from core.stages import batches
-from core.timing import TimeSavings, time_savings
+from core.stages import block_data as batches
 
 BLOCK_LAYERS = (2, 2, 2, 2)
 RATES = (0.1, 0.3, 0.5, 0.7, 0.9)

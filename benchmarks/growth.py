@@ -100,10 +100,10 @@ def seconds(sizes: dict[str, int], threads: int, tokens: int) -> list[float]:
     """Of some steps on so many tokens each: of training a block or, against the number of blocks, of evaluation."""
     import torch
 
-    from core.config import Layer, build
+    from core.config.run_config import Layer, build
     from core.data.windows import Windows
     from core.model import new_model
-    from core.stages.batches import reading_windows
+    from core.stages.block_data import reading_windows
 
     torch.set_num_threads(threads)
     seq_len = sizes["seq_len"]
@@ -123,7 +123,7 @@ def stepping(model: Any, windows: Any, config: Any) -> Iterator[float]:
     """Seconds of training steps on the first batch."""
     from torch import arange
 
-    from core.stages.batches import from_words
+    from core.stages.block_data import from_words
     from core.stages.trainer import Trainer
 
     trainer = Trainer(model, {0: 1.0}, from_words(model, windows.inputs, windows.targets), config, "growth", 1)
@@ -136,7 +136,7 @@ def stepping(model: Any, windows: Any, config: Any) -> Iterator[float]:
 
 def evaluating(model: Any, windows: Any, config: Any) -> Iterator[float]:
     """Seconds of an evaluation's steps, of as many tokens as a training step has: early exit and every static depth."""
-    from core.evaluate import evaluate
+    from core.evaluation.evaluate import evaluate
     from core.events import Step
 
     thresholds = [0.5] * (len(config.model.block_layers) - 1)
@@ -159,9 +159,9 @@ def runs(report: Report, rounds: int) -> None:
 
 def run_times(database: Path, kind: str, size: int, rounds: int) -> dict[str, float]:
     """Seconds of what the commands do once they are imported."""
-    from eetui.cli import _views
-    from eetui.comparison import compare
-    from eetui.renderables.comparison import as_markdown
+    from eetui.cli.main import _views
+    from eetui.compare.comparison import compare
+    from eetui.compare.tables_text import as_markdown
 
     many_with_events(database, size if kind == "in the database" else 100, 3 if kind == "in the database" else size)
     commands: dict[str, Callable[[], object]] = {"compare": lambda: as_markdown(compare(_views([], database)))}
@@ -188,7 +188,7 @@ def many_with_events(database: Path, count: int, compared: int) -> None:
 
 def listing(database: Path) -> str:
     from core.store.reader import Reader
-    from eetui.renderables.run_list import runs_lines
+    from eetui.runs.list_text import runs_lines
 
     with Reader(database) as reader:
         return "\n".join(runs_lines(reader.runs(), 200, colour=False))

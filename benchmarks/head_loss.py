@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks._report import Report, figure, own_peak
-from core.losses import linear_cross_entropy
+from core.head.loss import linear_cross_entropy
 
 TOKENS, DIM, PEAK_SIZE = 2048, 64, 2048
 PEAK_WORK = 2 * PEAK_SIZE**3

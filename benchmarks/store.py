@@ -17,10 +17,10 @@ from typing import Any, cast
 from unittest.mock import patch
 
 from benchmarks._report import Report, figure
-from core import session
 from core.data.windows import Dataset
 from core.events import Epoch, Event, RunFinished, RunStarted, StageEnded, StageStarted, Step
-from core.protocol import StageMemory
+from core.protocol.train import StageMemory
+from core.session import run as session
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.writer import Writer
@@ -47,7 +47,7 @@ class SlowWriter(Writer):
 
 
 class Training:
-    """Stands in for `core.protocol.train`; `held` are the seconds that each step was held up."""
+    """Stands in for `core.protocol.train.train`; `held` are the seconds that each step was held up."""
 
     def __init__(self, steps: int, step_seconds: float) -> None:
         self.steps, self.step_seconds, self.held = steps, step_seconds, list[float]()

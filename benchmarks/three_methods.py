@@ -20,14 +20,14 @@ import torch
 
 from benchmarks import plain_protocol
 from benchmarks._report import Report, figure
-from core import session
-from core.config import Layer, RunConfig, build, preset_layer, set_layer
+from core.config.run_config import Layer, RunConfig, build, preset_layer, set_layer
 from core.data.pydocs import pydocs_text
 from core.events import Event, Measured, StageEnded, StageStarted, Step, perplexity
-from core.plan import Plan
-from core.protocol import StageMemory
-from core.session import Prepared
-from core.stage_order import EVALUATION
+from core.protocol.order import EVALUATION
+from core.protocol.train import StageMemory
+from core.session import run as session
+from core.session.plan import Plan
+from core.session.run import Prepared
 from core.store.writer import Writer
 
 CHARACTERS = 880_000

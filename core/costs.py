@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from core.config import ModelConfig
+from core.config.run_config import ModelConfig
 
 TRAINING = 3
 """Forward passes that a training step is worth: one forward, and two products for each of its own backward (Kaplan

@@ -183,7 +183,7 @@ class Profiled:
 
     Attributes:
         seconds: what the whole stage took, without pauses; as in `StageEnded`, when it was computed.
-        parts: what was timed (`core.profile`); whatever else was done is the rest.
+        parts: what was timed (`core.machine.clock`); whatever else was done is the rest.
         part_seconds, part_flops: of each part.
     """
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.config import ModelConfig, RunConfig
+from core.config.run_config import ModelConfig, RunConfig
 from core.rng import stream
 
 ExitedState = Literal["input", "copy", "drop"]

@@ -10,7 +10,7 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"eetui {__version__}")
     else:
-        from eetui.cli import main as command_line  # Typer takes 50 ms, and 70 more for a command's options
+        from eetui.cli.main import main as command_line  # Typer takes 50 ms, and 70 more for a command's options
 
         command_line()
 

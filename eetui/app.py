@@ -17,19 +17,19 @@ from textual.screen import Screen
 
 from core.errors import ConfigError, EetuiError
 from core.store.reader import Query, Reader
-from eetui.keys import active_keys, check_ids
-from eetui.screens.base import BenchScreen
-from eetui.screens.dialogs import Question
-from eetui.screens.runs import RunsScreen
-from eetui.settings import DEFAULTS, Settings
-from eetui.terminal import NOTHING, StrayOutput, stray_output_kept
-from eetui.themes import THEMES
-from eetui.worker import Request, Trainer
+from eetui.console.dialogs import Question
+from eetui.console.keys import active_keys, check_ids
+from eetui.console.screen import BenchScreen
+from eetui.console.settings import DEFAULTS, Settings
+from eetui.console.terminal import NOTHING, StrayOutput, stray_output_kept
+from eetui.console.training_thread import Request, Trainer
+from eetui.drawing.themes import THEMES
+from eetui.runs.screen import RunsScreen
 
 if TYPE_CHECKING:
-    from core.session import Plan
+    from core.session.run import Plan
     from core.store.writer import Writer
-    from eetui.drafts import Draft
+    from eetui.setup.draft import Draft
 
 UPDATE_SECONDS = 0.5
 """Screens look for news at most this often. Twice a second looks alive; four times costs a training 10% of its speed
@@ -118,45 +118,45 @@ class Bench(App[None]):
 
     def copy(self, text: str) -> None:
         """To the clipboard, also over SSH, and to a file for terminals that refuse."""
-        from eetui.exports import export
+        from eetui.console.export import export
 
         self.copy_to_clipboard(text)
         self.attempt(lambda: self.notify(f"copied; also in {export('copied.txt', text)}", markup=False))
 
     def open_run(self, run: int) -> None:
         """Watch a run, be it in training or long finished."""
-        from eetui.screens.live import LiveScreen
+        from eetui.live.screen import LiveScreen
 
         self.push_screen(LiveScreen(run))
 
     def open_inspect(self, run: int) -> None:
         """Look into a finished run token by token."""
-        from eetui.screens.inspect import InspectScreen
+        from eetui.inspection.screen import InspectScreen
 
         self.push_screen(InspectScreen(run))
 
     def open_generate(self, run: int) -> None:
         """Let a finished run write."""
-        from eetui.screens.generate import GenerateScreen
+        from eetui.generate.screen import GenerateScreen
 
         self.push_screen(GenerateScreen(run))
 
     def open_compare(self, runs: Sequence[int]) -> None:
         """Put runs side by side."""
-        from eetui.screens.compare import CompareScreen
+        from eetui.compare.screen import CompareScreen
 
         self.push_screen(CompareScreen(runs))
 
     # Keys
 
     def action_new(self) -> None:
-        from eetui.screens.new import NewScreen
+        from eetui.setup.screen import NewScreen
 
         if not isinstance(self.screen, NewScreen):
             self.push_screen(NewScreen())
 
     def action_help(self) -> None:
-        from eetui.screens.help import HelpScreen
+        from eetui.console.help_screen import HelpScreen
 
         screen = self.screen
         title = screen.title or type(screen).__name__.removesuffix("Screen")

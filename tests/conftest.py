@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core import machine
+from core.machine import device as machine
 
 torch.set_num_threads(1)
 

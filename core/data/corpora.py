@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.config import DataConfig
+from core.config.run_config import DataConfig
 from core.data import hub
 from core.data.files import read_files
 from core.data.pydocs import pydocs_text

@@ -13,7 +13,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
-from core.config import DataConfig
+from core.config.run_config import DataConfig
 from core.data.cache import recall, remember
 from core.data.corpora import EMBEDDED, Corpus
 

@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from core.config import DataConfig
+from core.config.run_config import DataConfig
 from core.data.corpora import load_corpus
 from core.data.tokenizers import Vocabulary, build_vocabulary
 from core.errors import CorpusError

@@ -5,7 +5,7 @@ To add a method, add a file. `core/exits/_contract.py` says what it must offer; 
 
 import importlib
 
-from core.config import method_names
+from core.config.run_config import method_names
 from core.exits._contract import ExitMethod as ExitMethod
 from core.exits._contract import Observation as Observation
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from core import costs
-from core.config import RunConfig
+from core.config.run_config import RunConfig
 from core.errors import DivergedError
 from core.events import Epoch, Event, StageStarted, Step
 from core.exits import ExitMethod
-from core.losses import mean64
+from core.head.loss import mean64
+from core.machine.clock import UNPROFILED, Clock
 from core.model import ExitClassifier, Transformer
-from core.profile import UNPROFILED, Clock
 from core.rng import stream
-from core.stages.batches import shuffled
+from core.stages.block_data import shuffled
 from core.stages.statistics import BlockOutput, observe
 from core.stages.trainer import Weights, block_learning_rate
 

@@ -5,13 +5,13 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from core.config import RunConfig
+from core.config.run_config import RunConfig
 from core.errors import NoHardTokensError
 from core.events import Event, StageStarted, Threshold
 from core.exits import ExitMethod
+from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
-from core.profile import UNPROFILED, Clock
-from core.stages.batches import BlockData, carried, from_states
+from core.stages.block_data import BlockData, carried, from_states
 from core.stages.splits import calibration_split
 from core.stages.statistics import BlockOutput, observe
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from core import costs
-from core.config import RunConfig
+from core.config.run_config import RunConfig
 from core.errors import DivergedError, NoHardTokensError
 from core.events import Epoch, Event, StageStarted, Step
-from core.losses import token_statistics
+from core.head.loss import token_statistics
+from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
-from core.profile import UNPROFILED, Clock
 from core.rng import stream
-from core.stages.batches import BlockData, in_order, shuffled
+from core.stages.block_data import BlockData, in_order, shuffled
 from core.stages.splits import split_windows
 from core.stages.trainer import Shares, Sums, Trainer, Weights, observations
 

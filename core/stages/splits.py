@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from core.config import RunConfig
+from core.config.run_config import RunConfig
 from core.events import Split
 from core.rng import stream
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from core import costs
-from core.config import RunConfig
+from core.config.run_config import RunConfig
 from core.events import Event, Measured, Split, StageStarted, Step, share_of_layers_saved
 from core.exits import ExitMethod, Observation
-from core.losses import NO_EXTRAS, TokenStatistics, mean64, token_statistics
+from core.head.loss import NO_EXTRAS, TokenStatistics, mean64, token_statistics
+from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
-from core.profile import UNPROFILED, Clock
-from core.stages.batches import BlockData, among, carried, in_order
+from core.stages.block_data import BlockData, among, carried, in_order
 from core.stages.splits import Splits
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from core import costs
-from core.config import RunConfig
+from core.config.run_config import RunConfig
 from core.exits import Observation, first_method
-from core.losses import linear_cross_entropy, linear_cross_entropy_with_statistics
+from core.head.loss import linear_cross_entropy, linear_cross_entropy_with_statistics
+from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
-from core.profile import UNPROFILED, Clock
 from core.rng import stream
-from core.stages.batches import BlockData, among
+from core.stages.block_data import BlockData, among
 
 Weights = dict[str, Tensor]
 Shares = Mapping[int, float]

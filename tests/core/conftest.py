@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.config import Layer, RunConfig, build
+from core.config.run_config import Layer, RunConfig, build
 from core.data.tokenizers import WordVocabulary
 from core.data.windows import Dataset, Windows
 from core.store.reader import Reader

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from core import costs
-from core.config import ModelConfig
+from core.config.run_config import ModelConfig
 from core.model import Transformer
 
 MODEL = ModelConfig(dim=16, num_heads=2, ffn_dim=24, block_layers=(2, 3), max_seq_len=32)

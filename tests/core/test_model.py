@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import ModelConfig
+from core.config.run_config import ModelConfig
 from core.model import Block, ExitedState, Layer, Transformer
 
 DIM, HEADS, FFN, EPS = 8, 2, 12, 1e-6

@@ -49,7 +49,7 @@ def eetui(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
 
     def call(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "eetui.cli", *arguments],
+            [sys.executable, "-m", "eetui", *arguments],
             env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])} | changes,
             cwd=folder,
             capture_output=True,

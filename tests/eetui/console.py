@@ -12,7 +12,7 @@ from functools import reduce as fold
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.config import Layer, RunConfig, build
+from core.config.run_config import Layer, RunConfig, build
 from core.events import (
     Epoch,
     Event,
@@ -33,8 +33,8 @@ from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
 
 if TYPE_CHECKING:
-    from core.session import Plan
-    from eetui.worker import Request
+    from core.session.run import Plan
+    from eetui.console.training_thread import Request
 
 STAGES = (
     "block0.lm", "block0.statistics", "block0.exit", "block0.hard",
@@ -59,7 +59,7 @@ def config(method: str = "loss", seed: int = 42, **values: object) -> RunConfig:
 
 def tiny_plan(text: Path, *methods: str, **values: object) -> "Plan":
     """An experiment on a text file that trains in a fraction of a second; keywords are leaf names of config fields."""
-    from core.session import Plan
+    from core.session.run import Plan
 
     chosen = TINY | {"corpus": str(text), **values}
     return Plan(tuple(config(method, **chosen) for method in methods), (None,) * len(methods), "quick")
@@ -67,7 +67,7 @@ def tiny_plan(text: Path, *methods: str, **values: object) -> "Plan":
 
 def tiny_request(text: Path, *methods: str, **values: object) -> "Request":
     """What asks for such an experiment."""
-    from core import session
+    from core.session import run as session
 
     return partial(session.prepare, tiny_plan(text, *methods, **values))
 

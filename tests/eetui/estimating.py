@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from core.config import RunConfig
-from core.estimate import Estimate
-from core.workload import Span
+from core.config.run_config import RunConfig
+from core.estimate.estimate import Estimate
+from core.estimate.workload import Span
 
 ESTIMATE = Estimate(
     3, 65_536, 12_288, 4096, 787_074, Span(3, 5), Span(4e5, 7e5), Span(1e12, 2e12), Span(20, 60), 5 * 10**8, "cpu"

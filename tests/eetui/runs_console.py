@@ -11,8 +11,8 @@ from textual.widgets import Static
 import eetui.app
 from core.store.reader import Reader
 from eetui.app import Bench
-from eetui.widgets.run_preview import RunPreview
-from eetui.widgets.runs_table import RunsTable
+from eetui.runs.preview import RunPreview
+from eetui.runs.table import RunsTable
 
 
 class Opened(Bench):

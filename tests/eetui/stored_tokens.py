@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import RunConfig
+from core.config.run_config import RunConfig
 from core.events import (
     Event,
     Measured,

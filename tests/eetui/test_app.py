@@ -17,12 +17,12 @@ from core.events import RunFailed, RunFinished
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.app import LEAVE, STAY, Bench
-from eetui.keys import active_keys, all_ids, check_ids
-from eetui.screens.dialogs import Prompt, Question
-from eetui.screens.help import HelpScreen
-from eetui.screens.live import LiveScreen
-from eetui.screens.runs import RunsScreen
-from eetui.settings import Settings
+from eetui.console.dialogs import Prompt, Question
+from eetui.console.help_screen import HelpScreen
+from eetui.console.keys import active_keys, all_ids, check_ids
+from eetui.console.settings import Settings
+from eetui.live.screen import LiveScreen
+from eetui.runs.screen import RunsScreen
 from tests.eetui.console import add, append, make_database, many_runs, scripted, tiny_request, until
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +141,7 @@ async def test_an_exception_in_a_screen_stops_the_training_too(
 async def test_a_training_error_is_on_the_run_with_its_traceback_and_the_console_goes_on(
     database: Path, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core import session
+    from core.session import run as session
 
     def broken(*arguments: object) -> object:
         raise ZeroDivisionError("a bug")

@@ -11,8 +11,9 @@ from textual.pilot import Pilot
 
 from core.store.writer import Writer
 from eetui.app import Bench
-from eetui.settings import Settings
-from eetui.widgets import chart, estimate_panel
+from eetui.console.settings import Settings
+from eetui.drawing import chart
+from eetui.setup import estimate_panel
 from tests.eetui.console import keep_tokens, make_database
 from tests.eetui.estimating import FakeEstimating
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import DataConfig
+from core.config.run_config import DataConfig
 from core.data.corpora import NEAR, hold_out_tail, load_corpus
 from core.errors import CorpusError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.config import DataConfig
+from core.config.run_config import DataConfig
 from core.data.corpora import load_corpus
 from core.errors import CorpusError
 
@@ -39,7 +39,7 @@ TABLES: dict[str, dict[str, list[Any]]] = {
 PROGRAM = """
 import json, os, sys, warnings
 warnings.simplefilter("error")
-from core.config import DataConfig
+from core.config.run_config import DataConfig
 from core.data.corpora import load_corpus
 from core.errors import CorpusError
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import DataConfig
+from core.config.run_config import DataConfig
 from core.data.corpora import Corpus
 from core.data.tokenizers import (
     PIECE_LENGTH,

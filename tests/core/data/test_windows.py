@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import DataConfig
+from core.config.run_config import DataConfig
 from core.data.windows import cut_windows, fingerprint, load_dataset
 from core.errors import CorpusError
 

@@ -1,0 +1,1 @@
+"""After a run: what its stored tokens and events say about exits, thresholds and losses."""

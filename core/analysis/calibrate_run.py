@@ -1,0 +1,253 @@
+"""Thresholds for a finished run, with a promise about its perplexity: the plain function behind `eetui calibrate`.
+
+Everything is worked out from the statistics that the run's evaluation stored, so no model is loaded; and no tokens are
+left over to test on. Of the evaluation windows a tenth sets the candidates, half of the others calibrate, and the rest
+test, so the perplexities shown are of parts of the evaluation split.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from core.analysis import guarantees as promises
+from core.analysis.calibration_request import Request, check
+from core.analysis.risk_control import (
+    ConformalRiskControl,
+    LearnThenTest,
+    Split,
+    Violations,
+    expected_violations,
+    halves,
+    largest_excess,
+    neighbour_correlation,
+    pieces,
+    split_units,
+    stakes,
+    violation_rate,
+)
+from core.analysis.run_quality import RunTokens, run_tokens
+from core.analysis.threshold_sweep import Sweep, quantile_thresholds, sweep, threshold_grid
+from core.analysis.token_table import Floats, Integers, Recorded
+from core.analysis.tradeoff import DepthSavings
+from core.errors import UsageError
+from core.events import perplexity
+from core.store.reader import Reader
+
+UNIT_WINDOWS = {"ltt": 1, "crc": 8, "exit rate": 1}
+"""Windows of a unit unless asked otherwise; conformal risk control pays for noisy units."""
+CANDIDATES = 100
+"""Exit rates that are tried, from 1% to 100%."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes of thresholds on some tokens.
+
+    Attributes:
+        ppl, all_blocks_ppl: of early exit, and of the same tokens without exit.
+        exit_shares: share of the tokens that leaves at each block.
+        excess: nats over all blocks.
+        ppl_increase: the same as a share of the PPL.
+    """
+
+    ppl: float
+    all_blocks_ppl: float
+    exit_shares: tuple[float, ...]
+    shallow_ratio: float
+    layer_savings: float
+    flop_savings: float
+    excess: float
+    ppl_increase: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Thresholds and their promise.
+
+    Attributes:
+        thresholds: one for every exit; None: never exit.
+        guarantee: the promise as a sentence.
+        counted_at_most: nats that a unit's excess counts as at most in the promise.
+        clipped: share of the calibration and test units whose excess is counted as less than it is.
+        violations: over random halves of the units; `violations_in_pieces`: over halves that are one piece of the text
+            each; `violations_expected`: over random halves, of a promise that holds with nothing to spare.
+    """
+
+    thresholds: tuple[float, ...] | None
+    guarantee: str
+    counted_at_most: float | None = None
+    clipped: float | None = None
+    violations: Violations | None = None
+    violations_in_pieces: Violations | None = None
+    violations_expected: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A run's thresholds, what they promise, and what comes of them.
+
+    Attributes:
+        method: `ltt`, `crc` or `exit rate`.
+        units: how many set the candidates, calibrate, and test; each is of `unit_windows` windows.
+        calibration, test: what comes of the thresholds on either half.
+        own: what comes of the run's own thresholds on the test half.
+    """
+
+    run: int
+    name: str
+    exit_method: str
+    method: str
+    request: Request
+    unit_windows: int
+    units: tuple[int, int, int]
+    choice: Choice
+    calibration: Outcome
+    test: Outcome
+    own: Outcome | None
+    notes: tuple[str, ...]
+
+
+def calibrate(reader: Reader, run: int, request: Request) -> Calibrated:
+    """Choose thresholds for a run.
+
+    Raises:
+        RunLookupError: there is no such run.
+        UsageError: the run keeps no statistics of its tokens, has no exit or too few windows, or the request is none.
+    """
+    check(request)
+    found = run_tokens(reader, run)
+    method = request.method if request.exit_rate is None else "exit rate"
+    parts = _parts(found, request.unit_windows or UNIT_WINDOWS[method], request.seed)
+    choice = _by_exit_rate(parts, request.exit_rate) if request.exit_rate is not None else _by_budget(parts, request)
+    own = None if found.thresholds is None else _outcome(parts.test, found.thresholds, found.savings)
+    return Calibrated(
+        run=found.number,
+        name=found.name,
+        exit_method=found.method,
+        method=method,
+        request=request,
+        unit_windows=parts.unit_windows,
+        units=(len(parts.split.aside), len(parts.split.calibration), len(parts.split.test)),
+        choice=choice,
+        calibration=_outcome(parts.calibration, choice.thresholds, found.savings),
+        test=_outcome(parts.test, choice.thresholds, found.savings),
+        own=own,
+        notes=(*choice.notes, promises.EVALUATION_TOKENS, *_mismatch(found)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """A run's tokens by what they are for."""
+
+    tokens: Recorded
+    split: Split
+    unit_windows: int
+
+    @cached_property
+    def aside(self) -> Recorded:
+        return self._of(self.split.aside)
+
+    @cached_property
+    def calibration(self) -> Recorded:
+        return self._of(self.split.calibration)
+
+    @cached_property
+    def test(self) -> Recorded:
+        return self._of(self.split.test)
+
+    @cached_property
+    def halves(self) -> Recorded:
+        """Both halves, in the order of the text."""
+        return self._of(np.sort(np.concatenate([self.split.calibration, self.split.test])))
+
+    def sweep(self, tokens: Recorded, grid: Floats) -> Sweep:
+        return sweep(tokens, grid, self.unit_windows * tokens.seq_len)
+
+    def _of(self, units: Integers) -> Recorded:
+        return self.tokens.of_windows((units[:, None] * self.unit_windows + np.arange(self.unit_windows)).ravel())
+
+
+def _parts(found: RunTokens, unit_windows: int, seed: int) -> _Parts:
+    units = found.tokens.windows // unit_windows
+    if units < 3:
+        raise UsageError(
+            f"{found.name} has {found.tokens.windows} evaluation windows, {units} units of {unit_windows}: at least 3 "
+            f"are needed; take fewer windows to a unit (--unit-windows), or evaluate on more text (data.eval_ratio)"
+        )
+    return _Parts(found.tokens, split_units(units, seed), unit_windows)
+
+
+def _by_exit_rate(parts: _Parts, rate: float) -> Choice:
+    thresholds = quantile_thresholds(parts.calibration.signal, rate) if rate else None
+    return Choice(thresholds, promises.exit_rate(rate))
+
+
+def _by_budget(parts: _Parts, request: Request) -> Choice:
+    assert request.max_ppl_increase is not None
+    budget, units = math.log1p(request.max_ppl_increase), len(parts.split.calibration)
+    grid = threshold_grid(parts.aside.signal, np.arange(1, CANDIDATES + 1) / CANDIDATES)
+    aside, calibrating, both = (parts.sweep(part, grid) for part in (parts.aside, parts.calibration, parts.halves))
+    largest = largest_excess(aside.excess, budget)
+    rule = _rule(request, budget, largest, aside.excess, units)
+    at_random = violation_rate(rule, both, budget, halves(len(both.excess), request.resplits, request.seed))
+    in_pieces = violation_rate(rule, both, budget, pieces(len(both.excess), request.resplits))
+    expected = expected_violations(request.delta, units, len(parts.split.test)) if request.method == "ltt" else None
+    chosen = rule.choose(rule.evidence(calibrating.excess).sum(axis=0), units)
+    if chosen is None:
+        why = promises.nothing_safe(request.method, budget, float(largest[0]), request.delta, units)
+        return Choice(None, promises.NEVER, None, None, at_random, in_pieces, expected, (why,))
+    bound = float(largest[chosen])
+    clipped = float((both.excess[:, chosen] > bound).mean())
+    in_order = parts.sweep(parts.tokens, grid[[chosen]]).excess[:, 0]
+    return Choice(
+        thresholds=tuple(grid[chosen].tolist()),
+        guarantee=promises.budget(request.method, request.max_ppl_increase, request.delta, bound),
+        counted_at_most=bound,
+        clipped=clipped,
+        violations=at_random,
+        violations_in_pieces=in_pieces,
+        violations_expected=expected,
+        notes=(
+            *promises.counted(clipped),
+            *promises.other_text(in_pieces, budget, expected),
+            *promises.alike(neighbour_correlation(in_order), len(in_order)),
+        ),
+    )
+
+
+def _rule(
+    request: Request, budget: float, largest: Floats, aside: Floats, units: int
+) -> LearnThenTest | ConformalRiskControl:
+    if request.method == "crc":
+        return ConformalRiskControl(budget, largest)
+    return LearnThenTest(budget, largest, request.delta, stakes(aside, budget, largest, request.delta, units))
+
+
+def _outcome(tokens: Recorded, thresholds: tuple[float, ...] | None, savings: DepthSavings) -> Outcome:
+    """What comes of the thresholds on those tokens; without any, no token leaves early."""
+    loss, excess = float(tokens.mean_loss[-1]), 0.0
+    shares: tuple[float, ...] = (*[0.0] * tokens.exits, 1.0)
+    if thresholds is not None:
+        tried = sweep(tokens, np.array([thresholds]))
+        shares, excess = tuple(tried.shares[0, 0].tolist()), float(tried.excess[0, 0])
+    return Outcome(
+        ppl=perplexity(loss + excess),
+        all_blocks_ppl=perplexity(loss),
+        exit_shares=shares,
+        shallow_ratio=sum(shares[:-1]),
+        layer_savings=float(np.dot(shares, savings.layers)),
+        flop_savings=float(np.dot(shares, savings.flops)) if thresholds is not None else 0.0,
+        excess=excess,
+        ppl_increase=math.expm1(excess),
+    )
+
+
+def _mismatch(found: RunTokens) -> tuple[str, ...]:
+    if found.thresholds is None or found.measured_excess is None:
+        return ()
+    worked_out = _outcome(found.tokens, found.thresholds, found.savings).excess
+    return promises.mismatch(found.measured_excess, worked_out)

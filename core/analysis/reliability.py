@@ -1,0 +1,56 @@
+"""Whether a number that claims to be a probability is one: reliability diagrams and the calibration error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.analysis.token_table import Booleans, Floats, Integers
+
+BINS = 15
+"""As Guo et al. 2017."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """A reliability diagram: claimed against found, for each bin that holds tokens (`[B]` each)."""
+
+    counts: Integers
+    claimed: Floats
+    found: Floats
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean gap over tokens, `Σ n_b/N · |found − claimed|` (Guo et al. 2017, eq. 3)."""
+        return float(np.abs(self.found - self.claimed) @ self.counts / self.counts.sum())
+
+    @property
+    def bias(self) -> float:
+        """Mean claimed minus mean found: above 0 it claims too much."""
+        return float((self.claimed - self.found) @ self.counts / self.counts.sum())
+
+
+def reliability(
+    claimed: Floats, found: Floats | Booleans, bins: int = BINS, *, equal_mass: bool = False
+) -> Reliability:
+    """Group tokens by what is claimed of them, and compare with what is found ("On Calibration of Modern Neural
+    Networks", Guo et al. 2017, section 2).
+
+    Args:
+        claimed: in [0, 1], `[N]`.
+        found: 1 or true where it came true, or itself a number in [0, 1], `[N]`.
+        bins: most groups.
+        equal_mass: groups of equally many tokens (Nguyen and O'Connor 2015), no tie split, rather than of equal width.
+    """
+    which = _equal_mass(claimed, bins) if equal_mass else np.minimum((claimed * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    held = counts > 0
+    sums = [np.bincount(which, values, bins)[held] for values in (claimed, found)]
+    return Reliability(counts[held], sums[0] / counts[held], sums[1] / counts[held])
+
+
+def _equal_mass(values: Floats, bins: int) -> Integers:
+    """The group of each value, cut at the quantiles."""
+    places = np.arange(1, bins) * len(values) // bins
+    edges = np.partition(values, places)[places]
+    which: Integers = np.searchsorted(np.unique(edges), values, side="right")
+    return which

@@ -1,0 +1,1 @@
+"""What a run is: the validated config, its sections, presets, and all that follows from a config alone."""

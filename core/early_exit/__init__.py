@@ -1,0 +1,1 @@
+"""Running a model that tokens leave early: masked, skipping, and generating with a cache."""

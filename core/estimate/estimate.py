@@ -1,0 +1,144 @@
+"""What an experiment will take, before it starts: tokens, FLOPs, seconds, memory.
+
+What is to be done follows from the protocol (`core.estimate.workload`), how fast it goes from a short measurement on
+this machine (`core.estimate.speed`). Imports no torch before it is asked for something: a form is on the screen
+sooner.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import costs
+from core.config.run_config import RunConfig
+from core.errors import UsageError
+from core.estimate.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
+
+if TYPE_CHECKING:
+    from core.estimate.speed import Speed
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the runs of an experiment will take together.
+
+    Attributes:
+        train_tokens, eval_tokens: of the dataset.
+        epochs: of each block.
+        trained_tokens: those that blocks are trained on, every epoch counted.
+        memory: bytes; on a CPU the largest resident size of this process, else what the device will hold.
+    """
+
+    runs: int
+    train_tokens: int
+    eval_tokens: int
+    vocab_size: int
+    parameters: int
+    epochs: Span
+    trained_tokens: Span
+    flops: Span
+    seconds: Span
+    memory: int
+    device: str
+
+
+def read_sizes(config: RunConfig) -> Sizes:
+    """Read a config's corpus, as its training will.
+
+    Raises:
+        UsageError: the text can't be had, or is too small.
+    """
+    from core.data.windows import load_dataset
+
+    dataset = load_dataset(config.data, config.train.batch_size)
+    return Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
+
+
+def estimate(
+    configs: Sequence[RunConfig], sizes: Sizes, held: int = 0, should_stop: ShouldStop = lambda: False
+) -> Estimate | None:
+    """Measure for about half a second, and add up what all runs of an experiment will take; None if stopped.
+
+    To be called where nothing trains: torch's thread count is one for the whole process (`core.estimate.process`).
+
+    Args:
+        configs: they differ in method and seed only.
+        held: bytes that the process which is to train holds already.
+
+    Raises:
+        UsageError: the device is not there, or the memory is too small.
+    """
+    from core.estimate.speed import measure
+    from core.exits import exit_method
+    from core.machine.device import resolve
+
+    configs = [resolve(config) for config in configs]
+    _require_memory(configs[0], sizes)
+    learning = [config for config in configs if exit_method(config.method).learns]
+    speed = measure((learning or configs)[0], sizes.vocab_size, should_stop=should_stop)
+    if speed is None:
+        return None
+    return add_up(configs, sizes, speed, max(held, resident_memory()))  # by now, all that torch needs is loaded
+
+
+def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int) -> Estimate:
+    """All runs together, on a machine of that speed.
+
+    Args:
+        configs: resolved; they differ in method and seed only.
+        held: bytes that the process holds before it trains.
+    """
+    first, nothing = configs[0], Span(0, 0)
+    passes = list(experiment_passes(configs, sizes))
+    return Estimate(
+        runs=len(configs),
+        train_tokens=sizes.train_windows * first.data.seq_len,
+        eval_tokens=sizes.eval_windows * first.data.seq_len,
+        vocab_size=sizes.vocab_size,
+        parameters=costs.parameters(first.model, sizes.vocab_size),
+        epochs=epochs(first),
+        trained_tokens=sum((one.tokens for one in passes if one.trains and one.blocks), nothing),
+        flops=sum((pass_flops(one, first, sizes.vocab_size) for one in passes), nothing),
+        seconds=sum((pass_seconds(one, speed) for one in passes), nothing),
+        memory=memory(first, sizes) + (held if first.machine.device == "cpu" else 0),
+        device=first.machine.device,
+    )
+
+
+def pass_seconds(one: Pass, speed: "Speed") -> Span:
+    """How long a pass takes at that speed."""
+    if one.classifier:
+        return one.tokens * speed.classifier
+    if one.trains:
+        other_heads = (one.heads - len(one.blocks)) * costs.TRAINING * speed.head  # each block was timed with one
+        return one.tokens * max(0.0, sum(speed.training[layers] for layers in one.blocks) + other_heads)
+    return one.tokens * (sum(speed.layers[layers] for layers in one.blocks) + one.heads * speed.head)
+
+
+def _require_memory(config: RunConfig, sizes: Sizes) -> None:
+    """Refuse what can't be measured without bringing the machine down.
+
+    Raises:
+        UsageError: a run needs more memory than there is.
+    """
+    needed, there = memory(config, sizes), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if config.machine.device == "cpu" and needed > there:
+        raise UsageError(
+            f"a run needs {needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB: lower "
+            f"model.dim, model.ffn_dim, model.block_layers, data.vocab_size or data.num_samples"
+        )
+
+
+def resident_memory() -> int:
+    """Bytes this process holds now, where the system tells; else the most it has held."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        from core.machine.device import peak_memory
+
+        return peak_memory()
+    return pages * os.sysconf("SC_PAGE_SIZE")

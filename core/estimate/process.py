@@ -1,0 +1,176 @@
+"""Estimates, made in a process of its own that is asked over a pipe.
+
+In this process they would do harm: importing torch and reading a corpus hold up a screen, torch's thread count is that
+of the whole process and would change under a run in training, and so its numbers, and a model too large for the
+machine would take everything else with it.
+
+    → {"number": 1, "config": "…", "methods": ["loss"], "seeds": 1, "held": 123}
+    ← {"number": 1, "begun": true}
+    ← {"number": 1, "estimate": {…}}   or "error": "…", or "stopped": true when another request came
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from core.config.run_config import RunConfig
+from core.errors import EetuiError, UsageError
+from core.estimate.estimate import Estimate, estimate, read_sizes, resident_memory
+from core.estimate.workload import Sizes, Span
+
+ShouldStop = Callable[[], bool]
+LOOK_SECONDS = 0.05
+PATIENCE_SECONDS = 2.0
+"""A process that has not begun with a new request for so long is in the middle of a very long step."""
+
+
+class Estimator:
+    """The asking side. One request at a time; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._number = 0
+        self._unread = b""
+
+    def estimate(
+        self, config: RunConfig, methods: Sequence[str], seeds: int, should_stop: ShouldStop = lambda: False
+    ) -> Estimate | None:
+        """What all methods with all seeds, from the config's on, will take; None if stopped.
+
+        Raises:
+            UsageError: the corpus, the device or the memory does not suffice.
+        """
+        with self._lock:
+            if should_stop():
+                return None
+            self._number += 1
+            request = {"config": config.model_dump_json(), "methods": [*methods], "seeds": seeds}
+            line = json.dumps({"number": self._number, "held": resident_memory(), **request}).encode() + b"\n"
+            warm = self._process is not None
+            answer = self._ask(line, should_stop, begin_within=PATIENCE_SECONDS if warm else None)
+            if answer is None and not should_stop():
+                self._discard()
+                answer = self._ask(line, should_stop, begin_within=None)
+        if answer is None:
+            return None
+        if "error" in answer:
+            raise UsageError(answer["error"])
+        return _decode(answer["estimate"])
+
+    def close(self) -> None:
+        """End the process, whatever it is doing; the next request would start another."""
+        process = self._process
+        if process is not None:
+            process.kill()
+        with self._lock:
+            self._discard()
+
+    def _discard(self) -> int | None:
+        """Let go of the process; its exit code."""
+        process, self._process, self._unread = self._process, None, b""
+        if process is None:
+            return None
+        process.kill()
+        for pipe in _pipes(process):
+            pipe.close()
+        return process.wait()
+
+    def _ask(self, line: bytes, should_stop: ShouldStop, begin_within: float | None) -> dict[str, Any] | None:
+        """Send a request and wait for what becomes of it; None if stopped, or not begun in time."""
+        self._process = process = self._process or _start()
+        asked, begun = time.monotonic(), False
+        stdin, stdout = _pipes(process)
+        try:
+            stdin.write(line)
+            while not should_stop():
+                for answer in self._answers(stdout):
+                    if answer["number"] == self._number and "begun" not in answer:
+                        return answer
+                    begun = begun or answer["number"] == self._number
+                if not begun and begin_within is not None and time.monotonic() - asked > begin_within:
+                    return None
+        except (BrokenPipeError, EOFError):
+            code = self._discard()
+            return {"error": f"the measurement was ended (exit code {code}): is there memory enough for this model?"}
+        return None
+
+    def _answers(self, stdout: IO[bytes]) -> list[dict[str, Any]]:
+        """The complete lines that have come, after a short wait if there is none."""
+        if select.select([stdout], [], [], LOOK_SECONDS)[0]:
+            read = os.read(stdout.fileno(), 1 << 16)
+            if not read:
+                raise EOFError
+            self._unread += read
+        *lines, self._unread = self._unread.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+
+def main() -> None:
+    """The answering side: requests from standard input until it ends. Nothing else may write to standard output."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sizes: dict[object, Sizes] = {}
+    with open(0, "rb", buffering=0, closefd=False) as requests:
+        while line := requests.readline():
+            request = json.loads(line)
+            for part in ({"begun": True}, None):
+                answer = part or _answer(request, sizes, lambda: bool(select.select([requests], [], [], 0)[0]))
+                print(json.dumps({"number": request["number"], **answer}), file=answers, flush=True)
+
+
+def _answer(request: dict[str, Any], sizes: dict[object, Sizes], should_stop: ShouldStop) -> dict[str, Any]:
+    """An estimate, or why there is none."""
+    config = RunConfig.model_validate_json(request["config"])
+    configs = [
+        config.model_copy(update={"method": method, "seed": config.seed + offset})
+        for offset in range(request["seeds"])
+        for method in request["methods"]
+    ]
+    key = config.data, config.train.batch_size
+    try:
+        if key not in sizes:
+            sizes[key] = read_sizes(config)
+        found = estimate(configs, sizes[key], request["held"], should_stop)
+    except EetuiError as error:
+        return {"error": str(error)}
+    except Exception as error:  # torch's own, of a model too large: it is to be seen, and the next may be smaller
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {"stopped": True} if found is None else {"estimate": asdict(found)}
+
+
+def _decode(values: dict[str, Any]) -> Estimate:
+    fields: dict[str, Any] = {name: Span(**v) if isinstance(v, dict) else v for name, v in values.items()}
+    return Estimate(**fields)
+
+
+def _start() -> "subprocess.Popen[bytes]":
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        [sys.executable, "-m", "core.estimate.process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,  # a Ctrl-C at the terminal is not meant for it
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def _pipes(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measuring a trained model: passes over the evaluation split, savings, timing."""

@@ -1,0 +1,173 @@
+"""What the model is worth on the evaluation split: early exit, and every static way through it on the same tokens.
+
+Shapes: N windows, T tokens of a window, K blocks.
+"""
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.config.run_config import RunConfig
+from core.costs import reading_flops
+from core.data.windows import Windows
+from core.evaluation.passes import Pass, early_exit, everyone, measured, oracle, static_depths
+from core.evaluation.savings import exit_costs, measure_savings, rounds_to_time
+from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned, perplexity
+from core.exits import exit_method
+from core.head.loss import TokenStatistics
+from core.machine.clock import UNPROFILED, Clock
+from core.model import Transformer
+from core.stages.block_data import in_order
+
+LARGEST_RATE_GAP = 0.05
+"""Difference between target and realised exit rate above which the reader is warned."""
+LARGEST_FLOP_LOSS = 0.01
+"""Share of the full model's FLOPs that exits may cost without a warning: classifiers cost next to nothing."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one block says of every evaluated token when all go through it; kept on the CPU.
+
+    Attributes:
+        signal: exit signal, float32 `[N, T]`; None for the last block, and where there are no exits.
+        max_prob: the largest probability, float32 `[N, T]`.
+        prediction: the most probable word, int32 `[N, T]`.
+    """
+
+    signal: Tensor | None
+    max_prob: Tensor
+    prediction: Tensor
+
+    @staticmethod
+    def empty(like: Tensor, *, exits: bool) -> "Trace":
+        """Room for the tokens of `like [N, T]`."""
+        signal = torch.empty(like.shape, dtype=torch.float32) if exits else None
+        return Trace(signal, torch.empty(like.shape, dtype=torch.float32), torch.empty(like.shape, dtype=torch.int32))
+
+    def fill(self, windows: slice, statistics: TokenStatistics, signal: Tensor | None) -> None:
+        """Note what the block says of the tokens of those windows."""
+        shape = self.max_prob[windows].shape
+        self.max_prob[windows] = statistics.max_prob.view(shape).cpu()
+        self.prediction[windows] = statistics.prediction.view(shape).cpu()
+        if self.signal is not None and signal is not None:
+            self.signal[windows] = signal.view(shape).cpu()
+
+
+def evaluate(
+    model: Transformer,
+    thresholds: Sequence[float],
+    windows: Windows,
+    config: RunConfig,
+    stage: str,
+    clock: Clock = UNPROFILED,
+) -> Generator[Event, None, None]:
+    """Measure early exit, each block alone, all blocks and the oracle on the same tokens.
+
+    Args:
+        thresholds: one for every block but the last; none at all where there are no exits.
+    """
+    batches = tuple(in_order(len(windows.inputs), config))
+    rounds = rounds_to_time(thresholds, config)
+    yield StageStarted(stage, "evaluation", None, 1, len(batches) + rounds, windows.targets.numel())
+    depths, cost = range(len(model.blocks)), exit_costs(model.embedding.num_embeddings, config)
+    every_block = reading_flops(config.model, depths, cost.vocab_size, config.data.seq_len)
+    early, static = Pass.empty(windows.targets), [Pass.empty(windows.targets) for _ in depths]
+    traces = [Trace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
+    for step, batch in enumerate(batches, start=1):
+        began, tokens = time.perf_counter(), windows.targets[batch].numel()
+        with clock.part("each block", tokens * every_block):
+            foreseen = _static_passes(model, windows, batch, static, traces, config)
+        with clock.part("early exit"):
+            early_exit(model, thresholds, windows, batch, early, config, foreseen)
+        yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
+    results = [
+        measured(stage, "early exit", early, config),
+        *(measured(stage, f"block {depth} alone", static[depth], config) for depth in depths[:-1]),
+        measured(stage, "all blocks", static[-1], config),
+        measured(stage, "oracle", oracle(static), config),
+    ]
+    yield from results
+    flops = cost.flops(results[0].exit_shares) if thresholds else cost.full
+    clock.count("early exit", results[0].tokens * flops)
+    if thresholds:
+        steps = range(len(batches) + 1, len(batches) + 1 + rounds)
+        yield from measure_savings(model, thresholds, windows, config, results[0], cost, steps, clock)
+    for depth, (result, trace) in enumerate(zip(static, traces, strict=True)):
+        yield _tokens_measured(stage, depth, result, trace)
+
+
+def evaluate_block(model: Transformer, block: int, windows: Windows, config: RunConfig, stage: str) -> Measured:
+    """A block alone on the evaluation split, with the head as it is now, before later blocks move it."""
+    alone = Pass.empty(windows.targets)
+    for batch in in_order(len(windows.inputs), config):
+        *_, seen = static_depths(model, windows, batch, block + 1, config)
+        alone.fill(batch, everyone(windows.targets[batch]), seen.known, block)
+    return measured(stage, f"block {block} as trained", alone, config)
+
+
+def _tokens_measured(stage: str, block: int, result: Pass, trace: Trace) -> TokensMeasured:
+    return TokensMeasured(
+        stage=stage,
+        block=block,
+        cross_entropy=_as_bytes(result.cross_entropy.float()),
+        signal=b"" if trace.signal is None else _as_bytes(trace.signal),
+        max_prob=_as_bytes(trace.max_prob),
+        prediction=_as_bytes(trace.prediction),
+    )
+
+
+def _as_bytes(values: Tensor) -> bytes:
+    return values.numpy().tobytes()
+
+
+@torch.no_grad()
+def _static_passes(
+    model: Transformer,
+    windows: Windows,
+    batch: slice,
+    static: Sequence[Pass],
+    traces: Sequence[Trace],
+    config: RunConfig,
+) -> list[TokenStatistics]:
+    """Note what every block says of these windows when all tokens go through it; the statistics of each."""
+    method = exit_method(config.method)
+    seen = static_depths(model, windows, batch, len(static), config, method.extras)
+    for depth, (observation, result, trace) in enumerate(zip(seen, static, traces, strict=True)):
+        result.fill(batch, everyone(windows.targets[batch]), observation.known, depth)
+        signal = None if trace.signal is None else method.signal(observation, model.classifier(depth))
+        trace.fill(batch, observation.known, signal)
+    return [observation.known for observation in seen]
+
+
+def judge(early: Measured, static: Iterable[Measured], saved: Savings, config: RunConfig) -> Iterator[Warned]:
+    """Warn of an exit rate that is not what was asked for, and of exits that cost more, or are worth less, than none.
+
+    Args:
+        static: fixed depths on the same tokens; one that is as cheap and no worse is named.
+    """
+    target = target_shallow_ratio(config)
+    if abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
+        yield Warned(
+            f"{early.shallow_ratio:.1%} of the evaluated tokens left early; the thresholds were set for {target:.1%}"
+        )
+    if saved.flops < -LARGEST_FLOP_LOSS:
+        yield Warned(
+            f"early exit costs {-saved.flops:.1%} more FLOPs than never exiting"
+            + ("" if saved.break_even is None else f"; they break even at {saved.break_even:.1%} leaving early")
+        )
+    distinct = {(depth.layer_savings, depth.loss): depth for depth in static}  # "as trained" under a frozen head
+    for depth in distinct.values():
+        if depth.layer_savings >= early.layer_savings and depth.loss <= early.loss:
+            yield Warned(
+                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:.1%} of layers saved) loses to "
+                f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:.1%} saved)"
+            )
+
+
+def target_shallow_ratio(config: RunConfig) -> float:
+    """Share of tokens that should leave before the last block, were the thresholds to hold: 1 − hard_ratio^(K−1)."""
+    return 1 - config.exit.hard_ratio ** (len(config.model.block_layers) - 1)

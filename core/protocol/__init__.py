@@ -1,0 +1,1 @@
+"""The stages in their order: training, what they hand on, checkpoints."""

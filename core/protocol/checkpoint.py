@@ -1,0 +1,150 @@
+"""A run's checkpoint: the weights of its finished stages and, while a block trains, where its training stands.
+
+One safetensors file for each stage, written at once or not at all. The metadata hold the stage's events (without
+steps) and the origin of it all, config and corpus, so that weights of anything else are never taken for the run's.
+"""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from core.config.run_config import RunConfig
+from core.data.cache import write_atomically
+from core.events import Epoch, Event, Warned
+from core.stages.lm import Progress
+from core.stages.trainer import Weights
+from core.store import codec
+from core.store.files import checkpoint_folder
+
+FORMAT = 1
+"""To be raised when files of before could be mistaken for ones of now."""
+WRITE_SECONDS = 60.0
+"""Progress within a stage is written at most this often, and when the run is stopped."""
+
+Kept = tuple[tuple[Event, ...], Weights]
+"""The events of a stage, without steps, and the weights it produced."""
+
+
+class Checkpoint:
+    """The files of one run. A file that can't be written is a warning, one that can't be read is not there."""
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        self.folder, self.origin = folder, origin
+        self._unwritten: tuple[str, Progress] | None = None
+        self._last_written = time.monotonic()
+        self._warnings: list[Warned] = []
+        self._warned = False
+
+    @staticmethod
+    def of_run(database: Path, run: int, config: RunConfig, fingerprint: str) -> "Checkpoint":
+        """The checkpoint of a stored run.
+
+        Args:
+            config: resolved, as it is stored.
+            fingerprint: of the corpus, as it is stored in the run's record.
+        """
+        text = f"{FORMAT}\n{fingerprint}\n{_text(config)}"
+        return Checkpoint(checkpoint_folder(database, run), hashlib.sha256(text.encode()).hexdigest())
+
+    def recall(self, stage: str) -> Kept | None:
+        """The events and the weights of a finished stage, on the CPU."""
+        return self._read(stage)
+
+    def keep(self, stage: str, events: Sequence[Event], weights: Weights) -> None:
+        """Write a finished stage, unless it is there; what was kept of its progress is of no more use."""
+        if self._unwritten and self._unwritten[0] == stage:
+            self._unwritten = None
+        if self._read(stage, weights=False) is not None or self._write(stage, events, weights):
+            with contextlib.suppress(OSError):  # then it stays, and is not asked for again
+                self._path(_partial(stage)).unlink()
+
+    def progress(self, stage: str) -> Progress | None:
+        """Where the training of a block stood when it was last written."""
+        found = self._read(_partial(stage))
+        if found is None:
+            return None
+        events, tensors = found
+        parts = {name: _part(tensors, name) for name in ("weights", "best", "moments")}
+        return Progress(
+            epochs=tuple(event for event in events if isinstance(event, Epoch)),
+            weights=parts["weights"],
+            best_weights=parts["best"] or parts["weights"],
+            moments=parts["moments"],
+        )
+
+    def keep_progress(self, stage: str, progress: Progress) -> None:
+        """Hold the newest progress of a stage, and write it if that was not done lately."""
+        self._unwritten = (stage, progress)
+        if time.monotonic() - self._last_written >= WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the progress that is held."""
+        if self._unwritten is None:
+            return
+        stage, progress = self._unwritten
+        parts = {"weights": progress.weights, "moments": progress.moments}
+        if progress.best_weights is not progress.weights:
+            parts["best"] = progress.best_weights
+        tensors = {f"{part}/{name}": tensor for part, values in parts.items() for name, tensor in values.items()}
+        self._write(_partial(stage), progress.epochs, tensors)
+        self._unwritten = None
+        self._last_written = time.monotonic()
+
+    def warnings(self) -> list[Warned]:
+        """What there is to say since the last call: once, that a file could not be written."""
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def _read(self, name: str, *, weights: bool = True) -> Kept | None:
+        try:
+            with safe_open(self._path(name), framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("origin") != self.origin:
+                    return None
+                rows = json.loads(metadata["events"])
+                events = tuple(event for kind, data in rows for event in codec.decode((kind, data)))
+                return events, {key: file.get_tensor(key) for key in file.keys()} if weights else {}
+        except (OSError, SafetensorError):
+            return None
+
+    def _write(self, name: str, events: Sequence[Event], tensors: dict[str, Tensor]) -> bool:
+        metadata = {"origin": self.origin, "events": json.dumps(list(codec.encode(events)))}
+        try:
+            write_atomically(self._path(name), save(tensors, metadata))
+        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: the device is gone
+            if not self._warned:
+                self._warnings.append(
+                    Warned(
+                        f"the checkpoint {self.folder} can't be written ({error}): were the run interrupted, it would "
+                        f"have to train again what was trained since"
+                    )
+                )
+            self._warned = True
+            return False
+        return True
+
+
+def _text(config: RunConfig) -> str:
+    """The config as JSON, without a field that came after the first checkpoints if it has the value they imply."""
+    later = {"head_dtype"} if config.machine.head_dtype == "same" else set()
+    return config.model_dump_json(exclude={"machine": later})
+
+
+def _partial(stage: str) -> str:
+    return f"{stage}.partial"
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> Weights:
+    prefix = f"{part}/"
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

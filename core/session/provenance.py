@@ -1,0 +1,61 @@
+"""What it takes to make a run again: versions, code state, host, command line."""
+
+import importlib.metadata
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.config.run_config import RunConfig
+from core.data.windows import Dataset
+
+PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual", "rich", "typer")
+
+
+def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """Plain values, ready for JSON: everything beyond the config that a run's numbers may depend on."""
+    return {
+        "corpus": dataset.corpus_name,
+        "fingerprint": dataset.fingerprint,
+        "tokenizer": dataset.vocabulary.name,
+        "vocab_size": dataset.vocabulary.size,
+        "device": config.machine.device,
+        "threads": config.machine.threads,
+        "dtype": config.machine.dtype,
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        **_code_state(Path(__file__).parents[2]),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _code_state(folder: Path) -> dict[str, Any]:
+    """Commit and dirty flag of the checkout this code runs from; empty where it runs from an installed package."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    if commit is None or top is None or Path(top) != folder:
+        return {"git_commit": None, "git_dirty": None}
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "core", "eetui")
+    return {"git_commit": commit, "git_dirty": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

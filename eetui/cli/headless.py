@@ -1,0 +1,139 @@
+"""Training without a screen: progress on stderr, and what Ctrl-C does."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from core.events import Event
+from core.state import RunState, StageState, Status, reduce
+from eetui.cli.options import output
+from eetui.summary.log_lines import line_of, live_figures
+
+if TYPE_CHECKING:
+    from eetui.console.training_thread import Request
+
+INTERRUPTED = 130
+
+
+class Headless:
+    """Follows an experiment on stderr: a live line on a terminal, and one line for everything worth keeping."""
+
+    def __init__(self, names: Mapping[int, str], console: Console) -> None:
+        self.names, self.console = names, console
+        self.states = {run: RunState() for run in names}
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            TextColumn("{task.percentage:3.0f}%"),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self.progress.add_task("", total=1, figures="", visible=False)
+
+    def publish(self, run: int, events: Sequence[Event]) -> None:
+        """Show what happened; the listener of `core.session.run`."""
+        for event in events:
+            self.states[run] = state = reduce(self.states[run], event)
+            if (line := line_of(event, state)) is not None:
+                self.console.print(Text(f"{self.names[run]}  {line}"), soft_wrap=True)
+        if self.console.is_terminal and self.states[run].stages:
+            self._show(run, self.states[run].stages[-1])
+
+    def _show(self, run: int, stage: StageState) -> None:
+        done = max(stage.epoch - 1, 0) * stage.steps + stage.step
+        self.progress.update(
+            self._bar,
+            description=f"{self.names[run]} {stage.name} {max(stage.epoch, 1)}/{stage.epochs}",
+            completed=done,
+            total=max(stage.epochs * stage.steps, 1),
+            figures=live_figures(stage),
+            visible=stage.seconds is None,
+        )
+
+
+class Stop:
+    """Whether Ctrl-C was pressed: the first asks the run to end after its step, the second leaves at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM while the block runs."""
+        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            os._exit(INTERRUPTED)
+        self.asked = True
+        os.write(sys.stderr.fileno(), b"\nfinishing the step; press Ctrl-C again to leave at once\n")
+
+
+def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:
+    """Run what is asked for, showing it on stderr, and print the profile of runs that have one; the exit code."""
+    from core.session import run as session
+    from core.store.reader import Reader
+    from core.store.writer import Writer
+
+    console, stop = Console(stderr=True), Stop()
+    try:
+        with Writer(database) as store:
+            with console.status("reading the corpus") if console.is_terminal else nullcontext():
+                prepared = request(store)
+            with Reader(database) as reader:
+                names = {number: str(reader.run(number)["name"]) for number in prepared.runs}
+            headless = Headless(names, console)
+            with stop.listening(), headless.progress:
+                statuses = session.run_experiment(prepared, store, headless.publish, stop)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    if prepared.profile:
+        _print_profiles(headless, as_json=as_json)
+    for wanted, advice in (("finished", "side by side: eetui compare"), ("interrupted", "to go on: eetui resume")):
+        those = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == wanted]
+        if those:
+            print(advice, *those, file=sys.stderr)
+    return exit_code(statuses)
+
+
+def _print_profiles(headless: Headless, *, as_json: bool) -> None:
+    """On standard output, run by run; as JSON every run, and else those that got to the end of a stage."""
+    from eetui.summary.profile import is_profiled
+    from eetui.summary.profile_text import profile_tables, profiles_json
+
+    if as_json:
+        print(profiles_json(headless.states, headless.names))
+        return
+    out = output()
+    for run, state in headless.states.items():
+        if is_profiled(state):
+            out.print(Text(f"{headless.names[run]} (run {run})", "bold"), profile_tables(state), sep="\n")
+
+
+def exit_code(statuses: Sequence[Status]) -> int:
+    """0 if all finished, 1 if none did, 3 if some failed, 130 if any was interrupted."""
+    if "interrupted" in statuses:
+        return INTERRUPTED
+    if "failed" not in statuses:
+        return 0
+    return 3 if "finished" in statuses else 1

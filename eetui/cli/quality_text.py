@@ -1,0 +1,225 @@
+"""Exit quality as Rich tables or JSON."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.analysis.exit_quality import ExitQuality, Quality, Ranking
+from core.analysis.reliability import Reliability
+from core.analysis.run_quality import RunQuality
+from core.analysis.token_table import Integers
+from core.analysis.tradeoff import TradeOff
+from core.events import perplexity
+from eetui.compare.comparison import Unit
+from eetui.drawing.figures import MISSING, figure
+
+SHOWN_POINTS = 11
+BARS = " ▁▂▃▄▅▆▇█"
+BARS_SHOWN = 25
+BEATS, LOSES = "✓", "·"
+
+
+def quality_tables(run: RunQuality) -> RenderableType:
+    """Everything about a run's exits, for a terminal."""
+    quality = run.quality
+    head = Text.assemble((run.name, "bold"), f"  run {run.number}  {run.tokens:,} tokens of the evaluation split")
+    return Group(
+        head,
+        Text("worked out from tokens that went through every block, each exit judged on all of them", style="dim"),
+        Text(),
+        _exits_table(quality.exits),
+        *(_reliability_table(judged) for judged in quality.exits),
+        _curve_table(quality),
+        Text(f"{BEATS} saves, and is better than any static depth that saves as much; {LOSES} not", style="dim"),
+        *(Text(line) for line in summary_lines(quality)),
+    )
+
+
+def summary_lines(quality: Quality) -> Iterator[str]:
+    """What the curve and overthinking come to, one a line."""
+    if quality.as_run is not None:
+        shares = ", ".join(f"{share:.1%} at block {block}" for block, share in enumerate(quality.as_run))
+        yield f"At the run's own thresholds tokens leave {shares}"
+    for name, trade in (("layers", quality.layers), ("FLOPs", quality.flops)):
+        yield f"By {name}: {_advantage(trade)}"
+    thinking = quality.overthinking
+    yield (
+        f"Overthinking: {thinking.destructive:.2%} of tokens are wrong at the last block though an earlier one had "
+        f"them right, which costs {figure(thinking.cost, 'nats')} nats per token; {thinking.wasteful:.2%} were right "
+        f"already"
+    )
+    yield f"The oracle would save {figure(thinking.regret, 'nats')} nats per token over all blocks"
+    yield f"Last block: calibration error of its largest probability {quality.last.error:.4f} ({_bias(quality.last)})"
+
+
+def quality_json(run: RunQuality) -> str:
+    """Everything, unrounded; losses in nats, savings as shares of the full model."""
+    quality = run.quality
+    curve = quality.curve
+    data = {
+        "run": run.number,
+        "name": run.name,
+        "method": run.method,
+        "tokens": run.tokens,
+        "exits": [_json_exit(judged) for judged in quality.exits],
+        "last": _json_reliability(quality.last),
+        "overthinking": {
+            "wasteful": quality.overthinking.wasteful,
+            "destructive": quality.overthinking.destructive,
+            "cost": quality.overthinking.cost,
+            "regret": quality.overthinking.regret,
+        },
+        "exit_histogram": None if quality.as_run is None else quality.as_run.tolist(),
+        "static": {
+            "losses": quality.static_losses.tolist(),
+            "layer_savings": list(quality.savings.layers),
+            "flop_savings": list(quality.savings.static_flops),
+        },
+        "curve": {
+            "rates": curve.rates.tolist(),
+            "thresholds": curve.thresholds.tolist(),
+            "losses": curve.loss.tolist(),
+            "exit_shares": curve.shares.tolist(),
+        },
+        "layers": _json_trade_off(quality.layers),
+        "flops": _json_trade_off(quality.flops),
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False)
+
+
+def bars(counts: Integers, width: int = BARS_SHOWN) -> str:
+    """Counts as a line of bars, the highest one full and none that holds anything empty."""
+    groups = np.array([part.sum() for part in np.array_split(counts, width)])
+    heights = np.ceil(groups / max(1, groups.max()) * (len(BARS) - 1)).astype(int)
+    return "".join(BARS[height] for height in heights)
+
+
+def _advantage(trade: TradeOff) -> str:
+    """How a curve fares against the static line."""
+    if trade.mean_gain is None:
+        return "nothing is saved"
+    side = "below" if trade.mean_gain > 0 else "above"
+    of_possible = "" if trade.share_of_possible is None else f", {trade.share_of_possible:.0%} of what is possible"
+    return (
+        f"{abs(trade.mean_gain):.4f} nats {side} the static line on average (area {trade.area:+.5f} nats × savings"
+        f"{of_possible}); below it at {trade.beats.mean():.0%} of the exit rates"
+    )
+
+
+def _exits_table(exits: Sequence[ExitQuality]) -> Table:
+    table = _table("Exits: what the signal knows", ["", *(f"Exit {judged.block}" for judged in exits)])
+    rows: list[tuple[str, list[str]]] = [
+        ("AUROC: the block is right", [_ranking(judged.correct) for judged in exits]),
+        ("AUROC: the next block is no better", [_ranking(judged.next_no_better) for judged in exits]),
+        ("AUROC: the last block is no better", [_ranking(judged.last_no_better) for judged in exits]),
+        ("Signal is read as", [str(judged.claims) for judged in exits]),
+        ("ECE of the signal", [f"{judged.signal.error:.4f} ({_bias(judged.signal)})" for judged in exits]),
+        (
+            "ECE of the largest probability",
+            [f"{judged.confidence.error:.4f} ({_bias(judged.confidence)})" for judged in exits],
+        ),
+        ("Signal from 0 to 1", [bars(judged.histogram) for judged in exits]),
+    ]
+    for label, cells in rows:
+        table.add_row(label, *(Text(cell) for cell in cells))
+    return table
+
+
+def _ranking(ranking: Ranking) -> str:
+    if ranking.auroc is None:
+        return f"{MISSING} ({ranking.share:.0%} of tokens)"
+    return f"{ranking.auroc:.3f} ({ranking.share:.0%} of tokens)"
+
+
+def _bias(diagram: Reliability) -> str:
+    return f"claims {abs(diagram.bias):.4f} too {'much' if diagram.bias > 0 else 'little'}"
+
+
+def _reliability_table(judged: ExitQuality) -> Table:
+    title = f"Exit {judged.block}: reliability of the signal, read as {judged.claims}"
+    table = _table(title, ["Tokens", "Signal", "Found", "Gap"])
+    for count, claimed, found in zip(judged.signal.counts, judged.signal.claimed, judged.signal.found, strict=True):
+        table.add_row(
+            figure(float(count), "count"),
+            figure(float(claimed), "signal"),
+            figure(float(found), "signal"),
+            f"{found - claimed:+.4f}",
+        )
+    return table
+
+
+def _curve_table(quality: Quality) -> Table:
+    """Points of the curve at even exit rates, each beside the static line at the same layers and the same FLOPs."""
+    heads = ["Exit rate", "Left early", "PPL", "Layers saved", "Static PPL", "", "FLOPs saved", "Static PPL", ""]
+    table = _table("Quality against savings (evaluation split, all tokens)", heads)
+    curve = quality.curve
+    for at in np.linspace(0, len(curve.rates) - 1, SHOWN_POINTS).round().astype(int):
+        cells = [
+            f"{curve.rates[at]:.0%}",
+            _figure(1 - curve.shares[at, -1], "share"),
+            _figure(perplexity(float(curve.loss[at])), "ppl"),
+        ]
+        for trade in (quality.layers, quality.flops):
+            cells += [
+                _figure(trade.savings[at], "share"),
+                _figure(perplexity(float(trade.line[at])), "ppl"),
+                BEATS if trade.beats[at] else LOSES,
+            ]
+        table.add_row(*cells)
+    return table
+
+
+def _figure(value: float, unit: Unit) -> str:
+    return figure(float(value) + 0.0, unit)  # no -0.00%
+
+
+def _table(title: str, heads: Sequence[str]) -> Table:
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for position, head in enumerate(heads):
+        left = not position and not head
+        table.add_column(head, justify="left" if left else "right", overflow="fold")
+    return table
+
+
+def _json_exit(judged: ExitQuality) -> dict[str, Any]:
+    rankings = {
+        "correct": judged.correct,
+        "next_no_better": judged.next_no_better,
+        "last_no_better": judged.last_no_better,
+    }
+    return {
+        "block": judged.block,
+        **{name: {"auroc": ranking.auroc, "share": ranking.share} for name, ranking in rankings.items()},
+        "claims": judged.claims,
+        "signal": _json_reliability(judged.signal),
+        "max_prob": _json_reliability(judged.confidence),
+        "histogram": judged.histogram.tolist(),
+    }
+
+
+def _json_reliability(diagram: Reliability) -> dict[str, Any]:
+    return {
+        "error": diagram.error,
+        "bias": diagram.bias,
+        "counts": diagram.counts.tolist(),
+        "claimed": diagram.claimed.tolist(),
+        "found": diagram.found.tolist(),
+    }
+
+
+def _json_trade_off(trade: TradeOff) -> dict[str, Any]:
+    return {
+        "area": trade.area,
+        "mean_gain": trade.mean_gain,
+        "share_of_possible": trade.share_of_possible,
+        "savings": trade.savings.tolist(),
+        "static": trade.line.tolist(),
+        "possible": trade.possible.tolist(),
+        "beats": trade.beats.tolist(),
+    }

@@ -1,0 +1,290 @@
+"""The ablation: a preset's protocol with one switch of the sound preset turned at a time, then all of them in turn.
+
+What the sound preset sets and the base does not is a switch, so one that is added there is ablated here. The plan and
+the table are pure; runs are known by their names, and those that are stored are not trained again.
+"""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from core.analysis.bootstrap import paired_difference
+from core.config.dotted_names import flatten
+from core.config.run_config import Layer, RunConfig, build, preset_layer
+from core.errors import ConfigError, UsageError
+from core.session.plan import Plan
+from core.store.reader import Query, Reader
+from eetui.compare.comparison import Column, Value
+from eetui.compare.run_view import RunView, stored_view
+from eetui.setup.names import require_name
+
+GOAL = "sound"
+ORDER = (
+    "train.train_embedding", "train.head", "exit.exited_state", "exit.hard_tokens", "exit.calibration", "train.split",
+    "model.norm", "model.dropout", "model.tie_embedding", "train.later_init", "exit.classifier_fit",
+)  # fmt: skip
+"""In which switches are added up; others follow as the preset has them."""
+INERT = {"exit.last_exit": "nothing uses the last block's exit, so it changes no figure"}
+COLUMNS = ("eval.block 0 as trained", "eval.block 0 alone", "eval.all blocks", "final_ppl")
+"""Metrics of the table that are PPLs, on the evaluation split, all tokens."""
+SHARES = ("shallow_ratio", "layer_savings")
+
+Series = Literal["base", "alone", "together"]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A config value that the goal has and the base has not."""
+
+    key: str
+    value: Any
+
+    @property
+    def leaf(self) -> str:
+        return self.key.rpartition(".")[2]
+
+    def __str__(self) -> str:
+        value = str(self.value).lower() if isinstance(self.value, bool) else self.value
+        return f"{self.leaf}={value}"
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One line: the runs of a config, one for each seed.
+
+    Attributes:
+        against: the line that its difference is to; None of the base.
+    """
+
+    label: str
+    series: Series
+    names: tuple[str, ...]
+    configs: tuple[RunConfig, ...]
+    against: int | None = None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """All lines in the order of the table, and what was left out or repaired, with the reason."""
+
+    rows: tuple[AblationRow, ...]
+    preset: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The method, and over how many seeds figures are a mean."""
+        configs = self.rows[0].configs
+        seeds = ", ".join(str(config.seed) for config in configs)
+        return f"{configs[0].method}, " + (
+            f"{len(configs)} seeds: {seeds}" if len(configs) > 1 else f"one seed: {seeds}"
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all its runs."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.names))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table with its figures.
+
+    Attributes:
+        values: of `COLUMNS` and `SHARES`; None where a run has none.
+        difference: early exit's loss less that of the line in `against`, in nats: low, mean, high.
+        status: of its runs, where not all have finished.
+    """
+
+    label: str
+    series: Series
+    names: tuple[str, ...]
+    values: tuple[Value | None, ...]
+    against: str = ""
+    difference: tuple[float, float, float] | None = None
+    status: str = ""
+
+
+def plan_ablation(
+    layers: Sequence[Layer], *, preset: str, method: str = "loss", seeds: int = 1, name: str = "ablate"
+) -> Ablation:
+    """The base, each switch alone, then the switches added up.
+
+    Args:
+        layers: what the base adds up to, that of the preset among them.
+        seeds: how many consecutive seeds, from the base's on.
+        name: what the runs' names begin with.
+
+    Raises:
+        ConfigError: a value or the name is not valid.
+        UsageError: the base has nothing that the goal changes.
+    """
+    require_name("--name", name)
+    first = build(layers).seed
+    planner = _Planner(layers, method, range(first, first + seeds), name)
+    switches, notes = _switches(planner.base)
+    if not switches:
+        raise UsageError(f"there is nothing to ablate: this config is that of the {GOAL} preset already")
+    rows = [planner.row("base", "base", f"{preset} protocol", [])]
+    notes += planner.add_alone(rows, switches)
+    notes += planner.add_together(rows, switches)
+    return Ablation(tuple(rows), preset, tuple(notes))
+
+
+def _switches(base: RunConfig) -> tuple[list[Switch], list[str]]:
+    """What the goal has and the base has not, in order; what is left out of it, and why."""
+    goal, values = preset_layer(GOAL).values, flatten(base.model_dump())
+    left_out = INERT | {
+        key: "the runs of an experiment share their data and batch size"
+        for key in goal
+        if key.startswith("data.") or key == "train.batch_size"
+    }
+    keys = [key for key in goal if goal[key] != values[key]]
+    keys.sort(key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER))
+    return (
+        [Switch(key, goal[key]) for key in keys if key not in left_out],
+        [f"{Switch(key, goal[key])} is left out: {left_out[key]}" for key in keys if key in left_out],
+    )
+
+
+class _Planner:
+    """Makes lines of switches; the same config is the same run."""
+
+    def __init__(self, layers: Sequence[Layer], method: str, seeds: Sequence[int], name: str) -> None:
+        self.layers, self.method, self.seeds, self.name = layers, method, seeds, name
+        self.names: dict[RunConfig, str] = {}
+        self.base = self.config([], seeds[0])
+
+    def config(self, switches: Sequence[Switch], seed: int) -> RunConfig:
+        turned = Layer("ablation", {switch.key: switch.value for switch in switches})
+        return build([*self.layers, turned, Layer("ablation", {"method": self.method, "seed": seed})])
+
+    def row(
+        self, series: Series, part: str, label: str, switches: Sequence[Switch], against: int | None = None
+    ) -> AblationRow:
+        """Raises: ConfigError: the switches can't stand together."""
+        configs = tuple(self.config(switches, seed) for seed in self.seeds)
+        sign = "+" if series == "together" else "-"
+        for config in configs:
+            name = f"{self.name}{sign}{part}" + (f"-s{config.seed}" if len(configs) > 1 else "")
+            self.names.setdefault(config, name)
+        return AblationRow(label, series, tuple(self.names[config] for config in configs), configs, against)
+
+    def add_alone(self, rows: list[AblationRow], switches: Sequence[Switch]) -> Iterator[str]:
+        """A line for each switch, with another where it can't stand alone; what had to be done so."""
+        line_of: dict[Switch, int] = {}
+        for switch in switches:
+            try:
+                rows.append(self.row("alone", switch.leaf, f"{switch}", [switch], 0))
+            except ConfigError as error:
+                helper = next((other for other in switches if self._stand(other, switch)), None)
+                if helper is None:
+                    yield f"{switch} is not tried alone: {error}"
+                    continue
+                yield f"{switch} can't stand without {helper}: it is tried with it, against {helper} alone"
+                rows.append(
+                    self.row("alone", switch.leaf, f"{switch} ({helper.leaf})", [helper, switch], line_of[helper])
+                )
+            line_of[switch] = len(rows) - 1
+
+    def _stand(self, *switches: Switch) -> bool:
+        try:
+            self.config(switches[:1], self.seeds[0])
+            self.config(switches, self.seeds[0])
+        except ConfigError:
+            return False
+        return True
+
+    def add_together(self, rows: list[AblationRow], switches: Sequence[Switch]) -> Iterator[str]:
+        """A line for each switch more, up to the goal."""
+        turned, before = list[Switch](), 0
+        for switch in switches:
+            try:
+                rows.append(self.row("together", switch.leaf, f"+ {switch}", [*turned, switch], before))
+            except ConfigError as error:
+                yield f"{switch} is not added: {error}"
+                continue
+            turned.append(switch)
+            before = len(rows) - 1
+
+
+def plan_of(ablation: Ablation, names: Sequence[str]) -> Plan:
+    """The experiment of those runs; runs that can share block 0 follow one another."""
+    runs = {name: config for row in ablation.rows for name, config in zip(row.names, row.configs, strict=True)}
+    chosen = {name: config for name, config in runs.items() if name in names}
+    origins = [_origin(config) for config in chosen.values()]
+    ordered = sorted(chosen, key=lambda name: origins.index(_origin(chosen[name])))
+    return Plan(tuple(chosen[name] for name in ordered), tuple(ordered), ablation.preset, ("ablation",))
+
+
+def _origin(config: RunConfig) -> str:
+    """What the training of block 0 depends on."""
+    return config.model_dump_json(exclude={"method": True, "exit": True}) + config.exit.calibration
+
+
+def stored_runs(ablation: Ablation, reader: Reader) -> tuple[dict[str, RunView], list[str]]:
+    """The runs that are stored, by name, and the names of those that are not.
+
+    Raises:
+        UsageError: a run of such a name has another config.
+    """
+    views, missing = dict[str, RunView](), list[str]()
+    for row in ablation.rows:
+        for name, config in zip(row.names, row.configs, strict=True):
+            found = reader.runs(Query("name = ?", (name,)))
+            if not found:
+                missing.append(name)
+                continue
+            _require_same(name, config, reader.run(found[0]["id"])["config"])
+            views[name] = stored_view(reader, found[0]["id"])
+    return views, list(dict.fromkeys(missing))
+
+
+def _require_same(name: str, planned: RunConfig, stored: Mapping[str, Any]) -> None:
+    """What is resolved on the machine may be anything it could be resolved to."""
+    found = flatten(build([Layer(f"run {name}", flatten(stored))]).model_dump())
+    for key, value in flatten(planned.model_dump()).items():
+        open_to_all = value == "auto" or (key == "machine.threads" and value == 0)
+        if found[key] != value and not open_to_all:
+            raise UsageError(
+                f"{name} is there already with {key}={found[key]}, not {value}: name this ablation otherwise (--name)"
+            )
+
+
+def ablation_lines(ablation: Ablation, views: Mapping[str, RunView]) -> tuple[Line, ...]:
+    """The lines with what their runs, by name, came to."""
+    return tuple(_line(row, ablation.rows, views) for row in ablation.rows)
+
+
+def _line(row: AblationRow, rows: Sequence[AblationRow], views: Mapping[str, RunView]) -> Line:
+    runs = tuple(views[name] for name in row.names if name in views)
+    statuses = [*(run.status for run in runs), *["missing"] * (len(row.names) - len(runs))]
+    whole = Column(runs) if len(runs) == len(row.names) else None
+    before = None if row.against is None else rows[row.against]
+    return Line(
+        label=row.label,
+        series=row.series,
+        names=row.names,
+        values=tuple(whole.value(key) if whole else None for key in (*COLUMNS, *SHARES)),
+        against="" if before is None else before.label,
+        difference=None if before is None else _difference(row, before, views),
+        status="" if set(statuses) == {"finished"} else ", ".join(dict.fromkeys(statuses)),
+    )
+
+
+def _difference(
+    row: AblationRow, before: AblationRow, views: Mapping[str, RunView]
+) -> tuple[float, float, float] | None:
+    """Early exit's loss against another line's: of the same windows, mean over the seeds."""
+    if any(name not in views for name in (*row.names, *before.names)):
+        return None
+    first, second = (_windows([views[name] for name in names]) for names in (row.names, before.names))
+    prints = {views[name].fingerprint for name in (*row.names, *before.names)}
+    return paired_difference(first, second) if first and len(first) == len(second) and len(prints) == 1 else None
+
+
+def _windows(runs: Sequence[RunView]) -> list[float]:
+    """Early exit's loss of each window, mean over the seeds; empty where a run has none."""
+    losses = [run.window_losses for run in runs]
+    return [statistics.fmean(window) for window in zip(*losses, strict=True)] if len({*map(len, losses)}) == 1 else []

@@ -1,0 +1,160 @@
+"""What follows from runs side by side: differences with intervals, which run to take, and what to bear in mind."""
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.analysis.bootstrap import paired_difference
+from core.events import perplexity
+
+if TYPE_CHECKING:
+    from eetui.compare.comparison import Column
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The run to take for a purpose, and why."""
+
+    purpose: str
+    choice: str
+    reason: str
+
+
+HEAD_NOTE = "; its signal reads the whole head, which layers do not count"
+
+
+def differences(columns: "Sequence[Column]", baseline: "Column | None" = None) -> tuple[str, ...]:
+    """Final loss of each column against the baseline, or the best, with its interval; on the same windows only."""
+    ranked = _ranked(columns)
+    if len(ranked) < 2 or (baseline is not None and baseline not in ranked):
+        return ()
+    base = ranked[0] if baseline is None else baseline
+    return tuple(
+        text
+        for column in ranked
+        if column is not base and column.fingerprint == base.fingerprint and (text := _difference(column, base))
+    )
+
+
+def _difference(column: "Column", base: "Column") -> str | None:
+    first, second = _mean_windows(column), _mean_windows(base)
+    if not first or len(first) != len(second):
+        return None
+    low, mean, high = paired_difference(first, second)
+    clear = "" if low > 0 or high < 0 else "; no clear difference"
+    return (
+        f"{column.title} − {base.title}: {mean:+.4f} nats [{low:+.4f}, {high:+.4f}], "
+        f"{perplexity(mean) - 1:+.2%} PPL{clear}"
+    )
+
+
+def _mean_windows(column: "Column") -> list[float]:
+    """Loss of each window, mean over the seeds; empty where a run has none."""
+    losses = [run.window_losses for run in column.runs]
+    if len({len(run) for run in losses}) != 1:
+        return []
+    return [statistics.fmean(window) for window in zip(*losses, strict=True)]
+
+
+def _ranked(columns: "Sequence[Column]") -> "list[Column]":
+    """Columns with a result, best final PPL first; the report's come last, being of another corpus."""
+    finished = [column for column in columns if column.value("final_ppl") and column.value("layer_savings")]
+    return sorted(finished, key=lambda column: (column.fingerprint == "report", _mean(column, "final_ppl")))
+
+
+def _mean(column: "Column", key: str) -> float:
+    value = column.value(key)
+    assert value is not None
+    return value.mean
+
+
+def advice(columns: "Sequence[Column]") -> tuple[Advice, ...]:
+    """Which to take for accuracy, compute and balance, among the columns of the tokens that most columns share.
+
+    Compute is counted in FLOPs where all runs know theirs, in layers as the report does otherwise.
+    """
+    ranked = _ranked(columns)
+    if not ranked:
+        return ()
+    ranked = [column for column in ranked if column.fingerprint == main_fingerprint(ranked)]
+    if len(ranked) < 2:
+        return ()
+    cost = "flop_savings" if all(column.value("flop_savings") for column in ranked) else "layer_savings"
+    saved = "FLOPs" if cost == "flop_savings" else "layers"
+    accurate = ranked[0]
+    frugal = max(ranked, key=lambda column: _mean(column, cost))
+    balanced = min(ranked, key=lambda column: _distance_to_ideal(column, ranked, cost))
+    price = _mean(frugal, "final_ppl") / _mean(accurate, "final_ppl") - 1
+    return (
+        Advice(
+            "accuracy", accurate.title, f"lowest final PPL, {_mean(accurate, 'final_ppl'):.2f}{_static_note(accurate)}"
+        ),
+        Advice("compute", frugal.title, _thrift(frugal, cost, saved, price)),
+        Advice(
+            "balance",
+            balanced.title,
+            f"nearest to the best of both: PPL {_mean(balanced, 'final_ppl'):.2f} at "
+            f"{_mean(balanced, cost):.1%} of {saved} saved",
+        ),
+    )
+
+
+def _thrift(column: "Column", cost: str, saved: str, price: float) -> str:
+    """What the cheapest run saves, and for which price."""
+    share = _mean(column, cost)
+    if share < 0:
+        return f"costs least, {-share:.1%} more {saved} than never exiting: none of these saves any"
+    note = HEAD_NOTE if cost == "layer_savings" and column.runs[0].method == "softmax" else ""
+    return f"saves most {saved}, {share:.1%}, for {price:+.1%} PPL{note}"
+
+
+def main_fingerprint(columns: "Sequence[Column]") -> str | None:
+    """The tokens that most columns share."""
+    prints = [column.fingerprint for column in columns]
+    return max(prints, key=prints.count) if prints else None
+
+
+def _static_note(column: "Column") -> str:
+    """What a fixed depth of the same model would do, where it does better."""
+    static = column.value("eval.all blocks")
+    if static is None or static.mean >= _mean(column, "final_ppl"):
+        return ""
+    return f" (all blocks without exit: {static.mean:.2f})"
+
+
+def _distance_to_ideal(column: "Column", columns: "Sequence[Column]", cost: str) -> float:
+    """Distance to (lowest PPL, most savings), both scaled to the range of the columns."""
+    total = 0.0
+    for key, best in (("final_ppl", min), (cost, max)):
+        values = [_mean(other, key) for other in columns]
+        spread = max(values) - min(values)
+        total += ((_mean(column, key) - best(values)) / spread) ** 2 if spread else 0.0
+    return total
+
+
+def notes(columns: "Sequence[Column]") -> tuple[str, ...]:
+    found = []
+    corpora = {column.fingerprint: column.runs[0].corpus for column in columns}
+    if len(corpora) > 1:
+        found.append(
+            "different tokens, so PPLs are ranked only within one of: " + "; ".join(sorted(set(corpora.values())))
+        )
+    for column in columns:
+        if column.runs[0].status != "finished":
+            found.append(f"{column.title} is {column.runs[0].status}: its figures are of what it reached")
+        found += _warnings(column)
+    return tuple(found)
+
+
+def _warnings(column: "Column") -> list[str]:
+    """A column's warnings; over several seeds one of each kind, with the number of seeds that have it."""
+    if len(column.runs) == 1:
+        return [f"{column.title}: {warning}" for warning in column.runs[0].warnings]
+    kinds: dict[str, list[str]] = {}
+    for run in column.runs:
+        for warning in run.warnings:
+            kinds.setdefault(re.sub(r"\d+(\.\d+)?%?", "#", warning), []).append(warning)
+    seeds = len(column.runs)
+    return [f"{column.title}: {len(found)} of {seeds} seeds warn, such as: {found[0]}" for found in kinds.values()]

@@ -1,0 +1,100 @@
+"""Quality against layer savings at every threshold, run by run, from what the store keeps of the evaluated tokens."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.analysis.run_quality import stored_tokens
+from core.analysis.tradeoff import layers_saved, quality_curve, trade_off
+from core.analysis.what_if import block_layers
+from core.store.reader import Reader
+from eetui.compare.advice import main_fingerprint
+from eetui.compare.comparison import Column, Comparison, Row, Value, value_of
+
+
+@dataclass(frozen=True)
+class SavingsCurve:
+    """A run at every exit rate, from none to all; over several seeds their mean at each rate.
+
+    Attributes:
+        savings: share of the layers that is not run; it rises.
+        loss: mean nats of early exit, if every token goes on through all blocks to be attended to.
+        line: mean nats of the static depths, or mixtures of two, that save as much: the line to beat.
+        area: between line and curve, nats × savings; above 0 the curve lies below the line.
+        gain: the area over its width: nats below the line on average; None where nothing is saved.
+        beats: share of the exit rates at which it lies below the line.
+    """
+
+    savings: tuple[float, ...]
+    loss: tuple[float, ...]
+    line: tuple[float, ...]
+    area: Value
+    gain: Value | None
+    beats: Value
+
+
+def run_curve(reader: Reader, run: int) -> SavingsCurve:
+    """Work the curve of a run out.
+
+    Raises:
+        RunLookupError: there is no such run.
+        UsageError: it keeps no statistics of its tokens, or has no exit.
+    """
+    row = reader.run(run)
+    tokens, per_block = stored_tokens(reader, row), layers_saved(block_layers(row["config"]))
+    trade = trade_off(tokens, quality_curve(tokens), per_block, per_block)
+    return SavingsCurve(
+        savings=tuple(trade.savings.tolist()),
+        loss=tuple(trade.loss.tolist()),
+        line=tuple(trade.line.tolist()),
+        area=Value(trade.area),
+        gain=None if trade.mean_gain is None else Value(trade.mean_gain),
+        beats=Value(float(trade.beats.mean())),
+    )
+
+
+def mean_curve(curves: Sequence[SavingsCurve]) -> SavingsCurve:
+    """Of several seeds, at each exit rate; at least one."""
+    gains = [curve.gain.mean for curve in curves if curve.gain is not None]
+    return SavingsCurve(
+        savings=_mean([curve.savings for curve in curves]),
+        loss=_mean([curve.loss for curve in curves]),
+        line=_mean([curve.line for curve in curves]),
+        area=value_of([curve.area.mean for curve in curves]),
+        gain=value_of(gains) if gains else None,
+        beats=value_of([curve.beats.mean for curve in curves]),
+    )
+
+
+def column_curves(comparison: Comparison, found: Mapping[str, SavingsCurve]) -> dict[int, SavingsCurve]:
+    """The curve of each column that is of the tokens most share, if each of its runs has one.
+
+    Args:
+        found: by the name of the run.
+    """
+    main = main_fingerprint(comparison.columns)
+    return {
+        index: mean_curve([found[run.name] for run in column.runs])
+        for index, column in enumerate(comparison.columns)
+        if column.fingerprint == main and all(run.name in found for run in column.runs)
+    }
+
+
+def area_rows(columns: Sequence[Column], curves: Mapping[int, SavingsCurve]) -> tuple[Row, ...]:
+    """Areas as rows of a table, for files."""
+    if not curves:
+        return ()
+
+    def values(figure: Callable[[SavingsCurve], Value | None]) -> tuple[Value | None, ...]:
+        return tuple(figure(curves[index]) if index in curves else None for index in range(len(columns)))
+
+    return (
+        Row("line.area", "Area below the static depths", "nats", None, values(lambda curve: curve.area)),
+        Row("line.gain", "Below the static depths on average", "nats", None, values(lambda curve: curve.gain)),
+        Row("line.beats", "Exit rates below the static depths", "share", None, values(lambda curve: curve.beats)),
+    )
+
+
+def _mean(values: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(np.mean(values, axis=0).tolist())

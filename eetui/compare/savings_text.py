@@ -1,0 +1,57 @@
+"""Quality against layer savings: the curves of several runs in one chart, what there is to beat, and their areas."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.text import Text
+
+from eetui.compare.comparison import Comparison
+from eetui.compare.savings_curves import SavingsCurve
+from eetui.compare.screen_text import savings_note, savings_series
+from eetui.drawing.figures import MISSING, figure
+from eetui.drawing.series import Series
+from eetui.drawing.themes import hue
+from eetui.inspection.text import columns
+
+ROWS = 8
+"""Most curves that have a line in the table."""
+
+
+def series(comparison: Comparison, curves: Mapping[int, SavingsCurve]) -> list[Series]:
+    """Each curve in the hue of its column, its static depths dotted behind, and what was measured on top."""
+    static = [Series("", curve.savings, curve.line, index, "behind") for index, curve in curves.items()]
+    early = [Series("", curve.savings, curve.loss, index) for index, curve in curves.items()]
+    return [*static, *early, *savings_series(comparison)]
+
+
+def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int, *, dark: bool) -> Text:
+    """One line a curve: how far, and how often, it lies below its static depths."""
+    if not curves:
+        return Text()
+    shown = list(curves.items())[:ROWS]
+    heads = ["against static depths", "area", "nats below", "beats them at"]
+    lines = [
+        [
+            f"{hue(index).sign} {comparison.columns[index].title}",
+            figure(curve.area, "nats"),
+            MISSING if curve.gain is None else figure(curve.gain, "nats"),
+            f"{figure(curve.beats, 'share')} of rates",
+        ]
+        for index, curve in shown
+    ]
+    text = columns([heads, *lines], width)
+    for number, (index, _) in enumerate(shown, start=1):
+        start = sum(len(line) + 1 for line in text.plain.split("\n")[:number])
+        text.stylize(hue(index).on(dark), start, start + 1)
+    if len(curves) > len(shown):
+        text.append(f"\nand {len(curves) - len(shown)} more", "dim")
+    return text
+
+
+def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: Iterable[str], *, busy: bool) -> str:
+    """The places of the runs in words, what the lines are, and who has none."""
+    words = [savings_note(comparison)]
+    if curves:
+        words.append("Lines: every threshold, worked out; dotted: the static depths, the line to beat.")
+    if missing := ", ".join(without):
+        words.append(f"No curve (no statistics of their tokens, or no exit): {missing}.")
+    return " ".join([*words, "Working out the curves …"] if busy else words)

@@ -1,0 +1,94 @@
+"""Quality against layer savings of the runs compared; the curves are worked out on a thread, run by run, and kept."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Static
+from textual.worker import get_current_worker
+
+from core.errors import EetuiError
+from core.store.reader import Reader
+from eetui.compare import savings_text as drawn
+from eetui.compare.comparison import Comparison
+from eetui.compare.savings_curves import SavingsCurve, column_curves, run_curve
+from eetui.drawing.axes import PPL, SHARE
+from eetui.drawing.chart import Chart
+
+
+class SavingsView(Vertical):
+    """Chart, areas, and words."""
+
+    DEFAULT_CSS = """
+    SavingsView { height: 1fr; }
+    SavingsView #areas { height: auto; padding: 0 1; }
+    """
+
+    class Found(Message):
+        """A run more is known."""
+
+    def __init__(self, database: Path) -> None:
+        super().__init__()
+        self.database = database
+        self.comparison: Comparison | None = None
+        self._numbers: Mapping[str, int] = {}
+        self._known: dict[str, SavingsCurve | None] = {}
+        """By the name of the run; None where there are no statistics to make a curve of."""
+        self._asked: set[str] = set()
+
+    def compose(self) -> ComposeResult:
+        yield Chart("PPL, eval", x_label="layer savings", x_axis=SHARE, y_axis=PPL, id="savings")
+        yield Static(id="areas", markup=False)
+        yield Static(id="savings-note", classes="note", markup=False)
+
+    @property
+    def curves(self) -> dict[int, SavingsCurve]:
+        """Of each column that has one."""
+        known = {name: curve for name, curve in dict(self._known).items() if curve is not None}
+        return column_curves(self.comparison, known) if self.comparison else {}
+
+    def show(self, comparison: Comparison, numbers: Mapping[str, int]) -> None:
+        """What is known of these; the rest is worked out.
+
+        Args:
+            numbers: of the runs that are in the store, by their names.
+        """
+        self.comparison, self._numbers = comparison, numbers
+        runs = [run for column in comparison.columns for run in column.runs if run.name in numbers]
+        new = [run.name for run in runs if run.status == "finished" and run.name not in self._asked]
+        if new:
+            self._asked.update(new)
+            self._work_out([(name, numbers[name]) for name in new])
+        self._draw()
+
+    @work(thread=True, group="curves")
+    def _work_out(self, runs: Sequence[tuple[str, int]]) -> None:
+        worker = get_current_worker()
+        for name, number in runs:
+            if worker.is_cancelled:
+                return
+            try:
+                with Reader(self.database) as reader:
+                    self._known[name] = run_curve(reader, number)
+            except EetuiError:  # no statistics, or deleted meanwhile
+                self._known[name] = None
+            self.post_message(self.Found())
+
+    def on_savings_view_found(self) -> None:
+        if self.is_mounted:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self.comparison is None:
+            return
+        curves, dark = self.curves, self.app.current_theme.dark
+        without = [name for name, curve in dict(self._known).items() if curve is None and name in self._numbers]
+        words = drawn.note(self.comparison, curves, without, busy=len(self._known) < len(self._asked))
+        self.query_one(Chart).set_series(drawn.series(self.comparison, curves), words)
+        areas = self.query_one("#areas", Static)
+        areas.update(drawn.table(self.comparison, curves, max(20, self.size.width - 2), dark=dark))
+        areas.display = bool(curves)
+        self.query_one("#savings-note", Static).update(words)

@@ -1,0 +1,120 @@
+"""What the Compare screen shows around its tables: the title, the series of its charts, and the words."""
+
+import math
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from core.events import perplexity
+from eetui.compare.charts import EARLY_EXIT, points
+from eetui.compare.comparison import Comparison
+from eetui.compare.tables_text import closing_lines
+from eetui.drawing.figures import figure
+from eetui.drawing.series import Series
+
+STATIC_SIGN = "◦"
+BASELINE = "baseline"
+
+
+def title_line(comparison: Comparison, runs: int, group_seeds: bool, only_changed: bool) -> Text:
+    """What is compared, and how."""
+    facts = [f"{runs} {'run' if runs == 1 else 'runs'}"]
+    if any(len(column.runs) > 1 for column in comparison.columns):
+        facts.append("seeds joined: mean ± deviation")
+    elif not group_seeds:
+        facts.append("each seed")
+    if comparison.baseline is not None:
+        facts.append(f"against {comparison.columns[comparison.baseline].title}")
+    if only_changed:
+        facts.append("rows that differ")
+    return Text.assemble(("Compare", "bold"), ("  " + " · ".join(facts), "dim"))
+
+
+def subtitles(comparison: Comparison) -> tuple[str, ...]:
+    """Under each column's title: which it is of its seeds, and whether it is the baseline or still unfinished."""
+    return tuple(_subtitle(comparison, index) for index in range(len(comparison.columns)))
+
+
+def _subtitle(comparison: Comparison, index: int) -> str:
+    column = comparison.columns[index]
+    if index == comparison.baseline:
+        return BASELINE
+    if column.runs[0].status != "finished":
+        return column.runs[0].status
+    return f"seed {column.runs[0].seed}" if len(column.runs) == 1 else f"{len(column.runs)} seeds"
+
+
+def curve_series(comparison: Comparison, block: int) -> list[Series]:
+    """Loss in nats after each epoch, a series for each column; over several seeds their mean."""
+    return [
+        Series(
+            column.title, [float(epoch) for epoch in range(1, len(curve) + 1)], [v.mean for v in curve], index, "marked"
+        )
+        for index, column in enumerate(comparison.columns)
+        if (curve := column.curve(block))
+    ]
+
+
+def curves_note(comparison: Comparison, block: int, *, as_ppl: bool) -> str:
+    """The best epoch of each curve, curves that are one and the same, and the keys."""
+    curves = {column.title: [value.mean for value in column.curve(block)] for column in comparison.columns}
+    best = [
+        f"{title} {figure(perplexity(min(losses)), 'ppl') if as_ppl else figure(min(losses), 'nats')}"
+        for title, losses in curves.items()
+        if losses
+    ]
+    groups: dict[tuple[float, ...], list[str]] = {}
+    for title, losses in curves.items():
+        groups.setdefault(tuple(losses), []).append(title)
+    same = [" = ".join(titles) for losses, titles in groups.items() if losses and len(titles) > 1]
+    lines = [f"Best: {', '.join(best) or 'no epoch yet'}.", *(f"The same curve: {titles}." for titles in same)]
+    if block:
+        lines.append("Each is of its own hard tokens.")
+    return " ".join([*lines, "[ ] choose the block, v nats or PPL."])
+
+
+def savings_series(comparison: Comparison) -> list[Series]:
+    """Early exit of each column as its sign, and the static depths of the same models as dots; losses in nats."""
+    return [*_series(comparison, early=False), *_series(comparison, early=True)]
+
+
+def _series(comparison: Comparison, *, early: bool) -> Iterator[Series]:
+    found = points(comparison)
+    for index, column in enumerate(comparison.columns):
+        here = [point for point in found if point.column == index and (point.name == EARLY_EXIT) == early]
+        if here:
+            xs, ys = [point.savings for point in here], [math.log(point.ppl) for point in here]
+            yield Series(column.title if early else "", xs, ys, index, "scatter", "" if early else STATIC_SIGN)
+
+
+def savings_note(comparison: Comparison) -> str:
+    """The scatter in words: each column's place, what the dots are, and who is missing."""
+    found = points(comparison)
+    places = [
+        f"{comparison.columns[point.column].title} {figure(point.ppl, 'ppl')} at {figure(point.savings, 'share')}"
+        for point in found
+        if point.name == EARLY_EXIT
+    ]
+    there = {point.column for point in found}
+    missing = [column.title for index, column in enumerate(comparison.columns) if index not in there]
+    lines = [f"PPL, eval, at layer savings: {', '.join(places) or 'nothing measured yet'}."]
+    if any(point.name != EARLY_EXIT for point in found):
+        lines.append(f"{STATIC_SIGN} static depths of the same models; lower and further right is better.")
+    if missing:
+        lines.append(f"Not shown, being of other tokens or not evaluated yet: {', '.join(missing)}.")
+    return " ".join(lines)
+
+
+def advice_text(comparison: Comparison) -> RenderableType:
+    """Recommendation, differences and notes, in the words that `eetui compare` prints."""
+    lines: list[RenderableType] = []
+    for line in closing_lines(comparison):
+        if line.startswith("\n"):
+            lines += [Text(), Text(line.strip(), "bold")]
+        else:
+            lines.append(Padding(Text(line.strip()), (0, 0, 0, 2)))
+    if not comparison.advice:
+        lines += [Text(), Text("Nothing to recommend yet: it takes two evaluated runs on the same tokens.")]
+    return Group(*lines[1:])

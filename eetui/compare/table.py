@@ -1,0 +1,97 @@
+"""A table of runs side by side: the metric names stay, the columns scroll, and cells change in place."""
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.coordinate import Coordinate
+from textual.widgets import DataTable
+
+from eetui.compare.tables_text import BEST, Sheet
+
+NARROW, NARROW_LABEL = 100, 24
+"""On screens with fewer columns, metric names are folded to so many cells, so that two runs fit beside them."""
+
+
+class CompareTable(DataTable[Text]):
+    """One sheet of a comparison. The cursor is on a column."""
+
+    DEFAULT_CSS = """
+    CompareTable { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
+    CompareTable:focus { background-tint: $foreground 0%; }
+    CompareTable > .datatable--header { background: $panel; }
+    CompareTable > .datatable--fixed { background: $surface; color: $foreground; }
+    CompareTable > .datatable--even-row { background: $foreground 4%; }
+    CompareTable > .datatable--odd-row { background: $background; }
+    CompareTable > .datatable--cursor { background: $primary 15%; color: $foreground; text-style: none; }
+    CompareTable > .datatable--header-cursor {
+        background: $primary 40%; color: $foreground; text-style: bold underline;
+    }
+    CompareTable:focus > .datatable--cursor { background: $primary 30%; color: $foreground; text-style: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h,left", "cursor_left", "Left", show=False, id="table.left", tooltip="Column to the left"),
+        Binding("l,right", "cursor_right", "Right", show=False, id="table.right", tooltip="Column to the right"),
+        Binding("k,up", "scroll_up", "Up", show=False, id="table.up", tooltip="Scroll the table up"),
+        Binding("j,down", "scroll_down", "Down", show=False, id="table.down", tooltip="Scroll the table down"),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every Textual widget calls it
+        super().__init__(id=id, cursor_type="column", fixed_columns=1, header_height=2, zebra_stripes=True)
+        self._shown: tuple[object, ...] = ()
+        self._cells: list[list[Text]] = []
+
+    @property
+    def chosen(self) -> int | None:
+        """The run's column under the cursor, counted from 0; None where that is the metric names."""
+        return self.cursor_column - 1 if self.cursor_column > 0 else None
+
+    def show(self, sheet: Sheet, subtitles: tuple[str, ...], width: int) -> None:
+        """Show this sheet. Where it has the columns and rows of the one before, its cells change in place."""
+        heads = _heads(sheet, subtitles)
+        shape = (heads, tuple(row[0] for row in sheet.rows), width < NARROW)
+        cells = [_cells(sheet, number) for number in range(len(sheet.rows))]
+        if shape == self._shown:
+            self._change(cells)
+        else:
+            self._build(heads, cells, width)
+        self._shown, self._cells = shape, cells
+
+    def _change(self, cells: list[list[Text]]) -> None:
+        for row, (before, now) in enumerate(zip(self._cells, cells, strict=True)):
+            for column, (old, new) in enumerate(zip(before, now, strict=True)):
+                if old != new or old.style != new.style:
+                    self.update_cell_at(Coordinate(row, column), new, update_width=True)
+
+    def _build(self, heads: tuple[str, ...], cells: list[list[Text]], width: int) -> None:
+        """Anew, the cursor and the place staying as far as they can."""
+        cursor, offset = max(1, self.cursor_column), self.scroll_offset
+        with self.app.batch_update():
+            self.clear(columns=True)
+            label = NARROW_LABEL if width < NARROW else None
+            for number, head in enumerate(heads):
+                text = Text(head, justify="right" if number else "left")
+                self.add_column(text, width=None if number else label)
+            for row in cells:
+                self.add_row(*row, height=None)
+            self.move_cursor(row=0, column=min(cursor, len(heads) - 1), scroll=False)
+        self.scroll_to(*offset, animate=False)
+
+
+def _heads(sheet: Sheet, subtitles: tuple[str, ...]) -> tuple[str, ...]:
+    """Two lines each."""
+    titles = zip(sheet.heads[1:], subtitles, strict=True)
+    star = f"{BEST} best of the row" if sheet.best else ""
+    return (f"{sheet.title}\n{star}", *(f"{title}\n{subtitle}" for title, subtitle in titles))
+
+
+def _cells(sheet: Sheet, number: int) -> list[Text]:
+    """A row's cells: figures to the right, two cells left free where there is no star, so that they line up."""
+    label, *values = sheet.rows[number]
+    starred = bool(sheet.best)
+    cells = [Text(label)]
+    for column, value in enumerate(values, start=1):
+        best = (number, column) in sheet.best
+        text = f"{value} {BEST}" if best else f"{value}  " if starred else value
+        cells.append(Text(text, "bold" if best else "", justify="right"))
+    return cells

@@ -1,0 +1,192 @@
+"""A comparison as Rich tables, Markdown, CSV or JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from eetui.compare.comparison import Comparison, Row
+from eetui.drawing.figures import delta, figure
+
+BEST = "★"
+FINAL_TITLE = "Final: evaluation split, all tokens"
+TRAINING_TITLE = "Training"
+CONFIG_TITLE = "Config: what differs"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of plain text; `best` holds the (row, column) cells that have a best value."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: frozenset[tuple[int, int]] = frozenset()
+
+
+def sheets(comparison: Comparison) -> Iterator[Sheet]:
+    """The final table, the training table and the config differences, those with rows."""
+    heads = tuple(column.title for column in comparison.columns)
+    for title, rows in _tables(comparison):
+        if rows:
+            yield sheet(title, heads, rows)
+    if comparison.config:
+        yield config_sheet(comparison)
+
+
+def _tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
+    yield FINAL_TITLE, comparison.final
+    yield TRAINING_TITLE, comparison.training
+    yield from comparison.further
+
+
+def sheet(title: str, heads: Sequence[str], rows: Sequence[Row]) -> Sheet:
+    """Rows as text, a value and what it is against the baseline in one cell."""
+    deltas = [[delta(change, row.unit) for change in row.deltas] or [""] * len(heads) for row in rows]
+    widths = [max((len(line[column]) for line in deltas), default=0) for column in range(len(heads))]
+    cells = []
+    for row, line in zip(rows, deltas, strict=True):
+        values = [figure(value, row.unit) for value in row.values]
+        cells.append((row.label, *map(_with_delta, values, line, widths)))
+    best = frozenset((index, column + 1) for index, row in enumerate(rows) for column in row.best)
+    return Sheet(title, ("", *heads), tuple(cells), best)
+
+
+def _with_delta(value: str, change: str, width: int) -> str:
+    """Deltas of a column line up."""
+    return f"{value} {change.rjust(width)}" if width else value
+
+
+def config_sheet(comparison: Comparison) -> Sheet:
+    """What the config of each column is, as far as the comparison has it."""
+    heads = tuple(column.title for column in comparison.columns)
+    return Sheet(CONFIG_TITLE, ("", *heads), tuple((key, *values) for key, values in comparison.config))
+
+
+def as_tables(comparison: Comparison) -> RenderableType:
+    """For a terminal."""
+    parts: list[RenderableType] = [Text(_seeds(comparison), style="dim")]
+    for sheet in sheets(comparison):
+        table = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for position, head in enumerate(sheet.heads):
+            # Text, never markup: a run's name is the user's, and may look like a tag
+            table.add_column(Text(head), justify="right" if position else "left", overflow="fold")
+        for row_index, row in enumerate(sheet.rows):
+            cells = [_cell(text, (row_index, position) in sheet.best, position) for position, text in enumerate(row)]
+            table.add_row(*cells)
+        parts.append(table)
+    parts += [Text(f"{BEST} best of the row", style="dim")]
+    parts += [Text(line) for line in closing_lines(comparison)]
+    return Group(*parts)
+
+
+def closing_lines(comparison: Comparison) -> Iterator[str]:
+    """Differences, recommendation and notes, one a line."""
+    if comparison.differences:
+        base = comparison.baseline
+        against = "the best" if base is None else comparison.columns[base].title
+        yield f"\nLoss against {against}, mean [95% paired bootstrap over windows]:"
+        yield from (f"  {line}" for line in comparison.differences)
+    if comparison.advice:
+        yield "\nRecommended:"
+        yield from (f"  for {advice.purpose}: {advice.choice} – {advice.reason}" for advice in comparison.advice)
+    if comparison.notes:
+        yield "\nNote:"
+        yield from (f"  ! {note}" for note in comparison.notes)
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """Pipe tables with right-aligned figures; the best is bold and starred."""
+    lines = [_seeds(comparison), ""]
+    for sheet in sheets(comparison):
+        lines += [f"**{sheet.title}**", "", _pipes(sheet.heads), "| --- |" + " ---: |" * (len(sheet.heads) - 1)]
+        for index, row in enumerate(sheet.rows):
+            lines.append(_pipes([f"**{c}** {BEST}" if (index, p) in sheet.best else c for p, c in enumerate(row)]))
+        lines.append("")
+    lines += [line.lstrip("\n") if line.endswith(":") else f"- {line.strip()}" for line in closing_lines(comparison)]
+    return "\n".join(lines)
+
+
+def as_csv(comparison: Comparison) -> str:
+    """One line a figure, unrounded: table, row, column, mean, deviation, seeds, best; delta if there is a baseline."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    based = comparison.baseline is not None
+    writer.writerow(["table", "metric", "run", "mean", "deviation", "seeds", "best", *(["delta"] if based else [])])
+    for table, rows in _named_tables(comparison):
+        for row in rows:
+            for index, (column, value) in enumerate(zip(comparison.columns, row.values, strict=True)):
+                if value is not None:
+                    deviation = "" if value.deviation is None else value.deviation
+                    best = int(index in row.best)
+                    line = [table, row.key, column.title, value.mean, deviation, len(column.runs), best]
+                    writer.writerow([*line, *(row.deltas[index : index + 1] if based else [])])
+    for key, values in comparison.config:
+        for column, text in zip(comparison.columns, values, strict=True):
+            writer.writerow(["config", key, column.title, text, "", len(column.runs), "", *([""] if based else [])])
+    return out.getvalue().rstrip("\n")
+
+
+def _named_tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
+    yield "final", comparison.final
+    yield "training", comparison.training
+    yield from comparison.further
+
+
+def as_json(comparison: Comparison) -> str:
+    """Everything, unrounded."""
+    data: dict[str, Any] = {
+        "runs": [
+            {
+                "title": column.title,
+                "names": [run.name for run in column.runs],
+                "seeds": [run.seed for run in column.runs],
+            }
+            for column in comparison.columns
+        ],
+        **{name: [_json_row(row) for row in rows] for name, rows in _named_tables(comparison)},
+        "config": {key: list(values) for key, values in comparison.config},
+        "differences": list(comparison.differences),
+        "recommended": {a.purpose: {"run": a.choice, "reason": a.reason} for a in comparison.advice},
+        "notes": list(comparison.notes),
+    }
+    if comparison.baseline is not None:
+        data["baseline"] = comparison.columns[comparison.baseline].title
+    return json.dumps(data, indent=2, ensure_ascii=False)
+
+
+def _json_row(row: Row) -> dict[str, Any]:
+    return {
+        "metric": row.key,
+        "label": row.label,
+        "unit": row.unit,
+        "values": [
+            None if value is None else {"mean": value.mean, "deviation": value.deviation} for value in row.values
+        ],
+        "best": sorted(row.best),
+        **({"deltas": row.deltas} if row.deltas else {}),
+    }
+
+
+def _seeds(comparison: Comparison) -> str:
+    marks = {comparison.baseline: ", baseline"}
+    return " · ".join(
+        f"{column.title} ({column.subtitle}{marks.get(index, '')})" for index, column in enumerate(comparison.columns)
+    )
+
+
+def _cell(text: str, best: bool, position: int) -> Text:
+    if best:
+        return Text(f"{text} {BEST}", style="bold green")
+    return Text(f"{text}  " if position else text)  # two cells wide like the star, so that figures line up
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,1 @@
+"""What every screen needs: the bench, the screen base, dialogs, keys, settings, the training thread."""

@@ -1,0 +1,257 @@
+"""The training thread of the console: one queue of runs, trained one after another by `core.session.run`.
+
+The screens never hear from it: they look, at `snapshot` for what it is doing and at the store for what came of it.
+So neither waits for the other, and a run that another process trains looks just the same.
+"""
+
+import gc
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from core.errors import EetuiError
+from core.events import Event, RunInterrupted
+
+if TYPE_CHECKING:  # torch: only on the thread that trains
+    from core.config.run_config import RunConfig
+    from core.data.windows import Dataset
+    from core.protocol.train import StageMemory
+    from core.session.run import Plan, Prepared
+    from core.store.writer import Writer
+
+Phase = Literal["idle", "preparing", "training", "paused", "stopping"]
+Request = Callable[["Writer"], "Prepared"]
+PAUSE_CHECK_SECONDS = 0.05
+HEARTBEAT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the training thread is doing.
+
+    Attributes:
+        run: the run in training.
+        queue: the runs waiting, in their order.
+        requests: experiments whose corpus has yet to be read.
+        problem: why the last request was refused, or what broke the thread.
+    """
+
+    phase: Phase = "idle"
+    run: int | None = None
+    queue: tuple[int, ...] = ()
+    requests: int = 0
+    problem: str | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether leaving now would interrupt anything."""
+        return self.phase != "idle" or bool(self.queue) or bool(self.requests)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run in the queue, with what its experiment shares."""
+
+    number: int
+    config: "RunConfig"
+    dataset: "Dataset"
+    memory: "StageMemory"
+    profile: bool = False
+
+
+class Trainer:
+    """The queue, and the switches of the run in training. Every method may be called from any thread."""
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self._lock = threading.RLock()
+        self._snapshot = Snapshot()
+        self._requests: deque[Request] = deque()
+        self._jobs: list[Job] = []
+        self._stopped = False
+        self._cancelled = False
+        self._alive = False
+        self._heartbeat = 0.0
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is going on right now."""
+        with self._lock:
+            return replace(self._snapshot, queue=tuple(job.number for job in self._jobs), requests=len(self._requests))
+
+    def submit(self, plan: "Plan") -> None:
+        """Ask for an experiment; its corpus is read and its runs are queued on the training thread."""
+
+        def prepare(store: "Writer") -> "Prepared":
+            from core.session import run as session
+
+            return session.prepare(plan, store)
+
+        self.request(prepare)
+
+    def resume_runs(self, runs: Sequence[int]) -> None:
+        """Ask for interrupted or failed runs to go on from their checkpoints."""
+
+        def prepare(store: "Writer") -> "Prepared":
+            from core.session import run as session
+
+            return session.prepare_resume(runs, store)
+
+        self.request(prepare)
+
+    def request(self, request: Request) -> None:
+        """Ask for what `request` prepares."""
+        with self._lock:
+            self._requests.append(request)
+
+    def pause(self) -> None:
+        """Hold the run after the step in progress."""
+        self._switch("training", "paused")
+
+    def unpause(self) -> None:
+        """Let the run go on."""
+        self._switch("paused", "training")
+
+    def cancel(self, run: int) -> None:
+        """Interrupt a run after the step in progress, or take it out of the queue."""
+        with self._lock:
+            if self._snapshot.run == run:
+                self._cancelled = True
+                self._set(phase="stopping")
+        self._take_out([run])
+
+    def move(self, run: int, offset: int) -> None:
+        """Move a waiting run within the queue: -1 is one place earlier."""
+        with self._lock:
+            index = next((index for index, job in enumerate(self._jobs) if job.number == run), None)
+            if index is not None:
+                job = self._jobs.pop(index)
+                self._jobs.insert(max(0, index + offset), job)
+
+    def clear(self) -> None:
+        """Take every waiting run out of the queue."""
+        self._take_out(self.snapshot.queue)
+
+    def stop(self) -> None:
+        """End all after the step in progress, for good."""
+        with self._lock:
+            self._stopped = True
+            self._requests.clear()
+            if self._snapshot.phase != "idle":
+                self._set(phase="stopping")
+
+    def claim(self) -> bool:
+        """Whether the caller is to start a thread for `work`: there is something to do, and nobody does it."""
+        with self._lock:
+            wanted = not self._alive and not self._stopped and bool(self._requests or self._jobs)
+            self._alive = self._alive or wanted
+            return wanted
+
+    def work(self) -> None:
+        """The body of the thread that `claim` asked for: train until nothing is left to do."""
+        from core.session import run  # noqa: F401 -- seconds for torch: now, and not in the middle of a run
+        from core.store.writer import Writer
+
+        gc.freeze()  # torch's half a million objects: walking them again and again holds up every thread
+        try:
+            with Writer(self.database) as store:
+                while self._work_once(store):
+                    pass
+        except Exception as error:
+            message = str(error) if isinstance(error, EetuiError) else traceback.format_exc()
+            with self._lock:
+                self._requests.clear()
+                self._jobs.clear()
+                self._rest(problem=message)
+
+    def _work_once(self, store: "Writer") -> bool:
+        """Prepare what was asked for, or train the next run; False when there is neither."""
+        with self._lock:
+            request = self._requests.popleft() if self._requests else None
+            job = self._jobs.pop(0) if self._jobs and request is None else None
+            if request is None and job is None:
+                self._rest()
+                return False
+            self._cancelled = self._stopped
+            self._set(phase="preparing" if request else "training", run=job.number if job else None)
+        if request:
+            self._prepare(request, store)
+        elif job:
+            self._train(job, store)
+        return True
+
+    def _prepare(self, request: Request, store: "Writer") -> None:
+        from core.protocol.train import StageMemory
+
+        try:
+            prepared = request(store)
+        except EetuiError as error:
+            self._set(problem=str(error))
+            return
+        memory = StageMemory()
+        jobs = [
+            Job(number, config, prepared.dataset, memory, prepared.profile)
+            for number, config in zip(prepared.runs, prepared.configs, strict=True)
+        ]
+        with self._lock:
+            self._jobs += jobs
+
+    def _train(self, job: Job, store: "Writer") -> None:
+        from core.session import run as session
+
+        def should_stop() -> bool:
+            self._keep_alive(store)
+            while self._held():
+                time.sleep(PAUSE_CHECK_SECONDS)
+                self._keep_alive(store)
+            return self._cancelled or self._stopped
+
+        clock = session.new_clock(job.config, profile=job.profile)
+        session.run(job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock)
+        self._set(run=None)
+
+    def _held(self) -> bool:
+        with self._lock:
+            return self._snapshot.phase == "paused" and not self._cancelled and not self._stopped
+
+    def _keep_alive(self, store: "Writer") -> None:
+        """Tell other machines on this database that the waiting and the held runs are not abandoned."""
+        if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
+            self._heartbeat = time.monotonic()
+            now = self.snapshot
+            store.heartbeat([*now.queue, *(() if now.run is None else (now.run,))])
+
+    def _take_out(self, runs: Sequence[int]) -> None:
+        from core.store.writer import Writer
+
+        with self._lock:
+            taken = [job.number for job in self._jobs if job.number in runs]
+            self._jobs = [job for job in self._jobs if job.number not in taken]
+        if taken:
+            event = RunInterrupted("taken out of the queue", 0.0)
+            with Writer(self.database) as store:
+                for run in taken:
+                    store.end(run, event)
+
+    def _rest(self, **changes: object) -> None:
+        """Leave the thread; under the lock that found nothing to do, so that no request goes unseen."""
+        self._alive = False
+        self._set(phase="idle", run=None, **changes)
+
+    def _switch(self, before: Phase, after: Phase) -> None:
+        with self._lock:
+            if self._snapshot.phase == before:
+                self._set(phase=after)
+
+    def _set(self, **changes: object) -> None:
+        with self._lock:
+            self._snapshot = replace(self._snapshot, **changes)  # type: ignore[arg-type]
+
+
+def _ignore(run: int, events: Sequence[Event]) -> None:
+    """The screens read the store."""

@@ -1,0 +1,1 @@
+"""Charts, axes, cells, themes and status marks; nothing here knows a run."""

@@ -1,0 +1,100 @@
+"""The exit signal's histogram in block characters, with the threshold as a line through it."""
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from core.events import Threshold
+from eetui.drawing.palette import Palette
+
+EIGHTHS = " ▁▂▃▄▅▆▇█"
+HARD = "░"
+LINE = "│"
+
+
+def histogram(found: Threshold, width: int, height: int, style: Palette) -> Text:
+    """Columns of the signal's counts: hatched below the threshold, solid above, and what that means in words.
+
+    Only the bins between the first and the last that hold a token are drawn, so that a narrow signal is seen too.
+    """
+    rows = height - 2
+    if rows < 2 or width < 24:
+        return Text("\n".join(_wrapped(summary(found), width)[: max(height, 1)]))
+    first, last = _span(found)
+    columns = _columns(found, first, last, width)
+    line = min(max(int((found.threshold - first) / (last - first) * width), 0), width - 1)
+    text = Text(no_wrap=True)
+    text.append_text(_labels(found, line, width, style)).append("\n")
+    peak = max(columns) or 1.0
+    for row in range(rows, 0, -1):
+        filled = [value / peak * rows - (row - 1) for value in columns]
+        text.append("".join(_hard_cell(share, row) for share in filled[:line]), style.caution)
+        text.append(LINE, f"bold {style.accent}")
+        text.append("".join(_easy_cell(share, row) for share in filled[line + 1 :]), style.live).append("\n")
+    return text.append(_scale(first, last, width), style.quiet)
+
+
+def _hard_cell(filled: float, row: int) -> str:
+    """A cell of a column that reaches so far above the cell's bottom; a trace of it where that is very little."""
+    return HARD if filled >= 0.5 else "." if row == 1 and filled > 0 else " "
+
+
+def _easy_cell(filled: float, row: int) -> str:
+    least = int(row == 1 and filled > 0)
+    return EIGHTHS[min(max(round(filled * 8), least), 8)]
+
+
+def summary(found: Threshold) -> tuple[str, str]:
+    """The threshold, and the hard share, in words."""
+    share = found.hard_tokens / found.tokens if found.tokens else 0.0
+    return f"threshold {found.threshold:.4f}", f"hard {share:.1%}: {found.hard_tokens:,} of {found.tokens:,} tokens"
+
+
+def _labels(found: Threshold, line: int, width: int, style: Palette) -> Text:
+    """What is on either side of the line, next to it where there is room."""
+    share = found.hard_tokens / found.tokens if found.tokens else 0.0
+    left, right = f"{HARD} hard {share:.1%} ", f" threshold {found.threshold:.4f}  █ exits {1 - share:.1%}"
+    if line < len(left):
+        left, right = "", f"{right}  {left}".rstrip()
+    if line + 1 + len(right) > width:
+        left, right = f"{left}{right.strip()} ", ""
+    before = left.rjust(line)[:line] if len(left) <= line else left[:line]
+    text = Text(before, style.caution, no_wrap=True)
+    return text.append(LINE, f"bold {style.accent}").append(right[: width - line - 1], style.live)
+
+
+def _span(found: Threshold) -> tuple[float, float]:
+    """The part of [0, 1] that has tokens in it, and the threshold."""
+    bins = len(found.histogram)
+    used = [index for index, count in enumerate(found.histogram) if count] or [0, bins - 1]
+    at = min(max(found.threshold, 0.0), 1.0)
+    return min(used[0] / bins, at), max((used[-1] + 1) / bins, min(at + 1 / bins, 1.0))
+
+
+def _columns(found: Threshold, first: float, last: float, width: int) -> Sequence[float]:
+    """Tokens per column: bins are spread over the columns they cover, or added up where several share one."""
+    bins = len(found.histogram)
+    size = (last - first) / width
+    columns = []
+    for column in range(width):
+        low, high = (first + column * size) * bins, (first + (column + 1) * size) * bins
+        total, index = 0.0, int(low + 1e-9)
+        while index < min(high - 1e-9, bins):
+            total += found.histogram[index] * (min(high, index + 1) - max(low, index))
+            index += 1
+        columns.append(total)
+    return columns
+
+
+def _scale(first: float, last: float, width: int) -> str:
+    """The signal at both ends and in the middle."""
+    ends, middle = (f"{first:.2f}", f"{last:.2f}"), f"signal {(first + last) / 2:.2f}"
+    if width < 30:
+        return ends[0] + ends[1].rjust(width - len(ends[0]))
+    start = width // 2 - len(middle) + 2
+    return (ends[0].ljust(start) + middle).ljust(width - len(ends[1])) + ends[1]
+
+
+def _wrapped(words: Sequence[str], width: int) -> list[str]:
+    joined = ", ".join(words)
+    return [joined] if len(joined) <= width else list(words)

@@ -1,0 +1,119 @@
+"""textual-plot's widget as the chart uses it: what to draw is handed to it, its mouse is handed back."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from textual.color import Color
+from textual.message import Message
+from textual.reactive import reactive
+from textual_hires_canvas import Canvas
+from textual_plot import AxisFormatter, HiResMode, PlotWidget
+
+from eetui.drawing.axes import Axis, Range
+from eetui.drawing.series import Series
+from eetui.drawing.themes import hue
+
+MARGIN_LEFT = 9
+BEHIND = ("faint", "behind")
+HIRES = {"line": HiResMode.BRAILLE, "marked": HiResMode.BRAILLE, "thick": HiResMode.QUADRANT}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A vertical line, its label in the legend."""
+
+    x: float
+    label: str = ""
+
+
+@dataclass
+class Drawing:
+    """What is to be drawn in a view: series already reduced, and the range of both axes."""
+
+    x: Range
+    y: Range
+    series: list[Series] = field(default_factory=list)
+    lines: Sequence[Line] = ()
+    x_ticks: int = 5
+    y_ticks: int = 5
+
+
+class Ticks(AxisFormatter):
+    """An `Axis`, as textual-plot asks for it."""
+
+    def __init__(self, axis: Axis, count: int) -> None:
+        self.axis, self.count = axis, count
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        return self.axis.ticks(min_, max_, self.count)
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        return self.axis.labels(ticks)
+
+
+class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
+    """textual-plot's widget, its limits and its mouse handed over to the chart."""
+
+    @dataclass
+    class Zoomed(Message):
+        """Zoomed by mouse, about a point."""
+
+        factor: float
+        at: tuple[float | None, float | None]
+
+    @dataclass
+    class Panned(Message):
+        """Dragged by so many cells."""
+
+        columns: float
+        rows: float
+
+    margin_top = reactive(0)
+    margin_bottom = reactive(1)
+    margin_left = reactive(MARGIN_LEFT)
+    seconds = 0.0
+    """What the last drawing took."""
+
+    @property
+    def canvas(self) -> Canvas:
+        return self.query_one("#plot", Canvas)
+
+    def _zoom(self, center_x: float, center_y: float, factor: float, zoom_x: bool, zoom_y: bool) -> None:
+        self.post_message(
+            self.Zoomed(1 / (1 + factor), (center_x if zoom_x else None, center_y if zoom_y and not zoom_x else None))
+        )
+
+    def _pan(self, factor_x: float, factor_y: float) -> None:
+        self.post_message(self.Panned(factor_x, factor_y))
+
+    def _render_plot(self) -> None:
+        """Every pixel asks for a refresh of its own; one will do."""
+        if self.is_mounted and self._scale_rectangle.width > 2 and self._scale_rectangle.height > 1:
+            began = time.monotonic()
+            with self.canvas.batch_refresh():
+                super()._render_plot()
+            self.seconds = time.monotonic() - began
+
+    def draw(self, drawing: Drawing, axes: tuple[Axis, Axis], dark: bool, background: Color) -> None:
+        """Show this instead."""
+        self.clear()
+        self.set_xlimits(*drawing.x)
+        self.set_ylimits(*drawing.y)
+        self.set_x_formatter(Ticks(axes[0], drawing.x_ticks))
+        self.set_y_formatter(Ticks(axes[1], drawing.y_ticks))
+        for series in sorted(drawing.series, key=lambda one: one.style not in BEHIND):
+            self._add(series, dark, background)
+        for line in drawing.lines:
+            self.add_v_line(line.x, "bold")
+
+    def _add(self, series: Series, dark: bool, background: Color) -> None:
+        colour, x, y = hue(series.hue).on(dark), series.x, series.y
+        if series.style in BEHIND:
+            self.scatter(
+                x, y, marker_style=Color.parse(colour).blend(background, 0.5).hex, hires_mode=HiResMode.BRAILLE
+            )
+        if series.style in HIRES:
+            self.plot(x, y, line_style=colour, hires_mode=HIRES[series.style])
+        if series.style in ("marked", "scatter"):
+            self.scatter(x, y, marker=series.marker or hue(series.hue).sign, marker_style=f"bold {colour}")

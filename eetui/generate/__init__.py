@@ -1,0 +1,1 @@
+"""The Generate screen: a model writes, each token shown by the block it left at."""

@@ -1,0 +1,1 @@
+"""The Inspect screen: thresholds, tokens, signal quality and diagnosis of one run."""

@@ -1,0 +1,285 @@
+"""A diagnosis as a waterfall in text, what each step is and what repairs it; an ablation as a table; both as JSON."""
+
+import json
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.analysis.diagnose_run import Diagnosed
+from core.analysis.diagnosis import HardTokens, Step, Waterfall, target_shares
+from core.config.run_config import RunConfig
+from core.events import perplexity
+from eetui.compare.ablation import COLUMNS, SHARES, Ablation, Line
+from eetui.drawing.figures import MISSING, figure
+
+FIGURES_WIDTH = 68
+"""Cells of a line that are not the bar."""
+NARROWEST_BAR, WIDEST_BAR = 10, 48
+TITLES = {"base": "", "alone": "One at a time", "together": "Added up"}
+HEADS = ("Block 0\ntrained", "Block 0\nalone", "All\nblocks", "Early\nexit", "Left\nearly", "Layers\nsaved", "Nats")
+LEGEND = (
+    "Trained: before later blocks were. Nats: early exit against the base or, where added up, the line before, with a "
+    "paired bootstrap over windows; · no clear difference."
+)
+ROOM = {False: 110, True: 160}
+"""Cells of a line below which figures are shorter, deviations left out, and a mark stands for the interval; by whether
+figures have deviations."""
+CELLS = {(False, False): " ", (True, False): "▌", (False, True): "▐", (True, True): "█"}
+
+
+def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
+    """Everything about where the perplexity went, for a terminal of that width."""
+    waterfall, config = run.diagnosis.waterfall, run.config
+    head = Text.assemble((run.name, "bold"), f"  run {run.number}  {config.method}, seed {config.seed}, one run")
+    total = f"{waterfall.total:+.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
+    parts: list[RenderableType] = [head, Text(total, style="dim"), Text()]
+    parts += [_table(waterfall, "Training, early stopping", "Early exit, evaluation", width), Text()]
+    parts += [Text(line) for line in explanations(run, width)]
+    parts += [Text(), *_last_block(run, width)]
+    return Group(*parts)
+
+
+def _last_block(run: Diagnosed, width: int) -> Iterator[RenderableType]:
+    """Lost context, on the way of the last block."""
+    hard = run.hard_tokens
+    if run.measuring:
+        yield Text(f"Lost context: being measured: {run.measuring} …", style="italic")
+        return
+    if hard is None:
+        yield Text(f"Lost context: not measured: {run.not_measured}")
+        return
+    last = len(run.config.model.block_layers) - 1
+    yield Text(f"Beside it: block {last} and its hard tokens, {hard.share:.1%} of all", style="bold")
+    yield _table(hard.waterfall, f"Block {last}, early stopping", "Hard tokens, early exit", width)
+    yield Text()
+    yield from (Text(line) for line in explanations(run, width, hard.waterfall))
+
+
+def explanations(run: Diagnosed, width: int, way: Waterfall | None = None) -> Iterator[str]:
+    """What each step is and what repairs it; `way`: the last block's, else that of the whole run."""
+    for step in (way or run.diagnosis.waterfall).steps:
+        meaning, repair = told(step, run, hard=way is not None)
+        text = f"{title(step)}: {meaning} {repair}"
+        yield from textwrap.wrap(text, min(width, 120), subsequent_indent="  ", break_on_hyphens=False)
+
+
+def title(step: Step) -> str:
+    """A step's name, as it is shown."""
+    titles = {"depth": "Depth, exits at random", "exited state": "Exited-state mismatch"}
+    return titles.get(step.name, step.name.capitalize()) + ("" if step.block is None else f", block {step.block}")
+
+
+def told(step: Step, run: Diagnosed, *, hard: bool) -> tuple[str, str]:
+    """What a step changes and which switch repairs it; `hard`: of the last block's way."""
+    return _hard_meaning(step, run.config) if hard else _meaning(step, run), _repair(step, run.config)
+
+
+def _meaning(step: Step, run: Diagnosed) -> str:
+    config = run.config
+    match step.name:
+        case "split gap":
+            what = "block 0 and its head" if config.protocol == "staged" else "the same model"
+            return f"{what}, from the windows that stopped the training to the evaluation split."
+        case "head drift":
+            tied = ", with the embedding it is tied to," if config.model.tie_embedding else ""
+            part = "all tokens" if step.block == 0 else "as far as tokens leave there"
+            return f"block {step.block} alone, before and after later blocks moved its head{tied} ({part})."
+        case "depth":
+            leave = _shares(target_shares(config))
+            return f"what later blocks are worth when tokens picked by chance leave as was meant: {leave}."
+        case "exit rate":
+            leave = _shares(run.diagnosis.exit_shares)
+            return f"still by chance, as many leave as did: {leave}; the signal is not as it was for the thresholds."
+        case "exit decisions":
+            return f"as many leave, picked by {config.method} instead of chance. {_oracle(run)}"
+        case _:
+            return (
+                f"from tokens that all went through all blocks to early exit as it ran: to later blocks, those that "
+                f"left are what exited_state={config.exit.exited_state} makes of them."
+            )
+
+
+def _shares(shares: Iterable[float]) -> str:
+    return ", ".join(f"{share:.1%} at block {block}" for block, share in enumerate(shares))
+
+
+def _oracle(run: Diagnosed) -> str:
+    """How far the exits are from the best possible."""
+    diagnosis = run.diagnosis
+    found = "" if diagnosis.share_of_possible is None else f"; {diagnosis.share_of_possible:.0%} of that is found"
+    return f"Who knew all losses would gain {diagnosis.at_random - diagnosis.oracle:.4f} (oracle, same rates){found}."
+
+
+def _hard_meaning(step: Step, config: RunConfig) -> str:
+    match step.name:
+        case "split gap":
+            return (
+                "the block on hard tokens handed on as in training, of the early-stopping windows and of the "
+                "evaluation split."
+            )
+        case "lost context" if config.exit.hard_tokens == "mask":
+            return "none: hard tokens stay in their own windows in training as in evaluation."
+        case "lost context":
+            return (
+                "the same tokens and weights, from windows packed without their easy neighbours, as in training, to "
+                "their own windows. Below 0, the context helps; above, the block has learned packed windows. No step "
+                "of the way above: evaluation packs nothing. What training with context is worth, eetui ablate shows."
+            )
+        case _:
+            state = config.exit.exited_state
+            return f"the same tokens in early exit, the others being what exited_state={state} makes of them."
+
+
+def _repair(step: Step, config: RunConfig) -> str:
+    """The switch that repairs a step, or that is worth a try; how it stands where it is set already."""
+    train, leaving = config.train, config.exit
+    match step.name:
+        case "split gap":
+            return _switch("train.split", train.split, "contiguous", "early stopping then sees other text")
+        case "head drift":
+            return _switch("train.head", train.head, "frozen", "or per_block: no later block moves it")
+        case "depth":
+            return _try("train.later_init", train.later_init, "identity", "and more or deeper later blocks")
+        case "exit rate":
+            return _try("exit.calibration", leaving.calibration, "heldout", "and head=frozen, where it reads the head")
+        case "exit decisions":
+            return _try("exit.calibration", leaving.calibration, "heldout", "and another method, such as gain")
+        case "exited state":
+            why = "with hard_tokens=mask, later blocks train on what they will meet"
+            return _try("exit.exited_state", leaving.exited_state, "copy", why)
+        case "lost context":
+            return _switch("exit.hard_tokens", leaving.hard_tokens, "mask", "hard tokens keep their context")
+
+
+def _switch(name: str, value: str, repaired: str, why: str, verb: str = "Repair") -> str:
+    return f"{name}={repaired} is set." if value == repaired else f"{verb}: {name}={repaired} ({why})."
+
+
+def _try(name: str, value: str, repaired: str, why: str) -> str:
+    """A switch that leads there, but may cost elsewhere what it gains: the ablation tells."""
+    return _switch(name, value, repaired, why, "Try")
+
+
+def _table(waterfall: Waterfall, start: str, end: str, width: int) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for head in ("Step", ""):
+        table.add_column(head, no_wrap=True)
+    for head in ("Nats", "95% interval", "PPL"):
+        table.add_column(head, justify="right", no_wrap=True)
+    levels = [waterfall.start, *(step.after for step in waterfall.steps)]
+    scale = min(levels), max(levels), max(NARROWEST_BAR, min(WIDEST_BAR, width - FIGURES_WIDTH))
+    table.add_row(start, bar(levels[0], levels[0], *scale), "", "", figure(perplexity(levels[0]), "ppl"))
+    for step in waterfall.steps:
+        shown = bar(step.before, step.after, *scale)
+        interval = "" if step.interval is None else f"[{step.interval[0]:+.4f}, {step.interval[1]:+.4f}]"
+        ppl = figure(perplexity(step.after), "ppl")
+        style = "red" if step.nats > 0 else "green"
+        table.add_row(title(step), Text(shown, style=style), f"{step.nats + 0.0:+.4f}", interval, ppl)
+    ppl = figure(perplexity(waterfall.end), "ppl")
+    table.add_row(end, bar(waterfall.end, waterfall.end, *scale), f"{waterfall.total:+.4f}", "", ppl, style="bold")
+    return table
+
+
+def bar(before: float, after: float, low: float, high: float, width: int) -> str:
+    """From one loss to another on a scale, in half cells: at least one where they differ, one where they do not."""
+    halves = 2 * width
+    first, last = (
+        min(int((loss - low) / (high - low) * halves), halves - 1) if high > low else 0
+        for loss in sorted((before, after))
+    )
+    filled = [first <= half <= last for half in range(halves)]
+    return "".join(CELLS[filled[cell], filled[cell + 1]] for cell in range(0, halves, 2))
+
+
+def diagnosis_json(run: Diagnosed) -> str:
+    """Everything, unrounded; losses in nats."""
+    diagnosis, hard = run.diagnosis, run.hard_tokens
+    data: dict[str, Any] = {
+        "run": run.number,
+        "name": run.name,
+        "method": run.config.method,
+        "seed": run.config.seed,
+        "tokens": run.tokens,
+        **_json_waterfall(diagnosis.waterfall, run, hard=False),
+        "exit_shares": diagnosis.exit_shares,
+        "at_random": diagnosis.at_random,
+        "own": diagnosis.own,
+        "oracle": diagnosis.oracle,
+        "share_of_possible": diagnosis.share_of_possible,
+        "hard_tokens": None if hard is None else _json_hard(hard, run),
+        "not_measured": run.not_measured or None,
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False)
+
+
+def _json_hard(hard: HardTokens, run: Diagnosed) -> dict[str, Any]:
+    return {"share": hard.share, **_json_waterfall(hard.waterfall, run, hard=True)}
+
+
+def _json_waterfall(waterfall: Waterfall, run: Diagnosed, *, hard: bool) -> dict[str, Any]:
+    steps = [
+        {**asdict(step), "nats": step.nats, **dict(zip(("meaning", "repair"), told(step, run, hard=hard), strict=True))}
+        for step in waterfall.steps
+    ]
+    return {"start": waterfall.start, "end": waterfall.end, "total": waterfall.total, "steps": steps}
+
+
+def ablation_table(ablation: Ablation, lines: Sequence[Line], width: int) -> RenderableType:
+    """All lines, for a terminal of that width; PPLs are of the evaluation split, all tokens."""
+    wide = width >= ROOM[len(lines[0].names) > 1]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, int(wide), 0, 0))
+    table.add_column("", overflow="fold")
+    for head in (*HEADS, "95% interval" if wide else ""):
+        table.add_column(head, justify="right", no_wrap=True)
+    for before, line in zip((None, *lines), lines, strict=False):
+        if before is not None and line.series != before.series:
+            table.add_section()
+            table.add_row(Text(TITLES[line.series], style="dim"))
+        table.add_row(Text(line.label), *line_figures(line, wide=wide))
+    return Group(
+        Text.assemble(("Ablation", "bold"), f"  {ablation.title}; PPL of the evaluation split, all tokens"),
+        Text(),
+        table,
+        Text(),
+        *(Text(f"{line.names[0]}: {line.status}") for line in lines if line.status),
+        Text(LEGEND, style="dim"),
+        *(Text(f"! {note}") for note in ablation.notes),
+    )
+
+
+def line_figures(line: Line, *, wide: bool = True) -> Iterator[str]:
+    """PPLs, shares, difference and its interval; a mark for that where there is no room."""
+    ppls, shares = line.values[: len(COLUMNS)], line.values[len(COLUMNS) :]
+    if wide:
+        yield from (figure(value, "ppl") for value in ppls)
+        yield from (figure(value, "share") for value in shares)
+    else:
+        yield from (MISSING if value is None else f"{value.mean:.1f}" for value in ppls)
+        yield from (MISSING if value is None else f"{value.mean:.0%}" for value in shares)
+    if line.difference is None:
+        yield from ("", "")
+        return
+    low, mean, high = line.difference
+    unclear = low <= 0 <= high
+    yield f"{mean + 0.0:+.4f}"
+    yield f"[{low + 0.0:+.4f}, {high + 0.0:+.4f}]" + (" ·" if unclear else "  ") if wide else "·" if unclear else " "
+
+
+def ablation_json(ablation: Ablation, lines: Sequence[Line]) -> str:
+    """All lines, unrounded."""
+    rows = [
+        {
+            **asdict(line),
+            "values": {
+                key: value and asdict(value) for key, value in zip((*COLUMNS, *SHARES), line.values, strict=True)
+            },
+        }
+        for line in lines
+    ]
+    return json.dumps({"rows": rows, "notes": ablation.notes}, indent=2, ensure_ascii=False)

@@ -1,0 +1,61 @@
+"""Beside the text of Inspect: figures by block, what the signal is worth, its histogram, and PPL by exit rate."""
+
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.timer import Timer
+from textual.widgets import Static
+
+from eetui.drawing.axes import PPL, SHARE
+from eetui.drawing.chart import Chart
+from eetui.drawing.palette import palette
+from eetui.drawing.steady_text import SteadyText
+from eetui.inspection.exit_quality import ExitQualityText
+
+if TYPE_CHECKING:
+    from eetui.inspection.study import Study
+
+CHART_SECONDS = 0.15
+"""After a move, curve and histogram are drawn so late: the figures come first, also while a key is held down."""
+
+
+class StudySide(Vertical):
+    """Draws what is in view only."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every Textual widget calls it
+        super().__init__(id=id)
+        self._study: Study | None = None
+        self._chart_timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield SteadyText(id="blocks")
+        yield ExitQualityText(id="quality")
+        yield Static(id="histogram", markup=False)
+        chart = Chart("PPL, eval", x_label="exit rate", x_axis=SHARE, y_axis=PPL, id="curve")
+        chart.can_focus = False  # its keys are the threshold's here; the mouse zooms it
+        yield chart
+
+    def show(self, study: "Study") -> None:
+        """What the thresholds come to."""
+        if not self.display:
+            return
+        self._study, width = study, max(20, self.size.width - 2)
+        if self.query_one("#blocks").display:
+            self.query_one("#blocks", SteadyText).show(study.blocks(width))
+        if self.query_one("#quality").display:
+            self.query_one(ExitQualityText).show(study, width)
+        if self._chart_timer is None:
+            self._chart_timer = self.set_timer(CHART_SECONDS, self._show_charts)
+
+    def _show_charts(self) -> None:
+        """What takes longer to draw than the figures may wait."""
+        self._chart_timer = None
+        if self._study is None or not self.is_mounted:
+            return
+        study, bars, chart = self._study, self.query_one("#histogram", Static), self.query_one(Chart)
+        if bars.size.height > 1:
+            bars.update(study.histogram(bars.size.width, bars.size.height, palette(self.app.theme_variables)))
+        if chart.x_label != study.rate_label:
+            chart.set_axes(x_label=study.rate_label)
+        chart.set_series(study.curve_series(), study.curve_sentence())

@@ -1,0 +1,180 @@
+"""What-if figures, blocks, and the token under the cursor, as text of fixed columns, so that nothing jumps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.style import Style
+from rich.text import Text
+
+from core.analysis.what_if import Inspection, Leavers, Outcome
+from core.events import Measured, perplexity
+from eetui.compare.comparison import Unit
+from eetui.drawing.figures import MISSING, delta, figure
+from eetui.drawing.themes import hue
+from eetui.inspection.token_layout import quoted
+
+FIGURES: tuple[tuple[str, str, Unit], ...] = (
+    ("ppl", "PPL, eval", "ppl"),
+    ("accuracy", "accuracy", "share"),
+    ("shallow_ratio", "left early", "share"),
+    ("layer_savings", "saved", "share"),
+)
+"""Fields of an outcome, and of a measurement."""
+RIGHT, WRONG = "✓", "✗"
+WIDE_TOKEN = 94
+BLOCK_MARKS = ("", "underline", "italic", "underline italic", "overline", "overline italic")
+"""How the tokens of each block look where there are no colours."""
+MARK_NAMES = {"": "plain", "underline": "underlined", "underline italic": "underlined italic"}
+
+
+def block_style(block: int, *, dark: bool) -> Style:
+    """Of the tokens that leave at a block: its colour, and a mark that does without."""
+    return Style.parse(f"{BLOCK_MARKS[block % len(BLOCK_MARKS)]} {hue(block).on(dark)}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Thresholds, and what comes of them."""
+
+    thresholds: Sequence[float]
+    outcome: Outcome
+
+
+def threshold_line(block: int, now: Setting, own: Setting, exits: int) -> Text:
+    """The exit that is moved, where it stands, and how many leave there."""
+    threshold = now.thresholds[block]
+    move = threshold - own.thresholds[block]
+    moved = f"own {move:+.4f}" if abs(move) >= 5e-5 else "the run's own"
+    which = f"exit {block + 1} of {exits}, " if exits > 1 else "exit "
+    text = Text.assemble((f"{which}after block {block}  ", "bold"), "threshold ", (f"{threshold:.4f}", "bold"))
+    return (
+        text.append(f" ({moved})".ljust(17)).append("exit rate ").append(f"{now.outcome.exit_rate(block):.2%}", "bold")
+    )
+
+
+def figures_table(now: Outcome, own: Outcome, measured: Measured | None, data: Inspection, width: int) -> Text:
+    """One line a figure: now, against the run's own thresholds, as measured, and what fixed depths give."""
+    depths = data.static_depths
+    names = [*(f"block {block}" for block in range(len(depths) - 1)), "all blocks"]
+    heads = ["", "now", "   Δ own", "own", "measured", *names, "oracle"]
+    lines = [heads]
+    for name, label, unit in FIGURES:
+        value, before = getattr(now, name), getattr(own, name)
+        asked = None if measured is None else perplexity(measured.loss) if name == "ppl" else getattr(measured, name)
+        others = [getattr(outcome, name) for outcome in (*depths, data.oracle)]
+        lines.append(
+            [label, figure(value, unit), change(value, before, unit)]
+            + [figure(other, unit) for other in (before, asked, *others)]
+        )
+    return columns(lines, width, strong=1)
+
+
+def change(value: float, before: float, unit: Unit) -> str:
+    """How far a figure has moved: a PPL in percent of it, a share in points."""
+    return delta(value / before - 1 if unit == "ppl" else value - before, unit)
+
+
+def columns(lines: Sequence[Sequence[str]], width: int, strong: int = -1, gap: int = 2, least: int = 7) -> Text:
+    """Right-aligned columns under bold heads, as many as fit; the first one to the left."""
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    widths = [widths[0], *(max(least, cells) for cells in widths[1:])]
+    while sum(widths) + gap * (len(widths) - 1) > width and len(widths) > 2:
+        widths.pop()
+    text = Text(no_wrap=True, overflow="crop")
+    for number, line in enumerate(lines):
+        for column, cells in enumerate(widths):
+            shown = set_cell_size(line[column], cells)
+            if column:
+                shown = " " * (gap + cells - cell_len(line[column])) + line[column]
+            text.append(shown, "bold" if number == 0 or column == strong else "")
+        text.append("\n" if number < len(lines) - 1 else "")
+    return text
+
+
+def honesty(own: Outcome, measured: Measured | None) -> str:
+    """What these figures are, and how far they are from the run's own measurement."""
+    if measured is None:
+        return "Full-context statistics; the run did not measure early exit itself."
+    apart = measured.loss - own.loss
+    if abs(apart) < 5e-5:
+        return "Full-context statistics; at its own threshold the run measured the same loss."
+    return (
+        f"Full-context statistics; at its own threshold the run measured {apart:+.4f} nats against them, "
+        "as tokens that left reach later blocks as they came."
+    )
+
+
+def blocks_table(outcome: Outcome, width: int) -> Text:
+    """For each block the tokens that leave there, and what they would be had they gone on through all blocks."""
+    whole = Leavers(*(sum(getattr(b, field) for b in outcome.blocks) for field in Leavers.__dataclass_fields__))
+    rows = [(f"block {block}", leavers) for block, leavers in enumerate(outcome.blocks)]
+    heads = ["", "leave", "share", "PPL", "acc.", "later PPL", "later acc.", "cost nats"]
+    lines = [heads, *(_block_line(name, leavers, outcome) for name, leavers in (*rows, ("all", whole)))]
+    text = columns(lines, width, least=5)
+    text.append("\nlater: had they gone on to the end; cost: what leaving adds to the loss", "dim")
+    return text
+
+
+def _block_line(name: str, leavers: Leavers, outcome: Outcome) -> list[str]:
+    return [
+        name,
+        figure(leavers.tokens, "count"),
+        figure(leavers.tokens / outcome.tokens, "share"),
+        figure(leavers.ppl, "ppl"),
+        figure(leavers.accuracy, "share"),
+        figure(leavers.later_ppl, "ppl"),
+        figure(leavers.later_accuracy, "share"),
+        f"{(leavers.loss - leavers.later_loss) / outcome.tokens:+.4f}",
+    ]
+
+
+def token_pane(
+    data: Inspection, now: Setting, vocabulary: Sequence[str], token: int, width: int, *, dark: bool
+) -> Text:
+    """The token under the cursor: what follows it, and what every block says. One line, and one for each block."""
+    window, place = divmod(token, data.seq_len)
+    here, after = (quoted(vocabulary[int(ids[token])]) for ids in (data.inputs, data.targets))
+    text = Text.assemble((f"{here} → {after}", "bold"), no_wrap=True, overflow="ellipsis")
+    where = f"token {token + 1:,} of {data.tokens:,}, window {window + 1:,}, place {place + 1}"
+    text.append(where.rjust(max(len(where) + 2, width - text.cell_len)), "dim")
+    for block in range(len(data.loss)):
+        text.append("\n")
+        text.append_text(_token_line(data, now, vocabulary, token, block, dark=dark))
+        if width >= WIDE_TOKEN:
+            text.append(f"  max prob. {data.max_prob[block, token]:.3f}")
+    return text
+
+
+def _token_line(
+    data: Inspection, now: Setting, vocabulary: Sequence[str], token: int, block: int, *, dark: bool
+) -> Text:
+    left_at = int(now.outcome.left_at[token])
+    right = bool(data.correct[block, token])
+    guess = f"{RIGHT if right else WRONG} {quoted(vocabulary[int(data.prediction[block, token])], 16)}"
+    return Text.assemble(
+        (f"{hue(block).sign} block {block}", f"{'bold ' if block == left_at else ''}{hue(block).on(dark)}"),
+        f"  {_exit_words(data, now, token, block, left_at):34}{data.loss[block, token]:8.4f} nats  ",
+        (f"{guess}{' ' * max(0, 18 - cell_len(guess))}", "bold" if right else ""),
+    )
+
+
+def _exit_words(data: Inspection, now: Setting, token: int, block: int, left_at: int) -> str:
+    if block == data.exits:
+        return "leaves here" if block == left_at else MISSING
+    signal, threshold = data.signal[block, token], now.thresholds[block]
+    reaches = "≥" if signal >= threshold else "<"
+    verdict = "leaves here" if block == left_at else "goes on" if block < left_at else "has left"
+    return f"signal {signal:.4f} {reaches} {threshold:.4f} {verdict}"
+
+
+def legend(blocks: int, *, dark: bool) -> Text:
+    """What the looks of the tokens mean."""
+    text = Text("leaves at block ", no_wrap=True, overflow="ellipsis")
+    for block in range(blocks):
+        mark = BLOCK_MARKS[block % len(BLOCK_MARKS)]
+        text.append(f"{hue(block).sign} {block} {MARK_NAMES.get(mark, mark)}", block_style(block, dark=dark))
+        text.append("  ")
+    text.append("bold", "bold")
+    text.append(": next token predicted right")
+    return text

@@ -1,0 +1,286 @@
+"""The words of the Live screen: its title, the facts of a stage, what was measured, log lines, the queue."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+
+from core.events import perplexity
+from core.state import StageState
+from eetui.drawing.figures import MISSING, duration
+from eetui.drawing.palette import Palette
+from eetui.live.following import LineKind, LogLine, seconds_so_far
+from eetui.live.timeline_text import StageRow, counted, time_left
+from eetui.runs.list_text import STATUS_STYLES
+from eetui.runs.table_text import fitted
+from eetui.summary.profile_text import gigaflops, share_of_peak
+
+LABEL_WIDTH = 15
+MOST_DOTS = 8
+QUEUE_HINT, TIMES_HINT = "o: queue", "t shows its times"
+LINE_SIGNS: dict[LineKind, str] = {"event": " ", "warning": "!", "error": "✗", "stray": "»"}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Who trains the run, and where it stands with the training thread of this console.
+
+    Attributes:
+        phase: of the training thread, if it trains this run; else None.
+        place: in this console's queue, from 1.
+        elapsed: seconds since it began, or how long it took.
+    """
+
+    phase: str | None = None
+    place: int | None = None
+    elapsed: float | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the facts say of where the run is trained.
+
+    Attributes:
+        memory: in bytes.
+        memory_word: `now` of a run in training here, `peak` of a finished one.
+        patience: epochs without improvement that end a language model stage.
+        peak: what matrix products reach, in FLOP/s.
+    """
+
+    device: str = MISSING
+    memory: int | None = None
+    memory_word: str = ""
+    patience: int = 0
+    peak: float | None = None
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure of a stage; `brief` is how a single line of several says it."""
+
+    label: str
+    value: str
+    brief: str = ""
+
+
+# The title bar
+
+
+def title(row: Mapping[str, Any], situation: Situation, width: int, style: Palette) -> Text:
+    """State, name and origin of the run on the left, its time on the right."""
+    sign, word, look = _standing(row, situation, style)
+    time = f"{duration(situation.elapsed):>7}"
+    left = Text.assemble((f"{sign} {word}", look), "  ", (fitted(str(row["name"]), len(str(row["name"]))), "bold"))
+    left.append(f"  {row['method']} · seed {row['seed']} · {row['preset'] or 'own config'}", style.quiet)
+    if row["error"] and row["status"] in ("failed", "interrupted"):
+        left.append(f"  {first_line(str(row['error']))}", look)
+    room = max(width - len(time) - 2, 0)
+    left.truncate(room, overflow="ellipsis", pad=True)
+    return left.append(f"  {time}", "bold")
+
+
+def _standing(row: Mapping[str, Any], situation: Situation, style: Palette) -> tuple[str, str, str]:
+    """Sign, word and style."""
+    match situation.phase:
+        case "paused":
+            return "‖", "paused", style.caution
+        case "stopping":
+            return "■", "stopping", style.caution
+    status = str(row["status"])
+    look = style.of_status(status)
+    if status == "running":
+        return "▶", "training", look
+    if status == "queued" and situation.place is not None:
+        return "…", f"queued #{situation.place}", look
+    return STATUS_STYLES[status][0], status, look
+
+
+def first_line(text: str) -> str:
+    """Of a message that may hold several."""
+    return next(iter(text.splitlines()), "")
+
+
+# Facts
+
+
+def facts(stage: StageState, machine: Machine) -> list[Fact]:
+    """What there is to know of a stage, the most wanted first; figures as wide from its first step to its last."""
+    kinds = {"lm": _language_model, "exit classifier": _classifier, "hard tokens": _hard_tokens}
+    own = kinds[stage.kind](stage, machine) if stage.kind in kinds else []
+    return [
+        *own,
+        *_rate(stage),
+        *_share_of_peak(stage, machine),
+        *_memory(machine),
+        Fact("device", machine.device, machine.device.partition(",")[0]),
+        Fact("tokens", f"{stage.tokens:>9,} {token_set(stage)} tokens"),
+    ]
+
+
+def progress_facts(stage: StageState) -> list[Fact]:
+    """Where the stage stands, for a screen that has the room."""
+    epoch = counted("", min(max(stage.epoch, 1), stage.epochs), stage.epochs).strip()
+    step = counted("", stage.step, stage.steps).strip()
+    found = [Fact("epoch", f"{epoch:>9}")] if stage.epochs > 1 else []
+    found += [Fact("step", f"{step:>9}")] if stage.steps > 1 else []
+    found.append(Fact("took", f"{duration(seconds_so_far(stage)):>9}"))
+    return found if stage.seconds is not None else [*found, Fact("time left", f"{time_left(stage):>14}")]
+
+
+def token_set(stage: StageState) -> str:
+    """Which tokens a stage works on: later blocks train on the hard ones."""
+    return "hard" if stage.block else "all"
+
+
+def _language_model(stage: StageState, machine: Machine) -> list[Fact]:
+    best = stage.best
+    val = _ppl(None if best is None else best.val_loss)
+    epoch = "" if best is None else f", epoch {best.epoch}"
+    train = _ppl(None if best is None else best.loss)
+    left = patience_left(stage, machine.patience)
+    found = [
+        Fact("early-stop PPL", f"{val}  {token_set(stage)} tokens{epoch}", f"early-stop PPL {val}"),
+        Fact("patience", patience(left, machine.patience), patience(left, machine.patience)),
+        Fact("train PPL", f"{train}  same epoch"),
+    ]
+    return found + (_exit_figures(stage) if stage.history and stage.history[-1].exit_loss is not None else [])
+
+
+def _classifier(stage: StageState, machine: Machine) -> list[Fact]:
+    return _exit_figures(stage)
+
+
+def _exit_figures(stage: StageState) -> list[Fact]:
+    last = stage.history[-1] if stage.history else None
+    loss = MISSING if last is None or last.exit_loss is None else f"{last.exit_loss:.4f}"
+    label = MISSING if stage.avg_label is None else f"{stage.avg_label:.4f}"
+    return [
+        Fact("exit loss", f"{loss:>9}", f"exit loss {loss:>7}"),
+        Fact("avg_label", f"{label:>9}", f"avg_label {label:>6}"),
+    ]
+
+
+def _hard_tokens(stage: StageState, machine: Machine) -> list[Fact]:
+    found = stage.threshold
+    if found is None:
+        return [Fact("threshold", MISSING, f"threshold {MISSING}")]
+    share = found.hard_tokens / found.tokens if found.tokens else 0.0
+    return [
+        Fact("threshold", f"{found.threshold:>9.4f}", f"threshold {found.threshold:.4f}"),
+        Fact("hard tokens", f"{found.hard_tokens:>9,} {share:.1%}", f"hard tokens {found.hard_tokens:,} ({share:.1%})"),
+    ]
+
+
+def patience_left(stage: StageState, patience: int) -> int:
+    """Epochs that may still pass without a better one."""
+    last = stage.history[-1].patience_left if stage.history else None
+    return patience if last is None else last
+
+
+def patience(left: int, total: int) -> str:
+    """`●●○ 2 of 3 left`."""
+    dots = "●" * left + "○" * (total - left) + " " if 0 < total <= MOST_DOTS else ""
+    return f"{dots}{left:>{len(str(total))}} of {total} left"
+
+
+def stage_facts(row: StageRow, machine: Machine, width: int, style: Palette, *, in_lines: bool) -> Text:
+    """The facts of a stage in one line, or each in a line of its own beneath the stage's name."""
+    if row.stage is None:
+        return Text(f"{row.name} is {row.status}", style.quiet)
+    found = facts(row.stage, machine)
+    if not in_lines:
+        return facts_line(found, width, style)
+    table = facts_table([*progress_facts(row.stage), *found], width, style)
+    return Text.assemble((f"{row.name}\n", "bold"), table)
+
+
+def facts_line(found: Sequence[Fact], width: int, style: Palette) -> Text:
+    """As many facts as fit into one line, none of them cut."""
+    text = Text(no_wrap=True)
+    for fact in found:
+        if not fact.brief:
+            continue
+        between = " · " if text else ""
+        if text.cell_len + len(between) + len(fact.brief) <= width:
+            text.append(between, style.quiet).append(fact.brief)
+    return text
+
+
+def facts_table(found: Sequence[Fact], width: int, style: Palette) -> Text:
+    """A fact a line."""
+    lines = [Text.assemble((f"{fact.label:<{LABEL_WIDTH}}", style.quiet), fact.value) for fact in found]
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return Text("\n", no_wrap=True).join(lines)
+
+
+def _rate(stage: StageState) -> list[Fact]:
+    """Of a stage that has steps, or is still to have them."""
+    if stage.tokens_per_second is None and stage.seconds is not None:
+        return []
+    rate = MISSING if stage.tokens_per_second is None else f"{stage.tokens_per_second:,.0f}"
+    return [Fact("rate", f"{rate:>9} tok/s", f"{rate:>9} tok/s")]
+
+
+def _share_of_peak(stage: StageState, machine: Machine) -> list[Fact]:
+    """Of a stage whose FLOPs are known, and that has steps or is still to have them."""
+    rate = stage.flops_per_second
+    if not stage.flops or (rate is None and stage.seconds is not None):
+        return []
+    share = f"{MISSING if rate is None else share_of_peak(rate, machine.peak):>4} of peak"
+    return [Fact("computing", f"{MISSING if rate is None else gigaflops(rate):>9} GFLOP/s  {share}", share)]
+
+
+def _memory(machine: Machine) -> list[Fact]:
+    """Nothing while another process trains the run."""
+    if machine.memory is None:
+        return []
+    size = f"{machine.memory / 2**20:,.0f}"
+    return [Fact("memory", f"{size:>9} MiB {machine.memory_word}", f"{size:>6} MiB {machine.memory_word}")]
+
+
+def _ppl(loss: float | None) -> str:
+    value = None if loss is None else perplexity(loss)
+    return f"{MISSING if value is None else f'{value:,.2f}' if value < 1e6 else f'{value:.3g}':>9}"
+
+
+# Log and queue
+
+
+def log_text(line: LogLine, style: Palette) -> Text:
+    """A line of the log with the sign of its kind."""
+    look = {"warning": style.caution, "error": style.bad, "stray": style.quiet}.get(line.kind, "")
+    return Text(f"{LINE_SIGNS[line.kind]} {line.text}", look)
+
+
+def queue_line(names: Sequence[str], requests: int, width: int, *, preparing: bool = False) -> str:
+    """`next: loss-12, softmax-13`, as many as fit; empty where nothing waits.
+
+    Requests are what the training thread has yet to prepare: it does so between two runs.
+    """
+    said = ["preparing"] if preparing else []
+    said += [f"{requests} to be prepared"] if requests else []
+    if names:
+        room = width - len(" · ".join([*said, QUEUE_HINT])) - len(" · next:  and 1000 more")
+        said += [f"next: {_listed(names, room)}", QUEUE_HINT]
+    return " · ".join(said)
+
+
+def hint(status: str, elsewhere: str | None, *, profiled: bool = False) -> str:
+    """Who trains the run, or what can be done with it."""
+    hints = {"finished": "i inspects it, w lets it write, c compares its experiment", "interrupted": "r lets it go on"}
+    hints["failed"] = "r lets it go on; the log says what went wrong"
+    word = "waits in" if status == "queued" else "trained by"
+    said = [f"{word} {elsewhere}" if elsewhere else hints.get(status, ""), TIMES_HINT if profiled else ""]
+    return ", ".join(filter(None, said))
+
+
+def _listed(names: Iterable[str], width: int) -> str:
+    waiting = list(names)
+    shown = waiting[:1]
+    for name in waiting[1:]:
+        if len(", ".join([*shown, name])) > width:
+            return f"{', '.join(shown)} and {len(waiting) - len(shown)} more"
+        shown.append(name)
+    return ", ".join(shown)

@@ -1,0 +1,127 @@
+"""The stages of a run, one a line: what became of each, how far the active one is, and how long they took."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.text import Text
+
+from core.state import RunState, StageState
+from eetui.drawing.figures import duration
+from eetui.drawing.palette import Palette
+from eetui.live.following import fraction, seconds_left, seconds_so_far
+from eetui.runs.table_text import bar, fitted
+
+StageStatus = Literal["done", "reused", "active", "paused", "waiting", "stopped", "failed", "not run"]
+SIGNS: dict[StageStatus, str] = {
+    "done": "✓", "reused": "↺", "active": "▶", "paused": "‖", "waiting": "…", "stopped": "■", "failed": "✗",
+    "not run": "–",
+}  # fmt: skip
+CURSOR = "›"
+NAME_WIDTH = 18
+HEAD_WIDTH = 2 + 2 + 8 + NAME_WIDTH
+TIME_WIDTH = 8
+FEWEST_BAR = 4
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A planned stage; `stage` once it has started."""
+
+    name: str
+    status: StageStatus
+    stage: StageState | None = None
+
+
+def stage_rows(state: RunState, held: bool = False) -> tuple[StageRow, ...]:
+    """All planned stages in order; `held` is whether the run is paused."""
+    started = {stage.name: stage for stage in state.stages}
+    planned = state.started.stages if state.started else ()
+    return tuple(StageRow(name, _status(state, started.get(name), held), started.get(name)) for name in planned)
+
+
+def _status(state: RunState, stage: StageState | None, held: bool) -> StageStatus:
+    if stage is None:
+        return "waiting" if state.status in ("queued", "running") else "not run"
+    if stage.seconds is not None:
+        return "reused" if stage.reused else "done"
+    endings: dict[str, StageStatus] = {"finished": "done", "failed": "failed", "interrupted": "stopped"}
+    return endings.get(state.status, "paused" if held else "active")
+
+
+def active_index(rows: Sequence[StageRow]) -> int:
+    """The stage to look at: the one in progress or the one it ended in, else the last that has started."""
+    for index, row in enumerate(rows):
+        if row.status in ("active", "paused", "stopped", "failed"):
+            return index
+    return max((index for index, row in enumerate(rows) if row.stage is not None), default=0)
+
+
+def timeline(rows: Sequence[StageRow], selected: int, width: int, height: int, style: Palette) -> Text:
+    """As many lines as there are rows, at most `height`, the selected one among them."""
+    first = min(max(selected - height // 2, 0), max(len(rows) - height, 0))
+    shown = list(enumerate(rows))[first : first + height]
+    return Text("\n").join(stage_line(row, index == selected, width, style) for index, row in shown)
+
+
+def stage_line(row: StageRow, selected: bool, width: int, style: Palette) -> Text:
+    """Sign, word and name, then the progress of an active stage, or the time that a finished one took."""
+    look = _look(row.status, style)
+    line = Text.assemble(
+        (CURSOR if selected else " ", "bold"),
+        " ",
+        (f"{SIGNS[row.status]} {row.status:<8}", look),
+        (fitted(row.name, NAME_WIDTH), "bold" if selected else ""),
+        no_wrap=True,
+        end="",
+    )
+    room = width - HEAD_WIDTH
+    if row.stage is not None and row.status in ("active", "paused"):
+        line.append_text(progress_fields(row.stage, room, look, style))
+    else:
+        seconds = seconds_so_far(row.stage) if row.stage else None
+        line.append(f"{'' if seconds is None else duration(seconds):>{max(room, 0)}}")
+    if selected:
+        line.stylize("reverse", 0, 1)
+    return line
+
+
+def progress_fields(stage: StageState, width: int, look: str, style: Palette) -> Text:
+    """A bar, and what fits beside it of the time left, the epoch and the step, always at the same places."""
+    chosen: list[str] = []
+    room = width
+    for text in _fields(stage):
+        if room - len(text) - 2 < FEWEST_BAR:
+            break
+        chosen.append(text)
+        room -= len(text) + 2
+    left, *between = chosen or [""]
+    line = bar(fraction(stage), max(room, 0), look, style.quiet)
+    line.append("".join(f"  {field}" for field in between))
+    return line.append(f"  {left}" if left else "")
+
+
+def _fields(stage: StageState) -> Iterator[str]:
+    """The most wanted first; as wide from the first step of the stage to its last."""
+    yield time_left(stage)
+    yield counted("epoch", min(max(stage.epoch, 1), stage.epochs), stage.epochs)
+    yield counted("step", stage.step, stage.steps)
+    yield f"{fraction(stage):4.0%}"
+
+
+def time_left(stage: StageState) -> str:
+    """An upper bound where the stage may stop early."""
+    return f"{'≤' if stage.kind == 'lm' else ' '} {duration(seconds_left(stage)):>6} left"
+
+
+def counted(word: str, value: int, total: int) -> str:
+    """`epoch  3/50`."""
+    return f"{word} {value:>{len(str(total))}}/{total}"
+
+
+def _look(status: StageStatus, style: Palette) -> str:
+    looks: dict[StageStatus, str] = {
+        "done": style.good, "reused": style.good, "active": f"bold {style.live}", "paused": style.caution,
+        "stopped": style.caution, "failed": style.bad,
+    }  # fmt: skip
+    return looks.get(status, style.quiet)

@@ -1,0 +1,158 @@
+"""All that the Live screen knows of its run: its row, its log, its siblings, and who trains it."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.state import RunState, StageState
+from core.store.reader import Query, Reader
+from eetui.console.terminal import StrayOutput
+from eetui.live.following import Following
+from eetui.live.text import Machine, Situation
+from eetui.live.timeline_text import StageRow, stage_rows
+from eetui.summary.profile import peak_of
+
+if TYPE_CHECKING:
+    from eetui.console.training_thread import Snapshot
+
+SIBLING_SECONDS = 2.0
+"""Siblings in training are looked at again this often."""
+ENDED = ("finished", "failed", "interrupted")
+
+
+class Watching:
+    """One run, read anew at every `update`; only what is new in its log."""
+
+    def __init__(self, reader: Reader, run: int, stray: StrayOutput) -> None:
+        """Start watching.
+
+        Raises:
+            RunLookupError: there is no such run.
+        """
+        self.reader, self.run, self.stray = reader, run, stray
+        self.row: dict[str, Any] = reader.run(run)
+        self.following = Following(reader, run)
+        self.phase: str | None = None
+        """Of the training thread, while it has this run."""
+        self._queue: tuple[int, ...] = ()
+        self._siblings = Siblings(reader)
+        self._stray_shown = 0
+
+    def update(self, now: "Snapshot") -> None:
+        """Read what is new.
+
+        Raises:
+            RunLookupError: the run was deleted.
+        """
+        self.row = self.reader.run(self.run)
+        self.following.pull()
+        self.phase = now.phase if now.run == self.run else None
+        self._queue = now.queue
+        if self.phase:
+            self._note_stray_output()
+
+    def _note_stray_output(self) -> None:
+        text = self.stray.text()
+        self.following.say("stray", text[self._stray_shown :].strip())
+        self._stray_shown = len(text)
+
+    @property
+    def state(self) -> RunState:
+        """As the log tells it."""
+        return self.following.state
+
+    @property
+    def stages(self) -> tuple[StageRow, ...]:
+        """All planned stages."""
+        return stage_rows(self.state, held=self.phase == "paused")
+
+    @property
+    def elsewhere(self) -> str | None:
+        """`process 123 on host`, if another process trains the run or has it in its queue."""
+        mine = self.phase or self.run in self._queue or self.row["status"] in ENDED
+        return None if mine else f"process {self.row['pid']} on {self.row['host']}"
+
+    @property
+    def why_not_paused(self) -> str:
+        """What to tell who tries to pause a run that isn't in training here."""
+        name = self.row["name"]
+        if self.row["status"] in ENDED or self.phase:
+            return f"{name} is {self.phase or self.row['status']}"
+        if self.elsewhere:
+            return f"{name} belongs to {self.elsewhere}: only that can pause it"
+        return f"{name} waits in the queue; o shows it"
+
+    @property
+    def situation(self) -> Situation:
+        """For the title bar."""
+        place = self._queue.index(self.run) + 1 if self.run in self._queue else None
+        return Situation(self.phase, place, self._elapsed())
+
+    def _elapsed(self) -> float | None:
+        """Since it began; of a run that has ended, how long it took."""
+        seconds: float | None = self.row["seconds"]
+        if self.row["status"] == "running" and self.row["started"] is not None:
+            seconds = max(time.time() - float(self.row["started"]), 0.0)
+        return seconds
+
+    @property
+    def machine(self) -> Machine:
+        """For the facts."""
+        record, config = self.row["record"], self.row["config"]
+        threads = record.get("threads")
+        parts = (record.get("device"), f"{threads} thread{'' if threads == 1 else 's'}", record.get("dtype"))
+        patience = config.get("train", {}).get("patience", 0)
+        device = ", ".join(str(part) for part in parts if part)
+        peak = self.state.peak_memory
+        memory = peak if peak is not None else resident_memory() if self.phase else None
+        return Machine(device, memory, "now" if peak is None else "peak", patience, peak_of(self.state))
+
+    def neighbour(self, direction: int) -> int | None:
+        """The next run of the experiment, or the one before."""
+        runs = [row["id"] for row in self._siblings.rows(self.row["experiment"])]
+        index = runs.index(self.run) + direction if self.run in runs else -1
+        return runs[index] if 0 <= index < len(runs) else None
+
+    def sibling_stages(self, stage: str) -> dict[str, StageState]:
+        """The same stage of the experiment's other runs, by their names."""
+        found = self._siblings.states(self.row["experiment"], self.run)
+        stages = {name: next((one for one in state.stages if one.name == stage), None) for name, state in found.items()}
+        return {name: one for name, one in stages.items() if one is not None and one.history}
+
+
+class Siblings:
+    """The other runs of an experiment; those that have ended are read once."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self._states: dict[int, tuple[str, float, RunState]] = {}
+
+    def rows(self, experiment: int) -> list[dict[str, Any]]:
+        """All runs of the experiment in their order."""
+        return self.reader.runs(Query("experiment = ?", (experiment,)))
+
+    def states(self, experiment: int, run: int) -> dict[str, RunState]:
+        """How every run but this one stands, by name."""
+        found: dict[str, RunState] = {}
+        for row in self.rows(experiment):
+            if row["id"] != run and row["status"] != "queued":
+                found[row["name"]] = self._state(row)
+        return found
+
+    def _state(self, row: dict[str, Any]) -> RunState:
+        status, read, state = self._states.get(row["id"], ("", 0.0, RunState()))
+        ended = status == row["status"] and status in ENDED
+        if not ended and time.monotonic() - read > SIBLING_SECONDS:
+            state = self.reader.state(row["id"])
+            self._states[row["id"]] = (row["status"], time.monotonic(), state)
+        return state
+
+
+def resident_memory() -> int | None:
+    """Bytes this process has in memory, where the system tells."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,1 +1,0 @@
-"""Pure data to text or tables; nothing here knows an app, a database or a clock."""

@@ -1,0 +1,1 @@
+"""The Runs screen: list, filter, preview and actions."""

@@ -1,0 +1,142 @@
+"""The list of runs for a terminal or a pipe, line by line or as JSON.
+
+Plain strings: a Rich table of 10,000 runs takes eight seconds.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from rich.cells import cell_len
+
+from eetui.drawing.figures import duration, figure
+from eetui.values import Unit
+
+Rows = Sequence[Mapping[str, Any]]
+
+STATUS_STYLES = {
+    "finished": ("✓", "green"),
+    "running": ("▶", "cyan"),
+    "queued": ("…", "dim"),
+    "interrupted": ("■", "yellow"),
+    "failed": ("✗", "red"),
+}
+STATUS_WORDS = {status: f"{sign} {status}" for status, (sign, _) in STATUS_STYLES.items()}
+COLUMNS: tuple[tuple[str, str, Unit], ...] = (
+    ("block0_val_ppl", "Block 0 early-stop PPL", "ppl"),
+    ("final_ppl", "Final eval PPL", "ppl"),
+    ("accuracy", "Accuracy", "share"),
+    ("shallow_ratio", "Shallow", "share"),
+    ("layer_savings", "Savings", "share"),
+)
+ESSENTIAL = ("final_ppl", "accuracy", "layer_savings")
+SHOWN = ("id", "name", "method", "seed", "status", *(key for key, _, _ in COLUMNS), "seconds", "tags")
+"""What of a run's row is read."""
+NARROW = 134
+"""Terminals with fewer columns get the essential ones only."""
+LEAST = 8
+"""Columns that a name or tags get, whatever the width."""
+GAP = "  "
+ANSI = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+
+
+@dataclass
+class _Column:
+    """A column as text; `folds`: what does not fit in its width goes on in the next line."""
+
+    head: str
+    cells: list[str]
+    right: bool = False
+    folds: bool = False
+    width: int = 0
+
+    def __post_init__(self) -> None:
+        self.size: Callable[[str], int] = cell_len if self.folds and not "".join(self.cells).isascii() else len
+        self.width = max(len(self.head), max(map(self.size, self.cells)))
+
+    def padded(self, text: str) -> str:
+        space = " " * (self.width - self.size(text))
+        return space + text if self.right else text + space
+
+    def lines(self) -> list[str]:
+        """The cells at the column's width; those that fold with line breaks in them."""
+        if self.right:
+            return [cell.rjust(self.width) for cell in self.cells]
+        if self.size is len and not self.folds:
+            return [cell.ljust(self.width) for cell in self.cells]
+        return [self.padded(cell) if self.size(cell) <= self.width else self._broken(cell) for cell in self.cells]
+
+    def _broken(self, text: str) -> str:
+        parts = [""]
+        for character in text:
+            if self.size(parts[-1] + character) > self.width:
+                parts.append("")
+            parts[-1] += character
+        return "\n".join(parts)
+
+
+def runs_lines(rows: Rows, width: int, *, colour: bool) -> Iterator[str]:
+    """A head and one line a run, more where a name or the tags fold, for a terminal of that many columns."""
+    if not rows:
+        yield "no runs"
+        return
+    columns = _columns(rows, wide=width >= NARROW)
+    _fit(columns, width)
+    yield _styled(GAP.join(column.padded(column.head) for column in columns).rstrip(), "bold", colour=colour)
+    yield "─" * (sum(column.width for column in columns) + len(GAP) * (len(columns) - 1))
+    for row in zip(*(_coloured(column) if colour else column.lines() for column in columns), strict=True):
+        line = GAP.join(row)
+        if "\n" in line:
+            yield from _folded(row, columns)
+        else:
+            yield line.rstrip()
+
+
+def runs_json(rows: Rows) -> str:
+    """A list of objects, unrounded; tags as a list."""
+    return json.dumps([{**row, "tags": (row["tags"] or "").split()} for row in rows], indent=2, ensure_ascii=False)
+
+
+def _columns(rows: Rows, *, wide: bool) -> list[_Column]:
+    columns = [_Column("Run", [str(row["id"]) for row in rows], right=True)]
+    columns.append(_Column("Name", [row["name"] for row in rows], folds=True))
+    if wide:
+        columns.append(_Column("Method", [row["method"] for row in rows]))
+        columns.append(_Column("Seed", [str(row["seed"]) for row in rows], right=True))
+    columns.append(_Column("Status", [STATUS_WORDS[row["status"]] for row in rows]))
+    for key, head, unit in COLUMNS:
+        if wide or key in ESSENTIAL:
+            columns.append(_Column(head, [figure(row[key], unit) for row in rows], right=True))
+    columns.append(_Column("Time", [duration(row["seconds"]) for row in rows], right=True))
+    if wide:
+        columns.append(_Column("Tags", [row["tags"] or "" for row in rows], folds=True))
+    return columns
+
+
+def _fit(columns: Sequence[_Column], width: int) -> None:
+    """Take what is too much from the columns that fold, the widest first."""
+    folding = [column for column in columns if column.folds]
+    excess = sum(column.width for column in columns) + len(GAP) * (len(columns) - 1) - width
+    while excess > 0 and (widest := max(folding, key=lambda column: column.width)).width > LEAST:
+        widest.width -= 1
+        excess -= 1
+
+
+def _coloured(column: _Column) -> list[str]:
+    lines = column.lines()
+    if column.head != "Status":
+        return lines
+    styles = {STATUS_WORDS[status]: style for status, (_, style) in STATUS_STYLES.items()}
+    return [_styled(line, styles[cell], colour=True) for line, cell in zip(lines, column.cells, strict=True)]
+
+
+def _folded(row: Sequence[str], columns: Sequence[_Column]) -> Iterator[str]:
+    for parts in zip_longest(*(cell.split("\n") for cell in row), fillvalue=""):
+        padded = (part if "\x1b" in part else column.padded(part) for part, column in zip(parts, columns, strict=True))
+        yield GAP.join(padded).rstrip()
+
+
+def _styled(text: str, style: str, *, colour: bool) -> str:
+    return f"\x1b[{ANSI[style]}m{text}\x1b[0m" if colour else text

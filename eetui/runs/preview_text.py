@@ -1,0 +1,120 @@
+"""A run in short, for beside or below the list it is in."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.state import RunState, StageState
+from eetui.compare.comparison import FINAL_ROWS
+from eetui.compare.run_view import run_metrics
+from eetui.drawing.figures import MISSING, figure
+from eetui.drawing.palette import Palette
+from eetui.drawing.sparklines import sparkline
+from eetui.runs.table_text import Standing, bar, fitted, progress, status_cell
+
+SIDE_BY_SIDE = 76
+"""From this width on, figures and curves stand beside each other."""
+SPARK_WIDTH = 16
+
+
+def run_preview(row: Mapping[str, Any], state: RunState, style: Palette, width: int) -> RenderableType:
+    """Status, figures, curves, tags, notes and warnings of a run, as `Reader.run` and `Reader.state` give it."""
+    head = Group(*_head(row, state, style, width))
+    figures = _figures(row, state)
+    curves = Group(*_curves(state, style, width))
+    remarks = Group(*_remarks(row, state, style))
+    if width < SIDE_BY_SIDE:
+        parts = (head, figures, curves, remarks)
+        return Group(*(line for part in parts for line in (part, Text())))
+    grid = Table.grid(padding=(0, 3, 0, 0), expand=True)
+    grid.add_column(width=min(46, width // 2))
+    grid.add_column(ratio=1)
+    grid.add_row(Group(head, figures), Group(curves, remarks))
+    return grid
+
+
+def preview_line(row: Mapping[str, Any] | None, width: int, style: Palette, hint: str) -> Text:
+    """What a narrow list leaves out of the run under its cursor, and at the right how to see more."""
+    line = Text(no_wrap=True)
+    room = max(0, width - len(hint) - 1)
+    if row is None:
+        return line.append(fitted("", room + 1)).append(hint, style.quiet)
+    facts = [str(row["method"]), f"seed {row['seed']}"]
+    if row["error"]:
+        facts.append(str(row["error"]).splitlines()[0])
+    else:
+        facts.append(f"block 0 early-stop PPL {figure(row['block0_val_ppl'], 'ppl')}")
+        facts.append(f"shallow {figure(row['shallow_ratio'], 'share')}")
+    if row["tags"]:
+        facts.append(f"tags {row['tags']}")
+    while len(facts) > 3 and cell_len(" · ".join(facts)) > room:
+        facts.pop()
+    return line.append(fitted(" · ".join(facts), room) + " ").append(hint, style.quiet)
+
+
+def _head(row: Mapping[str, Any], state: RunState, style: Palette, width: int) -> Iterator[Text]:
+    yield Text(str(row["name"]), style="bold", overflow="ellipsis", no_wrap=True)
+    yield Text(f"run {row['id']}, experiment {row['experiment']}: {row['method']}, seed {row['seed']}")
+    status = status_cell(str(row["status"]), Standing(), 14, style)
+    if row["status"] == "running":
+        share = progress(state)
+        status.append_text(bar(share, min(16, max(4, width - 24)), style.live, style.quiet)).append(f" {share:.0%}")
+    yield status
+    if row["error"]:
+        yield Text(str(row["error"]), style=style.of_status(str(row["status"])))
+
+
+def _figures(row: Mapping[str, Any], state: RunState) -> RenderableType:
+    metrics = run_metrics(state, float(row["config"]["exit"]["hard_ratio"]))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    for key, label, unit, _ in FINAL_ROWS:
+        if key in metrics:
+            table.add_row(Text(label), figure(metrics[key], unit))
+    for key, value in metrics.items():
+        if key.startswith("eval."):
+            table.add_row(Text(f"{key.removeprefix('eval.').capitalize()}, PPL"), figure(value, "ppl"))
+    if not table.row_count:
+        return Text("no evaluation yet", style="dim")
+    return Group(Text("Evaluation split, all tokens", style="bold"), table)
+
+
+def _curves(state: RunState, style: Palette, width: int) -> Iterator[RenderableType]:
+    """Early-stopping PPL of each epoch, block by block; the curves are on a log scale, being of losses."""
+    stages = [stage for stage in state.stages if stage.kind == "lm" and stage.history]
+    if stages:
+        yield Text("Early-stop PPL by epoch, log scale", style="bold")
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for stage in stages:
+            curve = Text(sparkline(_losses(stage), min(SPARK_WIDTH, max(4, width - 30))), style=style.live)
+            table.add_row(f"block {stage.block}", curve, Text(f"{_best(stage)}, {_epochs(stage)}"))
+        yield table
+        if len(stages) > 1:
+            yield Text("later blocks: on their own hard tokens", style="dim")
+
+
+def _losses(stage: StageState) -> list[float]:
+    return [epoch.val_loss for epoch in stage.history if epoch.val_loss is not None]
+
+
+def _best(stage: StageState) -> str:
+    return MISSING if stage.val_ppl is None else figure(stage.val_ppl, "ppl")
+
+
+def _epochs(stage: StageState) -> str:
+    best = stage.best.epoch if stage.best else 0
+    return f"epoch {best} of {len(stage.history)}"
+
+
+def _remarks(row: Mapping[str, Any], state: RunState, style: Palette) -> Iterator[Text]:
+    if row["tags"]:
+        yield Text.assemble("tags ", (" ".join(row["tags"]), style.accent))
+    for note in row["notes"]:
+        yield Text(f"note: {note['text']}")
+    for warning in state.warnings:
+        yield Text(f"! {warning}", style=style.caution)

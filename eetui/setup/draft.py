@@ -1,0 +1,157 @@
+"""An experiment while it is being set up: a preset, and what the user wrote over it.
+
+Text is kept as it was written, so that a value that is not valid yet is not lost.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+from core.config.dotted_names import flatten
+from core.config.run_config import DEFAULT_PRESET, Layer, RunConfig, build, preset_layer, preset_names
+from core.errors import ConfigError
+from core.session.plan import Plan
+from eetui.setup.fields import CONFIG_NAMES, FIELDS, METHODS, MOST_SEEDS, NAME, PRESET, SEEDS, TAGS, Raw, parse, written
+from eetui.setup.names import require_name, require_tag
+from eetui.setup.plan import REPORT_METHODS, plan_from
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What was chosen so far: a preset, and what differs from it.
+
+    Attributes:
+        edits: by field; none equals the preset's own value.
+    """
+
+    preset: str = DEFAULT_PRESET
+    edits: Mapping[str, Raw] = field(default_factory=dict)
+
+    @staticmethod
+    def of_config(config: RunConfig, preset: str | None = None) -> "Draft":
+        """What makes that config again."""
+        draft = Draft(preset if preset in preset_names() else DEFAULT_PRESET)
+        for name, value in flatten(config.model_dump()).items():
+            draft = draft.edited(name, written(value)) if name != "method" else draft.edited(METHODS, (str(value),))
+        return draft
+
+    def raw(self, name: str) -> Raw:
+        """What a field's editor is to hold."""
+        return self.edits.get(name, self.preset_raw(name))
+
+    def preset_raw(self, name: str) -> Raw:
+        """What it holds when nothing was changed."""
+        return preset_values(self.preset)[name]
+
+    def values(self) -> Mapping[str, Raw]:
+        """What all editors are to hold."""
+        return {**preset_values(self.preset), **self.edits}
+
+    @property
+    def subject(self) -> object:
+        """All that an estimate depends on; two drafts of the same subject take the same."""
+        return self.preset, {name: raw for name, raw in self.edits.items() if name not in (NAME, TAGS)}
+
+    def edited(self, name: str, raw: Raw) -> "Draft":
+        """The draft after the user changed a field."""
+        if name == PRESET:
+            return self.with_preset(str(raw))
+        rest = {other: value for other, value in self.edits.items() if other != name}
+        return replace(self, edits=rest if _same(raw, preset_values(self.preset)[name]) else {**rest, name: raw})
+
+    def reset(self, name: str) -> "Draft":
+        """The draft with the preset's value in that field."""
+        return self.edited(name, preset_values(self.preset)[name])
+
+    def with_preset(self, preset: str) -> "Draft":
+        """Another preset beneath what the user changed."""
+        draft = Draft(preset)
+        for name, raw in self.edits.items():
+            draft = draft.edited(name, raw)
+        return draft
+
+    @property
+    def runs(self) -> int:
+        """How many runs it asks for; 0 where that can't be told."""
+        return len(self.methods) * self.seeds
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds; 0 where that can't be told."""
+        try:
+            return int(str(self.raw(SEEDS)))
+        except ValueError:
+            return 0
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        chosen = self.raw(METHODS)
+        return chosen if isinstance(chosen, tuple) else ()
+
+    def layers(self) -> list[Layer]:
+        """What the config adds up to."""
+        values = {name: parse(FIELDS[name], raw) for name, raw in self.edits.items() if name in CONFIG_NAMES}
+        return [preset_layer(self.preset), Layer("the form", values)]
+
+    def plan(self) -> Plan:
+        """The experiment.
+
+        Raises:
+            ConfigError: something is not valid; `problems` says what, field by field.
+        """
+        if wrong := self.problems():
+            name, reason = next(iter(wrong.items()))
+            raise ConfigError(f"{name} {reason}", wrong)
+        name, tags = str(self.raw(NAME)).strip(), str(self.raw(TAGS)).split()
+        return plan_from(self.layers(), self.methods, self.seeds, preset=self.preset, name=name or None, tags=tags)
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong, by field, in the order of the form; empty where all is well."""
+        wrong = dict(self._experiment_problems())
+        try:
+            build(self.layers())
+        except ConfigError as error:
+            wrong |= error.reasons or {PRESET: str(error)}
+        return {name: wrong[name] for name in FIELDS if name in wrong}
+
+    def _experiment_problems(self) -> Iterator[tuple[str, str]]:
+        if not self.methods:
+            yield METHODS, "must be one at least"
+        name = str(self.raw(NAME)).strip()
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            yield SEEDS, f"must be 1 to {MOST_SEEDS}, got {self.raw(SEEDS)!r}"
+        for what, texts, require in ((NAME, [name] if name else [], require_name), (TAGS, self._tags(), require_tag)):
+            for text in texts:
+                try:
+                    require(what, text)
+                except ConfigError as error:
+                    yield what, str(error).removeprefix(f"{what} ")
+
+    def _tags(self) -> list[str]:
+        return str(self.raw(TAGS)).split()
+
+
+@cache
+def preset_values(preset: str) -> Mapping[str, Raw]:
+    """What every editor holds when nothing was changed."""
+    layer = preset_layer(preset)
+    config = build([layer])
+    methods = (config.method,) if "method" in layer.values else REPORT_METHODS
+    own: dict[str, Raw] = {PRESET: preset, METHODS: methods, SEEDS: "1", NAME: "", TAGS: ""}
+    return own | {name: written(value) for name, value in flatten(config.model_dump()).items()}
+
+
+def _same(raw: Raw, other: Raw) -> bool:
+    """Whether two raw values mean the same."""
+    if isinstance(raw, tuple) and isinstance(other, tuple):
+        return set(raw) == set(other)
+    if isinstance(raw, str) and isinstance(other, str):
+        return _number(raw) == _number(other)
+    return raw == other
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.replace(" ", "") if text.replace(" ", "").replace(",", "").isdigit() else text.strip()

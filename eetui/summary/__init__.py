@@ -1,0 +1,1 @@
+"""One run in words: progress, log lines, profile, details."""

@@ -1,0 +1,110 @@
+"""A run's events as lines of text: what the log pane shows and a headless run prints."""
+
+from core.events import (
+    Epoch,
+    Event,
+    Measured,
+    Profiled,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    Savings,
+    StageEnded,
+    StageStarted,
+    Step,
+    Threshold,
+    TokensMeasured,
+    Warned,
+    perplexity,
+)
+from core.state import RunState, StageState
+from eetui.drawing.figures import duration
+
+
+def line_of(event: Event, state: RunState) -> str | None:
+    """What is worth a line of its own, or None."""
+    match event:
+        case RunStarted():
+            return (
+                f"starts: {event.train_tokens:,} training and {event.eval_tokens:,} evaluation tokens, vocabulary "
+                f"{event.vocab_size:,}, {event.parameters:,} parameters"
+            )
+        case StageStarted(stage=stage, reused=True):
+            return f"{stage}  reused from a sibling run or this run's checkpoint"
+        case Epoch():
+            return _epoch_line(event, state)
+        case Threshold():
+            share = event.hard_tokens / event.tokens
+            return f"{event.stage}  threshold {event.threshold:.4f}  hard tokens {event.hard_tokens:,} ({share:.1%})"
+        case Measured():
+            return _measured_line(event)
+        case Savings():
+            return _savings_line(event)
+        case Warned():
+            return f"! {event.message}"
+        case RunFinished():
+            return f"finished in {duration(event.seconds)}, peak memory {event.peak_memory / 2**20:,.0f} MiB"
+        case RunFailed():
+            return f"failed: {event.message}\n{event.traceback}".rstrip()
+        case RunInterrupted():
+            return f"interrupted: {event.reason}"
+        case Step() | StageStarted() | Profiled() | StageEnded() | TokensMeasured():
+            return None
+
+
+def _epoch_line(event: Epoch, state: RunState) -> str:
+    stage = next(stage for stage in state.stages if stage.name == event.stage)
+    parts = [f"{event.stage}  epoch {event.epoch}/{stage.epochs}  loss {event.loss:.4f}"]
+    if event.val_loss is not None:
+        parts.append(
+            f"val PPL {perplexity(event.val_loss):.2f}{'' if event.improved else f' (patience {event.patience_left})'}"
+        )
+    if event.exit_loss is not None and event.val_loss is not None:
+        parts.append(f"exit loss {event.exit_loss:.4f}")
+    if event.avg_label is not None:
+        parts.append(f"avg_label {event.avg_label:.4f}")
+    parts.append(duration(event.seconds))
+    return "  ".join(parts + _pace(stage, stage.tokens * (stage.epochs - event.epoch)))
+
+
+def _measured_line(event: Measured) -> str:
+    """Where tokens leave is worth telling only where they leave at different blocks."""
+    line = (
+        f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} tokens)  "
+        f"accuracy {event.accuracy:.2%}"
+    )
+    if max(event.exit_shares) < 1:
+        line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:.1%}"
+    return line
+
+
+def _savings_line(event: Savings) -> str:
+    line = f"{event.stage}  FLOP savings {event.flops:.1%}"
+    if event.break_even is None:
+        line += ", which no exit rate would make positive"
+    else:
+        line += f" (break-even at {event.break_even:.1%} leaving early)"
+    if event.time is not None:
+        line += f"  time savings {event.time:.1%} [{event.time_low:.1%}, {event.time_high:.1%}]"
+    return line
+
+
+def live_figures(stage: StageState) -> str:
+    """Loss, rate and time left of a stage in progress; with early stopping the time left is an upper bound."""
+    parts = []
+    if stage.step_loss is not None:
+        parts.append(f"loss {stage.step_loss:.3f}")
+    if stage.val_ppl is not None:
+        parts.append(f"val PPL {stage.val_ppl:.1f}")
+    if stage.avg_label is not None:
+        parts.append(f"avg_label {stage.avg_label:.3f}")
+    return "  ".join(parts + _pace(stage, max(stage.tokens * stage.epochs - stage.step_tokens, 0)))
+
+
+def _pace(stage: StageState, tokens_left: int) -> list[str]:
+    """Rate and time left; an upper bound where the stage may stop early."""
+    rate = stage.tokens_per_second
+    if not rate:
+        return []
+    return [f"{rate:,.0f} tok/s", f"ETA {'≤ ' if stage.kind == 'lm' else ''}{duration(tokens_left / rate)}"]

@@ -1,1 +1,0 @@
-"""Widgets: state and keys. The drawing is done by pure renderables."""

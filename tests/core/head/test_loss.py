@@ -1,0 +1,311 @@
+"""The chunked loss against `F.cross_entropy(F.linear(…))`."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.head import loss as losses
+from core.head.loss import (
+    Chunking,
+    TokenStatistics,
+    linear_cross_entropy,
+    linear_cross_entropy_with_statistics,
+    token_statistics,
+)
+from core.head.tiled_softmax import ChunkStatistics
+
+DIM, WORDS = 8, 31
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+@pytest.fixture(autouse=True)
+def _chunks_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Force several chunks on a handful of tokens, in a buffer of their own."""
+    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, words=7))
+    monkeypatch.setattr(losses, "_kept", losses._Kept())
+
+
+def example(tokens: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(tokens)
+    hidden = torch.randn(tokens, DIM, generator=draw, dtype=dtype) * 2
+    weight = torch.randn(WORDS, DIM, generator=draw, dtype=dtype)
+    return hidden.requires_grad_(), weight.requires_grad_(), torch.randint(WORDS, (tokens,), generator=draw)
+
+
+def plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(F.linear(hidden, weight), targets, reduction="sum")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("tokens", [1, 4, 5, 6, 10, 23])
+def test_loss_and_both_gradients_equal_the_plain_ones(tokens: int, dtype: torch.dtype) -> None:
+    hidden, weight, targets = example(tokens, dtype)
+    expected = plain(hidden, weight, targets)
+    expected_grads = torch.autograd.grad(expected, (hidden, weight))
+    loss, _ = linear_cross_entropy(hidden, weight, targets)
+    grads = torch.autograd.grad(loss, (hidden, weight))
+    limit = TOLERANCE[dtype]
+    torch.testing.assert_close(loss, expected, rtol=limit, atol=limit)
+    torch.testing.assert_close(grads, expected_grads, rtol=limit, atol=limit)
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.5])
+@pytest.mark.parametrize("tokens", [1, 5, 23])
+def test_smoothed_targets_give_torch_s_loss_and_gradients_and_leave_the_statistics_alone(
+    tokens: int, smoothing: float
+) -> None:
+    hidden, weight, targets = example(tokens)
+    expected = F.cross_entropy(F.linear(hidden, weight), targets, reduction="sum", label_smoothing=smoothing)
+    loss, losses_of_tokens = linear_cross_entropy(hidden, weight, targets, smoothing)
+    torch.testing.assert_close(loss, expected)
+    grads = torch.autograd.grad(loss, (hidden, weight))
+    torch.testing.assert_close(grads, torch.autograd.grad(expected, (hidden, weight)))
+    assert torch.equal(losses_of_tokens, linear_cross_entropy(hidden, weight, targets)[1])
+
+
+def test_gradients_equal_finite_differences() -> None:
+    hidden, weight, targets = example(7)
+    step = 1e-6
+    linear_cross_entropy(hidden, weight, targets)[0].backward()
+    for parameter in (hidden, weight):
+        assert parameter.grad is not None
+        values, slopes = parameter.detach().flatten(), []
+        for index in range(len(values)):
+            values[index] += step
+            above = linear_cross_entropy(hidden, weight, targets)[0].item()
+            values[index] -= 2 * step
+            below = linear_cross_entropy(hidden, weight, targets)[0].item()
+            values[index] += step
+            slopes.append((above - below) / (2 * step))
+        torch.testing.assert_close(parameter.grad.flatten(), torch.tensor(slopes).double(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0, -3.0])
+def test_the_upstream_gradient_scales_both_gradients(scale: float) -> None:
+    hidden, weight, targets = example(12)
+    expected = torch.autograd.grad(scale * plain(hidden, weight, targets), (hidden, weight))
+    grads = torch.autograd.grad(scale * linear_cross_entropy(hidden, weight, targets)[0], (hidden, weight))
+    torch.testing.assert_close(grads, expected)
+
+
+def test_a_frozen_head_gets_no_gradient_and_the_states_still_do() -> None:
+    hidden, weight, targets = example(12)
+    (expected,) = torch.autograd.grad(plain(hidden, weight, targets), hidden)
+    weight.requires_grad_(False)
+    linear_cross_entropy(hidden, weight, targets)[0].backward()
+    assert weight.grad is None
+    torch.testing.assert_close(hidden.grad, expected)
+
+
+def test_frozen_states_get_no_gradient_and_the_head_still_does() -> None:
+    hidden, weight, targets = example(12)
+    (expected,) = torch.autograd.grad(plain(hidden, weight, targets), weight)
+    hidden.requires_grad_(False)
+    linear_cross_entropy(hidden, weight, targets)[0].backward()
+    assert hidden.grad is None
+    torch.testing.assert_close(weight.grad, expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 23])
+def test_statistics_equal_those_of_the_full_softmax(tokens: int) -> None:
+    hidden, weight, targets = example(tokens)
+    logits = F.linear(hidden, weight).detach()
+    _, with_gradients = linear_cross_entropy_with_statistics(hidden, weight, targets)
+    for statistics in (with_gradients, token_statistics(hidden, weight, targets)):
+        expected = F.cross_entropy(logits, targets, reduction="none")
+        torch.testing.assert_close(statistics.cross_entropy, expected)
+        torch.testing.assert_close(statistics.max_prob, logits.softmax(1).max(1).values)
+        assert statistics.correct.tolist() == (logits.argmax(1) == targets).tolist()
+        assert statistics.prediction.dtype == torch.int64
+        assert statistics.prediction.tolist() == logits.argmax(1).tolist()
+        assert not statistics.cross_entropy.requires_grad
+
+
+@pytest.mark.parametrize("extras", [{"margin"}, {"entropy"}, {"margin", "entropy"}])
+def test_extra_statistics_are_made_only_when_asked_for(extras: set[str]) -> None:
+    hidden, weight, targets = example(23)
+    statistics = token_statistics(hidden, weight, targets, frozenset(extras))
+    probabilities = F.linear(hidden, weight).detach().softmax(1)
+    best, second = probabilities.topk(2).values.T
+    expected = {
+        "margin": best - second,
+        "entropy": -(probabilities * probabilities.log()).sum(1) / torch.tensor(float(WORDS)).double().log(),
+    }
+    for name, values in expected.items():
+        if name in extras:
+            torch.testing.assert_close(getattr(statistics, name), values)
+            torch.testing.assert_close(getattr(statistics[torch.arange(3)], name), values[:3])
+        else:
+            assert getattr(statistics, name) is None
+    assert torch.equal(statistics.cross_entropy, token_statistics(hidden, weight, targets).cross_entropy)
+
+
+def test_statistics_of_no_tokens_are_empty() -> None:
+    hidden, weight, targets = example(3)
+    statistics = token_statistics(hidden[:0], weight, targets[:0])
+    assert len(statistics.cross_entropy) == len(statistics.max_prob) == len(statistics.correct) == 0
+
+
+def test_statistics_can_be_taken_by_mask_and_by_index() -> None:
+    statistics = token_statistics(*example(6))
+    mask = torch.tensor([True, False, False, True, True, False])
+    for chosen in (statistics[mask], statistics[mask.nonzero().squeeze(1)]):
+        assert chosen.cross_entropy.tolist() == statistics.cross_entropy[[0, 3, 4]].tolist()
+        assert chosen.correct.tolist() == statistics.correct[[0, 3, 4]].tolist()
+        assert chosen.prediction.tolist() == statistics.prediction[[0, 3, 4]].tolist()
+
+
+def test_statistics_can_be_filled_in_parts() -> None:
+    whole = token_statistics(*example(6))
+    parts = TokenStatistics.empty(6, whole.max_prob)
+    for part in (slice(0, 4), slice(4, 6)):
+        parts.fill(part, whole[torch.arange(6)[part]])
+    for name in ("cross_entropy", "max_prob", "correct", "prediction"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_huge_logits_give_finite_losses_and_gradients() -> None:
+    hidden, weight, targets = example(6, torch.float32)
+    hidden = (hidden * 1e4).detach().requires_grad_()
+    loss, _ = linear_cross_entropy(hidden, weight, targets)
+    loss.backward()
+    torch.testing.assert_close(loss, plain(hidden, weight, targets))
+    assert hidden.grad is not None
+    assert hidden.grad.isfinite().all()
+
+
+def test_a_second_call_does_not_disturb_what_the_first_returned() -> None:
+    hidden, weight, targets = example(12)
+    loss, losses_of_tokens = linear_cross_entropy(hidden, weight, targets)
+    before = losses_of_tokens.clone()
+    expected = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight))
+    linear_cross_entropy(-hidden, weight, targets)
+    assert torch.equal(losses_of_tokens, before)
+    torch.testing.assert_close(torch.autograd.grad(loss, (hidden, weight)), expected)
+
+
+@pytest.mark.parametrize("words", [1, 5, 7, 8, 30, 31, 40])
+def test_any_width_of_a_tile_gives_the_same_to_rounding(monkeypatch: pytest.MonkeyPatch, words: int) -> None:
+    hidden, weight, targets = example(12)
+    extras = frozenset({"margin", "entropy"})
+    loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
+    expected = (loss, *torch.autograd.grad(loss, (hidden, weight)))
+    statistics = dict(token_statistics(hidden, weight, targets, extras).columns())
+    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, words=words))
+    loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
+    torch.testing.assert_close((loss, *torch.autograd.grad(loss, (hidden, weight))), expected)
+    for name, column in token_statistics(hidden, weight, targets, extras).columns():
+        torch.testing.assert_close(column, statistics[name])
+
+
+@pytest.mark.parametrize("words", [1, 2, 63, 64, 65, 127, 128, 200])
+def test_of_several_words_with_the_largest_logit_the_first_is_predicted(words: int) -> None:
+    draw = torch.Generator().manual_seed(words)
+    logits = torch.randint(3, (50, words), generator=draw).float()
+    expected = logits.argmax(1)
+    tiles = ChunkStatistics(torch.zeros(50, 1, dtype=torch.int64), 2 * words)
+    for tile in (logits - 1, logits):
+        tiles.softmax(tile.clone())
+    assert tiles.join()[0].prediction.tolist() == (expected + words).tolist()
+
+
+def test_of_equal_logits_in_several_tiles_the_first_is_predicted() -> None:
+    hidden, weight, targets = example(12)
+    weight = weight.detach()[torch.arange(WORDS) % 6]  # each row at least once in every tile of seven
+    assert (token_statistics(hidden, weight, targets).prediction < 6).all()
+
+
+def test_a_target_that_repeats_is_counted_each_time() -> None:
+    hidden, weight, _ = example(12)
+    targets = torch.full((12,), 3)
+    expected = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight))
+    torch.testing.assert_close(
+        torch.autograd.grad(linear_cross_entropy(hidden, weight, targets)[0], (hidden, weight)), expected
+    )
+
+
+@pytest.mark.parametrize("products", [None, torch.bfloat16])
+def test_the_same_again_gives_the_same_bits(products: torch.dtype | None) -> None:
+    hidden, weight, targets = example(23, torch.float32)
+    once, again = (linear_cross_entropy(hidden, weight, targets, 0.1, products)[0] for _ in range(2))
+    assert torch.equal(once, again)
+    grads = (torch.autograd.grad(loss, (hidden, weight)) for loss in (once, again))
+    assert all(torch.equal(first, second) for first, second in zip(*grads, strict=True))
+
+
+def test_bfloat16_products_leave_the_softmax_and_the_loss_exact() -> None:
+    hidden, weight, targets = example(23, torch.float32)
+    logits = F.linear(hidden.bfloat16(), weight.bfloat16()).float()
+    loss, statistics = linear_cross_entropy_with_statistics(hidden, weight, targets, products=torch.bfloat16)
+    expected = F.cross_entropy(logits, targets, reduction="none")
+    assert loss.dtype == statistics.max_prob.dtype == torch.float32
+    torch.testing.assert_close(statistics.cross_entropy, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(statistics.max_prob, logits.softmax(1).max(1).values, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loss, expected.sum(), rtol=1e-5, atol=1e-5)
+    assert not torch.equal(logits, F.linear(hidden, weight))
+
+
+def test_bfloat16_products_give_gradients_to_the_precision_of_bfloat16() -> None:
+    hidden, weight, targets = example(200, torch.float32)
+    expected = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight))
+    loss, _ = linear_cross_entropy(hidden, weight, targets, products=torch.bfloat16)
+    for found, exact in zip(torch.autograd.grad(loss, (hidden, weight)), expected, strict=True):
+        assert found.dtype == torch.float32
+        assert 1e-5 < (found - exact).norm() / exact.norm() < 2**-7
+
+
+def test_a_call_with_statistics_gives_the_same_loss_and_gradients() -> None:
+    hidden, weight, targets = example(23)
+    plain_loss, losses_of_tokens = linear_cross_entropy(hidden, weight, targets, 0.1)
+    loss, statistics = linear_cross_entropy_with_statistics(hidden, weight, targets, 0.1)
+    torch.testing.assert_close(plain_loss, loss)
+    torch.testing.assert_close(losses_of_tokens, statistics.cross_entropy)
+    for one, other in zip(*(torch.autograd.grad(each, (hidden, weight)) for each in (plain_loss, loss)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_word_that_is_certain_costs_nothing_and_never_less() -> None:
+    hidden = torch.randn(200, DIM, generator=torch.Generator().manual_seed(3)) * 30
+    weight = torch.cat((hidden[:1], -hidden[:1], hidden[:1] / 3))
+    _, losses_of_tokens = linear_cross_entropy(hidden, weight, (hidden @ weight.T).argmax(1))
+    assert (losses_of_tokens >= 0).all()
+
+
+def several_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(losses, "LEAST_SHARE", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 7, 23])
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_tokens_shared_out_among_threads_give_the_same_to_rounding(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, threads: int
+) -> None:
+    hidden, weight, targets = example(tokens)
+    loss, statistics = linear_cross_entropy_with_statistics(hidden, weight, targets, 0.1)
+    expected = (loss, *torch.autograd.grad(loss, (hidden, weight)))
+    several_threads(monkeypatch, threads)
+    for _ in range(2):
+        again, shared = linear_cross_entropy_with_statistics(hidden, weight, targets, 0.1)
+        torch.testing.assert_close((again, *torch.autograd.grad(again, (hidden, weight))), expected)
+        for found in (shared, token_statistics(hidden, weight, targets)):
+            torch.testing.assert_close(found.cross_entropy, statistics.cross_entropy)
+            assert torch.equal(found.prediction, statistics.prediction)
+
+
+def test_the_rooms_belong_to_the_calling_thread_and_do_not_grow_with_the_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    several_threads(monkeypatch, 2)
+    hidden, weight, targets = example(23)
+    linear_cross_entropy(hidden, weight, targets)
+    first = [room.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for room in losses._kept.rooms]
+    linear_cross_entropy(*example(60))
+    token_statistics(hidden, weight, targets)
+    assert [room.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for room in losses._kept.rooms] == first
+    sizes = [{role: len(room) for role, room in rooms._kept.items()} for rooms in losses._kept.rooms]
+    assert sizes == [
+        {"chunk": 5 * WORDS, "tile": 5 * 7},
+        {"chunk": 5 * WORDS, "tile": 5 * 7, "gradient": WORDS * DIM},
+    ]

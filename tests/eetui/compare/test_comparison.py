@@ -1,0 +1,278 @@
+import csv
+import json
+import math
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from core.config.run_config import RunConfig
+from core.events import Epoch, Savings
+from core.state import RunState, StageState
+from core.store.reader import Reader
+from core.store.writer import NewRun, Writer
+from eetui.compare.charts import VIEWS, curve_rows, points, seen
+from eetui.compare.comparison import compare, value_of
+from eetui.compare.report_runs import report_names, report_view
+from eetui.compare.run_view import RunView, run_metrics, stored_view
+from eetui.compare.screen_text import curves_note
+from eetui.compare.tables_text import as_csv, as_json, as_markdown, as_tables, sheets
+from eetui.drawing.figures import duration, figure
+from tests.eetui.console import RECORD
+
+
+def run(name: str, seed: int = 1, **metrics: float) -> RunView:
+    return RunView(
+        name=name,
+        method=name.partition("-")[0],
+        seed=seed,
+        status="finished",
+        fingerprint="one",
+        corpus="one text",
+        config={"method": name.partition("-")[0], "seed": seed, "train.lr": 0.1},
+        metrics=metrics,
+        window_losses=[metrics.get("loss", 1.0)] * 64,
+    )
+
+
+def test_runs_that_differ_in_seed_only_share_a_column_with_mean_and_sample_deviation() -> None:
+    shown = compare([run("a-1", 1, final_ppl=10), run("a-2", 2, final_ppl=14), run("b-1", 1, final_ppl=11)])
+    assert [column.title for column in shown.columns] == ["a ×2", "b-1"]
+    value = shown.final[0].values[0]
+    assert value is not None
+    assert (value.mean, value.deviation) == (12, 8**0.5)
+    assert shown.final[0].best == {1}
+    assert [column.subtitle for column in shown.columns] == ["2 seeds: 1, 2", "one seed: 1"]
+
+
+def test_each_seed_can_stand_alone() -> None:
+    shown = compare([run("a-1", 1, final_ppl=10), run("a-2", 2, final_ppl=14)], group_seeds=False)
+    assert len(shown.columns) == 2
+
+
+def test_all_that_tie_for_the_best_are_marked_and_none_where_all_are_equal() -> None:
+    shown = compare([run(name, final_ppl=ppl, accuracy=0.5) for name, ppl in (("a", 2), ("b", 2), ("c", 3))])
+    best = {row.key: row.best for row in shown.final}
+    assert best == {"final_ppl": {0, 1}, "accuracy": frozenset()}
+
+
+def test_ppl_of_own_hard_tokens_says_so_and_is_not_ranked() -> None:
+    shown = compare([run("a", **{"block1.val_ppl": 5.0}), run("b", **{"block1.val_ppl": 6.0})])
+    assert shown.training[0].label == "Block 1 early-stop PPL (own hard tokens)"
+    assert shown.training[0].best == frozenset()
+
+
+def test_different_corpora_are_ranked_apart() -> None:
+    other = replace(run("c", final_ppl=1), fingerprint="two", corpus="two texts")
+    shown = compare([run("a", final_ppl=5), run("b", final_ppl=6), other])
+    assert shown.final[0].best == {0}
+    assert shown.notes == ("different tokens, so PPLs are ranked only within one of: one text; two texts",)
+
+
+def test_advice_names_the_run_for_each_purpose() -> None:
+    runs = [
+        run("good", final_ppl=100, layer_savings=0.1),
+        run("middle", final_ppl=104, layer_savings=0.28),
+        run("cheap", final_ppl=130, layer_savings=0.3),
+    ]
+    assert [(a.purpose, a.choice) for a in compare(runs).advice] == [
+        ("accuracy", "good"),
+        ("compute", "cheap"),
+        ("balance", "middle"),
+    ]
+
+
+def test_config_shows_what_differs_only() -> None:
+    runs = [run("a"), replace(run("b"), config={"method": "b", "train.lr": 0.2})]
+    assert compare(runs).config == (("method", ("a", "b")), ("train.lr", ("0.1", "0.2")))
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
+    shown = compare([run("[red]x|y[/red]", final_ppl=2), run("b", final_ppl=3)])
+    out = StringIO()
+    Console(file=out, width=100).print(as_tables(shown))
+    assert "[red]x|y[/red]" in out.getvalue()
+    assert "[red]x\\|y[/red]" in as_markdown(shown)
+
+
+def test_the_report_has_its_three_methods() -> None:
+    views = [report_view(reference) for reference in report_names()]
+    assert [view.metrics["final_ppl"] for view in views if view] == [1095.46, 1071.76, 1219.52]
+    assert report_view("report:none") is None
+    assert report_view("loss") is None
+
+
+def test_figures_and_durations() -> None:
+    assert figure(1095.456, "ppl") == "1095.46"
+    assert figure(0.1682, "share") == "16.82%"
+    assert figure(12345, "count") == "12,345"
+    assert figure(None, "ppl") == "–"
+    assert [duration(s) for s in (None, 7.26, 125, 3725)] == ["–", "7.3s", "2m05s", "1h02m"]
+
+
+def test_the_same_seed_twice_is_no_second_seed() -> None:
+    shown = compare([run("a-1", 1, final_ppl=10), run("a-2", 1, final_ppl=10)])
+    assert [column.title for column in shown.columns] == ["a-1", "a-2"]
+
+
+def test_groups_of_one_method_keep_titles_of_their_own() -> None:
+    slow = [replace(run(f"a-{seed}", seed), config={"method": "a", "train.lr": 0.01}) for seed in (3, 4)]
+    shown = compare([run("a-1", 1), run("a-2", 2), *slow])
+    assert [column.title for column in shown.columns] == ["a-1 ×2", "a-3 ×2"]
+
+
+def test_every_kind_of_warning_is_told_over_several_seeds() -> None:
+    warned = [replace(run(f"a-{seed}", seed), warnings=(f"{seed}% left", f"loses by {seed}")) for seed in (1, 2)]
+    assert compare(warned).notes == (
+        "a ×2: 2 of 2 seeds warn, such as: 1% left",
+        "a ×2: 2 of 2 seeds warn, such as: loses by 1",
+    )
+
+
+def test_cells_stand_against_a_baseline_by_percent_of_a_ppl_and_points_of_a_share() -> None:
+    runs = [run("a", final_ppl=200, accuracy=0.16), run("b", final_ppl=198, accuracy=0.17), run("c", accuracy=0.15)]
+    shown = compare(runs, baseline="a")
+    assert shown.baseline == 0
+    ppl, accuracy = shown.final
+    assert ppl.deltas == (None, pytest.approx(-0.01), None)
+    assert accuracy.deltas == (None, pytest.approx(0.01), pytest.approx(-0.01))
+    final = next(sheets(shown))
+    assert final.rows[0][1:] == ("200.00", "198.00  -1.00%", "–        ")
+    assert final.rows[1][1:] == ("16.00%", "17.00% +1.00pp", "15.00% -1.00pp")
+
+
+def test_ppls_of_other_tokens_have_no_difference() -> None:
+    other = replace(run("c", final_ppl=1, **{"block0.val_ppl": 9.0}), fingerprint="two")
+    own = [run(name, final_ppl=ppl, **{"block1.val_ppl": ppl}) for name, ppl in (("a", 5), ("b", 6))]
+    shown = compare([*own, other], baseline="a")
+    assert shown.final[0].deltas == (None, pytest.approx(0.2), None)
+    own_hard_tokens = next(row for row in shown.training if row.key == "block1.val_ppl")
+    assert own_hard_tokens.deltas == (None, None, None)
+
+
+def test_the_baseline_is_the_column_that_a_run_is_in() -> None:
+    runs = [run("a-1", 1, final_ppl=10), run("a-2", 2, final_ppl=14), run("b-1", 1, final_ppl=11)]
+    assert compare(runs, baseline="a-2").final[0].deltas == (None, pytest.approx(11 / 12 - 1))
+    assert compare(runs, baseline="a-2", group_seeds=False).baseline == 1
+    assert compare(runs, baseline="gone").baseline is None
+
+
+def test_differences_are_against_the_baseline() -> None:
+    runs = [run("a", final_ppl=9, layer_savings=0.1, loss=2.1), run("b", final_ppl=8, layer_savings=0.1, loss=2.0)]
+    assert compare(runs).differences[0].startswith("a − b: +0.1000 nats")
+    assert compare(runs, baseline="a").differences[0].startswith("b − a: -0.1000 nats")
+
+
+def test_csv_and_json_tell_the_baseline_only_if_there_is_one() -> None:
+    runs = [run("a", final_ppl=200), run("b", final_ppl=100)]
+    assert "delta" not in as_csv(compare(runs))
+    lines = list(csv.DictReader(StringIO(as_csv(compare(runs, baseline="a")))))
+    assert [line["delta"] for line in lines if line["metric"] == "final_ppl"] == ["", "-0.5"]
+    assert "baseline" not in json.loads(as_json(compare(runs)))
+    told = json.loads(as_json(compare(runs, baseline="a")))
+    assert (told["baseline"], told["final"][0]["deltas"]) == ("a", [None, -0.5])
+
+
+def test_the_whole_config_can_be_had() -> None:
+    runs = [run("a"), replace(run("b"), config={"method": "b", "train.lr": 0.1})]
+    assert [key for key, _ in compare(runs).config] == ["method"]
+    assert [key for key, _ in compare(runs, whole_config=True).config] == ["method", "train.lr"]
+
+
+def test_curves_are_the_mean_as_far_as_all_seeds_went() -> None:
+    runs = [replace(run("a-1", 1), curves={0: (5.0, 4.0, 3.5)}), replace(run("a-2", 2), curves={0: (6.0, 5.0)})]
+    (column,) = compare(runs).columns
+    assert [value.mean for value in column.curve(0)] == [5.5, 4.5]
+    assert column.curve(1) == ()
+    rows = curve_rows(compare(runs, group_seeds=False).columns, 0)
+    assert [[value and value.mean for value in row.values] for row in rows] == [[5, 6], [4, 5], [3.5, None]]
+
+
+def test_points_are_early_exit_and_static_depths_of_the_tokens_that_most_share() -> None:
+    metrics = {"final_ppl": 9, "layer_savings": 0.25, "eval.block 0 alone": 11, "eval.all blocks": 8, "eval.oracle": 7}
+    deep = {"method": "a", "model.block_layers": (1, 3)}
+    runs = [replace(run(name, **metrics), config={**deep, "method": name}) for name in ("a", "b")]
+    other = replace(run("c", **metrics), fingerprint="two", config=deep)
+    found = points(compare([*runs, other]))
+    assert [(point.name, point.savings, point.ppl) for point in found if point.column == 0] == [
+        ("early exit", 0.25, 9), ("block 0 alone", 0.75, 11), ("all blocks", 0.0, 8),
+    ]  # fmt: skip
+    assert {point.column for point in found} == {0, 1}
+
+
+def test_what_is_exported_is_what_a_view_shows() -> None:
+    deep = {"method": "a", "model.block_layers": (2, 2)}
+    one = replace(run("a", final_ppl=9, layer_savings=0.2, **{"block0.val_ppl": 5}), config=deep, curves={0: (2.0,)})
+    whole = compare([one, replace(one, name="b", seed=2, config={**deep, "method": "b"})])
+    tables = {
+        view: {line["table"] for line in csv.DictReader(StringIO(as_csv(seen(whole, view, 0))))} for view in VIEWS
+    }
+    assert tables == {view: {view} for view in VIEWS} | {"advice": {"final", "training", "config"}}
+    assert "Block 0, epoch 1 | 7.39 |" in as_markdown(seen(whole, "curves", 0, as_ppl=True))
+
+
+def test_curves_that_are_one_and_the_same_are_said_to_be() -> None:
+    runs = [replace(run(name), curves={0: losses}) for name, losses in (("a", (2.0,)), ("b", (2.0,)), ("c", (3.0,)))]
+    note = curves_note(compare(runs), 0, as_ppl=False)
+    assert "The same curve: a = b." in note
+    assert "c 3.0000" in note
+
+
+def test_layer_flop_and_time_savings_stand_together_and_the_best_of_each_is_marked() -> None:
+    cheap = run("loss-1", layer_savings=0.25, flop_savings=0.2, time_savings=0.1, break_even=0.01)
+    dear = run("softmax-2", layer_savings=0.35, flop_savings=-0.1, time_savings=-0.2, break_even=0.9)
+    rows = [row for row in compare([cheap, dear]).final if "savings" in row.key or row.key == "break_even"]
+    assert [row.label for row in rows] == [
+        "Layer savings", "FLOP savings", "Time savings (measured)", "Exit rate at which FLOPs break even",
+    ]  # fmt: skip
+    assert [row.best for row in rows] == [frozenset({1}), frozenset({0}), frozenset({0}), frozenset()]
+
+
+def test_a_run_s_savings_come_from_its_event_and_older_runs_have_none() -> None:
+    saved = Savings("evaluation", -0.1, None, 0.05, 0.01, 0.07, 8192, 5)
+    assert run_metrics(RunState(savings=saved), 0.5) == {"flop_savings": -0.1, "time_savings": 0.05}
+    assert run_metrics(RunState(), 0.5) == {}
+
+
+def test_compute_is_advised_by_flops_where_all_know_theirs() -> None:
+    cheap = run("loss-1", final_ppl=110, layer_savings=0.25, flop_savings=0.2)
+    dear = run("softmax-2", final_ppl=100, layer_savings=0.35, flop_savings=-0.1)
+    advice = {one.purpose: one for one in compare([cheap, dear]).advice}
+    assert advice["compute"].choice == "loss-1"
+    assert advice["compute"].reason == "saves most FLOPs, 20.0%, for +10.0% PPL"
+    older = run("softmax-2", final_ppl=100, layer_savings=0.35)
+    assert {one.purpose: one.choice for one in compare([cheap, older]).advice}["compute"] == "softmax-2"
+
+
+def test_where_no_run_saves_flops_the_advice_says_so() -> None:
+    runs = [run(f"loss-{n}", final_ppl=100 + n, layer_savings=0.2, flop_savings=-0.1 * n) for n in (1, 2)]
+    advice = {one.purpose: one for one in compare(runs).advice}
+    assert advice["compute"].reason == "costs least, 10.0% more FLOPs than never exiting: none of these saves any"
+
+
+def test_runs_whose_blocks_were_trained_together_stand_beside_staged_ones() -> None:
+    lm = StageState(
+        "joint.lm", "lm", None, 2, 10, 100, history=(Epoch("joint.lm", 1, 3.0, 2.0, None, None, True, 1, 9.0),)
+    )
+    joint = replace(run("gain-1"), metrics=run_metrics(RunState(stages=(lm,)), 0.5))
+    staged = run("loss-2", **{"block0.val_ppl": 8.0})
+    rows = {row.label: row.values for row in compare([joint, staged]).training}
+    assert rows["All blocks together: early-stop PPL"][0] == value_of([math.exp(2)])
+    assert rows["Block 0 early-stop PPL"] == (None, value_of([8.0]))
+
+
+def test_a_run_from_before_a_field_was_there_is_a_seed_of_those_from_after(tmp_path: Path) -> None:
+    config = RunConfig()
+    older = config.model_dump(mode="json")
+    del older["machine"]["head_dtype"], older["model"]["norm"]
+    with Writer(tmp_path / "runs.db") as writer:
+        runs = [
+            NewRun(None, "loss", seed, "seed", json.dumps({**values, "seed": seed}), RECORD)
+            for seed, values in ((1, older), (2, config.model_dump(mode="json")))
+        ]
+        numbers = writer.create_experiment(runs)
+    with Reader(tmp_path / "runs.db") as reader:
+        comparison = compare([stored_view(reader, number) for number in numbers])
+    assert [len(column.runs) for column in comparison.columns] == [2]

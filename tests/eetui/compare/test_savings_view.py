@@ -1,0 +1,153 @@
+"""Quality against layer savings in Compare: curves from stored statistics, areas, and who has none."""
+
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from core.analysis import run_quality as quality
+from core.errors import UsageError
+from core.store.reader import Reader
+from core.store.writer import Writer
+from eetui.app import Bench
+from eetui.compare import savings_view
+from eetui.compare.comparison import Comparison, Value
+from eetui.compare.savings_curves import mean_curve, run_curve
+from eetui.compare.savings_view import SavingsView
+from eetui.drawing.chart import Chart
+from tests.eetui.console import add, keep_tokens, make_database, scripted
+from tests.eetui.stored_tokens import store_run
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs 1 and 2 have statistics of their tokens, 3 has none; 7 and 8 are 1 with other seeds, the first with."""
+    monkeypatch.chdir(tmp_path)
+    path = make_database(tmp_path / "runs.db")
+    with Writer(path) as writer:
+        runs = [add(writer, list(scripted("loss")), "loss", seed) for seed in (43, 44)]
+        for run in (1, 2, runs[0]):
+            keep_tokens(writer, run)
+    return path
+
+
+@asynccontextmanager
+async def comparing(database: Path, *runs: int, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Pilot[None]]:
+    async with Bench(database).run_test(size=size) as pilot:
+        await pilot.pause()
+        pilot.app.open_compare(runs)  # type: ignore[attr-defined]
+        await pilot.pause()
+        await pilot.press("5")
+        await view(pilot).workers.wait_for_complete()
+        await pilot.pause(0.2)
+        yield pilot
+
+
+def view(pilot: Pilot[None]) -> SavingsView:
+    return pilot.app.screen.query_one(SavingsView)
+
+
+def words(pilot: Pilot[None], place: str) -> str:
+    return str(pilot.app.screen.query_one(place, Static).content)
+
+
+def test_a_curve_is_that_of_the_runs_quality(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    run = store_run(path, blocks=3)
+    with Reader(path) as reader:
+        curve, judged = run_curve(reader, run), quality.run_quality(reader, run).quality
+    np.testing.assert_allclose(curve.savings, judged.layers.savings)
+    np.testing.assert_allclose(curve.loss, judged.layers.loss)
+    np.testing.assert_allclose(curve.line, judged.layers.line)
+    assert curve.area == Value(judged.layers.area)
+    assert curve.gain == Value(judged.layers.mean_gain or 0)
+    assert curve.area.mean > 0
+
+
+def test_without_statistics_there_is_no_curve(database: Path) -> None:
+    with Reader(database) as reader, pytest.raises(UsageError, match="keeps no statistics"):
+        run_curve(reader, 3)
+
+
+def test_seeds_are_joined_at_each_exit_rate(tmp_path: Path) -> None:
+    curves = []
+    for number, windows in enumerate((100, 120)):
+        path = tmp_path / f"{number}.db"
+        with_run = store_run(path, windows)
+        with Reader(path) as reader:
+            curves.append(run_curve(reader, with_run))
+    both = mean_curve(curves)
+    assert both.loss[50] == pytest.approx((curves[0].loss[50] + curves[1].loss[50]) / 2)
+    assert both.area.mean == pytest.approx((curves[0].area.mean + curves[1].area.mean) / 2)
+    assert both.area.deviation == pytest.approx(abs(curves[0].area.mean - curves[1].area.mean) / 2**0.5)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_curves_and_their_static_depths_are_drawn_together(database: Path, size: tuple[int, int]) -> None:
+    async with comparing(database, 1, 2, 3, size=size) as pilot:
+        series = pilot.app.screen.query_one("#savings", Chart).series
+        assert [(one.style, one.hue) for one in series if one.style != "scatter"] == [
+            ("behind", 0), ("behind", 1), ("line", 0), ("line", 1),
+        ]  # fmt: skip
+        assert [one.name for one in series if one.style == "scatter" and one.name] == [
+            "loss-1",
+            "distill-2",
+            "softmax-3",
+        ]
+        for one in series:
+            if one.style == "line":
+                assert (min(one.x), max(one.x)) == (0.0, 0.5)
+        lines = words(pilot, "#areas").splitlines()
+        assert [line.split()[1] for line in lines[1:]] == ["loss-1", "distill-2"]
+        assert "of their tokens, or no exit): softmax-3." in words(pilot, "#savings-note")
+        assert "Working out" not in words(pilot, "#savings-note")
+        chart = pilot.app.screen.query_one("#savings", Chart)
+        assert chart.query_one("Plot").display
+        assert pilot.app.screen.query_one("#savings-note").region.bottom < size[1]
+
+
+async def test_seeds_share_a_curve_only_if_each_has_one(database: Path) -> None:
+    async with comparing(database, 1, 7, 2) as pilot:
+        assert "loss ×2" in words(pilot, "#areas")
+        assert "±" in words(pilot, "#areas")
+    async with comparing(database, 1, 7, 8, 2) as pilot:
+        assert "loss" not in words(pilot, "#areas").replace("loss-", "")
+        assert "of their tokens, or no exit): loss-8." in words(pilot, "#savings-note")
+        await pilot.press("g")
+        await pilot.pause(0.2)
+        assert [line.split()[1] for line in words(pilot, "#areas").splitlines()[1:]] == [
+            "loss-1",
+            "loss-7",
+            "distill-2",
+        ]
+
+
+async def test_they_are_worked_out_once_on_a_thread(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[tuple[int, bool]]()
+
+    def noted(reader: Reader, run: int) -> object:
+        asked.append((run, threading.current_thread() is threading.main_thread()))
+        return run_curve(reader, run)
+
+    monkeypatch.setattr(savings_view, "run_curve", noted)
+    async with comparing(database, 1, 2, 3) as pilot:
+        await pilot.press("1", "5", "g", "b")
+        await pilot.pause(0.3)
+    assert asked == [(1, False), (2, False), (3, False)]
+
+
+async def test_areas_are_exported_with_the_savings(database: Path, tmp_path: Path) -> None:
+    async with comparing(database, 1, 2) as pilot:
+        screen = pilot.app.screen
+        screen._export("json")  # type: ignore[attr-defined]
+        comparison: Comparison = screen.comparison  # type: ignore[attr-defined]
+        assert comparison.further == ()
+    (path,) = tmp_path.rglob("compare-savings.json")
+    rows = {row["metric"]: row for row in json.loads(path.read_text())["savings"]}
+    assert rows["line.area"]["values"][0]["mean"] != 0

@@ -1,0 +1,43 @@
+"""The text of what an exit's signal is worth."""
+
+import numpy as np
+import pytest
+
+from core.analysis.reliability import reliability
+from core.analysis.run_quality import judge
+from eetui.inspection.exit_quality_text import bar, diagram, quality_text
+from tests.core.analysis.test_what_if import made
+
+
+@pytest.mark.parametrize(
+    ("claimed", "found", "drawn"),
+    [(1.0, 0.5, "████   │"), (0.5, 1.0, "███┃████"), (0.0, 0.0, "│"), (1.0, 1.0, "███████┃")],
+)
+def test_a_bar_ends_at_what_is_found_and_a_stroke_is_at_what_is_claimed(
+    claimed: float, found: float, drawn: str
+) -> None:
+    assert bar(claimed, found, 8) == drawn
+
+
+def test_every_group_is_a_line_and_all_lines_fit() -> None:
+    claimed = np.linspace(0, 0.05, 1000, dtype=np.float32)
+    found = reliability(claimed, claimed * 2, 10, equal_mass=True)
+    for width in (40, 60, 78, 120):
+        lines = diagram(found, "p(target)", width).plain.splitlines()
+        assert len(lines) == 11
+        assert max(map(len, lines)) <= width
+        assert ("█" in lines[-1]) == (width >= 50)
+
+
+def test_figures_are_those_of_the_judgement() -> None:
+    data = made(3)
+    judged = judge(data.recorded, 1, "agree")
+    text = quality_text(judged, 78).plain
+    assert f"block right {judged.exit.correct.auroc:.3f}" in text
+    assert f"next no better {judged.exit.next_no_better.auroc:.3f}" in text
+    assert f"{judged.exit.signal.error:.4f}" in text
+    assert f"{judged.overthinking.destructive:.2%}" in text
+    assert "agrees" in text
+    assert judged.diagram.counts.sum() == data.tokens
+    agree = data.prediction[1] == data.prediction[2]
+    assert judged.diagram.found @ judged.diagram.counts == pytest.approx(float(agree.sum()))
