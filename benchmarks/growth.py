@@ -101,9 +101,9 @@ def seconds(sizes: dict[str, int], threads: int, tokens: int) -> list[float]:
     import torch
 
     from core.config.run_config import Layer, build
+    from core.data.batches import reading_windows
     from core.data.windows import Windows
     from core.model import new_model
-    from core.stages.block_data import reading_windows
 
     torch.set_num_threads(threads)
     seq_len = sizes["seq_len"]

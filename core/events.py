@@ -9,8 +9,6 @@ and `RunInterrupted` ends a run.
 A run that is resumed starts again, in the same log: `RunStarted` voids what was before it.
 """
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -257,15 +255,3 @@ Event = (
     | RunInterrupted
 )
 TerminalEvent = RunFinished | RunFailed | RunInterrupted
-
-
-def perplexity(loss: float) -> float:
-    """exp(mean cross-entropy in nats); infinite where that is too large for a float."""
-    return math.exp(loss) if loss < 700 else math.inf
-
-
-def share_of_layers_saved(exit_shares: Iterable[float], block_layers: tuple[int, ...]) -> float:
-    """1 − layers run ÷ layers of the full model, when that share of the tokens leaves at each block."""
-    total = sum(block_layers)
-    run = sum(share * sum(block_layers[: block + 1]) for block, share in enumerate(exit_shares))
-    return 1 - run / total

@@ -302,3 +302,16 @@ def _initialise_linear(linear: nn.Linear, generator: torch.Generator) -> None:
     linear.weight.uniform_(-bound, bound, generator=generator)
     if linear.bias is not None:
         linear.bias.uniform_(-bound, bound, generator=generator)
+
+
+def carried(output: Tensor, entered: Tensor, staying: Tensor | None, exited_state: ExitedState) -> Tensor:
+    """The states `[B, T, D]` with which tokens go on from a block to the next.
+
+    As they are, but for the report's rule (`input`): a token that has left goes on as it entered the block it left.
+
+    Args:
+        staying: tokens that are still in, bool `[B, T]`; None: all.
+    """
+    if staying is None or exited_state != "input":
+        return output
+    return torch.where(staying[..., None], output, entered)

@@ -23,8 +23,8 @@ from core.events import (
     Threshold,
     TokensMeasured,
     Warned,
-    perplexity,
 )
+from core.formulas import perplexity
 
 Status = Literal["queued", "running", "finished", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "finished", "failed", "interrupted")

@@ -32,7 +32,7 @@ from core.analysis.threshold_sweep import Sweep, quantile_thresholds, sweep, thr
 from core.analysis.token_table import Floats, Integers, Recorded
 from core.analysis.tradeoff import DepthSavings
 from core.errors import UsageError
-from core.events import perplexity
+from core.formulas import perplexity
 from core.store.reader import Reader
 
 UNIT_WINDOWS = {"ltt": 1, "crc": 8, "exit rate": 1}

@@ -112,8 +112,7 @@ def _hard_tokens(
     yield "reading the model"
     import torch
 
-    from core.protocol.checkpoint import Checkpoint
-    from core.protocol.train import load_model
+    from core.protocol.checkpoint import Checkpoint, load_model
 
     try:
         checkpoint = Checkpoint.of_run(reader.path, row["id"], config, row["record"]["fingerprint"])
@@ -175,9 +174,9 @@ def _as_evaluated(
     """Loss at the last block in early exit with these decisions; not a number for tokens that leave before, `[N]`."""
     import torch
 
+    from core.data.batches import in_order
     from core.early_exit.masked import early_exit_states, go_on
     from core.head.loss import token_statistics
-    from core.stages.block_data import in_order
 
     targets, leaves_at = (torch.from_numpy(values).long().view_as(inputs) for values in (tokens.targets, left_at))
     losses = torch.full(inputs.shape, torch.nan)

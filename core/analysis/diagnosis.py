@@ -20,6 +20,7 @@ import numpy as np
 
 from core.analysis.bootstrap import paired_difference
 from core.analysis.token_table import Floats, Integers, Recorded
+from core.config.derived import exit_count, loss_shares, target_exit_shares
 from core.config.run_config import RunConfig
 from core.errors import UsageError
 from core.state import RunState
@@ -158,7 +159,7 @@ def thresholds_of(state: RunState, tokens: Recorded, config: RunConfig) -> tuple
     Raises:
         UsageError: one is missing.
     """
-    if config.protocol == "full_depth":
+    if exit_count(config.protocol, len(config.model.block_layers)) == 0:
         return ()
     stages = [state.stage("hard tokens", block) for block in range(tokens.exits)]
     found = tuple(stage.threshold.threshold for stage in stages if stage and stage.threshold)
@@ -169,9 +170,7 @@ def thresholds_of(state: RunState, tokens: Recorded, config: RunConfig) -> tuple
 
 def target_shares(config: RunConfig) -> Floats:
     """Share of the tokens that would leave at each block, were the thresholds to hold, `[K]`."""
-    going_on = config.exit.hard_ratio ** np.arange(len(config.model.block_layers))
-    shares: Floats = going_on - np.append(going_on[1:], 0)
-    return shares
+    return np.array(target_exit_shares(config.protocol, config.exit.hard_ratio, len(config.model.block_layers)))
 
 
 def exits_taken(tokens: Recorded, thresholds: Sequence[float]) -> Integers:
@@ -253,7 +252,6 @@ def _training_weights(config: RunConfig) -> Floats:
     blocks = len(config.model.block_layers)
     if config.protocol == "staged":
         return np.array([1.0] + [0.0] * (blocks - 1))
-    from core.stages.lm import loss_shares  # imports torch
 
     shares = loss_shares(config)
     return np.array([shares[block] for block in range(blocks)])

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.config.derived import exit_count
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build
 from core.data.corpora import load_corpus
@@ -12,10 +13,10 @@ from core.early_exit.generation import GeneratedToken, generate
 from core.early_exit.sampling import DEFAULTS, GenerationOptions
 from core.errors import UsageError
 from core.evaluation.savings import exit_costs
-from core.events import Event, Threshold, share_of_layers_saved
+from core.events import Event, Threshold
+from core.formulas import share_of_layers_saved
 from core.model import Transformer
-from core.protocol.checkpoint import Checkpoint
-from core.protocol.train import load_model
+from core.protocol.checkpoint import Checkpoint, load_model
 from core.store.reader import Reader
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -104,7 +105,7 @@ def thresholds_set(events: Sequence[Event], config: RunConfig, name: str) -> tup
     Raises:
         UsageError: one is missing, as the run did not come that far.
     """
-    exits = 0 if config.protocol == "full_depth" else len(config.model.block_layers) - 1
+    exits = exit_count(config.protocol, len(config.model.block_layers))
     found = {event.block: event.threshold for event in events if isinstance(event, Threshold)}
     if not set(range(exits)) <= found.keys():
         raise UsageError(f"{name} has not set its thresholds yet: let it finish (eetui resume), then generate")

@@ -16,7 +16,7 @@ from core import costs
 from core.analysis.threshold_sweep import sweep, threshold_grid
 from core.analysis.token_table import Booleans, Floats, Integers, Recorded
 from core.config.run_config import ModelConfig
-from core.events import share_of_layers_saved
+from core.formulas import share_of_layers_saved
 
 RATES = 201
 """Points of a curve, at equal steps of the exit rate from none to all."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.analysis.token_table import Recorded
-from core.events import perplexity, share_of_layers_saved
+from core.formulas import perplexity, share_of_layers_saved
 from core.state import RunState
 from core.store.tokens import BlockTokens, EvaluationText
 

@@ -25,7 +25,8 @@ from core.early_exit.kv_cache import KeptBlock
 from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose
 from core.errors import UsageError
 from core.exits import Observation, exit_method
-from core.head.loss import TokenStatistics, token_statistics
+from core.head.loss import token_statistics
+from core.head.token_statistics import TokenStatistics
 from core.model import Block, ExitedState, Transformer
 from core.rng import stream
 

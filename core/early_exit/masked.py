@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.model import ExitedState, Transformer
-from core.stages.block_data import carried
+from core.model import ExitedState, Transformer, carried
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def estimate(
     """
     from core.estimate.speed import measure
     from core.exits import exit_method
-    from core.machine.device import resolve
+    from core.protocol.resolve import resolve
 
     configs = [resolve(config) for config in configs]
     _require_memory(configs[0], sizes)

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.config.derived import target_shallow_ratio
 from core.config.run_config import RunConfig
 from core.costs import reading_flops
+from core.data.batches import in_order
 from core.data.windows import Windows
 from core.evaluation.passes import Pass, early_exit, everyone, measured, oracle, static_depths
 from core.evaluation.savings import exit_costs, measure_savings, rounds_to_time
-from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned, perplexity
+from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned
 from core.exits import exit_method
-from core.head.loss import TokenStatistics
+from core.formulas import perplexity
+from core.head.token_statistics import TokenStatistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
-from core.stages.block_data import in_order
 
 LARGEST_RATE_GAP = 0.05
 """Difference between target and realised exit rate above which the reader is warned."""
@@ -149,8 +151,8 @@ def judge(early: Measured, static: Iterable[Measured], saved: Savings, config: R
     Args:
         static: fixed depths on the same tokens; one that is as cheap and no worse is named.
     """
-    target = target_shallow_ratio(config)
-    if abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
+    target = target_shallow_ratio(config.protocol, config.exit.hard_ratio, len(config.model.block_layers))
+    if target is not None and abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
         yield Warned(
             f"{early.shallow_ratio:.1%} of the evaluated tokens left early; the thresholds were set for {target:.1%}"
         )
@@ -166,8 +168,3 @@ def judge(early: Measured, static: Iterable[Measured], saved: Savings, config: R
                 f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:.1%} of layers saved) loses to "
                 f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:.1%} saved)"
             )
-
-
-def target_shallow_ratio(config: RunConfig) -> float:
-    """Share of tokens that should leave before the last block, were the thresholds to hold: 1 − hard_ratio^(K−1)."""
-    return 1 - config.exit.hard_ratio ** (len(config.model.block_layers) - 1)

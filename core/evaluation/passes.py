@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from core.config.run_config import RunConfig
+from core.data.batches import READ_TOKENS
 from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, go_on
 from core.early_exit.skipping import skipping_states
-from core.events import Measured, share_of_layers_saved
+from core.events import Measured
 from core.exits import Observation, exit_method
-from core.head.loss import NO_EXTRAS, Extras, TokenStatistics, token_statistics
+from core.formulas import share_of_layers_saved
+from core.head.loss import token_statistics
+from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.machine.threads import shares, side_by_side
 from core.model import Transformer
-from core.stages.block_data import READ_TOKENS
 
 
 @dataclass(frozen=True)

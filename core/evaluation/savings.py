@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from core.config.run_config import RunConfig
 from core.costs import ExitCosts
+from core.data.batches import reading_windows
 from core.data.windows import Windows
 from core.evaluation.timing import ROUNDS, TimeSavings, timed_rounds
 from core.events import Event, Measured, Savings, Step
 from core.exits import exit_method
 from core.machine.clock import Clock
 from core.model import Transformer
-from core.stages.block_data import reading_windows
 
 
 def rounds_to_time(thresholds: Sequence[float], config: RunConfig) -> int:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core.config.run_config import RunConfig
+from core.data.batches import in_order
 from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, early_exit_states
 from core.early_exit.skipping import skipping_states
 from core.evaluation.passes import Pass, early_exit
 from core.model import Transformer
-from core.stages.block_data import in_order
 
 ROUNDS = 5
 

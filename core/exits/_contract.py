@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.head.loss import NO_EXTRAS, Extras, TokenStatistics
+from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.model import ExitClassifier
 
 

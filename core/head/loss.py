@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.head.tiled_softmax import (
-    NO_EXTRAS as NO_EXTRAS,
-)  # what a loss gives beside its value is part of what it offers
 from core.head.tiled_softmax import ChunkLoss, ChunkStatistics
-from core.head.tiled_softmax import Extras as Extras
-from core.head.tiled_softmax import TokenStatistics as TokenStatistics
+from core.head.token_statistics import (
+    NO_EXTRAS as NO_EXTRAS,  # what a loss gives beside its value is part of what it offers
+)
+from core.head.token_statistics import Extras as Extras
+from core.head.token_statistics import TokenStatistics as TokenStatistics
 from core.machine.threads import shares, side_by_side
 
 
@@ -100,11 +100,6 @@ def linear_cross_entropy_with_statistics(
         hidden, weight, targets, smoothing, products or hidden.dtype, True
     )
     return loss, TokenStatistics(*statistics)
-
-
-def mean64(values: Tensor) -> float:
-    """Mean in float64, on the CPU: not every device has that type."""
-    return float(values.cpu().double().mean())
 
 
 @torch.no_grad()

@@ -17,7 +17,10 @@ from torch import Tensor
 
 from core.config.run_config import RunConfig
 from core.data.cache import write_atomically
+from core.errors import UsageError
 from core.events import Epoch, Event, Warned
+from core.model import Transformer, new_model
+from core.protocol.order import planned_stages
 from core.stages.lm import Progress
 from core.stages.trainer import Weights
 from core.store import codec
@@ -148,3 +151,22 @@ def _partial(stage: str) -> str:
 def _part(tensors: dict[str, Tensor], part: str) -> Weights:
     prefix = f"{part}/"
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Transformer:
+    """The model that a finished run ended with, on the CPU.
+
+    Raises:
+        UsageError: the checkpoint does not hold all its weights.
+    """
+    model = new_model(config, vocab_size)
+    for stage in planned_stages(config):
+        if stage.endswith((".lm", ".exit", ".refit")):
+            kept = checkpoint.recall(stage)
+            if kept is None:
+                raise UsageError(
+                    f"{checkpoint.folder} does not hold the run's weights of {stage}: a run that did not finish can be "
+                    f"resumed; any other must be trained again"
+                )
+            model.load_state_dict(kept[1], strict=False)
+    return model

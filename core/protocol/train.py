@@ -17,9 +17,9 @@ from functools import partial
 from typing import TypeVar
 
 from core import costs
+from core.config.derived import Shares, loss_shares
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset, Windows
-from core.errors import UsageError
 from core.evaluation.evaluate import evaluate, evaluate_block, judge
 from core.events import Event, Measured, RunFinished, RunStarted, Savings, StageEnded, StageStarted, Step
 from core.exits import ExitMethod, exit_method, first_method
@@ -43,10 +43,10 @@ from core.protocol.order import planned_stages as planned_stages  # part of what
 from core.stages.block_data import BlockData, from_words
 from core.stages.exit_classifier import fit_classifier
 from core.stages.hard_tokens import exit_signal, hard_tokens, mask_hard_tokens, set_threshold
-from core.stages.lm import loss_shares, train_blocks
+from core.stages.lm import train_blocks
 from core.stages.splits import Splits, calibration_count
 from core.stages.statistics import BlockOutput, block_outputs, foreseen_output, own_outputs
-from core.stages.trainer import Shares, Weights
+from core.stages.trainer import Weights
 
 Result = TypeVar("Result")
 Stage = Generator[Event, None, Result]
@@ -89,25 +89,6 @@ def train(
         first_data(model, train_windows, config)
     )
     yield RunFinished(time.perf_counter() - began, peak_memory())
-
-
-def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Transformer:
-    """The model that a finished run ended with, on the CPU.
-
-    Raises:
-        UsageError: the checkpoint does not hold all its weights.
-    """
-    model = new_model(config, vocab_size)
-    for stage in planned_stages(config):
-        if stage.endswith((".lm", ".exit", ".refit")):
-            kept = checkpoint.recall(stage)
-            if kept is None:
-                raise UsageError(
-                    f"{checkpoint.folder} does not hold the run's weights of {stage}: a run that did not finish can be "
-                    f"resumed; any other must be trained again"
-                )
-            model.load_state_dict(kept[1], strict=False)
-    return model
 
 
 def first_data(model: Transformer, windows: Windows, config: RunConfig) -> Splits[BlockData]:

@@ -20,8 +20,9 @@ from core.data.windows import Dataset, load_dataset
 from core.errors import TrainingError, UsageError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, Step, TerminalEvent
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
-from core.machine.device import resolve, waiter
+from core.machine.device import waiter
 from core.protocol.checkpoint import Checkpoint
+from core.protocol.resolve import resolve
 from core.protocol.train import StageMemory, train
 from core.session.plan import Plan as Plan  # part of what a session offers
 from core.session.provenance import reproduction_record

@@ -3,20 +3,12 @@
 Shapes: N windows, T tokens of a window, D model width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from core.config.run_config import RunConfig
-from core.model import ExitedState, Transformer
-
-READ_TOKENS = 4096
-"""Enough for a thread to read at full speed: with fewer, weights are fetched and operations called for a handful."""
-
-MOST_READERS = 4
-"""Threads that take so many each; more share them, or a batch would fill the memory."""
+from core.model import Transformer
 
 
 @dataclass(frozen=True)
@@ -73,37 +65,3 @@ def from_states(states: Tensor, targets: Tensor, active: Tensor | None = None) -
 def among(values: Tensor, active: Tensor | None) -> Tensor:
     """Those of the values `[B, T, …]` whose tokens are still in, in order: `[n, …]`."""
     return values.flatten(0, 1) if active is None else values[active]
-
-
-def carried(output: Tensor, entered: Tensor, staying: Tensor | None, exited_state: ExitedState) -> Tensor:
-    """The states `[B, T, D]` with which tokens go on from a block to the next.
-
-    As they are, but for the report's rule (`input`): a token that has left goes on as it entered the block it left.
-
-    Args:
-        staying: tokens that are still in, bool `[B, T]`; None: all.
-    """
-    if staying is None or exited_state != "input":
-        return output
-    return torch.where(staying[..., None], output, entered)
-
-
-def shuffled(windows: Tensor, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """The window indices in random order, in batches of `batch_size` (the last may be smaller)."""
-    order = torch.randperm(len(windows), generator=generator)
-    return torch.split(windows[order.to(windows.device)], batch_size)
-
-
-def in_order(windows: int, config: RunConfig) -> Iterator[slice]:
-    """All windows in their order, in the batches of a pass that learns nothing.
-
-    They are the training's or larger ones: what is read of a window depends on the others by rounding alone.
-    """
-    size = max(config.train.batch_size, reading_windows(config))
-    return (slice(start, start + size) for start in range(0, windows, size))
-
-
-def reading_windows(config: RunConfig) -> int:
-    """How many windows are read at full speed at once, by all threads together."""
-    threads = min(max(1, config.machine.threads), MOST_READERS)
-    return max(1, READ_TOKENS * threads // config.data.seq_len)

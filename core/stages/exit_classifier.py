@@ -10,14 +10,14 @@ from torch import Tensor
 
 from core import costs
 from core.config.run_config import RunConfig
+from core.data.batches import shuffled
 from core.errors import DivergedError
 from core.events import Epoch, Event, StageStarted, Step
 from core.exits import ExitMethod
-from core.head.loss import mean64
+from core.head.token_statistics import mean64
 from core.machine.clock import UNPROFILED, Clock
 from core.model import ExitClassifier, Transformer
 from core.rng import stream
-from core.stages.block_data import shuffled
 from core.stages.statistics import BlockOutput, observe
 from core.stages.trainer import Weights, block_learning_rate
 

@@ -10,8 +10,8 @@ from core.errors import NoHardTokensError
 from core.events import Event, StageStarted, Threshold
 from core.exits import ExitMethod
 from core.machine.clock import UNPROFILED, Clock
-from core.model import Transformer
-from core.stages.block_data import BlockData, carried, from_states
+from core.model import Transformer, carried
+from core.stages.block_data import BlockData, from_states
 from core.stages.splits import calibration_split
 from core.stages.statistics import BlockOutput, observe
 

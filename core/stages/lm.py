@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 
 from core import costs
+from core.config.derived import Shares
 from core.config.run_config import RunConfig
+from core.data.batches import in_order, shuffled
 from core.errors import DivergedError, NoHardTokensError
 from core.events import Epoch, Event, StageStarted, Step
 from core.head.loss import token_statistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
 from core.rng import stream
-from core.stages.block_data import BlockData, in_order, shuffled
+from core.stages.block_data import BlockData
 from core.stages.splits import split_windows
-from core.stages.trainer import Shares, Sums, Trainer, Weights, observations
+from core.stages.trainer import Sums, Trainer, Weights, observations
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +136,6 @@ def train_blocks(
         yield report
     model.load_state_dict(progress.best_weights, strict=False)
     return progress.best_weights
-
-
-def loss_shares(config: RunConfig) -> Shares:
-    """What all blocks' losses count when they are trained together.
-
-    joint: in proportion to the block's number, as in CALM (Schuster et al. 2022: ω_i = i / Σ_j j). full_depth: only the
-    last one's.
-    """
-    blocks = len(config.model.block_layers)
-    if config.protocol == "full_depth":
-        return {block: float(block == blocks - 1) for block in range(blocks)}
-    return {block: (block + 1) / (blocks * (blocks + 1) / 2) for block in range(blocks)}
 
 
 def _advanced(before: Progress, epoch: Epoch, trainer: Trainer) -> Progress:

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from core import costs
 from core.config.run_config import RunConfig
-from core.events import Event, Measured, Split, StageStarted, Step, share_of_layers_saved
+from core.data.batches import in_order
+from core.events import Event, Measured, Split, StageStarted, Step
 from core.exits import ExitMethod, Observation
-from core.head.loss import NO_EXTRAS, TokenStatistics, mean64, token_statistics
+from core.formulas import share_of_layers_saved
+from core.head.loss import token_statistics
+from core.head.token_statistics import NO_EXTRAS, TokenStatistics, mean64
 from core.machine.clock import UNPROFILED, Clock
-from core.model import Transformer
-from core.stages.block_data import BlockData, among, carried, in_order
+from core.model import Transformer, carried
+from core.stages.block_data import BlockData, among
 from core.stages.splits import Splits
 
 

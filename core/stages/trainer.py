@@ -1,13 +1,14 @@
 """What an LM stage trains, and how one step of it goes."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from core import costs
+from core.config.derived import Shares
 from core.config.run_config import RunConfig
 from core.exits import Observation, first_method
 from core.head.loss import linear_cross_entropy, linear_cross_entropy_with_statistics
@@ -17,8 +18,6 @@ from core.rng import stream
 from core.stages.block_data import BlockData, among
 
 Weights = dict[str, Tensor]
-Shares = Mapping[int, float]
-"""Of each block's loss in what is minimised, in the order of the blocks; 0: it only serves those after it."""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ from typing import Any, Self, cast
 from sqlite_utils import Database
 
 from core.errors import StoreError
-from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured, perplexity
+from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured
+from core.formulas import perplexity
 from core.state import RunState
 from core.store import codec
 from core.store.files import delete_checkpoint

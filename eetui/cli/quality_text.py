@@ -15,7 +15,7 @@ from core.analysis.reliability import Reliability
 from core.analysis.run_quality import RunQuality
 from core.analysis.token_table import Integers
 from core.analysis.tradeoff import TradeOff
-from core.events import perplexity
+from core.formulas import perplexity
 from eetui.compare.comparison import Unit
 from eetui.drawing.figures import MISSING, figure
 

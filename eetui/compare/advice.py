@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.analysis.bootstrap import paired_difference
-from core.events import perplexity
+from core.formulas import perplexity
 
 if TYPE_CHECKING:
     from eetui.compare.comparison import Column

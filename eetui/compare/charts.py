@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal
 
-from core.events import perplexity, share_of_layers_saved
+from core.formulas import perplexity, share_of_layers_saved
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.comparison import Column, Comparison, Row, Value, value_of
 from eetui.compare.run_view import RunView

@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import core
+import core.config
+from core.config.derived import target_shallow_ratio
 from core.config.dotted_names import flatten
-from core.events import perplexity
+from core.formulas import perplexity
 from core.state import RunState
 from core.store.reader import Reader
 
@@ -52,7 +53,7 @@ def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float]
         fingerprint=row["record"]["fingerprint"],
         corpus=f"{row['record']['corpus']}, {row['record']['tokenizer']}, vocabulary {row['record']['vocab_size']:,}",
         config=config,
-        metrics=run_metrics(state, float(config["exit.hard_ratio"])),
+        metrics=run_metrics(state, str(config["protocol"]), float(config["exit.hard_ratio"])),
         window_losses=window_losses,
         warnings=state.warnings,
         curves={
@@ -80,11 +81,11 @@ def report_config() -> Mapping[str, Any]:
 
     By dotted names; read without pydantic.
     """
-    preset = Path(core.__path__[0]) / "presets" / "seed.toml"
+    preset = Path(core.config.__path__[0]) / "presets" / "seed.toml"
     return flatten(tomllib.loads(preset.read_text(encoding="utf-8")))
 
 
-def run_metrics(state: RunState, hard_ratio: float) -> dict[str, float]:
+def run_metrics(state: RunState, protocol: str, hard_ratio: float) -> dict[str, float]:
     """Every figure of a run by its key."""
     metrics: dict[str, float] = {}
     if state.final:
@@ -92,9 +93,10 @@ def run_metrics(state: RunState, hard_ratio: float) -> dict[str, float]:
             "final_ppl": perplexity(state.final.loss),
             "accuracy": state.final.accuracy,
             "shallow_ratio": state.final.shallow_ratio,
-            "shallow_target": 1 - hard_ratio ** (len(state.final.exit_shares) - 1),
             "layer_savings": state.final.layer_savings,
         }
+        target = target_shallow_ratio(protocol, hard_ratio, len(state.final.exit_shares))
+        metrics |= {} if target is None else {"shallow_target": target}
     if state.savings:
         saved = {
             "flop_savings": state.savings.flops,

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from core.events import perplexity
+from core.formulas import perplexity
 from eetui.compare.charts import EARLY_EXIT, points
 from eetui.compare.comparison import Comparison
 from eetui.compare.tables_text import closing_lines

@@ -14,7 +14,7 @@ from rich.text import Text
 from core.analysis.diagnose_run import Diagnosed
 from core.analysis.diagnosis import HardTokens, Step, Waterfall, target_shares
 from core.config.run_config import RunConfig
-from core.events import perplexity
+from core.formulas import perplexity
 from eetui.compare.ablation import COLUMNS, SHARES, Ablation, Line
 from eetui.drawing.figures import MISSING, figure
 

@@ -8,7 +8,8 @@ from rich.style import Style
 from rich.text import Text
 
 from core.analysis.what_if import Inspection, Leavers, Outcome
-from core.events import Measured, perplexity
+from core.events import Measured
+from core.formulas import perplexity
 from eetui.compare.comparison import Unit
 from eetui.drawing.figures import MISSING, delta, figure
 from eetui.drawing.themes import hue

@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.text import Text
 
-from core.events import Measured, perplexity
+from core.events import Measured
+from core.formulas import perplexity
 from core.state import RunState
 from eetui.drawing.palette import Palette
 from eetui.runs.table_text import bar, fitted

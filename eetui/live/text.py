@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from core.events import perplexity
+from core.formulas import perplexity
 from core.state import StageState
 from eetui.drawing.figures import MISSING, duration
 from eetui.drawing.palette import Palette

@@ -69,7 +69,7 @@ def _head(row: Mapping[str, Any], state: RunState, style: Palette, width: int) -
 
 
 def _figures(row: Mapping[str, Any], state: RunState) -> RenderableType:
-    metrics = run_metrics(state, float(row["config"]["exit"]["hard_ratio"]))
+    metrics = run_metrics(state, row["config"].get("protocol", "staged"), float(row["config"]["exit"]["hard_ratio"]))
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(justify="right")

@@ -27,7 +27,7 @@ def status_text(status: str) -> Text:
 def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
     """Everything of a run, in sections."""
     config = flatten(row["config"])
-    metrics = run_metrics(state, float(config["exit.hard_ratio"]))
+    metrics = run_metrics(state, str(config.get("protocol", "staged")), float(config["exit.hard_ratio"]))
     head = Text.assemble((str(row["name"]), "bold"), f"  run {row['id']}, experiment {row['experiment']}  ")
     head.append_text(status_text(row["status"]))
     parts: list[RenderableType] = [head]
@@ -48,7 +48,7 @@ def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
 
 def run_json(row: Mapping[str, Any], state: RunState) -> str:
     """The row, and every metric of it."""
-    metrics = run_metrics(state, float(row["config"]["exit"]["hard_ratio"]))
+    metrics = run_metrics(state, row["config"].get("protocol", "staged"), float(row["config"]["exit"]["hard_ratio"]))
     shown = {**row, "metrics": metrics, "warnings": state.warnings, "profile": profile_object(state)}
     return json.dumps(shown, indent=2, ensure_ascii=False)
 

@@ -16,8 +16,8 @@ from core.events import (
     Threshold,
     TokensMeasured,
     Warned,
-    perplexity,
 )
+from core.formulas import perplexity
 from core.state import RunState, StageState
 from eetui.drawing.figures import duration
 

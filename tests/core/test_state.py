@@ -21,9 +21,8 @@ from core.events import (
     Threshold,
     TokensMeasured,
     Warned,
-    perplexity,
-    share_of_layers_saved,
 )
+from core.formulas import perplexity, share_of_layers_saved
 from core.state import RunState, reduce, reduce_all
 
 STARTED = RunStarted(("block0.lm", "evaluation"), 100, 20, 30, (1, 1), 999)

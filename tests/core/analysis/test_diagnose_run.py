@@ -74,8 +74,7 @@ def test_hard_tokens_are_packed_as_in_training(path: Path, text: Path) -> None:
     import torch
     import torch.nn.functional as F
 
-    from core.protocol.checkpoint import Checkpoint
-    from core.protocol.train import load_model
+    from core.protocol.checkpoint import Checkpoint, load_model
 
     number = trained(path, text)
     with Reader(path) as reader:

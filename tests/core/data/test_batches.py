@@ -3,7 +3,7 @@
 import pytest
 
 from core.config.run_config import Layer, build
-from core.stages.block_data import READ_TOKENS, in_order
+from core.data.batches import READ_TOKENS, in_order
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from core.estimate.workload import (
 )
 from core.events import StageStarted, Step
 from core.head import loss as losses
-from core.machine.device import resolve
+from core.protocol.resolve import resolve
 from core.protocol.train import StageMemory, train
 
 Make = Callable[..., RunConfig]

@@ -6,14 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.head import loss as losses
-from core.head.loss import (
-    Chunking,
-    TokenStatistics,
-    linear_cross_entropy,
-    linear_cross_entropy_with_statistics,
-    token_statistics,
-)
+from core.head.loss import Chunking, linear_cross_entropy, linear_cross_entropy_with_statistics, token_statistics
 from core.head.tiled_softmax import ChunkStatistics
+from core.head.token_statistics import TokenStatistics
 
 DIM, WORDS = 8, 31
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}

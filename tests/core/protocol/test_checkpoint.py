@@ -30,11 +30,11 @@ from core.events import (
     TokensMeasured,
     Warned,
 )
-from core.machine.device import resolve
 from core.protocol import checkpoint as checkpoints
 from core.protocol import train as protocol
-from core.protocol.checkpoint import FORMAT, Checkpoint
-from core.protocol.train import StageMemory, load_model, planned_stages
+from core.protocol.checkpoint import FORMAT, Checkpoint, load_model
+from core.protocol.resolve import resolve
+from core.protocol.train import StageMemory, planned_stages
 from core.session import run as session
 from core.state import RunState, Status, reduce
 from core.store.files import checkpoint_folder

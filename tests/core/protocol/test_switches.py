@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from core.config.derived import loss_shares
 from core.config.run_config import RunConfig, method_names
 from core.costs import parameters
 from core.data.windows import Dataset
@@ -21,12 +22,13 @@ from core.estimate.workload import Sizes, experiment_passes, memory
 from core.events import Epoch, Event, Measured, StageStarted, Step, Threshold, TokensMeasured
 from core.exits import exit_method
 from core.model import Transformer, new_model
-from core.protocol.train import StageMemory, first_data, load_model, planned_stages, train
+from core.protocol.checkpoint import load_model
+from core.protocol.train import StageMemory, first_data, planned_stages, train
 from core.rng import stream
 from core.stages.block_data import BlockData, from_states, from_words
 from core.stages.exit_classifier import fit_classifier
 from core.stages.hard_tokens import exit_signal, mask_hard_tokens
-from core.stages.lm import loss_shares, train_block, train_blocks
+from core.stages.lm import train_block, train_blocks
 from core.stages.splits import split_windows
 from core.stages.statistics import block_output
 from core.stages.trainer import Weights, begin_as_before, rate_factor

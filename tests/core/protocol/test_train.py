@@ -30,7 +30,7 @@ from core.events import (
     Warned,
 )
 from core.exits import Observation, exit_method
-from core.head.loss import TokenStatistics
+from core.head.token_statistics import TokenStatistics
 from core.model import Transformer
 from core.protocol.train import StageMemory, planned_stages, train
 from core.rng import stream

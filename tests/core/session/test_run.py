@@ -25,7 +25,7 @@ from core.events import (
     TerminalEvent,
     TokensMeasured,
 )
-from core.machine.device import OWN_THREADS, resolve
+from core.protocol.resolve import OWN_THREADS, resolve
 from core.session import run as session
 from core.session.run import Plan, Prepared, prepare, prepare_resume, run_experiment
 from core.state import RunState
