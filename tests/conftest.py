@@ -1,12 +1,23 @@
-"""Every test is hermetic: one thread, its own cache folder, and none of the user's settings."""
+"""Every test is hermetic: one thread, its own cache folder, and none of the user's settings.
+
+`eetui` is the command line as a user runs it: in a process of its own, on text and a database of the test's.
+"""
 
 import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from core.machine import device as machine
+
+Eetui = Callable[..., subprocess.CompletedProcess[str]]
+TINY = ("num_samples=120", "seq_len=4", "batch_size=4", "dim=8", "num_heads=2", "ffn_dim=16", "block_layers=1,1")
+TINY_TRAINING = ("max_epochs=2", "exit_epochs=2", "machine.threads=1")
 
 torch.set_num_threads(1)
 
@@ -17,3 +28,57 @@ def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("EETUI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(machine, "PEAK_SECONDS", 0.0)
+
+
+def set_options(*assignments: str) -> list[str]:
+    return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 words in which the next one can partly be guessed."""
+    draw = random.Random(1)
+    words = [f"w{number}" for number in range(20)]
+    lines = [" ".join(draw.choice(words[:6] if draw.random() < 0.7 else words) for _ in range(20)) for _ in range(100)]
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("home")
+    return os.environ | {
+        "EETUI_DB": str(folder / "runs.db"),
+        "EETUI_CACHE": str(folder / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "160",
+        "NO_COLOR": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def eetui(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Eetui:
+    """Run `eetui …`; the result has `returncode`, `stdout`, `stderr`."""
+    folder = tmp_path_factory.mktemp("cwd")
+
+    def call(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "eetui", *arguments],
+            env=environment | {"PYTHONPATH": str(Path(__file__).parents[1])} | changes,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def trained(eetui: Eetui, text: Path) -> subprocess.CompletedProcess[str]:
+    """The report's three methods trained with two seeds: runs 1 to 6."""
+    options = set_options(*TINY, *TINY_TRAINING)
+    return eetui("run", "--no-ui", "--corpus", str(text), "--seeds", "2", "--tag", "tiny", *options)

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.eetui.conftest import Eetui
+from tests.conftest import Eetui
 
 PUBLISHED = Path(__file__).parents[2] / "runs.db"
 

@@ -18,7 +18,7 @@ from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.inspection.diagnosis_text import bar, diagnosis_json, diagnosis_lines
-from tests.eetui.conftest import TINY, TINY_TRAINING
+from tests.conftest import TINY, TINY_TRAINING
 
 
 def trained(path: Path, text: Path, **values: Any) -> int:

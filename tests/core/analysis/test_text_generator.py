@@ -20,7 +20,7 @@ from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from core.store.writer import Writer as Store
 from eetui.generate.text import block_look, generated_text, generation_json, legend
-from tests.eetui.conftest import TINY, TINY_TRAINING
+from tests.conftest import TINY, TINY_TRAINING
 
 GREEDY = GenerationOptions(max_tokens=12, temperature=0)
 

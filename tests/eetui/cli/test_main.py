@@ -12,7 +12,7 @@ import pytest
 
 from eetui import __version__
 from eetui.drawing.figures import delta
-from tests.eetui.conftest import TINY, TINY_TRAINING, Eetui, set_options
+from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
 
 Done = subprocess.CompletedProcess[str]
 LIGHT_COMMANDS = (["--help"], ["--version"], ["ls"], ["show", "1"], ["compare"], ["compare", "report:loss", "1"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.eetui.conftest import TINY, Eetui, set_options
+from tests.conftest import TINY, Eetui, set_options
 
 SLOW = ("max_epochs=40", "patience=40", "exit_epochs=2", "machine.threads=1")
 

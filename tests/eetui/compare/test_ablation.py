@@ -19,7 +19,7 @@ from core.store.writer import NewRun, Writer
 from eetui.compare.ablation import INERT, Ablation, AblationRow, ablation_lines, plan_ablation, plan_of, stored_runs
 from eetui.compare.run_view import RunView
 from eetui.inspection.diagnosis_text import ablation_json, ablation_table
-from tests.eetui.conftest import TINY, TINY_TRAINING
+from tests.conftest import TINY, TINY_TRAINING
 
 SOUND = preset_layer("sound").values
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.store.reader import Reader
-from tests.eetui.conftest import TINY, set_options
+from tests.conftest import TINY, set_options
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 ROOT = Path(__file__).parents[3]

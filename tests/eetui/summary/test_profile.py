@@ -22,7 +22,7 @@ from eetui.live.text import Machine, facts, facts_line, hint, stage_facts
 from eetui.live.timeline_text import StageRow
 from eetui.summary.profile import BETWEEN, profile_object, run_parts, stage_parts
 from eetui.summary.profile_text import profile_tables, stage_profile
-from tests.eetui.conftest import TINY, TINY_TRAINING, Eetui, set_options
+from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
 from tests.eetui.console import add, scripted
 from tests.eetui.live.test_screen import shown, until_true, watching, words
 
