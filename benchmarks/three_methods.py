@@ -28,7 +28,7 @@ from core.protocol.order import EVALUATION
 from core.protocol.train import StageMemory
 from core.session import run as session
 from core.session.plan import Plan
-from core.session.run import Prepared
+from core.session.prepare import Prepared, prepare
 from core.store.writer import Writer
 
 CHARACTERS = 880_000
@@ -73,7 +73,7 @@ class Ours:
         ]
         configs = tuple(build([*layers, Layer("benchmark", {"method": method})]) for method in METHODS)
         self.writer = Writer(folder / "runs.db")
-        self.prepared: Prepared = session.prepare(Plan(configs, (None,) * len(configs), "seed"), self.writer)
+        self.prepared: Prepared = prepare(Plan(configs, (None,) * len(configs), "seed"), self.writer)
         self.memory, self.side, self._reused, self._evaluated = StageMemory(), Side(), False, False
 
     def run(self, index: int) -> None:

@@ -5,7 +5,10 @@ Nothing here imports torch: the first frame must not wait for it. The training t
 
 import asyncio
 import contextlib
+import difflib
+import importlib
 import os
+import pkgutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,12 +16,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.screen import Screen
 
 from core.errors import ConfigError, EetuiError
 from core.store.reader import Query, Reader
 from eetui.console.dialogs import Question
-from eetui.console.keys import active_keys, check_ids
+from eetui.console.keys import active_keys
 from eetui.console.screen import BenchScreen
 from eetui.console.settings import DEFAULTS, Settings
 from eetui.console.terminal import NOTHING, StrayOutput, stray_output_kept
@@ -322,3 +326,38 @@ def run_console(database: Path, settings: Settings, request: "Request | None" = 
         bench = Bench(database, settings, request, stray)
         bench.run()
     return bench.return_code or 0
+
+
+def all_ids() -> frozenset[str]:
+    """The ids of all bindings of the console; imports every screen and widget to find them."""
+    from textual.binding import Binding
+    from textual.dom import DOMNode
+
+    import eetui
+
+    for module in pkgutil.walk_packages(eetui.__path__, "eetui."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    bindings = (binding for node in _subclasses(DOMNode) for binding in Binding.make_bindings(node.BINDINGS))
+    return frozenset(binding.id for binding in bindings if binding.id)
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Refuse keys for what does not exist.
+
+    Raises:
+        ConfigError: an id is unknown.
+    """
+    wanted = list(ids)
+    known = all_ids() if wanted else frozenset()
+    for identity in wanted:
+        if identity not in known:
+            near = difflib.get_close_matches(identity, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "? shows the ids of each screen"
+            raise ConfigError(f"settings file: keys.{identity} is no binding; {hint}")
+
+
+def _subclasses(kind: "type[DOMNode]") -> "Iterator[type[DOMNode]]":
+    for child in kind.__subclasses__():
+        yield child
+        yield from _subclasses(child)

@@ -159,3 +159,8 @@ def own_thresholds(state: RunState, exits: int) -> tuple[float, ...] | None:
 def _measured_excess(state: RunState) -> float | None:
     early, full = state.measure("early exit"), state.measure("all blocks")
     return early.loss - full.loss if early and full else None
+
+
+def block_layers(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Layers of each block, of a config as the store holds it."""
+    return tuple(config["model"]["block_layers"])

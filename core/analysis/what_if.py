@@ -7,7 +7,7 @@ the measured loss of early exit may therefore differ from the one worked out her
 Shapes: K blocks, N tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -283,6 +283,9 @@ def own_thresholds(state: RunState, exits: int) -> tuple[float, ...] | None:
     return found if len(found) == exits else None
 
 
-def block_layers(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """Layers of each block, of a config as the store holds it."""
-    return tuple(config["model"]["block_layers"])
+@dataclass(frozen=True)
+class Setting:
+    """Thresholds, and what comes of them."""
+
+    thresholds: Sequence[float]
+    outcome: Outcome

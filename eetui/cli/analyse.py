@@ -8,7 +8,7 @@ import typer
 from eetui.cli.options import AsJson, Database, output
 
 if TYPE_CHECKING:
-    from core.session.run import Prepared
+    from core.session.prepare import Prepared
     from core.store.writer import Writer
 
 
@@ -115,7 +115,7 @@ def ablate(
     from core.store.reader import Reader
     from core.store.writer import Writer
     from eetui.compare.ablation import ablation_lines, plan_ablation, plan_of, stored_runs
-    from eetui.inspection.diagnosis_text import ablation_json, ablation_table
+    from eetui.compare.ablation_text import ablation_json, ablation_table
 
     flags = {
         "--corpus": ("data.corpus", corpus),
@@ -139,9 +139,9 @@ def ablate(
         plan = plan_of(ablation, missing)
 
         def prepare(store: "Writer") -> "Prepared":
-            from core.session import run as session
+            from core.session.prepare import prepare
 
-            return session.prepare(plan, store)
+            return prepare(plan, store)
 
         code = train_headless(prepare, db)
         with Reader(db) as reader:

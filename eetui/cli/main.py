@@ -16,7 +16,7 @@ from eetui.cli.options import output as console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from core.session.run import Prepared
+    from core.session.prepare import Prepared
     from core.store.writer import Writer
     from eetui.compare.run_view import RunView
     from eetui.console.training_thread import Request
@@ -142,9 +142,9 @@ def run(
     plan = plan_from(layers, methods, seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
 
     def prepare(store: "Writer") -> "Prepared":
-        from core.session import run as session
+        from core.session.prepare import prepare
 
-        return session.prepare(plan, store)
+        return prepare(plan, store)
 
     _train(prepare, db, no_ui=no_ui, as_json=as_json)
 
@@ -163,9 +163,9 @@ def resume(
         numbers = [reader.find(reference) for reference in references]
 
     def prepare(store: "Writer") -> "Prepared":
-        from core.session import run as session
+        from core.session.prepare import prepare_resume
 
-        return session.prepare_resume(numbers, store)
+        return prepare_resume(numbers, store)
 
     _train(prepare, db, no_ui=no_ui)
 

@@ -15,7 +15,8 @@ from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import ConfigError, UsageError
 from core.session.plan import Plan
 from core.store.reader import Query, Reader
-from eetui.compare.comparison import Column, Value
+from eetui.compare.columns import Column
+from eetui.compare.comparison import Value
 from eetui.compare.run_view import RunView, stored_view
 from eetui.setup.names import require_name
 

@@ -10,7 +10,7 @@ from core.analysis.bootstrap import paired_difference
 from core.formulas import perplexity
 
 if TYPE_CHECKING:
-    from eetui.compare.comparison import Column
+    from eetui.compare.columns import Column
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Literal
 
 from core.formulas import perplexity, share_of_layers_saved
 from eetui.compare.advice import main_fingerprint
-from eetui.compare.comparison import Column, Comparison, Row, Value, value_of
+from eetui.compare.columns import Column, value_of
+from eetui.compare.comparison import Comparison, Row, Value
 from eetui.compare.run_view import RunView
 
 View = Literal["final", "training", "config", "curves", "savings", "advice"]

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.analysis.run_quality import stored_tokens
+from core.analysis.run_quality import block_layers, stored_tokens
 from core.analysis.tradeoff import layers_saved, quality_curve, trade_off
-from core.analysis.what_if import block_layers
 from core.store.reader import Reader
 from eetui.compare.advice import main_fingerprint
-from eetui.compare.comparison import Column, Comparison, Row, Value, value_of
+from eetui.compare.columns import Column, value_of
+from eetui.compare.comparison import Comparison, Row, Value
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from rich.text import Text
 from eetui.compare.comparison import Comparison
 from eetui.compare.savings_curves import SavingsCurve
 from eetui.compare.screen_text import savings_note, savings_series
+from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, figure
 from eetui.drawing.series import Series
 from eetui.drawing.themes import hue
-from eetui.inspection.text import columns
 
 ROWS = 8
 """Most curves that have a line in the table."""

@@ -1,18 +1,12 @@
 """The keys that work right now, as plain data: for the help screen and the command palette."""
 
-import difflib
-import importlib
-import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError
-
 if TYPE_CHECKING:
     from textual.app import App
-    from textual.dom import DOMNode
     from textual.screen import Screen
 
 
@@ -49,38 +43,3 @@ def active_keys(app: "App[None]", screen: "Screen[Any]") -> Iterator[Key]:
             action=first.binding.action,
             namespace=first.node,
         )
-
-
-def all_ids() -> frozenset[str]:
-    """The ids of all bindings of the console; imports every screen and widget to find them."""
-    from textual.binding import Binding
-    from textual.dom import DOMNode
-
-    import eetui
-
-    for module in pkgutil.walk_packages(eetui.__path__, "eetui."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-    bindings = (binding for node in _subclasses(DOMNode) for binding in Binding.make_bindings(node.BINDINGS))
-    return frozenset(binding.id for binding in bindings if binding.id)
-
-
-def check_ids(ids: Iterable[str]) -> None:
-    """Refuse keys for what does not exist.
-
-    Raises:
-        ConfigError: an id is unknown.
-    """
-    wanted = list(ids)
-    known = all_ids() if wanted else frozenset()
-    for identity in wanted:
-        if identity not in known:
-            near = difflib.get_close_matches(identity, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "? shows the ids of each screen"
-            raise ConfigError(f"settings file: keys.{identity} is no binding; {hint}")
-
-
-def _subclasses(kind: "type[DOMNode]") -> "Iterator[type[DOMNode]]":
-    for child in kind.__subclasses__():
-        yield child
-        yield from _subclasses(child)

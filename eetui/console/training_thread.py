@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # torch: only on the thread that trains
     from core.config.run_config import RunConfig
     from core.data.windows import Dataset
     from core.protocol.train import StageMemory
-    from core.session.run import Plan, Prepared
+    from core.session.prepare import Prepared
+    from core.session.run import Plan
     from core.store.writer import Writer
 
 Phase = Literal["idle", "preparing", "training", "paused", "stopping"]
@@ -88,9 +89,9 @@ class Trainer:
         """Ask for an experiment; its corpus is read and its runs are queued on the training thread."""
 
         def prepare(store: "Writer") -> "Prepared":
-            from core.session import run as session
+            from core.session.prepare import prepare
 
-            return session.prepare(plan, store)
+            return prepare(plan, store)
 
         self.request(prepare)
 
@@ -98,9 +99,9 @@ class Trainer:
         """Ask for interrupted or failed runs to go on from their checkpoints."""
 
         def prepare(store: "Writer") -> "Prepared":
-            from core.session import run as session
+            from core.session.prepare import prepare_resume
 
-            return session.prepare_resume(runs, store)
+            return prepare_resume(runs, store)
 
         self.request(prepare)
 

@@ -6,6 +6,7 @@ comes with a sign of its own, so that no meaning hangs on colour alone.
 
 from dataclasses import dataclass
 
+from rich.style import Style
 from textual.theme import Theme
 
 THEMES = (
@@ -66,3 +67,15 @@ HUES = (
 def hue(index: int) -> Hue:
     """The hue of the n-th series or block; they repeat after six."""
     return HUES[index % len(HUES)]
+
+
+BLOCK_MARKS = ("", "underline", "italic", "underline italic", "overline", "overline italic")
+"""How the tokens of each block look where there are no colours."""
+
+
+MARK_NAMES = {"": "plain", "underline": "underlined", "underline italic": "underlined italic"}
+
+
+def block_style(block: int, *, dark: bool) -> Style:
+    """Of the tokens that leave at a block: its colour, and a mark that does without."""
+    return Style.parse(f"{BLOCK_MARKS[block % len(BLOCK_MARKS)]} {hue(block).on(dark)}")

@@ -205,8 +205,8 @@ class GenerateScreen(BenchScreen):
     def _texts(self, pieces: "Sequence[Piece]") -> Iterator[Text]:
         if not pieces:
             return iter(())  # before the thread has imported torch, nothing here may
+        from eetui.drawing.themes import block_style
         from eetui.generate.text import piece_text
-        from eetui.inspection.text import block_style
 
         dark = self.app.current_theme.dark
         return (piece_text(piece, block_style(piece.token.block, dark=dark)) for piece in pieces)
@@ -216,8 +216,8 @@ class GenerateScreen(BenchScreen):
         if not pieces or self._writer is None:
             return Text("reading the model …" if self._busy else "")
         from core.analysis.text_generator import shares
+        from eetui.drawing.themes import block_style
         from eetui.generate.text import legend
-        from eetui.inspection.text import block_style
 
         dark = self.app.current_theme.dark
         looks = [block_style(block, dark=dark) for block in range(len(self._writer.config.model.block_layers))]

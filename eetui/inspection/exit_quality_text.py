@@ -5,8 +5,8 @@ from rich.text import Text
 from core.analysis.exit_quality import Ranking
 from core.analysis.reliability import Reliability
 from core.analysis.run_quality import Judgement
+from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, figure
-from eetui.inspection.text import columns
 
 CLAIMS = {"correct": "accuracy", "p(target)": "p(target)", "max_prob": "max prob.", "agrees": "agrees"}
 """What is found of each claim, as a column."""

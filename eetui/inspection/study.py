@@ -6,15 +6,8 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
-from core.analysis.what_if import (
-    Booleans,
-    Curve,
-    Inspection,
-    Outcome,
-    block_layers,
-    inspection,
-    own_thresholds,
-)
+from core.analysis.run_quality import block_layers
+from core.analysis.what_if import Booleans, Curve, Inspection, Outcome, Setting, inspection, own_thresholds
 from core.events import Measured, Threshold
 from core.state import RunState
 from core.store.reader import Reader
@@ -22,7 +15,6 @@ from eetui.drawing.histogram import histogram
 from eetui.drawing.palette import Palette
 from eetui.drawing.series import Series
 from eetui.inspection import text as drawn
-from eetui.inspection.text import Setting
 from eetui.inspection.token_layout import Looks
 from eetui.runs.launch_command import launch_command
 

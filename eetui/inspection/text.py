@@ -1,18 +1,17 @@
 """What-if figures, blocks, and the token under the cursor, as text of fixed columns, so that nothing jumps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
-from rich.style import Style
+from rich.cells import cell_len
 from rich.text import Text
 
-from core.analysis.what_if import Inspection, Leavers, Outcome
+from core.analysis.what_if import Inspection, Leavers, Outcome, Setting
 from core.events import Measured
 from core.formulas import perplexity
 from eetui.compare.comparison import Unit
+from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, delta, figure
-from eetui.drawing.themes import hue
+from eetui.drawing.themes import BLOCK_MARKS, MARK_NAMES, block_style, hue
 from eetui.inspection.token_layout import quoted
 
 FIGURES: tuple[tuple[str, str, Unit], ...] = (
@@ -24,22 +23,6 @@ FIGURES: tuple[tuple[str, str, Unit], ...] = (
 """Fields of an outcome, and of a measurement."""
 RIGHT, WRONG = "✓", "✗"
 WIDE_TOKEN = 94
-BLOCK_MARKS = ("", "underline", "italic", "underline italic", "overline", "overline italic")
-"""How the tokens of each block look where there are no colours."""
-MARK_NAMES = {"": "plain", "underline": "underlined", "underline italic": "underlined italic"}
-
-
-def block_style(block: int, *, dark: bool) -> Style:
-    """Of the tokens that leave at a block: its colour, and a mark that does without."""
-    return Style.parse(f"{BLOCK_MARKS[block % len(BLOCK_MARKS)]} {hue(block).on(dark)}")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Thresholds, and what comes of them."""
-
-    thresholds: Sequence[float]
-    outcome: Outcome
 
 
 def threshold_line(block: int, now: Setting, own: Setting, exits: int) -> Text:
@@ -74,23 +57,6 @@ def figures_table(now: Outcome, own: Outcome, measured: Measured | None, data: I
 def change(value: float, before: float, unit: Unit) -> str:
     """How far a figure has moved: a PPL in percent of it, a share in points."""
     return delta(value / before - 1 if unit == "ppl" else value - before, unit)
-
-
-def columns(lines: Sequence[Sequence[str]], width: int, strong: int = -1, gap: int = 2, least: int = 7) -> Text:
-    """Right-aligned columns under bold heads, as many as fit; the first one to the left."""
-    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    widths = [widths[0], *(max(least, cells) for cells in widths[1:])]
-    while sum(widths) + gap * (len(widths) - 1) > width and len(widths) > 2:
-        widths.pop()
-    text = Text(no_wrap=True, overflow="crop")
-    for number, line in enumerate(lines):
-        for column, cells in enumerate(widths):
-            shown = set_cell_size(line[column], cells)
-            if column:
-                shown = " " * (gap + cells - cell_len(line[column])) + line[column]
-            text.append(shown, "bold" if number == 0 or column == strong else "")
-        text.append("\n" if number < len(lines) - 1 else "")
-    return text
 
 
 def honesty(own: Outcome, measured: Measured | None) -> str:

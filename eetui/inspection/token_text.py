@@ -17,7 +17,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from eetui.inspection.text import block_style
+from eetui.drawing.themes import block_style
 from eetui.inspection.token_layout import Layout, Looks
 
 RIGHT = "bold"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from core.events import Event, RunFailed, RunInterrupted, RunStarted, StageStarted, Step, Warned
-from core.state import RunState, StageState, reduce
+from core.state import RunState, reduce
 from eetui.drawing.series import Curve
 from eetui.summary.log_lines import line_of
 
@@ -112,39 +112,3 @@ def _kind(event: Event) -> LineKind:
 
 
 # What can be said of a stage in progress
-
-
-def steps_done(stage: StageState) -> int:
-    """Steps completed, of `stage.epochs * stage.steps`."""
-    epochs = len(stage.history)
-    return epochs * stage.steps + (stage.step if stage.epoch > epochs else 0)
-
-
-def fraction(stage: StageState) -> float:
-    """How much of a stage's upper bound is done; all of it once it has ended."""
-    if stage.seconds is not None:
-        return 1.0
-    return min(steps_done(stage) / max(stage.epochs * stage.steps, 1), 1.0)
-
-
-def seconds_so_far(stage: StageState) -> float | None:
-    """What the stage has taken, or took; None before its first step."""
-    if stage.seconds is not None:
-        return stage.seconds
-    if not steps_done(stage):
-        return None
-    in_epoch = steps_done(stage) - len(stage.history) * stage.steps
-    return sum(epoch.seconds for epoch in stage.history) + in_epoch * stage.step_seconds / steps_done(stage)
-
-
-def seconds_left(stage: StageState) -> float | None:
-    """Time to the end of the stage, early stopping aside; validation counts once an epoch is through."""
-    done = steps_done(stage)
-    if stage.seconds is not None or not done:
-        return None
-    recent = stage.history[-5:]
-    if recent:
-        a_step = sum(epoch.seconds for epoch in recent) / (len(recent) * stage.steps)
-    else:
-        a_step = stage.step_seconds / done
-    return max(stage.epochs * stage.steps - done, 0) * a_step

@@ -8,8 +8,8 @@ from rich.text import Text
 from core.events import Measured
 from core.formulas import perplexity
 from core.state import RunState
+from eetui.drawing.cells import bar, fitted
 from eetui.drawing.palette import Palette
-from eetui.runs.table_text import bar, fitted
 
 
 def measured_table(state: RunState, stage: str, width: int, style: Palette) -> Text:

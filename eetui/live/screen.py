@@ -18,10 +18,11 @@ from eetui.drawing.histogram import histogram
 from eetui.drawing.palette import Palette, palette
 from eetui.live.keys import LiveKeys
 from eetui.live.measured_text import measured_table
+from eetui.live.situation import StageRow
 from eetui.live.stage_charts import Siblings, stage_charts
 from eetui.live.text import hint, queue_line, stage_facts, title
 from eetui.live.timeline import Timeline
-from eetui.live.timeline_text import StageRow, active_index
+from eetui.live.timeline_text import active_index
 from eetui.live.watching import Watching
 from eetui.summary.profile import is_profiled, peak_of
 from eetui.summary.profile_text import stage_profile

@@ -8,51 +8,20 @@ from rich.text import Text
 
 from core.formulas import perplexity
 from core.state import StageState
+from eetui.drawing.cells import fitted
 from eetui.drawing.figures import MISSING, duration
 from eetui.drawing.palette import Palette
-from eetui.live.following import LineKind, LogLine, seconds_so_far
-from eetui.live.timeline_text import StageRow, counted, time_left
-from eetui.runs.list_text import STATUS_STYLES
-from eetui.runs.table_text import fitted
+from eetui.drawing.status import STATUS_STYLES
+from eetui.live.following import LineKind, LogLine
+from eetui.live.situation import Machine, Situation, StageRow
+from eetui.live.timeline_text import counted, time_left
 from eetui.summary.profile_text import gigaflops, share_of_peak
+from eetui.summary.progress import seconds_so_far
 
 LABEL_WIDTH = 15
 MOST_DOTS = 8
 QUEUE_HINT, TIMES_HINT = "o: queue", "t shows its times"
 LINE_SIGNS: dict[LineKind, str] = {"event": " ", "warning": "!", "error": "✗", "stray": "»"}
-
-
-@dataclass(frozen=True)
-class Situation:
-    """Who trains the run, and where it stands with the training thread of this console.
-
-    Attributes:
-        phase: of the training thread, if it trains this run; else None.
-        place: in this console's queue, from 1.
-        elapsed: seconds since it began, or how long it took.
-    """
-
-    phase: str | None = None
-    place: int | None = None
-    elapsed: float | None = None
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the facts say of where the run is trained.
-
-    Attributes:
-        memory: in bytes.
-        memory_word: `now` of a run in training here, `peak` of a finished one.
-        patience: epochs without improvement that end a language model stage.
-        peak: what matrix products reach, in FLOP/s.
-    """
-
-    device: str = MISSING
-    memory: int | None = None
-    memory_word: str = ""
-    patience: int = 0
-    peak: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from textual.message import Message
 from textual.widget import Widget
 
 from eetui.drawing.palette import palette
-from eetui.live.timeline_text import StageRow, timeline
+from eetui.live.situation import StageRow
+from eetui.live.timeline_text import timeline
 
 FEWEST_LINES = 9
 """Stages of two blocks: the room that is kept while they are not known yet."""

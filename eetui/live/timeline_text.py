@@ -1,18 +1,16 @@
 """The stages of a run, one a line: what became of each, how far the active one is, and how long they took."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from rich.text import Text
 
-from core.state import RunState, StageState
+from core.state import StageState
+from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import duration
 from eetui.drawing.palette import Palette
-from eetui.live.following import fraction, seconds_left, seconds_so_far
-from eetui.runs.table_text import bar, fitted
+from eetui.live.situation import StageRow, StageStatus
+from eetui.summary.progress import fraction, seconds_left, seconds_so_far
 
-StageStatus = Literal["done", "reused", "active", "paused", "waiting", "stopped", "failed", "not run"]
 SIGNS: dict[StageStatus, str] = {
     "done": "✓", "reused": "↺", "active": "▶", "paused": "‖", "waiting": "…", "stopped": "■", "failed": "✗",
     "not run": "–",
@@ -22,31 +20,6 @@ NAME_WIDTH = 18
 HEAD_WIDTH = 2 + 2 + 8 + NAME_WIDTH
 TIME_WIDTH = 8
 FEWEST_BAR = 4
-
-
-@dataclass(frozen=True)
-class StageRow:
-    """A planned stage; `stage` once it has started."""
-
-    name: str
-    status: StageStatus
-    stage: StageState | None = None
-
-
-def stage_rows(state: RunState, held: bool = False) -> tuple[StageRow, ...]:
-    """All planned stages in order; `held` is whether the run is paused."""
-    started = {stage.name: stage for stage in state.stages}
-    planned = state.started.stages if state.started else ()
-    return tuple(StageRow(name, _status(state, started.get(name), held), started.get(name)) for name in planned)
-
-
-def _status(state: RunState, stage: StageState | None, held: bool) -> StageStatus:
-    if stage is None:
-        return "waiting" if state.status in ("queued", "running") else "not run"
-    if stage.seconds is not None:
-        return "reused" if stage.reused else "done"
-    endings: dict[str, StageStatus] = {"finished": "done", "failed": "failed", "interrupted": "stopped"}
-    return endings.get(state.status, "paused" if held else "active")
 
 
 def active_index(rows: Sequence[StageRow]) -> int:

@@ -9,8 +9,7 @@ from core.state import RunState, StageState
 from core.store.reader import Query, Reader
 from eetui.console.terminal import StrayOutput
 from eetui.live.following import Following
-from eetui.live.text import Machine, Situation
-from eetui.live.timeline_text import StageRow, stage_rows
+from eetui.live.situation import Machine, Situation, StageRow, stage_rows
 from eetui.summary.profile import peak_of
 
 if TYPE_CHECKING:

@@ -12,18 +12,11 @@ from typing import Any
 from rich.cells import cell_len
 
 from eetui.drawing.figures import duration, figure
+from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
 from eetui.values import Unit
 
 Rows = Sequence[Mapping[str, Any]]
 
-STATUS_STYLES = {
-    "finished": ("✓", "green"),
-    "running": ("▶", "cyan"),
-    "queued": ("…", "dim"),
-    "interrupted": ("■", "yellow"),
-    "failed": ("✗", "red"),
-}
-STATUS_WORDS = {status: f"{sign} {status}" for status, (sign, _) in STATUS_STYLES.items()}
 COLUMNS: tuple[tuple[str, str, Unit], ...] = (
     ("block0_val_ppl", "Block 0 early-stop PPL", "ppl"),
     ("final_ppl", "Final eval PPL", "ppl"),

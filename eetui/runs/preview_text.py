@@ -11,10 +11,13 @@ from rich.text import Text
 from core.state import RunState, StageState
 from eetui.compare.comparison import FINAL_ROWS
 from eetui.compare.run_view import run_metrics
+from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import MISSING, figure
 from eetui.drawing.palette import Palette
 from eetui.drawing.sparklines import sparkline
-from eetui.runs.table_text import Standing, bar, fitted, progress, status_cell
+from eetui.runs.standing import Standing
+from eetui.runs.table_text import status_cell
+from eetui.summary.progress import progress
 
 SIDE_BY_SIDE = 76
 """From this width on, figures and curves stand beside each other."""

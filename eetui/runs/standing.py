@@ -2,17 +2,37 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import reduce as fold
 from typing import TYPE_CHECKING, Any
 
 from core.state import RunState, reduce
 from core.store.reader import Reader
-from eetui.runs.table_text import Standing, progress
+from eetui.summary.progress import progress
 
 if TYPE_CHECKING:
     from eetui.console.training_thread import Trainer
 
 LIVE = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a run beyond its row: how far it is, and what the training thread does with it.
+
+    Attributes:
+        progress: share of the work done, of a running one.
+        elapsed: seconds since it started, of a running one.
+        place: in the queue of this console, from 1.
+        held: paused between two steps.
+        stopping: it was told to stop, and finishes its step.
+    """
+
+    progress: float | None = None
+    elapsed: float | None = None
+    place: int | None = None
+    held: bool = False
+    stopping: bool = False
 
 
 class Standings:

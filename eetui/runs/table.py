@@ -17,7 +17,8 @@ from core.errors import EetuiError
 from core.store.reader import Query
 from eetui.drawing.palette import palette
 from eetui.runs.pages import Row, RunPages
-from eetui.runs.table_text import Column, Standing, column_at, columns_for, head_lines, row_line
+from eetui.runs.standing import Standing
+from eetui.runs.table_text import Column, column_at, columns_for, head_lines, row_line
 
 HEAD_LINES = 2
 SCROLLBAR = 1

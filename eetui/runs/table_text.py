@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
-from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from core.state import RunState, StageState
 from eetui.compare.comparison import Unit
+from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import duration, figure
 from eetui.drawing.palette import Palette
-from eetui.runs.list_text import STATUS_STYLES
+from eetui.drawing.status import STATUS_STYLES
+from eetui.runs.standing import Standing
 
-LM_WEIGHT = 8
-"""A language model stage takes about as long as so many other stages."""
 MARK, CURSOR = "●", "›"
 ASCENDING, DESCENDING = "▲", "▼"
 
@@ -61,25 +59,6 @@ WHERE_THEY_FIT = (FINAL, ACCURACY, SAVINGS, TIME, METHOD, BLOCK0, SHALLOW, SEED,
 """In this order; the first that does not fit ends it."""
 NAME_WIDTH, NAME_WIDTH_MOST = 20, 36
 STATUS_WIDTH_MOST = 22
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What is known of a run beyond its row: how far it is, and what the training thread does with it.
-
-    Attributes:
-        progress: share of the work done, of a running one.
-        elapsed: seconds since it started, of a running one.
-        place: in the queue of this console, from 1.
-        held: paused between two steps.
-        stopping: it was told to stop, and finishes its step.
-    """
-
-    progress: float | None = None
-    elapsed: float | None = None
-    place: int | None = None
-    held: bool = False
-    stopping: bool = False
 
 
 @cache
@@ -178,44 +157,6 @@ def status_cell(status: str, standing: Standing, width: int, style: Palette) -> 
     word = f"{sign} running " if width >= STATUS.width + 8 else f"{sign} "
     room = width - len(word) - len(percent)
     return Text.assemble((word, look), bar(standing.progress, room, look, style.quiet), (percent, look))
-
-
-def bar(share: float, width: int, done: str, rest: str) -> Text:
-    """A bar that is heavy as far as it is done, and light beyond."""
-    filled = max(0, min(width, round(share * width)))
-    return Text.assemble(("━" * filled, done), ("─" * (width - filled), rest))
-
-
-def fitted(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
-    """The text in exactly so many cells, ended with … where it is longer; nothing in it moves the cursor."""
-    text = "".join(character if character.isprintable() else "�" for character in text)
-    if cell_len(text) > width:
-        text = set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
-    padding = " " * (width - cell_len(text))
-    return padding + text if align == "right" else text + padding
-
-
-def progress(state: RunState) -> float:
-    """Share of a run's work that is done: its planned stages, those that train a language model weighing most."""
-    if state.started is None:
-        return 0.0
-    planned = state.started.stages
-    done = {stage.name: _stage_progress(stage) for stage in state.stages}
-    total = sum(_weight(name) for name in planned)
-    return sum(_weight(name) * done.get(name, 0.0) for name in planned) / total if total else 0.0
-
-
-def _weight(stage: str) -> int:
-    return LM_WEIGHT if stage.endswith(".lm") else 1
-
-
-def _stage_progress(stage: StageState) -> float:
-    """By epochs, and by steps within the epoch in progress."""
-    if stage.seconds is not None:
-        return 1.0
-    whole = len(stage.history)
-    part = stage.step / stage.steps if stage.epoch > whole and stage.steps else 0.0
-    return min(1.0, (whole + part) / stage.epochs) if stage.epochs else 0.0
 
 
 def _cell(column: Column, row: Mapping[str, Any], standing: Standing) -> str:

@@ -14,7 +14,7 @@ from core.state import RunState
 from eetui.compare.comparison import FINAL_ROWS, training_rows
 from eetui.compare.run_view import run_metrics
 from eetui.drawing.figures import MISSING, figure
-from eetui.runs.list_text import STATUS_STYLES, STATUS_WORDS
+from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
 from eetui.summary.profile import is_profiled, profile_object
 from eetui.summary.profile_text import profile_tables
 

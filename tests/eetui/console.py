@@ -67,9 +67,9 @@ def tiny_plan(text: Path, *methods: str, **values: object) -> "Plan":
 
 def tiny_request(text: Path, *methods: str, **values: object) -> "Request":
     """What asks for such an experiment."""
-    from core.session import run as session
+    from core.session.prepare import prepare
 
-    return partial(session.prepare, tiny_plan(text, *methods, **values))
+    return partial(prepare, tiny_plan(text, *methods, **values))
 
 
 def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[Event]:

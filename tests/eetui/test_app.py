@@ -16,10 +16,10 @@ from core.errors import ConfigError, UsageError
 from core.events import RunFailed, RunFinished
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.app import LEAVE, STAY, Bench
+from eetui.app import LEAVE, STAY, Bench, all_ids, check_ids
 from eetui.console.dialogs import Prompt, Question
 from eetui.console.help_screen import HelpScreen
-from eetui.console.keys import active_keys, all_ids, check_ids
+from eetui.console.keys import active_keys
 from eetui.console.settings import Settings
 from eetui.live.screen import LiveScreen
 from eetui.runs.screen import RunsScreen

@@ -13,7 +13,8 @@ from core.analysis.diagnose_run import Diagnosed, diagnose_run
 from core.config.run_config import Layer, build, set_layer
 from core.errors import RunLookupError, UsageError
 from core.session.plan import Plan
-from core.session.run import prepare, run_experiment
+from core.session.prepare import prepare
+from core.session.run import run_experiment
 from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer

@@ -15,7 +15,8 @@ from core.early_exit.sampling import GenerationOptions
 from core.errors import RunLookupError, UsageError
 from core.events import Threshold
 from core.session.plan import Plan
-from core.session.run import prepare, run_experiment
+from core.session.prepare import prepare
+from core.session.run import run_experiment
 from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from core.store.writer import Writer as Store

@@ -18,7 +18,8 @@ from core.machine.device import peak_flops, waiter
 from core.model import new_model
 from core.protocol.train import StageMemory, planned_stages, train
 from core.session import run as session
-from core.session.run import Plan, Prepared, prepare, prepare_resume, run_experiment
+from core.session.prepare import Prepared, prepare, prepare_resume
+from core.session.run import Plan, run_experiment
 from core.stages.block_data import from_states, from_words
 from core.stages.trainer import Trainer
 from core.store.reader import Reader

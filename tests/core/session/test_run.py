@@ -27,7 +27,8 @@ from core.events import (
 )
 from core.protocol.resolve import OWN_THREADS, resolve
 from core.session import run as session
-from core.session.run import Plan, Prepared, prepare, prepare_resume, run_experiment
+from core.session.prepare import Prepared, prepare, prepare_resume
+from core.session.run import Plan, run_experiment
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer

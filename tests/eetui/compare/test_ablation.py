@@ -13,12 +13,13 @@ from rich.console import Console
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, build, preset_layer, set_layer
 from core.errors import ConfigError, UsageError
-from core.session.run import prepare, run_experiment
+from core.session.prepare import prepare
+from core.session.run import run_experiment
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.compare.ablation import INERT, Ablation, AblationRow, ablation_lines, plan_ablation, plan_of, stored_runs
+from eetui.compare.ablation_text import ablation_json, ablation_table
 from eetui.compare.run_view import RunView
-from eetui.inspection.diagnosis_text import ablation_json, ablation_table
 from tests.conftest import TINY, TINY_TRAINING
 
 SOUND = preset_layer("sound").values

@@ -14,7 +14,8 @@ from core.state import RunState, StageState
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.compare.charts import VIEWS, curve_rows, points, seen
-from eetui.compare.comparison import compare, value_of
+from eetui.compare.columns import value_of
+from eetui.compare.comparison import compare
 from eetui.compare.report_runs import report_names, report_view
 from eetui.compare.run_view import RunView, run_metrics, stored_view
 from eetui.compare.screen_text import curves_note

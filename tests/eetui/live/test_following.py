@@ -9,7 +9,8 @@ from core.events import Epoch, Event, RunInterrupted, RunStarted, StageStarted, 
 from core.state import RunState, StageState, reduce
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.live.following import Following, fraction, joined, seconds_left, seconds_so_far
+from eetui.live.following import Following, joined
+from eetui.summary.progress import fraction, seconds_left, seconds_so_far
 from tests.eetui.console import STAGES, add, append, scripted, until
 
 

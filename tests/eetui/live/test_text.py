@@ -26,20 +26,10 @@ from eetui.drawing.palette import Palette
 from eetui.drawing.series import Curve, Series
 from eetui.live.following import LogLine
 from eetui.live.measured_text import measured_table
+from eetui.live.situation import Machine, Situation, stage_rows
 from eetui.live.stage_charts import stage_charts
-from eetui.live.text import (
-    Machine,
-    Situation,
-    facts,
-    facts_line,
-    hint,
-    log_text,
-    patience,
-    queue_line,
-    stage_facts,
-    title,
-)
-from eetui.live.timeline_text import active_index, stage_line, stage_rows, timeline
+from eetui.live.text import facts, facts_line, hint, log_text, patience, queue_line, stage_facts, title
+from eetui.live.timeline_text import active_index, stage_line, timeline
 from tests.eetui.console import STAGES, scripted, until
 
 STYLE = Palette()

@@ -13,24 +13,15 @@ from rich.console import Console
 
 from core.events import Event, RunStarted
 from core.state import RunState, reduce
+from eetui.drawing.cells import bar, fitted
 from eetui.drawing.palette import Palette
 from eetui.drawing.sparklines import sparkline
 from eetui.runs.export_text import runs_csv, runs_markdown
 from eetui.runs.preview_text import preview_line, run_preview
-from eetui.runs.table_text import (
-    ORDER,
-    Standing,
-    bar,
-    column_at,
-    columns_for,
-    fitted,
-    head_lines,
-    next_order,
-    progress,
-    row_line,
-    status_cell,
-)
+from eetui.runs.standing import Standing
+from eetui.runs.table_text import ORDER, column_at, columns_for, head_lines, next_order, row_line, status_cell
 from eetui.runs.title_text import Facts, title_line
+from eetui.summary.progress import progress
 from tests.eetui.console import RECORD, STAGES, config, scripted, until
 
 STYLE = Palette()

@@ -17,9 +17,9 @@ from core.state import RunState, reduce
 from core.store.writer import Writer
 from eetui.cli import main as cli
 from eetui.drawing.palette import Palette
+from eetui.live.situation import Machine, StageRow
 from eetui.live.stage_view import Picture
-from eetui.live.text import Machine, facts, facts_line, hint, stage_facts
-from eetui.live.timeline_text import StageRow
+from eetui.live.text import facts, facts_line, hint, stage_facts
 from eetui.summary.profile import BETWEEN, profile_object, run_parts, stage_parts
 from eetui.summary.profile_text import profile_tables, stage_profile
 from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options

@@ -1,0 +1,101 @@
+"""Check a plan before training: read its corpus, resolve its configs, queue its runs in the store."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.config.dotted_names import flatten
+from core.config.run_config import Layer, RunConfig, build
+from core.data.windows import Dataset, load_dataset
+from core.errors import UsageError
+from core.protocol.resolve import resolve
+from core.session.plan import Plan
+from core.session.provenance import reproduction_record
+from core.store.reader import Reader
+from core.store.tokens import EvaluationText
+from core.store.writer import NewRun, Writer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan whose corpus was read and whose runs are queued in the store."""
+
+    configs: tuple[RunConfig, ...]
+    runs: tuple[int, ...]
+    dataset: Dataset
+    profile: bool = False
+
+
+def prepare(plan: Plan, store: Writer) -> Prepared:
+    """Check everything that can be checked before training, then queue the runs.
+
+    Raises:
+        UsageError: the corpus, a device or a name is no good; nothing is stored.
+    """
+    configs = tuple(resolve(config) for config in plan.configs)
+    dataset = _shared_dataset(configs)
+    runs = store.create_experiment(
+        [
+            NewRun(
+                name=name,
+                method=config.method,
+                seed=config.seed,
+                preset=plan.preset,
+                config=config.model_dump_json(),
+                record=reproduction_record(config, dataset) | {"profile": plan.profile},
+                tags=plan.tags,
+            )
+            for config, name in zip(configs, plan.names, strict=True)
+        ]
+    )
+    store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
+    return Prepared(configs, tuple(runs), dataset, plan.profile)
+
+
+def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
+    """Queue runs that were interrupted or failed once more, to go on from their checkpoints.
+
+    Raises:
+        UsageError: one of them is not there, has finished or is live, its corpus changed or a device is gone, or they
+            do not share their data; nothing is changed.
+    """
+    with Reader(store.path) as reader:
+        rows = [reader.run(number) for number in sorted(set(runs))]
+    for row in rows:
+        if row["status"] not in ("interrupted", "failed"):
+            raise UsageError(
+                f"{row['name']} (run {row['id']}) is {row['status']}: only a run that was interrupted or failed can be "
+                f"resumed; to train it again, start a new one with eetui run"
+            )
+    configs = tuple(resolve(build([Layer(f"run {row['id']}", flatten(row["config"]))])) for row in rows)
+    dataset = _shared_dataset(configs)
+    for row in rows:
+        if row["record"].get("fingerprint") != dataset.fingerprint:
+            raise UsageError(
+                f"the corpus {configs[0].data.corpus} is no longer the text that {row['name']} (run {row['id']}) was "
+                f"trained on: restore it, or start a new run with eetui run"
+            )
+    numbers = tuple(int(row["id"]) for row in rows)
+    store.requeue(numbers)
+    store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
+    return Prepared(configs, numbers, dataset, any(row["record"].get("profile") for row in rows))
+
+
+def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
+    """The dataset of all these configs.
+
+    Raises:
+        UsageError: there are none, or they do not agree on one; or it can't be had.
+    """
+    if not configs:
+        raise UsageError("an experiment needs at least one run")
+    data, batch_size = configs[0].data, configs[0].train.batch_size
+    if any(config.data != data or config.train.batch_size != batch_size for config in configs):
+        raise UsageError("the runs of an experiment must share their data and batch size")
+    return load_dataset(data, batch_size)
+
+
+def _evaluation_text(dataset: Dataset) -> EvaluationText:
+    windows, vocabulary = dataset.evaluation, dataset.vocabulary
+    stream = array("i", [*windows.inputs.flatten().tolist(), int(windows.targets[-1, -1])])
+    return EvaluationText(windows.inputs.shape[1], vocabulary.tokens(range(vocabulary.size)), stream)

@@ -1,0 +1,39 @@
+"""Text fitted into cells: padded, cut, in columns, bars."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+
+def bar(share: float, width: int, done: str, rest: str) -> Text:
+    """A bar that is heavy as far as it is done, and light beyond."""
+    filled = max(0, min(width, round(share * width)))
+    return Text.assemble(("━" * filled, done), ("─" * (width - filled), rest))
+
+
+def fitted(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
+    """The text in exactly so many cells, ended with … where it is longer; nothing in it moves the cursor."""
+    text = "".join(character if character.isprintable() else "�" for character in text)
+    if cell_len(text) > width:
+        text = set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
+    padding = " " * (width - cell_len(text))
+    return padding + text if align == "right" else text + padding
+
+
+def columns(lines: Sequence[Sequence[str]], width: int, strong: int = -1, gap: int = 2, least: int = 7) -> Text:
+    """Right-aligned columns under bold heads, as many as fit; the first one to the left."""
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    widths = [widths[0], *(max(least, cells) for cells in widths[1:])]
+    while sum(widths) + gap * (len(widths) - 1) > width and len(widths) > 2:
+        widths.pop()
+    text = Text(no_wrap=True, overflow="crop")
+    for number, line in enumerate(lines):
+        for column, cells in enumerate(widths):
+            shown = set_cell_size(line[column], cells)
+            if column:
+                shown = " " * (gap + cells - cell_len(line[column])) + line[column]
+            text.append(shown, "bold" if number == 0 or column == strong else "")
+        text.append("\n" if number < len(lines) - 1 else "")
+    return text
