@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eetui.compare.comparison import Value
 from eetui.compare.run_view import RunView
+from eetui.values import Value
 
 
 @dataclass(frozen=True)
