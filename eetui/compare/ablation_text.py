@@ -9,9 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eetui.compare.ablation import SHARES, Ablation, Line
+from eetui.compare.ablation import COLUMNS, SHARES, Ablation, Line
 from eetui.drawing.figures import MISSING, figure
-from eetui.runs.list_text import COLUMNS
 
 TITLES = {"base": "", "alone": "One at a time", "together": "Added up"}
 

@@ -233,8 +233,8 @@ def test_layer_flop_and_time_savings_stand_together_and_the_best_of_each_is_mark
 
 def test_a_run_s_savings_come_from_its_event_and_older_runs_have_none() -> None:
     saved = Savings("evaluation", -0.1, None, 0.05, 0.01, 0.07, 8192, 5)
-    assert run_metrics(RunState(savings=saved), 0.5) == {"flop_savings": -0.1, "time_savings": 0.05}
-    assert run_metrics(RunState(), 0.5) == {}
+    assert run_metrics(RunState(savings=saved), "staged", 0.5) == {"flop_savings": -0.1, "time_savings": 0.05}
+    assert run_metrics(RunState(), "staged", 0.5) == {}
 
 
 def test_compute_is_advised_by_flops_where_all_know_theirs() -> None:
@@ -257,7 +257,7 @@ def test_runs_whose_blocks_were_trained_together_stand_beside_staged_ones() -> N
     lm = StageState(
         "joint.lm", "lm", None, 2, 10, 100, history=(Epoch("joint.lm", 1, 3.0, 2.0, None, None, True, 1, 9.0),)
     )
-    joint = replace(run("gain-1"), metrics=run_metrics(RunState(stages=(lm,)), 0.5))
+    joint = replace(run("gain-1"), metrics=run_metrics(RunState(stages=(lm,)), "joint", 0.5))
     staged = run("loss-2", **{"block0.val_ppl": 8.0})
     rows = {row.label: row.values for row in compare([joint, staged]).training}
     assert rows["All blocks together: early-stop PPL"][0] == value_of([math.exp(2)])

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import UsageError
-from core.session import run as session
+from core.session import prepare as session_prepare
+from core.session.plan import Plan
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.cli.main import app
@@ -50,13 +51,13 @@ def test_the_command_launches_the_very_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str | None, values: dict[str, Any]
 ) -> None:
     config, row = stored(tmp_path / "runs.db", preset, values)
-    plans: list[session.Plan] = []
+    plans: list[Plan] = []
 
-    def prepare(plan: session.Plan, store: Writer) -> None:
+    def prepare(plan: Plan, store: Writer) -> None:
         plans.append(plan)
         raise UsageError("enough")
 
-    monkeypatch.setattr(session, "prepare", prepare)
+    monkeypatch.setattr(session_prepare, "prepare", prepare)
     words = shlex.split(launch_command(row))
     assert words[:2] == ["eetui", "run"]
     arguments = [*words[1:], "--no-ui", "--db", str(tmp_path / "other.db")]
