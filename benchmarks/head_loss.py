@@ -45,7 +45,7 @@ def ours(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 
 def ours_bfloat16(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    return linear_cross_entropy(hidden, weight, targets, products=torch.bfloat16)[0]
+    return linear_cross_entropy(hidden, weight, targets, matmul_dtype=torch.bfloat16)[0]
 
 
 def torchs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """Linear cross-entropy in chunks of tokens: the head's loss without ever holding a batch's logits.
 
-A head of V words turns N tokens into N × V logits: 570 MB for a batch of 2048 tokens and the 69,830 words of
-WikiText-2. Here the product, the softmax and the gradient of a few hundred tokens at a time share one buffer that is
-kept between calls, so memory does not grow with N and no page is faulted in twice. The per-token statistics that exit
-labels and signals are made of fall out of the same pass.
+A vocabulary of V tokens turns N predictions into N × V logits: 570 MB for a batch of 2048 tokens and the 69,830 words
+of WikiText-2. Here matmul, softmax and gradient of a few hundred tokens at a time share one buffer that is kept between
+calls, so memory does not grow with N and no page is faulted in twice. The per-token statistics that exit labels and
+signals are made of fall out of the same pass.
 
-Shapes: N tokens, D model width, V vocabulary size; n tokens of a chunk, T tiles of words.
+Shapes: N tokens, D model width, V vocabulary size; n tokens of a chunk, v vocabulary entries of a tile, T tiles.
 """
 
 import threading
@@ -19,40 +19,36 @@ import torch
 from torch import Tensor
 
 from core.head.tiled_softmax import ChunkLoss, ChunkStatistics
-from core.head.token_statistics import (
-    NO_EXTRAS as NO_EXTRAS,  # what a loss gives beside its value is part of what it offers
-)
-from core.head.token_statistics import Extras as Extras
-from core.head.token_statistics import TokenStatistics as TokenStatistics
+from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.machine.threads import shares, side_by_side
 
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How many tokens are a chunk, and how many words a tile of its logits, on a kind of device."""
+    """Tokens of a chunk, and vocabulary entries of a tile of its logits, on one kind of device."""
 
     tokens: int
-    words: int
+    entries: int
 
 
-CPU = Chunking(tokens=256, words=3200)
-"""A tile of float32 is 3 MB, which stays in the cache until the softmax and the next product have read it; with fewer
-tokens or words matrix products lose speed. Rows a power of two apart would compete for the same few cache lines."""
-ACCELERATOR = Chunking(tokens=1024, words=1_000_000)
+CPU = Chunking(tokens=256, entries=3200)
+"""A tile of float32 is 3 MB and stays in the cache until softmax and the next matmul have read it; matmuls slow down with
+fewer tokens or entries. Rows a power of two apart would compete for the same few cache lines."""
+ACCELERATOR = Chunking(tokens=1024, entries=1_000_000)
 """Few and large kernels."""
 
 LEAST_SHARE = 128
-"""Tokens worth a thread of their own."""
+"""Fewest tokens worth a thread of their own."""
 
 
-class _Rooms:
-    """Buffers for one share of the tokens, kept between calls; what is in one is from its last use."""
+class _Buffers:
+    """Buffers for one share of the tokens, kept between calls; each holds whatever its last use left in it."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Tensor] = {}
 
     def take(self, role: str, like: Tensor, rows: int, width: int) -> Tensor:
-        """`[rows, width]` with the type and device of another tensor."""
+        """Return a buffer `[rows, width]` with the dtype and device of another tensor."""
         found = self._kept.get(role)
         if found is None or (found.dtype, found.device) != (like.dtype, like.device) or len(found) < rows * width:
             found = self._kept[role] = like.new_empty(rows * width, requires_grad=False)
@@ -60,62 +56,67 @@ class _Rooms:
 
 
 class _Kept(threading.local):
-    """The rooms of a thread's calls, which go with the thread."""
+    """The buffers of one calling thread; they go with it."""
 
     def __init__(self) -> None:
-        self.rooms: list[_Rooms] = []
+        self.buffers: list[_Buffers] = []
 
 
 _kept = _Kept()
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, products: torch.dtype | None = None
+    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, matmul_dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of `softmax(hidden @ weight.T)`, summed over tokens and of each.
+    """Compute the cross-entropy of `softmax(hidden @ weight.T)`, summed over tokens and per token.
 
     Args:
         hidden: final states, `[N, D]`.
         weight: the head, `[V, D]`; its gradient is skipped when it does not require one.
-        targets: word indices, int64 `[N]`.
-        smoothing: share ε of each target that is spread over all words alike (Szegedy et al. 2016, section 7); of the
-            sum alone, not of each token's.
-        products: number type that the three matrix products read and write; softmax, loss and sums of products keep
-            the type of `hidden`. None: that type too.
+        targets: vocabulary indices, int64 `[N]`.
+        smoothing: share ε of each target that is spread evenly over the vocabulary (label smoothing; Szegedy et al.
+            2016, section 7); of the sum only, not of the per-token losses.
+        matmul_dtype: dtype that the three matmuls read and write; softmax, loss and sums of chunks keep the dtype of
+            `hidden`. None: that dtype too.
 
     Returns:
-        The summed loss in nats (scalar, differentiable once) and that of each token (`[N]`, not differentiable).
+        The summed loss in nats (scalar, differentiable once) and each token's (`[N]`, not differentiable).
     """
     loss, cross_entropy = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, targets, smoothing, products or hidden.dtype, False
+        hidden, weight, targets, smoothing, matmul_dtype or hidden.dtype, False
     )
     return loss, cross_entropy
 
 
 def linear_cross_entropy_with_statistics(
-    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, products: torch.dtype | None = None
+    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, matmul_dtype: torch.dtype | None = None
 ) -> tuple[Tensor, TokenStatistics]:
-    """The same summed loss, and all statistics of each token, which take about a tenth of the time more."""
+    """Compute the same summed loss and all statistics of each token, which take about a tenth longer."""
     loss, *statistics = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, targets, smoothing, products or hidden.dtype, True
+        hidden, weight, targets, smoothing, matmul_dtype or hidden.dtype, True
     )
     return loss, TokenStatistics(*statistics)
 
 
 @torch.no_grad()
 def token_statistics(hidden: Tensor, weight: Tensor, targets: Tensor, extras: Extras = NO_EXTRAS) -> TokenStatistics:
-    """The statistics alone, and extras: one matrix product a chunk, no gradient."""
+    """Compute the statistics of `softmax(hidden @ weight.T)` per token: one matmul a chunk, no gradient.
+
+    Args:
+        hidden, weight, targets: as for `linear_cross_entropy`.
+        extras: statistics beyond the usual ones.
+    """
     statistics = TokenStatistics.empty(len(hidden), hidden, extras)
 
-    def fill(share: slice, rooms: _Rooms) -> None:
+    def fill(share: slice, buffers: _Buffers) -> None:
         for chunk in _chunks(hidden, share):
             states, tiles = hidden[chunk], ChunkStatistics(targets[chunk, None], len(weight), extras)
-            for words in _tiles(weight):
-                room = rooms.take("tile", hidden, len(states), words.stop - words.start)
-                tiles.softmax(torch.mm(states, weight[words].t(), out=room))
+            for entries in _tiles(weight):
+                logits = buffers.take("tile", hidden, len(states), entries.stop - entries.start)  # [n, v]
+                tiles.softmax(torch.mm(states, weight[entries].t(), out=logits))
             statistics.fill(chunk, tiles.join()[0])
 
-    side_by_side([partial(fill, share, rooms) for share, rooms in _shares(hidden)])
+    side_by_side([partial(fill, share, buffers) for share, buffers in _shares(hidden)])
     return statistics
 
 
@@ -129,24 +130,24 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         smoothing: float,
-        products: torch.dtype,
+        matmul_dtype: torch.dtype,
         with_statistics: bool,
     ) -> tuple[Tensor, ...]:
         results = TokenStatistics.empty(len(hidden), hidden) if with_statistics else hidden.new_empty(len(hidden))
-        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        head, all_shares, others = weight.to(products), _shares(hidden), list[Tensor]()
-        if grad_weight is not None:
-            others = [rooms.take("gradient", weight, *weight.shape).zero_() for _, rooms in all_shares[1:]]
-        work = partial(_expect, hidden, head, targets, results, grad_hidden)
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None  # [N, D]
+        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None  # [V, D]
+        head, all_shares, others = weight.to(matmul_dtype), _shares(hidden), list[Tensor]()
+        if grad_weight is not None:  # each thread adds to a gradient of its own, [V, D]; the first to the result
+            others = [buffers.take("gradient", weight, *weight.shape).zero_() for _, buffers in all_shares[1:]]
+        work = partial(_forward_share, hidden, head, targets, results, grad_hidden)
         pairs = zip_longest((grad_weight, *others), all_shares)
-        side_by_side([partial(work, total, share, rooms) for total, (share, rooms) in pairs])
+        side_by_side([partial(work, total, share, buffers) for total, (share, buffers) in pairs])
         if grad_weight is not None:
             for other in others:
                 grad_weight.add_(other)
-        _subtract_targets(grad_hidden, grad_weight, hidden, weight, targets, smoothing)
+        _subtract_target_term(grad_hidden, grad_weight, hidden, weight, targets, smoothing)
         kinds = [results] if isinstance(results, Tensor) else [column for _, column in results.columns()]
-        columns = [column for column in kinds if column is not None]  # the first is the cross-entropy
+        columns = [column for column in kinds if column is not None]  # the first is the cross-entropy, [N]
         loss = columns[0].sum(dtype=torch.promote_types(hidden.dtype, torch.float32))
         if smoothing:  # ε × (logit of the target − mean logit), of each token
             loss = loss + smoothing * (hidden * (weight[targets] - weight.mean(0))).sum()
@@ -165,7 +166,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return grad_hidden, grad_weight, None, None, None, None
 
 
-def _expect(
+def _forward_share(
     hidden: Tensor,
     head: Tensor,
     targets: Tensor,
@@ -173,52 +174,66 @@ def _expect(
     grad_hidden: Tensor | None,
     grad_weight: Tensor | None,
     share: slice,
-    rooms: _Rooms,
+    buffers: _Buffers,
 ) -> None:
-    """Of a share of the tokens, statistics or losses, and what the gradients expect under the probabilities."""
+    """Forward one thread's tokens: fill `results` and add the softmax term of both gradients.
+
+    Args:
+        hidden: `[N, D]`.
+        head: the head in the dtype of the matmuls, `[V, D]`.
+        results: statistics or losses of all tokens, filled in place.
+        grad_hidden: `[N, D]`, filled in place; None where it is not needed.
+        grad_weight: `[V, D]`, this thread's, added to in place; None where it is not needed.
+    """
     for chunk in _chunks(hidden, share):
-        states, kept, means = hidden[chunk], [], []
-        left, words = states.to(head.dtype), targets[chunk, None]
-        full = isinstance(results, TokenStatistics)
+        states, kept, means = hidden[chunk], [], []  # [n, D]
+        inputs, wanted = states.to(head.dtype), targets[chunk, None]  # [n, D], [n, 1]
         tiles = (
-            ChunkStatistics(words, len(head)) if full else ChunkLoss(_target_logits(left, head, words, hidden.dtype))
+            ChunkStatistics(wanted, len(head))
+            if isinstance(results, TokenStatistics)
+            else ChunkLoss(_target_logits(inputs, head, wanted, hidden.dtype))
         )
-        for tile, probabilities in _probabilities(left, head, tiles, states, rooms):
+        for tile, probabilities in _probabilities(inputs, head, tiles, states, buffers):  # [n, v], within the tile
             kept.append((tile, probabilities))
             if grad_hidden is not None:
-                means.append(torch.mm(probabilities, head[tile]))
-        found, portions = tiles.join()
+                means.append(torch.mm(probabilities, head[tile]))  # [n, D], mean head row under the tile's softmax
+        found, portions = tiles.join()  # portions: each tile's share of the whole softmax, [n, T]
         _store(results, chunk, found)
-        columns = portions.split(1, 1)
+        columns = portions.split(1, 1)  # T × [n, 1]
         if grad_hidden is not None:
             grad_hidden[chunk] = sum(portion * mean for portion, mean in zip(columns, means, strict=True))
         if grad_weight is not None:
             for portion, (tile, probabilities) in zip(columns, kept, strict=True):
-                _add_product(grad_weight[tile], probabilities.t(), (portion * states).to(head.dtype))
+                _add_matmul(grad_weight[tile], probabilities.t(), (portion * states).to(head.dtype))  # [v, D]
 
 
 def _probabilities(
-    left: Tensor, head: Tensor, tiles: ChunkLoss | ChunkStatistics, like: Tensor, rooms: _Rooms
+    inputs: Tensor, head: Tensor, tiles: ChunkLoss | ChunkStatistics, like: Tensor, buffers: _Buffers
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Each tile of a chunk in the type of the head; they last until the next chunk. Softmax has the type of `like`."""
-    kept = rooms.take("chunk", head, len(left), len(head)).view(-1)
+    """Yield the softmax of each tile of a chunk, `[n, v]` in the head's dtype; valid until the next chunk.
+
+    Args:
+        inputs: states in the head's dtype, `[n, D]`.
+        like: tensor in whose dtype the softmax is computed.
+    """
+    kept = buffers.take("chunk", head, len(inputs), len(head)).view(-1)  # [n · V], tile after tile
     for tile in _tiles(head):
-        own = kept[len(left) * tile.start : len(left) * tile.stop].view(len(left), -1)
-        logits = torch.mm(left, head[tile].t(), out=own)
+        own = kept[len(inputs) * tile.start : len(inputs) * tile.stop].view(len(inputs), -1)  # [n, v]
+        logits = torch.mm(inputs, head[tile].t(), out=own)
         if head.dtype == like.dtype:
             yield tile, tiles.softmax(logits)
         else:
-            yield tile, own.copy_(tiles.softmax(rooms.take("tile", like, *own.shape).copy_(logits)))
+            yield tile, own.copy_(tiles.softmax(buffers.take("tile", like, *own.shape).copy_(logits)))
 
 
-def _target_logits(left: Tensor, head: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-    """What the product has for the targets `[n, 1]`, with its rounding to the type of the head."""
-    pairs = left.to(dtype) * head[targets.squeeze(1)].to(dtype)
+def _target_logits(inputs: Tensor, head: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    """Compute the logits of the targets, `[n, 1]` to `[n, 1]`, rounded as the matmul rounds them."""
+    pairs = inputs.to(dtype) * head[targets.squeeze(1)].to(dtype)  # [n, D]
     return pairs.sum(1, keepdim=True).to(head.dtype).to(dtype)
 
 
 def _store(results: TokenStatistics | Tensor, chunk: slice, found: TokenStatistics | Tensor) -> None:
-    """Put what a chunk gave, which is of the kind of the results, at its place."""
+    """Write a chunk's results to its place; both are losses, or both are statistics."""
     if isinstance(results, TokenStatistics):
         assert isinstance(found, TokenStatistics)
         results.fill(chunk, found)
@@ -227,7 +242,7 @@ def _store(results: TokenStatistics | Tensor, chunk: slice, found: TokenStatisti
         results[chunk] = found
 
 
-def _subtract_targets(
+def _subtract_target_term(
     grad_hidden: Tensor | None,
     grad_weight: Tensor | None,
     hidden: Tensor,
@@ -235,7 +250,7 @@ def _subtract_targets(
     targets: Tensor,
     smoothing: float,
 ) -> None:
-    """Take what is expected under the targets from gradients that are of what is expected under the probabilities."""
+    """Subtract the target term of the cross-entropy's gradient from gradients that hold its softmax term."""
     if grad_hidden is not None:
         grad_hidden.sub_(weight[targets], alpha=1 - smoothing)
     if grad_weight is not None:
@@ -247,26 +262,26 @@ def _subtract_targets(
 
 
 def _add_rows(total: Tensor, rows: Tensor, values: Tensor) -> None:
-    """Add values to rows that may repeat, always in the same order: of the two ways each device has one that does."""
+    """Deterministic scatter-add of rows that may repeat: `index_add_` on CPU, `index_put_` elsewhere."""
     if total.device.type == "cpu":
         total.index_add_(0, rows, values)
     else:
         total.index_put_((rows,), values, accumulate=True)
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add `left @ right` to a sum that may be of a more exact type."""
+def _add_matmul(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add `left @ right` to a sum that may have a more exact dtype."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)
     else:
         total.add_(torch.mm(left, right))
 
 
-def _shares(hidden: Tensor) -> list[tuple[slice, _Rooms]]:
-    """The tokens of each thread, with rooms that belong to the caller's."""
+def _shares(hidden: Tensor) -> list[tuple[slice, _Buffers]]:
+    """Split the tokens into one share per thread, each with buffers that belong to the calling thread."""
     found = shares(len(hidden), LEAST_SHARE, hidden.device)
-    _kept.rooms.extend(_Rooms() for _ in range(len(found) - len(_kept.rooms)))
-    return list(zip(found, _kept.rooms, strict=False))
+    _kept.buffers.extend(_Buffers() for _ in range(len(found) - len(_kept.buffers)))
+    return list(zip(found, _kept.buffers, strict=False))
 
 
 def _chunks(hidden: Tensor, share: slice) -> list[slice]:
@@ -274,7 +289,7 @@ def _chunks(hidden: Tensor, share: slice) -> list[slice]:
 
 
 def _tiles(head: Tensor) -> list[slice]:
-    return _parts(slice(0, len(head)), _chunking(head).words)
+    return _parts(slice(0, len(head)), _chunking(head).entries)
 
 
 def _parts(whole: slice, size: int) -> list[slice]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Extras = frozenset[str]
-"""Names of the statistics that cost extra and are made only when asked for: `margin`, `entropy`."""
+"""Names of statistics that cost extra and are computed only on request: `margin`, `entropy`."""
 
 
 NO_EXTRAS: Extras = frozenset()
@@ -18,15 +18,15 @@ NO_EXTRAS: Extras = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class TokenStatistics:
-    """What one pass over the head says of each token.
+    """Statistics of a block's prediction for each token.
 
     Attributes:
         cross_entropy: −log p(target) in nats, `[N]`.
         max_prob: the largest probability, `[N]`.
-        correct: whether the most probable word is the target, bool `[N]`.
-        prediction: the most probable word, int64 `[N]`.
-        margin: the largest probability less the second largest, `[N]`; an extra, None where it was not asked for.
-        entropy: of the probabilities, as a share of log V, its largest value, `[N]`; an extra.
+        correct: whether the most probable token is the target, bool `[N]`.
+        prediction: vocabulary index of the most probable token, int64 `[N]`.
+        margin: the largest probability minus the second largest, `[N]`; an extra, None where it was not requested.
+        entropy: entropy of the probabilities as a share of its largest value, log V, `[N]`; an extra.
     """
 
     cross_entropy: Tensor
@@ -37,23 +37,23 @@ class TokenStatistics:
     entropy: Tensor | None = None
 
     def __getitem__(self, tokens: Tensor) -> "TokenStatistics":
-        """The statistics of some of the tokens, by index or mask."""
+        """Select the statistics of some tokens, by index or mask."""
         chosen = {name: None if column is None else column[tokens] for name, column in self.columns()}
         return TokenStatistics(**chosen)  # type: ignore[arg-type]  # the usual ones are never None
 
     def fill(self, tokens: slice, statistics: "TokenStatistics") -> None:
-        """Note the statistics of these tokens."""
+        """Write the statistics of some tokens to their places."""
         for name, column in self.columns():
             if column is not None:
                 column[tokens] = getattr(statistics, name)
 
     def columns(self) -> Iterator[tuple[str, Tensor | None]]:
-        """Each statistic by its name."""
+        """Iterate over names and columns; None for an extra that was not requested."""
         return ((field.name, getattr(self, field.name)) for field in fields(self))
 
     @staticmethod
     def empty(tokens: int, like: Tensor, extras: Extras = NO_EXTRAS) -> "TokenStatistics":
-        """Room for `tokens` tokens, to be filled."""
+        """Return unfilled statistics for `tokens` tokens, with the dtype and device of `like`."""
         return TokenStatistics(
             cross_entropy=like.new_empty(tokens),
             max_prob=like.new_empty(tokens),
@@ -64,5 +64,5 @@ class TokenStatistics:
 
 
 def mean64(values: Tensor) -> float:
-    """Mean in float64, on the CPU: not every device has that type."""
+    """Mean in float64, on the CPU: not every device has that dtype."""
     return float(values.cpu().double().mean())

@@ -58,7 +58,7 @@ class Trainer:
         )  # fmt: skip
         self.method = first_method(config.method)
         self.joint = fits_classifier_jointly(config)
-        self.products = torch.bfloat16 if config.machine.head_dtype == "bfloat16" else None
+        self.matmul_dtype = torch.bfloat16 if config.machine.head_dtype == "bfloat16" else None
         self.taken = 0
         begin_as_before(model, min(shares), config)
         self.learning = {id(weight) for weight in self._learning()}
@@ -142,7 +142,7 @@ class Trainer:
         """What a block adds to what is minimised, and to the sums."""
         share, head = self.shares[seen.block], self.model.head_weight(seen.block)
         weight = head if id(head) in self.learning else head.detach()
-        arguments = (seen.hidden, weight, targets, self.config.train.label_smoothing, self.products)
+        arguments = (seen.hidden, weight, targets, self.config.train.label_smoothing, self.matmul_dtype)
         if not self.joint:
             loss, cross_entropy = linear_cross_entropy(*arguments)
             sums.loss += share * cross_entropy.sum().item()

@@ -17,7 +17,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 @pytest.fixture(autouse=True)
 def _chunks_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
     """Force several chunks on a handful of tokens, in a buffer of their own."""
-    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, words=7))
+    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, entries=7))
     monkeypatch.setattr(losses, "_kept", losses._Kept())
 
 
@@ -187,7 +187,7 @@ def test_any_width_of_a_tile_gives_the_same_to_rounding(monkeypatch: pytest.Monk
     loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
     expected = (loss, *torch.autograd.grad(loss, (hidden, weight)))
     statistics = dict(token_statistics(hidden, weight, targets, extras).columns())
-    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, words=words))
+    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, entries=words))
     loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
     torch.testing.assert_close((loss, *torch.autograd.grad(loss, (hidden, weight))), expected)
     for name, column in token_statistics(hidden, weight, targets, extras).columns():
@@ -232,7 +232,7 @@ def test_the_same_again_gives_the_same_bits(products: torch.dtype | None) -> Non
 def test_bfloat16_products_leave_the_softmax_and_the_loss_exact() -> None:
     hidden, weight, targets = example(23, torch.float32)
     logits = F.linear(hidden.bfloat16(), weight.bfloat16()).float()
-    loss, statistics = linear_cross_entropy_with_statistics(hidden, weight, targets, products=torch.bfloat16)
+    loss, statistics = linear_cross_entropy_with_statistics(hidden, weight, targets, matmul_dtype=torch.bfloat16)
     expected = F.cross_entropy(logits, targets, reduction="none")
     assert loss.dtype == statistics.max_prob.dtype == torch.float32
     torch.testing.assert_close(statistics.cross_entropy, expected, rtol=1e-5, atol=1e-5)
@@ -244,7 +244,7 @@ def test_bfloat16_products_leave_the_softmax_and_the_loss_exact() -> None:
 def test_bfloat16_products_give_gradients_to_the_precision_of_bfloat16() -> None:
     hidden, weight, targets = example(200, torch.float32)
     expected = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight))
-    loss, _ = linear_cross_entropy(hidden, weight, targets, products=torch.bfloat16)
+    loss, _ = linear_cross_entropy(hidden, weight, targets, matmul_dtype=torch.bfloat16)
     for found, exact in zip(torch.autograd.grad(loss, (hidden, weight)), expected, strict=True):
         assert found.dtype == torch.float32
         assert 1e-5 < (found - exact).norm() / exact.norm() < 2**-7
