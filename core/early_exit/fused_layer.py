@@ -1,8 +1,8 @@
-"""A layer on loose tokens, as lean as this machine allows; for evaluation and generation, which learn nothing.
+"""A layer on loose tokens with its matmuls fused; for evaluation and generation, which learn nothing.
 
-The same sums as `core.model.Layer`, put together otherwise. Keys and values are one product. The dimensions of each
-head are reordered so that rotary pairs lie side by side, and turning them is one multiplication of complex numbers, in
-place; query and key are reordered alike, so their products stay. That alone makes a layer of width 64 twice as fast.
+The same sums as `core.model.Layer`, grouped differently. Keys and values are one matmul. The dimensions of each head
+are reordered so that rotary pairs lie side by side, and a rotation is one multiplication of complex numbers, in place;
+queries and keys are reordered alike, so their dot products stay. That alone makes a layer of width 64 twice as fast.
 
 Shapes: N tokens, D model width.
 """
@@ -16,25 +16,31 @@ from torch import Tensor
 from core.model import Attention, Block, Layer
 
 
-class LeanLayer:
-    """The weights of a layer, put together."""
+class FusedLayer:
+    """The weights of a layer, fused.
+
+    Attributes:
+        query: projection of queries, pairs side by side, `[D, D]`.
+        keys_values: projections of keys (pairs side by side) and values, `[2D, D]`.
+        exited_keys_values: the same for exited tokens, whose input lacks the norm's weight (`exited_input`), `[2D, D]`.
+    """
 
     def __init__(self, layer: Layer) -> None:
         attention = layer.attention
-        pairs = _pairs(attention)
+        pairs = _pair_order(attention)
         key, value = attention.key.weight[pairs], attention.value.weight
         self.layer = layer
         self.query = attention.query.weight[pairs]
         self.keys_values = torch.cat((key, value))
-        self.left_keys_values = self.keys_values * layer.attention_norm.weight if layer.pre_norm else self.keys_values
+        self.exited_keys_values = self.keys_values * layer.attention_norm.weight if layer.pre_norm else self.keys_values
 
-    def read(self, states: Tensor) -> Tensor:
-        """What attention reads of the states `[N, D]`."""
-        read: Tensor = self.layer.attention_norm(states) if self.layer.pre_norm else states
-        return read
+    def attention_input(self, states: Tensor) -> Tensor:
+        """Return the input of the attention for states `[N, D]`, `[N, D]`."""
+        normed: Tensor = self.layer.attention_norm(states) if self.layer.pre_norm else states
+        return normed
 
     def finish(self, states: Tensor, mixed: Tensor) -> Tensor:
-        """The layer's output states `[N, D]`, of its input states and what the heads have read."""
+        """Return the layer's output `[N, D]` from its input states and the heads' output, both `[N, D]`."""
         layer = self.layer
         states = states + layer.attention.output(mixed)
         if layer.pre_norm:
@@ -44,26 +50,27 @@ class LeanLayer:
         return finished
 
     def _feed_forward(self, states: Tensor) -> Tensor:
-        """As `FeedForward`, in place."""
+        """Compute `FeedForward`, its elementwise part in place."""
         ffn = self.layer.ffn
         output: Tensor = ffn.w2(F.silu(ffn.w1(states), inplace=True).mul_(ffn.w3(states)))
         return output
 
 
-def lean_layers(block: Block) -> list[LeanLayer]:
-    """A block's layers; weights as they are now."""
-    return [LeanLayer(cast(Layer, layer)) for layer in block.layers]
+def fused_layers(block: Block) -> list[FusedLayer]:
+    """Fuse a block's layers with the weights they have now."""
+    return [FusedLayer(cast(Layer, layer)) for layer in block.layers]
 
 
 def attention_of(block: Block) -> Attention:
-    """The attention of the first layer; in what it is made of, all are alike."""
+    """Return the attention of a block's first layer; all layers have the same dimensions."""
     return cast(Layer, block.layers[0]).attention
 
 
-def left_reading(block: Block, states: Tensor) -> Tensor:
-    """What `left_keys_values` of this block, and of all others, read of states that stay as they are, `[N, D]`.
+def exited_input(block: Block, states: Tensor) -> Tensor:
+    """Return the input of `exited_keys_values` for states that no layer changes any more, `[N, D]`.
 
-    Where a norm comes first, it differs from layer to layer by its weights alone, and those are among the others.
+    One input serves every later layer: under pre-norm the layers' norms differ in their weights only, and those are
+    part of `exited_keys_values`.
     """
     layer = cast(Layer, block.layers[0])
     if not layer.pre_norm:
@@ -72,21 +79,26 @@ def left_reading(block: Block, states: Tensor) -> Tensor:
 
 
 def rotations(block: Block, position: Tensor) -> Tensor:
-    """By what to turn queries and keys of tokens at these positions, complex `[N, D/2]`."""
+    """Return the rotations of queries and keys at these positions `[N]`, complex `[N, D/2]`."""
     half = block.cos.shape[1] // 2
-    turns = torch.complex(block.cos[:, :half], block.sin[:, :half])
-    return turns.index_select(0, position).repeat(1, attention_of(block).num_heads)
+    angles = torch.complex(block.cos[:, :half], block.sin[:, :half])
+    return angles.index_select(0, position).repeat(1, attention_of(block).num_heads)
 
 
-def turn(rows: Tensor, turns: Tensor) -> Tensor:
-    """Turn the first D columns of `rows`, queries or keys, in place."""
-    width = 2 * turns.shape[1]
-    torch.view_as_complex(rows[:, :width].unflatten(1, (-1, 2))).mul_(turns)
+def rotate_(rows: Tensor, angles: Tensor) -> Tensor:
+    """Rotate the first D columns of `rows`, queries or keys, in place.
+
+    Args:
+        rows: `[N, D]` or wider, pairs side by side.
+        angles: complex `[N, D/2]`.
+    """
+    width = 2 * angles.shape[1]
+    torch.view_as_complex(rows[:, :width].unflatten(1, (-1, 2))).mul_(angles)
     return rows
 
 
-def _pairs(attention: Attention) -> Tensor:
-    """The order of all heads' dimensions in which `i` and `i + head_dim/2` are neighbours."""
+def _pair_order(attention: Attention) -> Tensor:
+    """Order of all heads' dimensions, `[D]`, in which `i` and `i + head_dim/2` are neighbours."""
     weight = attention.query.weight
     dimensions = torch.arange(len(weight), device=weight.device)
     return dimensions.view(attention.num_heads, 2, -1).transpose(1, 2).flatten()

@@ -1,4 +1,4 @@
-"""How the next token is chosen from what the model expects.
+"""Choose the next token from the model's logits.
 
 Shapes: V vocabulary size.
 """
@@ -15,17 +15,17 @@ if TYPE_CHECKING:  # options are made and checked without torch
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """What is asked of a generation.
+    """Options of a generation.
 
     Attributes:
-        max_tokens: how many are made.
-        temperature: logits are divided by it; 0 always takes the most probable token.
-        top_k: only that many of the most probable tokens are drawn from; None: all.
-        top_p: only the most probable tokens that together have this probability (Holtzman et al. 2020, "nucleus
-            sampling"), one at least; of what `top_k` leaves.
-        seed: of the draws.
-        window: how many tokens the model looks at, at most; None: as many as it was trained with. More is allowed up
-            to `max_seq_len`, but those positions are untrained.
+        max_tokens: number of tokens to generate.
+        temperature: divisor of the logits; 0 always takes the most probable token.
+        top_k: number of most probable tokens to draw from; None: all.
+        top_p: probability of the smallest set of most probable tokens to draw from (Holtzman et al. 2020, "nucleus
+            sampling"), at least one token; applied after `top_k`.
+        seed: seed of the draws.
+        window: most tokens the model looks at; None: as many as in training. More is allowed up to `max_seq_len`, at
+            untrained positions.
     """
 
     max_tokens: int = 60
@@ -36,10 +36,10 @@ class GenerationOptions:
     window: int | None = None
 
     def check(self) -> None:
-        """Refuse what can't be met.
+        """Refuse options out of range.
 
         Raises:
-            UsageError: a number is out of its range.
+            UsageError: an option is out of range.
         """
         if self.max_tokens < 1:
             raise UsageError(f"--max-tokens must be at least 1, got {self.max_tokens}")
@@ -55,7 +55,7 @@ DEFAULTS = GenerationOptions()
 
 
 def choose(logits: "Tensor", options: GenerationOptions, draw: "torch.Generator") -> int:
-    """A token, by its logits `[V]`; drawn on the CPU, so that a seed means the same on every device."""
+    """Choose a token by its logits `[V]`; drawn on the CPU, so that a seed means the same on every device."""
     import torch
 
     if options.temperature == 0:
@@ -65,7 +65,7 @@ def choose(logits: "Tensor", options: GenerationOptions, draw: "torch.Generator"
 
 
 def _likely(chances: "Tensor", options: GenerationOptions) -> "Tensor":
-    """The chances `[V]`, those of tokens that are not to be drawn set to 0."""
+    """Set the probabilities of tokens that `top_k` and `top_p` exclude to 0, `[V]`."""
     import torch
 
     falling, order = chances.sort(descending=True, stable=True)

@@ -1,14 +1,13 @@
-"""Early exit that really skips: a token that has left costs the keys and values that others attend to, or nothing.
+"""Early exit that really skips: an exited token costs the keys and values that others attend to, or nothing.
 
-Tokens that are still in are packed, `[S, D]` over all windows, and everything but attention is done on them alone.
-`copy`: a token that has left keeps its state, so all that later layers compute of it is keys and values; once nobody
-can attend to it, not even that. `drop`: the others attend among themselves.
+Active tokens are packed, `[S, D]` over all windows, and everything but attention is computed on them alone. `copy`: an
+exited token keeps its state, so later layers compute only its keys and values, and not even these once no active token
+can attend to it. `drop`: active tokens attend to active tokens only.
 
-The same as `core.early_exit.masked.early_exit_states`, which computes everything and throws it away; and of the same
-kind.
+Gives the same as `core.early_exit.masked.early_exit_states`, which computes everything and discards it, through the
+same interface.
 
-Shapes: B windows, T tokens of a window, D model width; S tokens that are still in, E that have left and are attended
-to.
+Shapes: B windows, T tokens of a window, D model width; S active tokens, E exited tokens that are attended to.
 """
 
 from collections.abc import Sequence
@@ -18,57 +17,57 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.early_exit.fused_layer import attention_of, lean_layers, left_reading, rotations, turn
+from core.early_exit.fused_layer import attention_of, exited_input, fused_layers, rotate_, rotations
 from core.early_exit.masked import Arrival, Walk, early_exit_states
-from core.early_exit.packed_attention import Crowd, pack
+from core.early_exit.packed_attention import TokenPlaces, pack
 from core.model import Block, ExitedState, Transformer
 
 
-def skipping_states(model: Transformer, words: Tensor, exited_state: ExitedState) -> Walk:
-    """Send words `[B, T]` through the model, block by block, each with the tokens that the caller let stay.
+def skipping_states(model: Transformer, token_ids: Tensor, exited_state: ExitedState) -> Walk:
+    """Send token ids `[B, T]` through the model, block by block, each with the tokens that the caller lets stay.
 
-    With `input`, tokens that have left run through like all others, so there is nothing to skip. The walk ends after
-    the last block, or when all have left. Nothing is kept for a gradient.
+    Under `input`, exited tokens run through like all others, so nothing is skipped. The walk ends after the last block,
+    or when no token is active. No gradient is recorded.
     """
     if exited_state == "input":
-        return early_exit_states(model, words, exited_state)
-    return _walk(model, words, drop=exited_state == "drop")
+        return early_exit_states(model, token_ids, exited_state)
+    return _walk(model, token_ids, drop=exited_state == "drop")
 
 
-def _walk(model: Transformer, words: Tensor, *, drop: bool) -> Walk:
-    states = model.embed(words).flatten(0, 1)
-    crowd, left = Crowd.everyone(words), states[:0]
+def _walk(model: Transformer, token_ids: Tensor, *, drop: bool) -> Walk:
+    states = model.embed(token_ids).flatten(0, 1)  # [S, D]
+    places, exited = TokenPlaces.all_active(token_ids), states[:0]  # exited: inputs of keys and values, [E, D]
     for index, block in enumerate(cast(Sequence[Block], model.blocks)):
-        entered, states = states, _through(block, states, crowd, left, drop=drop)
-        leaves = yield Arrival(index, crowd.mask, entered, states, model.readout(index, states))
+        entered, states = states, _run_block(block, states, places, exited, drop=drop)
+        leaves = yield Arrival(index, places.mask, entered, states, model.readout(index, states))  # bool [S]
         leaving, staying = leaves.nonzero().squeeze(1), (~leaves).nonzero().squeeze(1)
         if not len(staying):
             return
         if not len(leaving):
             continue
-        crowd = crowd.without(leaving, staying)
+        places = places.exit(leaving, staying)
         if not drop:
-            left = torch.cat((left, left_reading(block, states.index_select(0, leaving))))
-            reached = crowd.reached(causal=block.causal)
-            crowd, left = crowd.keeping(reached), left.index_select(0, reached)
+            exited = torch.cat((exited, exited_input(block, states.index_select(0, leaving))))
+            attended = places.attended(causal=block.causal)
+            places, exited = places.keep_exited(attended), exited.index_select(0, attended)
         states = states.index_select(0, staying)
 
 
 @torch.no_grad()
-def _through(block: Block, states: Tensor, crowd: Crowd, left: Tensor, *, drop: bool) -> Tensor:
-    """The tokens that are still in, `[S, D]` to `[S, D]`, through a block.
+def _run_block(block: Block, states: Tensor, places: TokenPlaces, exited: Tensor, *, drop: bool) -> Tensor:
+    """Run the active tokens through a block, `[S, D]` to `[S, D]`.
 
     Args:
-        left: what keys and values of the others are made of, `[E, D]`; of no matter where `drop`.
+        exited: inputs of the exited tokens' keys and values, `[E, D]`; ignored under `drop`.
     """
-    packing = pack(crowd, attention_of(block).num_heads, causal=block.causal, drop=drop, states=states)
-    places = crowd.staying if drop else torch.cat((crowd.staying, crowd.left))
-    turns = rotations(block, places % crowd.tokens)
-    for layer in lean_layers(block):
-        read = layer.read(states)
-        keys_values = states.new_empty(len(places), 2 * states.shape[1])
+    packing = pack(places, attention_of(block).num_heads, causal=block.causal, drop=drop, states=states)
+    attended = places.active if drop else torch.cat((places.active, places.exited))  # [S] or [S + E]
+    angles = rotations(block, attended % places.tokens)
+    for layer in fused_layers(block):
+        read = layer.attention_input(states)  # [S, D]
+        keys_values = states.new_empty(len(attended), 2 * states.shape[1])  # [S + E, 2D]
         torch.mm(read, layer.keys_values.t(), out=keys_values[: len(states)])
-        torch.mm(left, layer.left_keys_values.t(), out=keys_values[len(states) :])
-        query = turn(F.linear(read, layer.query), turns[: len(states)])
-        states = layer.finish(states, packing.attend(query, turn(keys_values, turns)))
+        torch.mm(exited, layer.exited_keys_values.t(), out=keys_values[len(states) :])
+        query = rotate_(F.linear(read, layer.query), angles[: len(states)])  # [S, D]
+        states = layer.finish(states, packing.attend(query, rotate_(keys_values, angles)))
     return states

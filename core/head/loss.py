@@ -32,8 +32,8 @@ class Chunking:
 
 
 CPU = Chunking(tokens=256, entries=3200)
-"""A tile of float32 is 3 MB and stays in the cache until softmax and the next matmul have read it; matmuls slow down with
-fewer tokens or entries. Rows a power of two apart would compete for the same few cache lines."""
+"""A tile of float32 is 3 MB and stays in the cache until softmax and the next matmul have read it; matmuls slow down
+with fewer tokens or entries. Rows a power of two apart would compete for the same few cache lines."""
 ACCELERATOR = Chunking(tokens=1024, entries=1_000_000)
 """Few and large kernels."""
 

@@ -14,7 +14,7 @@ from core.config.run_config import Layer, RunConfig, build, method_names
 from core.costs import ExitCosts, full_flops, head_flops, layer_flops, skipped_layer_flops
 from core.data.windows import Windows
 from core.early_exit.masked import early_exit_states, go_on
-from core.early_exit.packed_attention import Crowd, pack
+from core.early_exit.packed_attention import TokenPlaces, pack
 from core.early_exit.skipping import skipping_states
 from core.evaluation.passes import Pass, early_exit, static_depths
 from core.model import ExitedState, Transformer, new_model
@@ -144,7 +144,7 @@ def test_windows_of_different_counts_share_calls_of_attention_without_much_paddi
     draw = torch.Generator().manual_seed(0)
     staying = torch.rand(64, 32, generator=draw) < torch.rand(64, 1, generator=draw)
     places = staying.flatten().nonzero().squeeze(1)
-    packing = pack(Crowd(64, 32, places, places[:0]), 4, causal=True, drop=True, states=torch.empty(0, 64))
+    packing = pack(TokenPlaces(64, 32, places, places[:0]), 4, causal=True, drop=True, states=torch.empty(0, 64))
     assert packing.queries is not None
     assert len(packing.groups) < 16
     assert len(packing.queries) < 1.2 * len(places)

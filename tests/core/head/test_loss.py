@@ -289,17 +289,17 @@ def test_tokens_shared_out_among_threads_give_the_same_to_rounding(
             assert torch.equal(found.prediction, statistics.prediction)
 
 
-def test_the_rooms_belong_to_the_calling_thread_and_do_not_grow_with_the_tokens(
+def test_the_buffers_belong_to_the_calling_thread_and_do_not_grow_with_the_tokens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     several_threads(monkeypatch, 2)
     hidden, weight, targets = example(23)
     linear_cross_entropy(hidden, weight, targets)
-    first = [room.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for room in losses._kept.rooms]
+    first = [buffer.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for buffer in losses._kept.buffers]
     linear_cross_entropy(*example(60))
     token_statistics(hidden, weight, targets)
-    assert [room.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for room in losses._kept.rooms] == first
-    sizes = [{role: len(room) for role, room in rooms._kept.items()} for rooms in losses._kept.rooms]
+    assert [buffer.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for buffer in losses._kept.buffers] == first
+    sizes = [{role: len(buffer) for role, buffer in buffers._kept.items()} for buffers in losses._kept.buffers]
     assert sizes == [
         {"chunk": 5 * WORDS, "tile": 5 * 7},
         {"chunk": 5 * WORDS, "tile": 5 * 7, "gradient": WORDS * DIM},
