@@ -31,8 +31,9 @@ from core.estimate.workload import (
 )
 from core.events import StageStarted, Step
 from core.head import loss as losses
+from core.protocol.memory import StageMemory
 from core.protocol.resolve import resolve
-from core.protocol.train import StageMemory, train
+from core.protocol.train import train
 
 Make = Callable[..., RunConfig]
 SPEED = Speed(training={1: 3.0}, layers={1: 0.5}, head=1.0, classifier=0.25)
@@ -192,6 +193,6 @@ def test_what_the_training_process_holds_counts(tiny_config: Make) -> None:
 
 
 def test_what_a_form_needs_imports_no_torch() -> None:
-    modules = "core.estimate.estimate, core.session.plan, core.estimate.workload"
+    modules = "core.estimate.estimate, core.session.plan, core.estimate.workload, core.protocol.order"
     script = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[3], check=True)

@@ -16,14 +16,17 @@ from core.machine import clock as profile
 from core.machine.clock import PAUSED, UNPROFILED, Stopwatch
 from core.machine.device import peak_flops, waiter
 from core.model import new_model
-from core.protocol.train import StageMemory, planned_stages, train
+from core.protocol.memory import StageMemory
+from core.protocol.train import train
 from core.session import run as session
+from core.session.plan import Plan
 from core.session.prepare import Prepared, prepare, prepare_resume
-from core.session.run import Plan, run_experiment
+from core.session.run import run_experiment
 from core.stages.block_data import from_states, from_words
 from core.stages.trainer import Trainer
 from core.store.reader import Reader
 from core.store.writer import Writer
+from tests.core.training import stage_names
 
 MakeConfig = Callable[..., RunConfig]
 WORDS = 30
@@ -137,7 +140,7 @@ def test_a_profiled_run_gives_the_same_numbers_and_times_every_stage(
     assert numbers(profiled) == numbers(plain)
     assert profiles(plain) == {}
     found = profiles(profiled)
-    assert tuple(found) == planned_stages(config)
+    assert tuple(found) == stage_names(config)
     for one in found.values():
         assert 0 < sum(one.part_seconds) <= one.seconds
         assert all(part >= 0 for part in one.part_seconds)

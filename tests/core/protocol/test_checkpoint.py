@@ -33,13 +33,14 @@ from core.events import (
 from core.protocol import checkpoint as checkpoints
 from core.protocol import train as protocol
 from core.protocol.checkpoint import FORMAT, Checkpoint, load_model
+from core.protocol.memory import StageMemory
 from core.protocol.resolve import resolve
-from core.protocol.train import StageMemory, planned_stages
 from core.session import run as session
 from core.state import RunState, Status, reduce
 from core.store.files import checkpoint_folder
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
+from tests.core.training import stage_names
 
 MakeConfig = Callable[..., RunConfig]
 WORDS = 30
@@ -238,7 +239,7 @@ def test_the_whole_log_of_a_resumed_run_folds_to_its_last_leg(bench: Bench, tiny
     for event in events:
         state = state if isinstance(event, Step) else reduce(state, event)
     assert bench.reader.state(number) == state
-    assert tuple(stage.name for stage in state.stages) == planned_stages(config)
+    assert tuple(stage.name for stage in state.stages) == stage_names(config)
     assert len({measured.name for measured in state.measured}) == len(state.measured)
     row = bench.reader.runs()[0]
     assert (row["status"], row["error"]) == ("finished", None)

@@ -23,7 +23,8 @@ from core.events import Epoch, Event, Measured, StageStarted, Step, Threshold, T
 from core.exits import exit_method
 from core.model import Transformer, new_model
 from core.protocol.checkpoint import load_model
-from core.protocol.train import StageMemory, first_data, planned_stages, train
+from core.protocol.memory import StageMemory
+from core.protocol.train import first_data, train
 from core.rng import stream
 from core.stages.block_data import BlockData, from_states, from_words
 from core.stages.exit_classifier import fit_classifier
@@ -33,6 +34,7 @@ from core.stages.splits import split_windows
 from core.stages.statistics import block_output
 from core.stages.trainer import Weights, begin_as_before, rate_factor
 from core.state import RunState, reduce
+from tests.core.training import stage_names
 
 MakeConfig = Callable[..., RunConfig]
 DIM, WORDS = 8, 30
@@ -142,7 +144,7 @@ def test_any_switches_go_together_and_give_finite_figures_and_a_model(
     except NoHardTokensError:
         return
     assert all(math.isfinite(number) for event in events for number in numbers(event))
-    assert tuple(event.stage for event in of(StageStarted, events)) == planned_stages(config)
+    assert tuple(event.stage for event in of(StageStarted, events)) == stage_names(config)
     found = {event.name: event for event in of(Measured, events)}
     with torch.no_grad():
         states = model.embed(tiny_dataset.evaluation.inputs)
@@ -454,7 +456,7 @@ def test_full_depth_trains_all_blocks_for_the_last_prediction_and_never_exits(
 ) -> None:
     config = tiny_config(protocol="full_depth", head="frozen")
     assert loss_shares(config) == {0: 0.0, 1: 1.0}
-    assert planned_stages(config) == ("full_depth.lm", "evaluation")
+    assert stage_names(config) == ("full_depth.lm", "evaluation")
     events = list(train(config, tiny_dataset))
     found = {event.name: event for event in of(Measured, events)}
     early, full = found["early exit"], found["all blocks"]
@@ -464,10 +466,10 @@ def test_full_depth_trains_all_blocks_for_the_last_prediction_and_never_exits(
 
 
 def test_joint_stages_end_with_an_exit_for_each_block(tiny_config: MakeConfig) -> None:
-    assert planned_stages(tiny_config("loss", protocol="joint", last_exit=False)) == (
+    assert stage_names(tiny_config("loss", protocol="joint", last_exit=False)) == (
         *("joint.lm", "block0.statistics", "block0.exit", "block0.hard", "block1.statistics", "evaluation"),
     )
-    assert planned_stages(tiny_config("agree", protocol="joint")) == (
+    assert stage_names(tiny_config("agree", protocol="joint")) == (
         *("joint.lm", "block0.ahead", "block0.refit", "block0.threshold", "evaluation"),
     )
 
@@ -479,7 +481,7 @@ def test_a_method_that_looks_ahead_is_fitted_again_once_all_blocks_are_trained(
     tiny_config: MakeConfig, tiny_dataset: Dataset
 ) -> None:
     config = tiny_config("gain", **{**SOUND, "block_layers": (1, 1, 1)})
-    assert planned_stages(config) == (
+    assert stage_names(config) == (
         *("block0.lm", "block0.statistics", "block0.exit", "block0.hard"),
         *("block1.lm", "block1.statistics", "block1.exit", "block1.hard"),
         *("block2.lm", "block2.statistics"),

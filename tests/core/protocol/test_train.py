@@ -29,16 +29,20 @@ from core.events import (
     TokensMeasured,
     Warned,
 )
-from core.exits import Observation, exit_method
+from core.exits import exit_method
+from core.exits._contract import Observation
 from core.head.token_statistics import TokenStatistics
 from core.model import Transformer
-from core.protocol.train import StageMemory, planned_stages, train
+from core.protocol.memory import StageMemory
+from core.protocol.order import planned_stages
+from core.protocol.train import train
 from core.rng import stream
 from core.stages.block_data import from_words
 from core.stages.hard_tokens import exit_signal, pack_hard_tokens, quantile, set_threshold
 from core.stages.lm import train_block
 from core.stages.splits import split_windows
 from core.stages.statistics import BlockOutput, block_output
+from tests.core.training import stage_names
 
 MakeConfig = Callable[..., RunConfig]
 DIM, WORDS, SEED = 8, 30, 42
@@ -86,7 +90,7 @@ def test_exactly_the_planned_stages_happen_in_their_order(
     config = tiny_config(method, block_layers=block_layers, max_epochs=1)
     events = list(train(config, tiny_dataset))
     begun = tuple(event.stage for event in of(StageStarted, events))
-    assert begun == tuple(event.stage for event in of(StageEnded, events)) == planned_stages(config)
+    assert begun == tuple(event.stage for event in of(StageEnded, events)) == stage_names(config)
     assert isinstance(events[0], RunStarted)
     assert events[0].stages == planned_stages(config)
     assert isinstance(events[-1], RunFinished)
@@ -106,12 +110,12 @@ def test_every_stage_s_events_lie_between_its_start_and_its_end(tiny_config: Mak
 
 
 def test_a_learned_exit_has_these_stages_and_softmax_has_none_to_fit(tiny_config: MakeConfig) -> None:
-    assert planned_stages(tiny_config("loss")) == (
+    assert stage_names(tiny_config("loss")) == (
         *("block0.lm", "block0.statistics", "block0.exit", "block0.hard"),
         *("block1.lm", "block1.statistics", "block1.exit", "block1.hard"),
         "evaluation",
     )
-    assert not any(stage.endswith(".exit") for stage in planned_stages(tiny_config("softmax")))
+    assert not any(stage.endswith(".exit") for stage in stage_names(tiny_config("softmax")))
 
 
 def test_the_last_exit_can_be_left_out_and_changes_no_result(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:

@@ -28,6 +28,7 @@ from core.events import (
     TokensMeasured,
     Warned,
 )
+from core.protocol.order import EVALUATION, block_stage
 from core.state import RunState, reduce
 from core.store.files import checkpoint_folder
 from core.store.reader import Query, Reader
@@ -37,7 +38,7 @@ from core.store.writer import NewRun, Writer
 
 ROOT = Path(__file__).parents[3]
 EVENTS: list[Event] = [
-    RunStarted(("block0.lm", "block0.hard", "evaluation"), 100, 20, 30, (1, 1), 999),
+    RunStarted((block_stage(0, "lm"), block_stage(0, "hard"), EVALUATION), 100, 20, 30, (1, 1), 999),
     StageStarted("block0.lm", "lm", 0, 5, 2, 80),
     Step("block0.lm", 1, 1, 3.5, 40, 0.5),
     Step("block0.lm", 1, 2, 3.0, 40, 0.25),
