@@ -26,9 +26,11 @@ from core.events import (
     TokensMeasured,
 )
 from core.protocol.resolve import OWN_THREADS, resolve
+from core.session import outbox
 from core.session import run as session
+from core.session.plan import Plan
 from core.session.prepare import Prepared, prepare, prepare_resume
-from core.session.run import Plan, run_experiment
+from core.session.run import run_experiment
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
@@ -77,7 +79,7 @@ def test_what_is_published_is_in_the_store_already(
 def test_rare_events_are_published_at_once(
     monkeypatch: pytest.MonkeyPatch, writer: Writer, queue: Callable[..., Prepared]
 ) -> None:
-    monkeypatch.setattr(session, "BATCH_SECONDS", 1e9)
+    monkeypatch.setattr(outbox, "BATCH_SECONDS", 1e9)
     batches: list[Sequence[Event]] = []
     run_experiment(queue("loss"), writer, lambda run, events: batches.append(events))
     for batch in batches:
@@ -345,7 +347,7 @@ def test_a_run_that_is_held_has_everything_stored(
     monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, queue: Callable[..., Prepared]
 ) -> None:
     """Whatever is due gets stored though the caller who is asked may take hours to answer."""
-    monkeypatch.setattr(session, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(outbox, "BATCH_SECONDS", 0.0)
     real, yielded, stored = session.train, [0], []
 
     def counted_train(*arguments: Any) -> Iterator[Event]:
@@ -391,7 +393,7 @@ def slow(writer: Writer, tmp_path: Path) -> Iterator[SlowWriter]:
 def test_steps_do_not_wait_for_the_store_and_all_arrive_in_order(
     monkeypatch: pytest.MonkeyPatch, slow: SlowWriter, reader: Reader, queue: Callable[..., Prepared]
 ) -> None:
-    monkeypatch.setattr(session, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(outbox, "BATCH_SECONDS", 0.0)
     published: list[Event] = []
     ahead = 0
 
@@ -412,7 +414,7 @@ def test_steps_do_not_wait_for_the_store_and_all_arrive_in_order(
 def test_steps_that_could_not_be_stored_are_stored_with_what_comes_next(
     monkeypatch: pytest.MonkeyPatch, slow: SlowWriter, reader: Reader, queue: Callable[..., Prepared]
 ) -> None:
-    monkeypatch.setattr(session, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(outbox, "BATCH_SECONDS", 0.0)
     slow.broken = True
     steps: list[Event] = []
     run_experiment(queue("loss"), slow, lambda run, events: steps.extend(e for e in events if isinstance(e, Step)))
