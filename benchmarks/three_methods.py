@@ -24,8 +24,8 @@ from core.config.run_config import Layer, RunConfig, build, preset_layer, set_la
 from core.data.pydocs import pydocs_text
 from core.events import Event, Measured, StageEnded, StageStarted, Step
 from core.formulas import perplexity
+from core.protocol.memory import StageMemory
 from core.protocol.order import EVALUATION
-from core.protocol.train import StageMemory
 from core.session import run as session
 from core.session.plan import Plan
 from core.session.prepare import Prepared, prepare

@@ -18,13 +18,31 @@ TokenSet = Literal["all", "hard"]
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage that a run is going to have.
+
+    Attributes:
+        name: in events, random streams and checkpoints, such as `block0.lm`.
+        block: None for a stage of all blocks.
+        trains: whether the stage produces weights, which a checkpoint keeps.
+        ahead: whether the stage sets an exit that looks at later blocks, after all of them are trained.
+    """
+
+    name: str
+    kind: StageKind
+    block: int | None
+    trains: bool
+    ahead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """The run begins: what is about to happen, and on how much.
 
     `peak_flops` is what matrix products reach here, now, in FLOP/s, with the run's number type and threads.
     """
 
-    stages: tuple[str, ...]
+    stages: tuple[PlannedStage, ...]
     train_tokens: int
     eval_tokens: int
     vocab_size: int

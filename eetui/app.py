@@ -31,7 +31,7 @@ from eetui.drawing.themes import THEMES
 from eetui.runs.screen import RunsScreen
 
 if TYPE_CHECKING:
-    from core.session.run import Plan
+    from core.session.plan import Plan
     from core.store.writer import Writer
     from eetui.setup.draft import Draft
 

@@ -15,6 +15,7 @@ from core import costs
 from core.config.run_config import RunConfig
 from core.errors import UsageError
 from core.estimate.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
+from core.exits import exit_method
 
 if TYPE_CHECKING:
     from core.estimate.speed import Speed
@@ -73,7 +74,6 @@ def estimate(
         UsageError: the device is not there, or the memory is too small.
     """
     from core.estimate.speed import measure
-    from core.exits import exit_method
     from core.protocol.resolve import resolve
 
     configs = [resolve(config) for config in configs]

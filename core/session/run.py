@@ -16,9 +16,9 @@ from core.events import Event, RunFailed, RunFinished, RunInterrupted
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import waiter
 from core.protocol.checkpoint import Checkpoint
-from core.protocol.train import StageMemory, train
+from core.protocol.memory import StageMemory
+from core.protocol.train import train
 from core.session.outbox import Outbox, Publish
-from core.session.plan import Plan as Plan  # part of what a session offers
 from core.session.prepare import Prepared
 from core.state import Status
 from core.store.writer import Writer

@@ -6,11 +6,19 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from core.events import Event, Measured, Step, TokensMeasured
+from core.events import Event, Measured, PlannedStage, StageKind, Step, TokensMeasured
 
 TYPES = {cls.__name__: cls for cls in get_args(Event)}
 STEPS = "Steps"
 STEP_COLUMNS = ("step", "loss", "tokens", "seconds")
+
+OLD_PARTS: dict[str, tuple[StageKind, bool, bool]] = {
+    "lm": ("lm", True, False), "statistics": ("statistics", False, False),
+    "exit": ("exit classifier", True, False), "hard": ("hard tokens", False, False),
+    "ahead": ("statistics", False, True), "refit": ("exit classifier", True, True),
+    "threshold": ("hard tokens", False, True), "evaluation": ("evaluation", False, False),
+}  # fmt: skip
+"""Kind, `trains` and `ahead` of stages by the last part of their names, in logs that hold nothing but the names."""
 
 Row = tuple[str, str]
 """Type and JSON data."""
@@ -35,7 +43,18 @@ def decode(row: Row) -> Iterator[Event]:
         for step, loss, tokens, seconds in zip(*columns, strict=True):
             yield Step(data["stage"], data["epoch"], step, loss, tokens, seconds)
     else:
+        if kind == "RunStarted":
+            data["stages"] = [_planned_stage(stage) for stage in data["stages"]]
         yield TYPES[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
+
+
+def _planned_stage(stage: str | dict[str, Any]) -> PlannedStage:
+    """A planned stage of a log; the first databases hold its name only, from which the rest follows."""
+    if isinstance(stage, dict):
+        return PlannedStage(**stage)
+    place, _, part = stage.rpartition(".")
+    kind, trains, ahead = OLD_PARTS[part]
+    return PlannedStage(stage, kind, int(place[5:]) if place.startswith("block") else None, trains, ahead)
 
 
 def _step_group(event: Event) -> tuple[str, int] | None:
@@ -55,4 +74,4 @@ def _encode_steps(key: tuple[str, int], steps: list[Step]) -> Row:
 
 
 def _json(data: dict[str, Any]) -> str:
-    return json.dumps(data, separators=(",", ":"))
+    return json.dumps(data, separators=(",", ":"), default=dataclasses.asdict)

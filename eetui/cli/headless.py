@@ -17,6 +17,7 @@ from core.events import Event
 from core.state import RunState, StageState, Status, reduce
 from eetui.cli.options import output
 from eetui.summary.log_lines import line_of, live_figures
+from eetui.summary.progress import all_steps, steps_done
 
 if TYPE_CHECKING:
     from eetui.console.training_thread import Request
@@ -52,12 +53,11 @@ class Headless:
             self._show(run, self.states[run].stages[-1])
 
     def _show(self, run: int, stage: StageState) -> None:
-        done = max(stage.epoch - 1, 0) * stage.steps + stage.step
         self.progress.update(
             self._bar,
             description=f"{self.names[run]} {stage.name} {max(stage.epoch, 1)}/{stage.epochs}",
-            completed=done,
-            total=max(stage.epochs * stage.steps, 1),
+            completed=steps_done(stage),
+            total=max(all_steps(stage), 1),
             figures=live_figures(stage),
             visible=stage.seconds is None,
         )

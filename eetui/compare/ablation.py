@@ -13,6 +13,7 @@ from core.analysis.bootstrap import paired_difference
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import ConfigError, UsageError
+from core.protocol.order import block0_origin
 from core.session.plan import Plan
 from core.store.reader import Query, Reader
 from eetui.compare.columns import Column
@@ -214,14 +215,9 @@ def plan_of(ablation: Ablation, names: Sequence[str]) -> Plan:
     """The experiment of those runs; runs that can share block 0 follow one another."""
     runs = {name: config for row in ablation.rows for name, config in zip(row.names, row.configs, strict=True)}
     chosen = {name: config for name, config in runs.items() if name in names}
-    origins = [_origin(config) for config in chosen.values()]
-    ordered = sorted(chosen, key=lambda name: origins.index(_origin(chosen[name])))
+    origins = [block0_origin(config, "") for config in chosen.values()]
+    ordered = sorted(chosen, key=lambda name: origins.index(block0_origin(chosen[name], "")))
     return Plan(tuple(chosen[name] for name in ordered), tuple(ordered), ablation.preset, ("ablation",))
-
-
-def _origin(config: RunConfig) -> str:
-    """What the training of block 0 depends on."""
-    return config.model_dump_json(exclude={"method": True, "exit": True}) + config.exit.calibration
 
 
 def stored_runs(ablation: Ablation, reader: Reader) -> tuple[dict[str, RunView], list[str]]:

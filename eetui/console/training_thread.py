@@ -20,9 +20,9 @@ from core.events import Event, RunInterrupted
 if TYPE_CHECKING:  # torch: only on the thread that trains
     from core.config.run_config import RunConfig
     from core.data.windows import Dataset
-    from core.protocol.train import StageMemory
+    from core.protocol.memory import StageMemory
+    from core.session.plan import Plan
     from core.session.prepare import Prepared
-    from core.session.run import Plan
     from core.store.writer import Writer
 
 Phase = Literal["idle", "preparing", "training", "paused", "stopping"]
@@ -187,7 +187,7 @@ class Trainer:
         return True
 
     def _prepare(self, request: Request, store: "Writer") -> None:
-        from core.protocol.train import StageMemory
+        from core.protocol.memory import StageMemory
 
         try:
             prepared = request(store)

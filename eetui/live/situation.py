@@ -56,7 +56,10 @@ def stage_rows(state: RunState, held: bool = False) -> tuple[StageRow, ...]:
     """All planned stages in order; `held` is whether the run is paused."""
     started = {stage.name: stage for stage in state.stages}
     planned = state.started.stages if state.started else ()
-    return tuple(StageRow(name, _status(state, started.get(name), held), started.get(name)) for name in planned)
+    return tuple(
+        StageRow(stage.name, _status(state, started.get(stage.name), held), started.get(stage.name))
+        for stage in planned
+    )
 
 
 def _status(state: RunState, stage: StageState | None, held: bool) -> StageStatus:

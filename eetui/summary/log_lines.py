@@ -20,6 +20,7 @@ from core.events import (
 from core.formulas import perplexity
 from core.state import RunState, StageState
 from eetui.drawing.figures import duration
+from eetui.summary.progress import bound_sign, seconds_left
 
 
 def line_of(event: Event, state: RunState) -> str | None:
@@ -65,7 +66,7 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
     if event.avg_label is not None:
         parts.append(f"avg_label {event.avg_label:.4f}")
     parts.append(duration(event.seconds))
-    return "  ".join(parts + _pace(stage, stage.tokens * (stage.epochs - event.epoch)))
+    return "  ".join(parts + _pace(stage))
 
 
 def _measured_line(event: Measured) -> str:
@@ -99,12 +100,13 @@ def live_figures(stage: StageState) -> str:
         parts.append(f"val PPL {stage.val_ppl:.1f}")
     if stage.avg_label is not None:
         parts.append(f"avg_label {stage.avg_label:.3f}")
-    return "  ".join(parts + _pace(stage, max(stage.tokens * stage.epochs - stage.step_tokens, 0)))
+    return "  ".join(parts + _pace(stage))
 
 
-def _pace(stage: StageState, tokens_left: int) -> list[str]:
-    """Rate and time left; an upper bound where the stage may stop early."""
+def _pace(stage: StageState) -> list[str]:
+    """Rate and time left of a stage in progress."""
     rate = stage.tokens_per_second
     if not rate:
         return []
-    return [f"{rate:,.0f} tok/s", f"ETA {'≤ ' if stage.kind == 'lm' else ''}{duration(tokens_left / rate)}"]
+    left = (bound_sign(stage), duration(seconds_left(stage)))
+    return [f"{rate:,.0f} tok/s", " ".join(filter(None, ("ETA", *left)))]

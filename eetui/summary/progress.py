@@ -1,9 +1,12 @@
-"""How far a run and its stages are, and how long they still take."""
+"""Progress of a run and of its stages, and the time a stage takes: each figure has one function here."""
 
+from core.events import PlannedStage
 from core.state import RunState, StageState
 
 LM_WEIGHT = 8
 """A language model stage takes about as long as so many other stages."""
+RECENT_EPOCHS = 5
+"""Epochs whose mean time tells how long the next ones take."""
 
 
 def progress(state: RunState) -> float:
@@ -11,45 +14,42 @@ def progress(state: RunState) -> float:
     if state.started is None:
         return 0.0
     planned = state.started.stages
-    done = {stage.name: _stage_progress(stage) for stage in state.stages}
-    total = sum(_weight(name) for name in planned)
-    return sum(_weight(name) * done.get(name, 0.0) for name in planned) / total if total else 0.0
+    done = {stage.name: stage_progress(stage) for stage in state.stages}
+    total = sum(_weight(stage) for stage in planned)
+    return sum(_weight(stage) * done.get(stage.name, 0.0) for stage in planned) / total if total else 0.0
 
 
-def _weight(stage: str) -> int:
-    return LM_WEIGHT if stage.endswith(".lm") else 1
+def _weight(stage: PlannedStage) -> int:
+    return LM_WEIGHT if stage.kind == "lm" else 1
 
 
-def _stage_progress(stage: StageState) -> float:
-    """By epochs, and by steps within the epoch in progress."""
+def stage_progress(stage: StageState) -> float:
+    """Share of a stage's steps that is done; 1 once it has ended, even if it stopped early."""
     if stage.seconds is not None:
         return 1.0
-    whole = len(stage.history)
-    part = stage.step / stage.steps if stage.epoch > whole and stage.steps else 0.0
-    return min(1.0, (whole + part) / stage.epochs) if stage.epochs else 0.0
+    return min(steps_done(stage) / max(all_steps(stage), 1), 1.0)
 
 
 def steps_done(stage: StageState) -> int:
-    """Steps completed, of `stage.epochs * stage.steps`."""
+    """Steps completed, of `all_steps`."""
     epochs = len(stage.history)
     return epochs * stage.steps + (stage.step if stage.epoch > epochs else 0)
 
 
-def fraction(stage: StageState) -> float:
-    """How much of a stage's upper bound is done; all of it once it has ended."""
-    if stage.seconds is not None:
-        return 1.0
-    return min(steps_done(stage) / max(stage.epochs * stage.steps, 1), 1.0)
+def all_steps(stage: StageState) -> int:
+    """Steps of a stage that does not stop early."""
+    return stage.epochs * stage.steps
 
 
 def seconds_so_far(stage: StageState) -> float | None:
     """What the stage has taken, or took; None before its first step."""
     if stage.seconds is not None:
         return stage.seconds
-    if not steps_done(stage):
+    done = steps_done(stage)
+    if not done:
         return None
-    in_epoch = steps_done(stage) - len(stage.history) * stage.steps
-    return sum(epoch.seconds for epoch in stage.history) + in_epoch * stage.step_seconds / steps_done(stage)
+    in_epoch = done - len(stage.history) * stage.steps
+    return sum(epoch.seconds for epoch in stage.history) + in_epoch * stage.step_seconds / done
 
 
 def seconds_left(stage: StageState) -> float | None:
@@ -57,9 +57,14 @@ def seconds_left(stage: StageState) -> float | None:
     done = steps_done(stage)
     if stage.seconds is not None or not done:
         return None
-    recent = stage.history[-5:]
+    recent = stage.history[-RECENT_EPOCHS:]
     if recent:
         a_step = sum(epoch.seconds for epoch in recent) / (len(recent) * stage.steps)
     else:
         a_step = stage.step_seconds / done
-    return max(stage.epochs * stage.steps - done, 0) * a_step
+    return max(all_steps(stage) - done, 0) * a_step
+
+
+def bound_sign(stage: StageState) -> str:
+    """`≤` where the stage may stop early, so that its time left is an upper bound; else nothing."""
+    return "≤" if stage.kind == "lm" else ""

@@ -23,9 +23,10 @@ from core.events import (
     Warned,
 )
 from core.formulas import perplexity, share_of_layers_saved
+from core.protocol.order import EVALUATION, block_stage
 from core.state import RunState, reduce, reduce_all
 
-STARTED = RunStarted(("block0.lm", "evaluation"), 100, 20, 30, (1, 1), 999)
+STARTED = RunStarted((block_stage(0, "lm"), EVALUATION), 100, 20, 30, (1, 1), 999)
 LM = StageStarted("block0.lm", "lm", 0, epochs=5, steps=2, tokens=80)
 HARD = StageStarted("block0.hard", "hard tokens", 0, epochs=1, steps=1, tokens=80)
 MEASURED = Measured("evaluation", "early exit", "eval", "all", 20, 2.0, 0.25, (0.5, 0.5), 0.25, (1.0, 3.0))

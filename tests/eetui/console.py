@@ -28,18 +28,18 @@ from core.events import (
     TokensMeasured,
     Warned,
 )
+from core.protocol.order import EVALUATION, Part, block_stage
 from core.state import RunState, reduce
 from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
 
 if TYPE_CHECKING:
-    from core.session.run import Plan
+    from core.session.plan import Plan
     from eetui.console.training_thread import Request
 
-STAGES = (
-    "block0.lm", "block0.statistics", "block0.exit", "block0.hard",
-    "block1.lm", "block1.statistics", "block1.exit", "block1.hard", "evaluation",
-)  # fmt: skip
+PARTS: tuple[Part, ...] = ("lm", "statistics", "exit", "hard")
+PLANNED = (*(block_stage(block, part) for block in range(2) for part in PARTS), EVALUATION)
+STAGES = tuple(stage.name for stage in PLANNED)
 RECORD = {
     "corpus": "pydocs", "fingerprint": "f" * 64, "tokenizer": "bpe", "vocab_size": 4096, "device": "cpu", "threads": 1,
     "dtype": "float32", "host": "bench", "python": "3.11.2", "packages": {"torch": "2.13.0"},
@@ -59,7 +59,7 @@ def config(method: str = "loss", seed: int = 42, **values: object) -> RunConfig:
 
 def tiny_plan(text: Path, *methods: str, **values: object) -> "Plan":
     """An experiment on a text file that trains in a fraction of a second; keywords are leaf names of config fields."""
-    from core.session.run import Plan
+    from core.session.plan import Plan
 
     chosen = TINY | {"corpus": str(text), **values}
     return Plan(tuple(config(method, **chosen) for method in methods), (None,) * len(methods), "quick")
@@ -75,7 +75,7 @@ def tiny_request(text: Path, *methods: str, **values: object) -> "Request":
 def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[Event]:
     """The events of a whole run of two blocks; figures depend on the method only."""
     worse = {"loss": 0.0, "distill": 0.01, "softmax": 0.03}.get(method, 0.02)
-    yield RunStarted(STAGES, 64_000, WINDOWS * WIDTH, 4096, (2, 2), 655_360)
+    yield RunStarted(PLANNED, 64_000, WINDOWS * WIDTH, 4096, (2, 2), 655_360)
     for block in range(2):
         yield from _language_model(f"block{block}.lm", block, epochs, steps, worse)
         yield from _instant(f"block{block}.statistics", "statistics", block)

@@ -17,6 +17,7 @@ from core.events import (
     Threshold,
     TokensMeasured,
 )
+from core.protocol.order import EVALUATION
 from core.state import RunState, reduce
 from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
@@ -54,7 +55,7 @@ def store_run(
         (run,) = writer.create_experiment([NewRun(None, method, 1, None, config.model_dump_json(), record)])
         writer.keep_text(f"f{windows}", EvaluationText(SEQ_LEN, list("abcd"), stream))
         events: list[Event] = [
-            RunStarted(("evaluation",), count, count, 4, layers, 1),
+            RunStarted((EVALUATION,), count, count, 4, layers, 1),
             *(event for block in range(blocks - 1) for event in _threshold(block)),
             _measured("early exit", 3.0 + measured, blocks),
             _measured("all blocks", 3.0, blocks),

@@ -10,6 +10,7 @@ import pytest
 
 from core.analysis.what_if import Inspection, Outcome, inspection, own_thresholds
 from core.events import RunStarted, StageStarted, Threshold
+from core.protocol.order import block_stage
 from core.state import RunState, reduce
 from core.store.tokens import BlockTokens, EvaluationText
 
@@ -149,7 +150,7 @@ def test_what_the_store_keeps_becomes_matrices_and_a_run_may_have_seen_a_prefix_
 
 
 def test_own_thresholds_are_those_of_the_hard_token_stages() -> None:
-    state = reduce(RunState(), RunStarted(("block0.hard",), 1, 1, 1, (1, 1), 1))
+    state = reduce(RunState(), RunStarted((block_stage(0, "hard"),), 1, 1, 1, (1, 1), 1))
     assert own_thresholds(state, 1) is None
     for event in (StageStarted("block0.hard", "hard tokens", 0, 1, 1, 1), Threshold("block0.hard", 0, 0.25, 1, 1, ())):
         state = reduce(state, event)

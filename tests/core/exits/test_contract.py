@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.config.run_config import EXITS, method_names
-from core.exits import Observation, exit_method, first_method
-from core.exits._contract import ExitMethod
+from core.exits import exit_method, first_method
+from core.exits._contract import ExitMethod, Observation
 from core.head.loss import token_statistics
 from core.model import ExitClassifier
 from core.rng import stream, uniform

@@ -1,5 +1,7 @@
 """Events to rows and back, for every type of event there is."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
 
@@ -7,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.events import Event, Measured, Step, TokensMeasured
+from core.config.run_config import RunConfig
+from core.events import Event, Measured, RunStarted, Step, TokensMeasured
+from core.protocol.order import planned_stages
 from core.store import codec
 
 numbers = st.floats(allow_nan=False)
@@ -66,3 +70,18 @@ def test_statistics_of_tokens_are_never_in_the_log() -> None:
     assert list(codec.encode([tokens])) == []
     assert round_trip([tokens, steps[0], tokens, steps[1], tokens]) == steps
     assert len(list(codec.encode([steps[0], tokens, steps[1]]))) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"method": "gain"}, {"method": "agree", "protocol": "joint"}, {"protocol": "full_depth"}],
+    ids=str,
+)
+def test_stages_of_old_logs_which_hold_their_names_only_are_planned_stages(
+    values: dict[str, str], tiny_config: Callable[..., RunConfig]
+) -> None:
+    stages = planned_stages(tiny_config(**values))
+    started = RunStarted(stages, 100, 20, 30, (1, 1), 999)
+    ((kind, text),) = codec.encode([started])
+    old = json.dumps(json.loads(text) | {"stages": [stage.name for stage in stages]})
+    assert list(codec.decode((kind, old))) == [started]

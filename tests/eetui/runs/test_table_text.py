@@ -22,7 +22,7 @@ from eetui.runs.standing import Standing
 from eetui.runs.table_text import ORDER, column_at, columns_for, head_lines, next_order, row_line, status_cell
 from eetui.runs.title_text import Facts, title_line
 from eetui.summary.progress import progress
-from tests.eetui.console import RECORD, STAGES, config, scripted, until
+from tests.eetui.console import PLANNED, RECORD, config, scripted, until
 
 STYLE = Palette()
 
@@ -181,7 +181,7 @@ def test_progress_counts_language_models_most_and_steps_within_the_epoch() -> No
 def test_progress_of_a_run_without_events_is_nothing() -> None:
     assert progress(RunState()) == 0.0
     assert progress(state_of([RunStarted((), 0, 0, 0, (2, 2), 0)])) == 0.0
-    assert progress(state_of([RunStarted(STAGES, 0, 0, 0, (2, 2), 0)])) == 0.0
+    assert progress(state_of([RunStarted(PLANNED, 0, 0, 0, (2, 2), 0)])) == 0.0
 
 
 # Sparklines
