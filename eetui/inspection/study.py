@@ -16,7 +16,7 @@ from eetui.drawing.palette import Palette
 from eetui.drawing.series import Series
 from eetui.inspection import text as drawn
 from eetui.inspection.token_layout import Looks
-from eetui.runs.launch_command import launch_command
+from eetui.summary.launch_command import launch_command
 
 BINS = 200
 LARGEST = 0.005
