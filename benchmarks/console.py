@@ -35,7 +35,7 @@ from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.inspection.study import load
 from tests.eetui.console import many_runs
-from tests.eetui.stored_tokens import SEQ_LEN, store_run
+from tests.stored_tokens import SEQ_LEN, store_run
 
 EETUI = [sys.executable, "-m", "eetui"]
 SIZE = (50, 160)

@@ -175,17 +175,16 @@ class TokensMeasured:
     """What one block says of every evaluated token, in order, when all of them go through all blocks.
 
     The columns are arrays of the machine's own float32 as bytes (prediction: int32). They are stored beside the event
-    log, never in it, and change no `RunState`.
+    log, never in it, and change no `RunState`; `core.analysis.token_table` makes matrices of them.
 
     Attributes:
         cross_entropy: nats.
-        signal: the exit signal of the run's method; empty for the last block. At the run's threshold, the tokens
-            whose signal at block 0 reaches it are those that left there.
+        signal: the exit signal of the run's method; empty for the last block, and where there are no exits. At the
+            run's threshold, the tokens whose signal at block 0 reaches it are those that left there.
         max_prob: the largest probability.
         prediction: the most probable word.
     """
 
-    stage: str
     block: int
     cross_entropy: bytes = field(repr=False)
     signal: bytes = field(repr=False)

@@ -3,7 +3,7 @@
 Shapes: K blocks, N tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from core.analysis.auroc import auroc, midranks
 from core.analysis.reliability import Reliability, reliability
-from core.analysis.threshold_sweep import sweep
-from core.analysis.token_table import Booleans, Floats, Integers, Recorded
-from core.analysis.tradeoff import Curve, DepthSavings, TradeOff, quality_curve, trade_off
+from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
+from core.analysis.tradeoff import DepthSavings, QualityCurve, TradeOff, quality_curve, trade_off
 
 Claim = Literal["correct", "p(target)", "max_prob", "agrees"]
 """What a signal may claim to be: the block's prediction is right; the probability it gives the target; its largest
@@ -82,7 +81,7 @@ class Quality:
     Attributes:
         last: reliability of the last block's largest probability.
         static_losses: mean nats of each block alone, `[K]`.
-        as_run: share of tokens that leaves at each block at the run's own thresholds, `[K]`; None without any.
+        as_run: share of tokens that leaves at each block at the run's own thresholds, `[K]`.
         layers, flops: quality against savings, by kind of savings.
     """
 
@@ -91,14 +90,14 @@ class Quality:
     overthinking: Overthinking
     savings: DepthSavings
     static_losses: Floats
-    as_run: Floats | None
-    curve: Curve
+    as_run: Floats
+    curve: QualityCurve
     layers: TradeOff
     flops: TradeOff
 
 
 def quality(
-    recorded: Recorded, savings: DepthSavings, claims: Claim = "correct", thresholds: tuple[float, ...] | None = None
+    table: TokenTable, savings: DepthSavings, claims: Claim = "correct", thresholds: Sequence[float] = ()
 ) -> Quality:
     """Judge all exits of a run.
 
@@ -106,65 +105,59 @@ def quality(
         claims: what its signals are read as.
         thresholds: its own, one for every exit.
     """
-    curve = quality_curve(recorded)
+    curve = quality_curve(table)
     return Quality(
-        exits=tuple(exit_quality(recorded, block, claims) for block in range(recorded.exits)),
-        last=reliability(recorded.max_prob[-1], recorded.correct[-1]),
-        overthinking=overthinking(recorded),
+        exits=tuple(exit_quality(table, block, claims) for block in range(table.exits)),
+        last=reliability(table.max_prob[-1], table.correct[-1]),
+        overthinking=overthinking(table),
         savings=savings,
-        static_losses=recorded.mean_loss,
-        as_run=None if thresholds is None else exit_histogram(recorded, thresholds),
+        static_losses=table.mean_loss,
+        as_run=table.exit_shares(table.left_at(thresholds)),
         curve=curve,
-        layers=trade_off(recorded, curve, savings.layers, savings.layers),
-        flops=trade_off(recorded, curve, savings.flops, savings.static_flops),
+        layers=trade_off(table, curve, savings.layers, savings.layers),
+        flops=trade_off(table, curve, savings.flops, savings.static_flops),
     )
 
 
-def exit_quality(recorded: Recorded, block: int, claims: Claim = "correct") -> ExitQuality:
+def exit_quality(table: TokenTable, block: int, claims: Claim = "correct") -> ExitQuality:
     """Judge the exit of a block."""
-    signal, loss = recorded.signal[block], recorded.loss
+    signal, loss = table.signal[block], table.cross_entropy
     ranks = midranks(signal)
-    kinds = (recorded.correct[block], loss[block + 1] >= loss[block], loss[-1] >= loss[block])
+    kinds = (table.correct[block], loss[block + 1] >= loss[block], loss[-1] >= loss[block])
     correct, next_no_better, last_no_better = (Ranking(auroc(ranks, kind), float(kind.mean())) for kind in kinds)
     return ExitQuality(
         block=block,
         correct=correct,
         next_no_better=next_no_better,
         last_no_better=last_no_better,
-        confidence=reliability(recorded.max_prob[block], recorded.correct[block]),
+        confidence=reliability(table.max_prob[block], table.correct[block]),
         claims=claims,
-        signal=reliability(signal, claimed_truth(recorded, block, claims)),
+        signal=reliability(signal, claimed_truth(table, block, claims)),
         histogram=np.histogram(signal, HISTOGRAM_BINS, (0.0, 1.0))[0],
     )
 
 
-def claimed_truth(recorded: Recorded, block: int, claims: Claim) -> Floats:
+def claimed_truth(table: TokenTable, block: int, claims: Claim) -> Floats:
     """What becomes of the claim for each token, in [0, 1], `[N]`."""
     truths: dict[Claim, Callable[[], Floats | Booleans]] = {
-        "correct": lambda: recorded.correct[block],
-        "p(target)": lambda: np.exp(-recorded.loss[block]),
-        "max_prob": lambda: recorded.max_prob[block],
-        "agrees": lambda: recorded.prediction[block] == recorded.prediction[-1],
+        "correct": lambda: table.correct[block],
+        "p(target)": lambda: np.exp(-table.cross_entropy[block]),
+        "max_prob": lambda: table.max_prob[block],
+        "agrees": lambda: table.prediction[block] == table.prediction[-1],
     }
     return truths[claims]().astype(np.float32)
 
 
-def exit_histogram(recorded: Recorded, thresholds: tuple[float, ...]) -> Floats:
-    """Share of the tokens that leaves at each block, `[K]`."""
-    shares: Floats = sweep(recorded, np.array([thresholds], np.float64)).shares[0, 0]
-    return shares
-
-
-def overthinking(recorded: Recorded) -> Overthinking:
+def overthinking(table: TokenTable) -> Overthinking:
     """How often, and at what cost, going on makes a right prediction wrong."""
-    correct, loss = recorded.correct, recorded.loss
+    correct, loss = table.correct, table.cross_entropy
     earlier = correct[:-1].any(axis=0)
     destroyed = np.flatnonzero(earlier & ~correct[-1])
-    first = correct[:-1, destroyed].argmax(axis=0) if recorded.exits else destroyed
+    first = correct[:-1, destroyed].argmax(axis=0) if table.blocks > 1 else destroyed
     lost = loss[-1, destroyed] - loss[first, destroyed]
     return Overthinking(
         wasteful=float((earlier & correct[-1]).mean()),
-        destructive=len(destroyed) / recorded.tokens,
-        cost=float(lost.sum(dtype=np.float64)) / recorded.tokens,
-        regret=float(recorded.mean_loss[-1] - loss.min(axis=0).mean(dtype=np.float64)),
+        destructive=len(destroyed) / table.tokens,
+        cost=float(lost.sum(dtype=np.float64)) / table.tokens,
+        regret=float(table.mean_loss[-1] - where_left(loss, table.oracle).mean(dtype=np.float64)),
     )

@@ -82,11 +82,6 @@ def measured(stage: str, name: str, result: Pass, config: RunConfig) -> Measured
     )
 
 
-def everyone(targets: Tensor) -> Tensor:
-    """The mask of all tokens."""
-    return torch.ones_like(targets, dtype=torch.bool)
-
-
 @torch.no_grad()
 def static_depths(
     model: Transformer, windows: Windows, batch: slice, depths: int, config: RunConfig, extras: Extras = NO_EXTRAS

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import RunLookupError
-from core.events import Event
+from core.events import Event, TokensMeasured
 from core.state import RunState, reduce
 from core.store import codec
-from core.store.schema import connect, explaining
-from core.store.tokens import BlockTokens, EvaluationText, floats, integers
+from core.store.schema import TOKEN_COLUMNS, connect, explaining
+from core.store.tokens import EvaluationText, integers
 
 COLUMNS = (
     "id", "experiment", "name", "method", "seed", "preset", "status", "created", "started", "ended", "heartbeat",
@@ -155,22 +155,13 @@ class Reader:
             losses.frombytes(rows[0]["window_losses"])
         return losses
 
-    def token_statistics(self, run: int) -> list[BlockTokens]:
+    def token_statistics(self, run: int) -> list[TokensMeasured]:
         """What each block says of every evaluated token, in the order of the blocks; empty if not kept."""
         rows = self._rows(
-            "SELECT block, cross_entropy, signal, max_prob, prediction FROM token_statistics WHERE run_id = ? "
-            "ORDER BY block",
-            (run,),
+            f"SELECT block, {', '.join(TOKEN_COLUMNS)} FROM token_statistics WHERE run_id = ? ORDER BY block", (run,)
         )
         return [
-            BlockTokens(
-                row["block"],
-                floats(row["cross_entropy"]),
-                floats(row["signal"]),
-                floats(row["max_prob"]),
-                integers(row["prediction"]),
-            )
-            for row in rows
+            TokensMeasured(row["block"], **{name: zlib.decompress(row[name]) for name in TOKEN_COLUMNS}) for row in rows
         ]
 
     def text(self, fingerprint: str) -> EvaluationText | None:

@@ -15,6 +15,8 @@ from core.errors import StoreError
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
+TOKEN_COLUMNS = ("cross_entropy", "signal", "max_prob", "prediction")
+"""Columns of `token_statistics` that hold an array, and fields of `TokensMeasured`."""
 BUSY_SECONDS = 30
 """How long to wait for another process's transaction."""
 

@@ -22,7 +22,7 @@ from core.formulas import perplexity
 from core.state import RunState
 from core.store import codec
 from core.store.files import delete_checkpoint
-from core.store.schema import connect, explaining
+from core.store.schema import TOKEN_COLUMNS, connect, explaining
 from core.store.tokens import EvaluationText, integers
 
 SILENT_SECONDS = 3600.0
@@ -320,5 +320,5 @@ def _result(run: int, event: Measured) -> dict[str, Any]:
 
 
 def _block_tokens(run: int, event: TokensMeasured) -> dict[str, Any]:
-    columns = ("cross_entropy", "signal", "max_prob", "prediction")
-    return {"run_id": run, "block": event.block, **{name: zlib.compress(getattr(event, name)) for name in columns}}
+    packed = {name: zlib.compress(getattr(event, name)) for name in TOKEN_COLUMNS}
+    return {"run_id": run, "block": event.block, **packed}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eetui.cli.options import AsJson, Database, output
+from eetui.cli.options import AsJson, Database, as_share, output
 
 if TYPE_CHECKING:
     from core.session.prepare import Prepared
@@ -54,11 +54,11 @@ def calibrate(
 ) -> None:
     """Choose a finished run's thresholds: by a promise about its PPL, or by exit rate."""
     from core.analysis.calibrate_run import calibrate as calibrate_run
-    from core.analysis.calibration_request import Request, as_share
+    from core.analysis.calibration_request import CalibrationRequest
     from core.store.reader import Reader
     from eetui.cli.calibration_text import calibration_json, calibration_table
 
-    request = Request(
+    request = CalibrationRequest(
         max_ppl_increase=as_share("--max-ppl-increase", max_ppl_increase),
         exit_rate=as_share("--exit-rate", exit_rate),
         method=method,
@@ -174,7 +174,7 @@ def generate(
 
     from rich.console import Console
 
-    from core.analysis.text_generator import open_writer, shares
+    from core.analysis.text_generator import open_generator, origins
     from core.early_exit.sampling import GenerationOptions
     from core.store.reader import Reader
     from eetui.generate.text import generation_json, legend, piece_text
@@ -182,19 +182,19 @@ def generate(
     options = GenerationOptions(max_tokens, temperature, top_k, top_p, seed, window)
     options.check()
     with Reader(db) as reader:
-        writer = open_writer(reader, reader.find(reference))
-    tokens, console, began, pieces = writer.write(prompt, options), output(), time.perf_counter(), []
+        generator = open_generator(reader, reader.find(reference))
+    tokens, console, began, pieces = generator.write(prompt, options), output(), time.perf_counter(), []
     if not as_json:
         console.print(prompt, end="", style="dim", markup=False, highlight=False, soft_wrap=True)
     for piece in tokens:
         pieces.append(piece)
         if not as_json:
             console.print(piece_text(piece), end="", soft_wrap=True)
-    found = shares(writer, [piece.token for piece in pieces])
+    found = origins(generator, [piece.token for piece in pieces])
     if as_json:
-        print(generation_json(writer, prompt, pieces, found))
+        print(generation_json(generator, prompt, pieces, found))
         return
     console.print()
-    Console(stderr=True).print(legend(writer, found, time.perf_counter() - began, len(pieces)))
-    if unknown := writer.unknown(prompt):
+    Console(stderr=True).print(legend(generator, found, time.perf_counter() - began, len(pieces)))
+    if unknown := generator.unknown(prompt):
         print(f"{unknown} of the prompt's words are not known to the run", file=sys.stderr)

@@ -9,17 +9,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from core.analysis.calibrate_run import Calibrated, Outcome
-from eetui.drawing.figures import MISSING, figure
+from core.analysis.calibrate_run import Calibrated, Effect
+from eetui.drawing.figures import figure
 
-ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
-    ("PPL, all blocks", lambda outcome: figure(outcome.all_blocks_ppl, "ppl")),
-    ("PPL, early exit", lambda outcome: figure(outcome.ppl, "ppl")),
-    ("PPL increase", lambda outcome: f"{outcome.ppl_increase:+.2%}"),
-    ("Excess, nats", lambda outcome: f"{outcome.excess:+.4f}"),
-    ("Shallow ratio", lambda outcome: figure(outcome.shallow_ratio, "share")),
-    ("Layer savings", lambda outcome: figure(outcome.layer_savings, "share")),
-    ("FLOP savings", lambda outcome: figure(outcome.flop_savings, "share")),
+ROWS: tuple[tuple[str, Callable[[Effect], str]], ...] = (
+    ("PPL, all blocks", lambda effect: figure(effect.all_blocks_ppl, "ppl")),
+    ("PPL, early exit", lambda effect: figure(effect.ppl, "ppl")),
+    ("PPL increase", lambda effect: f"{effect.ppl_increase:+.2%}"),
+    ("Excess, nats", lambda effect: f"{effect.excess:+.4f}"),
+    ("Shallow ratio", lambda effect: figure(effect.shallow_ratio, "share")),
+    ("Layer savings", lambda effect: figure(effect.layer_savings, "share")),
+    ("FLOP savings", lambda effect: figure(effect.flop_savings, "share")),
 )
 
 
@@ -31,7 +31,7 @@ def calibration_table(result: Calibrated) -> RenderableType:
         Text(result.choice.guarantee),
         Text(units_line(result), style="dim"),
         Text(),
-        _outcomes(result),
+        _effects(result),
         *(Text(line) for line in violation_lines(result)),
         *(Text(f"! {note}", style="yellow") for note in result.notes),
     )
@@ -74,13 +74,13 @@ def calibration_json(result: Calibrated) -> str:
     return json.dumps(asdict(result), indent=2, ensure_ascii=False)
 
 
-def _outcomes(result: Calibrated) -> Table:
+def _effects(result: Calibrated) -> Table:
     """The halves side by side, with the run's own thresholds on the test half."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Evaluation split")
     for head in ("Calibration half", "Test half", "Test half, the run's own thresholds"):
         table.add_column(head, justify="right")
-    outcomes = (result.calibration, result.test, result.own)
+    effects = (result.calibration, result.test, result.own)
     for label, shown in ROWS:
-        table.add_row(label, *(MISSING if outcome is None else shown(outcome) for outcome in outcomes))
+        table.add_row(label, *map(shown, effects))
     return table

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from core.errors import UsageError
+
 
 def _default_database() -> Path:
     from eetui.console.settings import load_settings
@@ -43,3 +45,18 @@ def output_shape() -> tuple[int, bool]:
     if not sys.stdout.isatty():
         return WIDTH_OFF_TERMINAL, False
     return shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def as_share(option: str, text: str | None) -> float | None:
+    """`1%` or `0.01` as 0.01, None as None.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    if text is None:
+        return None
+    number = text.strip().removesuffix("%")
+    try:
+        return float(number) * (0.01 if text.strip().endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"{option} takes a share such as 1% or 0.01, got {text!r}") from None

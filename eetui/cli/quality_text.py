@@ -16,8 +16,8 @@ from core.analysis.run_quality import RunQuality
 from core.analysis.token_table import Integers
 from core.analysis.tradeoff import TradeOff
 from core.formulas import perplexity
-from eetui.compare.comparison import Unit
 from eetui.drawing.figures import MISSING, figure
+from eetui.values import Unit
 
 SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"
@@ -43,9 +43,8 @@ def quality_tables(run: RunQuality) -> RenderableType:
 
 def summary_lines(quality: Quality) -> Iterator[str]:
     """What the curve and overthinking come to, one a line."""
-    if quality.as_run is not None:
-        shares = ", ".join(f"{share:.1%} at block {block}" for block, share in enumerate(quality.as_run))
-        yield f"At the run's own thresholds tokens leave {shares}"
+    shares = ", ".join(f"{share:.1%} at block {block}" for block, share in enumerate(quality.as_run))
+    yield f"At the run's own thresholds tokens leave {shares}"
     for name, trade in (("layers", quality.layers), ("FLOPs", quality.flops)):
         yield f"By {name}: {_advantage(trade)}"
     thinking = quality.overthinking
@@ -75,7 +74,7 @@ def quality_json(run: RunQuality) -> str:
             "cost": quality.overthinking.cost,
             "regret": quality.overthinking.regret,
         },
-        "exit_histogram": None if quality.as_run is None else quality.as_run.tolist(),
+        "exit_histogram": quality.as_run.tolist(),
         "static": {
             "losses": quality.static_losses.tolist(),
             "layer_savings": list(quality.savings.layers),

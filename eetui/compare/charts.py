@@ -10,7 +10,6 @@ from core.formulas import perplexity, share_of_layers_saved
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.columns import Column, value_of
 from eetui.compare.comparison import Comparison, Row, Value
-from eetui.compare.run_view import RunView
 
 View = Literal["final", "training", "config", "curves", "savings", "advice"]
 VIEWS: tuple[View, ...] = ("final", "training", "config", "curves", "savings", "advice")
@@ -58,18 +57,13 @@ def ways(column: Column) -> Iterator[tuple[str, Value, Value]]:
     savings, ppl = column.value("layer_savings"), column.value("final_ppl")
     if savings and ppl:
         yield EARLY_EXIT, savings, ppl
-    layers = block_layers(column.runs[0])
+    layers = column.runs[0].block_layers
     for key in dict.fromkeys(key for run in column.runs for key in run.metrics if key.startswith("eval.")):
         name, ppl = key.removeprefix("eval."), column.value(key)
         depth = _depth(name, len(layers))
         if depth is not None and ppl is not None:
             shares = [float(block == depth) for block in range(len(layers))]
             yield name, value_of([share_of_layers_saved(shares, layers)]), ppl
-
-
-def block_layers(run: RunView) -> tuple[int, ...]:
-    """Layers of each block."""
-    return tuple(run.config["model.block_layers"])
 
 
 def _depth(name: str, blocks: int) -> int | None:

@@ -17,7 +17,7 @@ from eetui.console.screen import BenchScreen
 from eetui.drawing.flowing_text import FlowingText
 
 if TYPE_CHECKING:  # torch: imported by the thread that writes
-    from core.analysis.text_generator import Piece, Writer
+    from core.analysis.text_generator import Piece, TextGenerator
     from core.early_exit.sampling import GenerationOptions
 
 LOOK_SECONDS = 0.1
@@ -59,7 +59,7 @@ class GenerateScreen(BenchScreen):
     def __init__(self, run: int) -> None:
         super().__init__()
         self.run = run
-        self._writer: Writer | None = None
+        self._generator: TextGenerator | None = None
         self._prompt = ""
         self._pieces: list[Piece] = []
         """Grows in the thread that writes; only ever appended to."""
@@ -144,9 +144,9 @@ class GenerateScreen(BenchScreen):
         """Fill the list until it is done or nobody waits for it any more."""
         worker = get_current_worker()
         try:
-            self._writer = self._writer or self._opened()
+            self._generator = self._generator or self._opened()
             began = time.perf_counter()
-            for piece in self._writer.write(prompt, options):
+            for piece in self._generator.write(prompt, options):
                 if worker.is_cancelled:
                     return
                 pieces.append(piece)
@@ -156,22 +156,20 @@ class GenerateScreen(BenchScreen):
                 message = str(error)
                 self.app.call_from_thread(self.notify, message, severity="error", timeout=10, markup=False)
 
-    def _opened(self) -> "Writer":
+    def _opened(self) -> "TextGenerator":
         """Through a reader of this thread's own; on one core, unless a run is training.
 
         A token is little work, and two threads that wait for each other hold up everything on a machine that is busy.
         """
         import torch
 
-        from core.analysis.text_generator import (
-            open_writer,
-        )  # notes torch's own number of threads, which runs begin with
+        from core.analysis.text_generator import open_generator  # notes torch's own number of threads, for runs
         from core.store.reader import Reader
 
         if not self.bench.trainer.snapshot.busy:
             torch.set_num_threads(1)
         with Reader(self.bench.database) as reader:
-            return open_writer(reader, self.run)
+            return open_generator(reader, self.run)
 
     # What is shown
 
@@ -213,17 +211,17 @@ class GenerateScreen(BenchScreen):
 
     def _figures(self, pieces: "list[Piece]") -> Text:
         """Where the tokens came from, once there are any."""
-        if not pieces or self._writer is None:
+        if not pieces or self._generator is None:
             return Text("reading the model …" if self._busy else "")
-        from core.analysis.text_generator import shares
+        from core.analysis.text_generator import origins
         from eetui.drawing.themes import block_style
         from eetui.generate.text import legend
 
         dark = self.app.current_theme.dark
-        looks = [block_style(block, dark=dark) for block in range(len(self._writer.config.model.block_layers))]
-        found = shares(self._writer, [piece.token for piece in pieces])
-        text = legend(self._writer, found, self._seconds, len(pieces), looks)
-        unknown = self._writer.unknown(self._prompt)
+        looks = [block_style(block, dark=dark) for block in range(len(self._generator.config.model.block_layers))]
+        found = origins(self._generator, [piece.token for piece in pieces])
+        text = legend(self._generator, found, self._seconds, len(pieces), looks)
+        unknown = self._generator.unknown(self._prompt)
         words = "1 word" if unknown == 1 else f"{unknown} words"
         return text.append(f"   {words} of the prompt not known", "dim") if unknown else text
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.style import Style
 from rich.text import Text
 
-from core.analysis.text_generator import Piece, Shares, Writer
+from core.analysis.text_generator import Origins, Piece, TextGenerator
 from eetui.drawing.figures import figure
 
 LOOKS = ("cyan", "underline yellow", "italic green", "underline italic magenta", "bold blue", "bold underline red")
@@ -30,31 +30,35 @@ def generated_text(prompt: str, pieces: Sequence[Piece]) -> Text:
     return Text.assemble((prompt, "dim"), *map(piece_text, pieces))
 
 
-def legend(writer: Writer, shares: Shares, seconds: float, tokens: int, looks: Sequence[Style] | None = None) -> Text:
+def legend(
+    generator: TextGenerator, origins: Origins, seconds: float, tokens: int, looks: Sequence[Style] | None = None
+) -> Text:
     """What the looks mean, how many tokens have each, and what that saved; `looks` other than of `block_look`."""
     text = Text()
-    for block, share in enumerate(shares.blocks):
+    for block, share in enumerate(origins.blocks):
         text.append(f"block {block}", looks[block] if looks else block_look(block))
         text.append(f" {figure(share, 'share')}   ", "bold")
-    text.append(f"\nlayers saved {figure(shares.layer_savings, 'share')}, FLOPs {figure(shares.flop_savings, 'share')}")
+    text.append(
+        f"\nlayers saved {figure(origins.layer_savings, 'share')}, FLOPs {figure(origins.flop_savings, 'share')}"
+    )
     text.append(f"   {tokens / seconds:,.0f} tokens/s" if seconds else "")
-    if writer.config.exit.exited_state == "input" and writer.thresholds:
+    if generator.config.exit.exited_state == "input" and generator.thresholds:
         text.append("\nnothing is skipped: with exited_state = input, tokens that have left run through", "dim")
     return text
 
 
-def generation_json(writer: Writer, prompt: str, pieces: Sequence[Piece], shares: Shares) -> str:
+def generation_json(generator: TextGenerator, prompt: str, pieces: Sequence[Piece], origins: Origins) -> str:
     """All of it, for other programs."""
     found: dict[str, Any] = {
-        "run": writer.number,
-        "name": writer.name,
-        "method": writer.config.method,
-        "thresholds": writer.thresholds,
+        "run": generator.number,
+        "name": generator.name,
+        "method": generator.config.method,
+        "thresholds": generator.thresholds,
         "prompt": prompt,
         "text": "".join(piece.text for piece in pieces),
-        "exit_shares": shares.blocks,
-        "layer_savings": shares.layer_savings,
-        "flop_savings": shares.flop_savings,
+        "exit_shares": origins.blocks,
+        "layer_savings": origins.layer_savings,
+        "flop_savings": origins.flop_savings,
         "tokens": [
             {
                 "token": piece.token.token,

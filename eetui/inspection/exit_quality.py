@@ -50,9 +50,9 @@ class ExitQualityText(Static):
 
     @work(thread=True, group="quality")
     def _judge(self, study: "Study", block: int) -> None:
-        from core.analysis.run_quality import judge
+        from core.analysis.run_quality import judge_exit
 
-        self._judged[block] = judge(study.data.recorded, block, study.method)
+        self._judged[block] = judge_exit(study.table, block, study.method)
         self.post_message(self.Judged(block))
 
     def on_exit_quality_text_judged(self) -> None:

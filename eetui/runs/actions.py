@@ -111,7 +111,7 @@ class RunActions:
 
     def copy_command(self, row: Row) -> None:
         """Copy the command that launches the run."""
-        from eetui.runs.launch_command import launch_command, recorded_command
+        from eetui.summary.launch_command import launch_command, recorded_command
 
         whole = self.bench.reader.run(row["id"])
         self.bench.copy(recorded_command(whole) or launch_command(whole))

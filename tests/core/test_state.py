@@ -157,7 +157,7 @@ def test_measurements_are_found_by_name_and_do_not_keep_their_windows() -> None:
 
 def test_statistics_of_tokens_change_nothing() -> None:
     state = after(STARTED, LM)
-    assert reduce(state, TokensMeasured("evaluation", 0, b"", b"", b"", b"")) is state
+    assert reduce(state, TokensMeasured(0, b"", b"", b"", b"")) is state
 
 
 def test_a_run_that_is_resumed_counts_from_its_last_start() -> None:

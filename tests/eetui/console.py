@@ -158,7 +158,7 @@ def keep_tokens(writer: Writer, run: int, blocks: int = 2) -> None:
         guesses = array("i", [(stream[n + 1] + (n % every > 0)) % len(VOCABULARY) for n in range(tokens)])
         exits = signal if block < blocks - 1 else array("f")
         columns = (losses, exits, array("f", [0.25] * tokens), guesses)
-        events.append(TokensMeasured("evaluation", block, *(column.tobytes() for column in columns)))
+        events.append(TokensMeasured(block, *(column.tobytes() for column in columns)))
     append(writer, run, events, list(scripted()))
 
 

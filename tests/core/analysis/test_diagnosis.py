@@ -9,40 +9,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.analysis.diagnosis import Diagnosis, diagnose, exits_taken, hard_tokens_way, oracle_loss, target_shares
-from core.analysis.token_table import Recorded, recorded
+from core.analysis.diagnosis import Diagnosis, diagnose, hard_tokens_way, oracle_loss, target_shares
+from core.analysis.token_table import TokenTable, token_table
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
 from core.errors import UsageError
 from core.events import Event, Measured, TokensMeasured
 from core.protocol.train import train
 from core.state import RunState, reduce
-from core.store.tokens import BlockTokens
+from tests.core.analysis.tables import bare_table, text_of
 
 MakeConfig = Callable[..., RunConfig]
 EXACT = 1e-9
 
 
-def trained(config: RunConfig, dataset: Dataset) -> tuple[Recorded, RunState, dict[str, Sequence[float]]]:
+def trained(config: RunConfig, dataset: Dataset) -> tuple[TokenTable, RunState, dict[str, Sequence[float]]]:
     """A run's statistics, state and window losses, as the store gives them back."""
     events: list[Event] = list(train(config, dataset))
-    blocks = [
-        BlockTokens(
-            event.block,
-            *(memoryview(column).cast(kind) for column, kind in (
-                (event.cross_entropy, "f"), (event.signal, "f"), (event.max_prob, "f"), (event.prediction, "i"),
-            )),
-        )
-        for event in events
-        if isinstance(event, TokensMeasured)
-    ]  # fmt: skip
-    targets = dataset.evaluation.targets
-    tokens = recorded(blocks, targets.flatten().tolist(), targets.shape[1])
-    windows = {event.name: event.window_losses for event in events if isinstance(event, Measured)}
-    return tokens, fold(reduce, events, RunState()), windows
+    blocks = [event for event in events if isinstance(event, TokensMeasured)]
+    table = token_table(blocks, text_of(dataset.evaluation))
+    window_losses = {event.name: event.window_losses for event in events if isinstance(event, Measured)}
+    return table, fold(reduce, events, RunState()), window_losses
 
 
-def diagnosed(config: RunConfig, dataset: Dataset) -> tuple[Diagnosis, Recorded, RunState]:
+def diagnosed(config: RunConfig, dataset: Dataset) -> tuple[Diagnosis, TokenTable, RunState]:
     tokens, state, windows = trained(config, dataset)
     return diagnose(tokens, state, lambda name: windows.get(name, ()), config), tokens, state
 
@@ -84,7 +74,7 @@ def test_the_steps_sum_to_the_way_from_training_to_early_exit(
 
 def test_every_step_is_what_the_measurements_say(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
     found, tokens, state = diagnosed(tiny_config("softmax", max_epochs=6), tiny_dataset)
-    first, last = tokens.loss.astype(np.float64).mean(axis=1)
+    first, last = tokens.cross_entropy.astype(np.float64).mean(axis=1)
     stage = state.stage("hard tokens", 0)
     assert stage is not None
     assert stage.threshold is not None
@@ -95,7 +85,7 @@ def test_every_step_is_what_the_measurements_say(tiny_config: MakeConfig, tiny_d
         "head drift": measure(state, "block 0 alone"),
         "depth": (first + last) / 2,
         "exit rate": rate * first + (1 - rate) * last,
-        "exit decisions": np.where(leaves, *tokens.loss).mean(dtype=np.float64),
+        "exit decisions": np.where(leaves, *tokens.cross_entropy).mean(dtype=np.float64),
         "exited state": measure(state, "early exit"),
     }
     assert {step.name: step.after for step in found.waterfall.steps} == pytest.approx(expected, abs=1e-6)
@@ -177,19 +167,12 @@ def test_the_oracle_of_three_blocks_is_a_bound_close_to_the_best_choice() -> Non
         assert best - 0.1 < oracle_loss(loss, np.array([2, 3, 2]) / 7) <= best + EXACT
 
 
-def test_tokens_leave_at_the_first_exit_that_lets_them() -> None:
-    signal = np.array([[0.9, 0.1, 0.1, 0.5], [0.9, 0.9, 0.1, 0.1]], np.float32)
-    tokens = Recorded(np.zeros((3, 4)), signal, np.zeros((3, 4)), np.zeros((3, 4), int), np.zeros(4, int), 4)
-    assert exits_taken(tokens, (0.5, 0.5)).tolist() == [0, 1, 2, 0]
-    assert exits_taken(tokens, ()).tolist() == [2, 2, 2, 2]
-
-
 def test_target_shares_follow_from_the_hard_ratio(tiny_config: MakeConfig) -> None:
     assert target_shares(tiny_config(block_layers=(1, 1, 1), hard_ratio=0.25)) == pytest.approx([0.75, 0.1875, 0.0625])
 
 
 def test_the_last_blocks_way_is_over_the_kept_tokens_alone() -> None:
-    tokens = Recorded(np.zeros((2, 8)), np.zeros((1, 8)), np.zeros((2, 8)), np.zeros((2, 8), int), np.zeros(8, int), 4)
+    tokens = bare_table(np.zeros((2, 8)), np.zeros((1, 8)))
     kept = np.array([0, 2, 3, 5])
     way = hard_tokens_way(
         1.0, kept, {"split gap": np.array([1, 2, 3, 4.0]), "lost context": np.array([2, 3, 4, 5.0])}, tokens

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.analysis.token_table import token_table
 from core.config.run_config import RunConfig
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, StageStarted
 from core.session import run as session
@@ -13,6 +14,7 @@ from core.session.prepare import Prepared
 from core.session.run import run_experiment
 from core.store.reader import Reader
 from core.store.writer import Writer
+from tests.core.analysis.tables import text_of
 from tests.core.session.listeners import METHODS, ends, ignore
 from tests.core.training import MakeConfig
 
@@ -127,22 +129,20 @@ def test_the_stored_statistics_decide_as_the_run_did(
 ) -> None:
     prepared = queue(*METHODS)
     run_experiment(prepared, writer, ignore)
-    targets = prepared.dataset.evaluation.targets.flatten().tolist()
     for run in prepared.runs:
         state = reader.state(run)
-        first, last = reader.token_statistics(run)
         stage, early, alone = state.stage("hard tokens", 0), state.final, state.measure("block 0 alone")
         assert stage is not None
         assert stage.threshold is not None
         assert early is not None
         assert alone is not None
-        leaves = [signal >= stage.threshold.threshold for signal in first.signal]
-        assert 0 < sum(leaves) < len(leaves)
-        assert sum(leaves) / len(leaves) == early.exit_shares[0]
-        assert len(last.signal) == 0
-        assert sum(first.cross_entropy) / len(targets) == pytest.approx(alone.loss)
-        right = sum(guess == target for guess, target in zip(first.prediction, targets, strict=True))
-        assert right / len(targets) == alone.accuracy
+        table = token_table(reader.token_statistics(run), text_of(prepared.dataset.evaluation))
+        leaves = table.signal[0] >= stage.threshold.threshold
+        assert 0 < leaves.sum() < table.tokens
+        assert leaves.mean() == early.exit_shares[0]
+        assert table.exits == 1
+        assert table.mean_loss[0] == pytest.approx(alone.loss)
+        assert table.correct[0].mean() == alone.accuracy
 
 
 def test_runs_that_wait_for_their_turn_are_kept_alive(

@@ -48,7 +48,7 @@ def block_tokens(block: int, first: float, last: bool = False) -> TokensMeasured
     """Two tokens' statistics; `first` tells them from others."""
     signal = array("f", [] if last else [0.25, 0.5])
     columns = (array("f", [first, 2.5]), signal, array("f", [0.75, 0.125]), array("i", [7, 70_000]))
-    return TokensMeasured("evaluation", block, *(column.tobytes() for column in columns))
+    return TokensMeasured(block, *(column.tobytes() for column in columns))
 
 
 def without_steps(events: list[Event]) -> list[Event]:

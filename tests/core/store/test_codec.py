@@ -65,7 +65,7 @@ def test_the_windows_of_a_measurement_stay_out_of_the_log() -> None:
 
 
 def test_statistics_of_tokens_are_never_in_the_log() -> None:
-    tokens = TokensMeasured("evaluation", 0, b"1234", b"1234", b"1234", b"1234")
+    tokens = TokensMeasured(0, b"1234", b"1234", b"1234", b"1234")
     steps = [Step("evaluation", 1, step, None, 8, 0.1) for step in (1, 2)]
     assert list(codec.encode([tokens])) == []
     assert round_trip([tokens, steps[0], tokens, steps[1], tokens]) == steps

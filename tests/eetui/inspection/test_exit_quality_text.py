@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from core.analysis.reliability import reliability
-from core.analysis.run_quality import judge
+from core.analysis.run_quality import judge_exit
 from eetui.inspection.exit_quality_text import bar, diagram, quality_text
-from tests.core.analysis.test_what_if import made
+from tests.core.analysis.tables import random_table
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ def test_every_group_is_a_line_and_all_lines_fit() -> None:
 
 
 def test_figures_are_those_of_the_judgement() -> None:
-    data = made(3)
-    judged = judge(data.recorded, 1, "agree")
+    table = random_table(3)
+    judged = judge_exit(table, 1, "agree")
     text = quality_text(judged, 78).plain
     assert f"block right {judged.exit.correct.auroc:.3f}" in text
     assert f"next no better {judged.exit.next_no_better.auroc:.3f}" in text
     assert f"{judged.exit.signal.error:.4f}" in text
     assert f"{judged.overthinking.destructive:.2%}" in text
     assert "agrees" in text
-    assert judged.diagram.counts.sum() == data.tokens
-    agree = data.prediction[1] == data.prediction[2]
+    assert judged.diagram.counts.sum() == table.tokens
+    agree = table.prediction[1] == table.prediction[2]
     assert judged.diagram.found @ judged.diagram.counts == pytest.approx(float(agree.sum()))

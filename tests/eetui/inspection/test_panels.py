@@ -163,7 +163,7 @@ async def test_4_shows_what_the_signal_is_worth(database: Path, size: tuple[int,
         screen = pilot.app.screen
         assert isinstance(screen, InspectScreen)
         assert screen.study is not None
-        assert sum(int(line.split()[0].replace(",", "")) for line in lines[4:]) == screen.study.data.tokens
+        assert sum(int(line.split()[0].replace(",", "")) for line in lines[4:]) == screen.study.table.tokens
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])

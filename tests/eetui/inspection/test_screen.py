@@ -184,7 +184,7 @@ async def test_search_next_before_and_not_found(database: Path) -> None:
         pilot.app.screen.query_one(Input).value = "MODEL"
         await press(pilot, "enter")
         first = text(pilot).cursor
-        pieces, inputs = study(pilot).looks.pieces, study(pilot).data.inputs
+        pieces, inputs = study(pilot).looks.pieces, study(pilot).table.inputs
         assert pieces[inputs[first]] == " model"
         await press(pilot, "ctrl+n")
         second = text(pilot).cursor

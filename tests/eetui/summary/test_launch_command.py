@@ -15,7 +15,7 @@ from core.session.plan import Plan
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.cli.main import app
-from eetui.runs.launch_command import launch_command, recorded_command
+from eetui.summary.launch_command import launch_command, recorded_command
 from tests.eetui.console import RECORD
 
 CONFIGS: tuple[tuple[str | None, dict[str, Any]], ...] = (

@@ -1,6 +1,5 @@
-"""Exit quality of a stored run, as shown and as JSON."""
+"""Exit quality of a stored run."""
 
-import json
 import sqlite3
 import zlib
 from pathlib import Path
@@ -12,9 +11,7 @@ from core.analysis.run_quality import RunQuality, run_quality
 from core.errors import RunLookupError, UsageError
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
-from eetui.cli.quality_text import bars, quality_json, quality_tables
-from tests.core.analysis.test_calibrate_run import plain
-from tests.eetui.stored_tokens import store_run
+from tests.stored_tokens import store_run
 
 
 def judged(path: Path, **run: float | str) -> RunQuality:
@@ -36,37 +33,6 @@ def test_a_stored_run_is_judged_with_its_own_thresholds_and_costs(tmp_path: Path
 def test_a_signal_that_reads_the_head_pays_for_it(tmp_path: Path) -> None:
     never = [judged(tmp_path, method=method).quality.flops.savings[0] for method in ("loss", "softmax")]
     assert never[1] < never[0] < 0
-
-
-def test_what_is_shown_has_every_exit_the_curve_and_what_it_comes_to(tmp_path: Path) -> None:
-    shown = plain(quality_tables(judged(tmp_path, blocks=3)), width=120)
-    for words in (
-        "Exit 0 Exit 1",
-        "AUROC: the next block is no better",
-        "reliability of the signal, read as p(target)",
-        "Quality against savings (evaluation split, all tokens)",
-        "nats below the static line on average",
-        "At the run's own thresholds tokens leave",
-        "Overthinking:",
-    ):
-        assert words in shown
-    assert "✓" in shown
-
-
-def test_json_has_curve_line_and_diagrams_of_one_length(tmp_path: Path) -> None:
-    data = json.loads(quality_json(judged(tmp_path)))
-    points = len(data["curve"]["rates"])
-    for kind in ("layers", "flops"):
-        assert {len(data[kind][key]) for key in ("savings", "static", "possible", "beats")} == {points}
-    diagram = data["exits"][0]["signal"]
-    assert len(diagram["counts"]) == len(diagram["claimed"]) == len(diagram["found"])
-    assert sum(data["exits"][0]["histogram"]) == data["tokens"]
-    assert data["exit_histogram"] == pytest.approx([0.5, 0.5], abs=0.02)
-
-
-def test_bars_show_every_group_that_holds_something() -> None:
-    assert bars(np.array([0, 1, 1000, 0]), 4) == " ▁█ "
-    assert bars(np.zeros(4, int), 2) == "  "
 
 
 def test_a_run_without_statistics_or_exits_says_so(tmp_path: Path) -> None:

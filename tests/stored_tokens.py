@@ -83,7 +83,6 @@ def _tokens(block: int, loss: np.ndarray, signal: np.ndarray, prediction: np.nda
     signals = signal[block].astype(np.float32).tobytes() if block < len(signal) else b""
     losses = loss[block].astype(np.float32)
     return TokensMeasured(
-        "evaluation",
         block,
         losses.tobytes(),
         signals,
