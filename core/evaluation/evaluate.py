@@ -88,7 +88,7 @@ def evaluate(
         yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
     results = [
         measured(stage, "early exit", early, config),
-        *(measured(stage, f"block {depth} alone", static[depth], config) for depth in depths[:-1]),
+        *(measured(stage, "alone", static[depth], config, depth) for depth in depths[:-1]),
         measured(stage, "all blocks", static[-1], config),
         measured(stage, "oracle", oracle(static), config),
     ]
@@ -108,7 +108,7 @@ def evaluate_block(model: Transformer, block: int, windows: Windows, config: Run
     for batch in in_order(len(windows.inputs), config):
         *_, seen = static_depths(model, windows, batch, block + 1, config)
         alone.fill(batch, everyone(windows.targets[batch]), seen.known, block)
-    return measured(stage, f"block {block} as trained", alone, config)
+    return measured(stage, "as trained", alone, config, block)
 
 
 def _tokens_measured(stage: str, block: int, result: Pass, trace: Trace) -> TokensMeasured:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from core.events import Event, Measured, PlannedStage, StageKind, Step, TokensMeasured
+from core.events import Event, Measured, PlannedStage, RunStarted, StageKind, Step, TokensMeasured
 
 TYPES = {cls.__name__: cls for cls in get_args(Event)}
 STEPS = "Steps"
@@ -43,9 +43,24 @@ def decode(row: Row) -> Iterator[Event]:
         for step, loss, tokens, seconds in zip(*columns, strict=True):
             yield Step(data["stage"], data["epoch"], step, loss, tokens, seconds)
     else:
-        if kind == "RunStarted":
-            data["stages"] = [_planned_stage(stage) for stage in data["stages"]]
-        yield TYPES[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
+        fields = _brought_up_to_date(kind, data)
+        yield TYPES[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+
+
+def _brought_up_to_date(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Fields of an event as they are now.
+
+    Older logs hold the name of a measurement instead of its way and block, and of a planned stage nothing but its name.
+    """
+    if kind == RunStarted.__name__:
+        return {**data, "stages": [_planned_stage(stage) for stage in data["stages"]]}
+    if kind == Measured.__name__ and "name" in data:
+        match data.pop("name").split():
+            case ["block", block, *words]:
+                return {**data, "way": "alone" if words == ["alone"] else "as trained", "block": int(block)}
+            case words:
+                return {**data, "way": " ".join(words), "block": None}
+    return data
 
 
 def _planned_stage(stage: str | dict[str, Any]) -> PlannedStage:

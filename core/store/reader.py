@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import RunLookupError
-from core.events import Event
+from core.events import Event, Way, way_name
 from core.state import RunState, reduce
 from core.store import codec
 from core.store.schema import connect, explaining
@@ -147,9 +147,10 @@ class Reader:
         """The run as its events tell it, single steps left out."""
         return fold(reduce, self.events(run, steps=False)[0], RunState())
 
-    def window_losses(self, run: int, name: str) -> Sequence[float]:
-        """Mean loss of each evaluation window in nats, of the measurement of that name; empty if not kept."""
-        rows = self._rows("SELECT window_losses FROM results WHERE run_id = ? AND name = ?", (run, name))
+    def window_losses(self, run: int, way: Way, block: int | None = None) -> Sequence[float]:
+        """Mean loss of each evaluation window in nats, on a way through the model; empty if not kept."""
+        query = "SELECT window_losses FROM results WHERE run_id = ? AND name = ?"
+        rows = self._rows(query, (run, way_name(way, block)))
         losses = array("f")
         if rows and rows[0]["window_losses"]:
             losses.frombytes(rows[0]["window_losses"])
