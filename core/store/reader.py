@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from core.errors import RunLookupError
 from core.events import Event, Way, way_name
+from core.metrics import STORED
 from core.state import RunState, reduce
 from core.store import codec
 from core.store.schema import connect, explaining
@@ -18,9 +19,11 @@ from core.store.tokens import BlockTokens, EvaluationText, floats, integers
 
 COLUMNS = (
     "id", "experiment", "name", "method", "seed", "preset", "status", "created", "started", "ended", "heartbeat",
-    "error", "block0_val_ppl", "final_ppl", "accuracy", "shallow_ratio", "layer_savings", "seconds",
+    "error", *(column.name for column, _ in STORED), "seconds",
 )  # fmt: skip
 TAGS = "(SELECT group_concat(tag, ' ') FROM tags WHERE run_id = runs.id) AS tags"
+RunRow = dict[str, Any]
+"""A run as lists have it: values by column."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Reader:
     def __exit__(self, *exception: object) -> None:
         self._connection.close()
 
-    def runs(self, query: Query = Query(), columns: Sequence[str] = (*COLUMNS, "tags")) -> list[dict[str, Any]]:
+    def runs(self, query: Query = Query(), columns: Sequence[str] = (*COLUMNS, "tags")) -> list[RunRow]:
         """Rows of `COLUMNS` and `tags` (space separated, or None), or only some of these: 10,000 take their time."""
         if query.order_by not in COLUMNS:
             raise ValueError(f"can't order by {query.order_by!r}")

@@ -16,7 +16,7 @@ from core.analysis.run_quality import RunQuality
 from core.analysis.token_table import Integers
 from core.analysis.tradeoff import TradeOff
 from core.formulas import perplexity
-from eetui.compare.comparison import Unit
+from core.metrics import Unit
 from eetui.drawing.figures import MISSING, figure
 
 SHOWN_POINTS = 11

@@ -8,7 +8,7 @@ from rich.text import Text
 from core.analysis.what_if import Inspection, Leavers, Outcome, Setting
 from core.events import Measured
 from core.formulas import perplexity
-from eetui.compare.comparison import Unit
+from core.metrics import Unit
 from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, delta, figure
 from eetui.drawing.themes import BLOCK_MARKS, MARK_NAMES, block_style, hue

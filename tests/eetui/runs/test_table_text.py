@@ -32,7 +32,7 @@ def row(**changes: object) -> dict[str, Any]:
         "id": 12345, "experiment": 7, "name": "loss-1", "method": "loss", "seed": 42, "preset": "quick",
         "status": "finished", "created": 1e9, "started": 1e9, "ended": 1e9, "heartbeat": 1e9, "error": None,
         "block0_val_ppl": 105.8, "final_ppl": 98765.43, "accuracy": 0.1706, "shallow_ratio": 0.6365,
-        "layer_savings": 1.0, "seconds": 3723.0, "tags": "one two",
+        "layer_savings": 1.0, "flop_savings": -0.2512, "time_savings": None, "seconds": 3723.0, "tags": "one two",
     } | changes  # fmt: skip
 
 
@@ -272,4 +272,5 @@ def test_a_list_as_markdown_and_csv_holds_every_run() -> None:
     assert [line["name"] for line in read] == ["loss-1", "a|b"]
     assert float(read[0]["final_ppl"]) == 98765.43
     assert read[1]["final_ppl"] == ""
+    assert (read[0]["flop_savings"], read[0]["time_savings"]) == ("-0.2512", "")
     assert json.loads(json.dumps(read))[0]["tags"] == "one two"
