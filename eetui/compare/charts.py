@@ -12,7 +12,6 @@ from core.metrics import FINAL_PPL, LAYER_SAVINGS, Value, final_rows
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.columns import Column, value_of
 from eetui.compare.comparison import Comparison, Row
-from eetui.compare.run_view import RunView
 
 View = Literal["final", "training", "config", "curves", "savings", "advice"]
 VIEWS: tuple[View, ...] = ("final", "training", "config", "curves", "savings", "advice")
@@ -69,7 +68,7 @@ def column_points(number: int, column: Column) -> Iterator[Point]:
     savings, ppl = column.value(LAYER_SAVINGS), column.value(FINAL_PPL)
     if savings and ppl:
         yield Point(number, "early exit", None, savings, ppl)
-    layers = block_layers(column.runs[0])
+    layers = column.runs[0].block_layers
     for metric in final_rows({metric for run in column.runs for metric in run.metrics}):
         ppl = column.value(metric)
         if metric.way in FIXED_DEPTHS and ppl is not None:
@@ -77,11 +76,6 @@ def column_points(number: int, column: Column) -> Iterator[Point]:
             shares = [float(block == depth) for block in range(len(layers))]
             saved = value_of([share_of_layers_saved(shares, layers)])
             yield Point(number, metric.way, metric.block, saved, ppl)
-
-
-def block_layers(run: RunView) -> tuple[int, ...]:
-    """Layers of each block."""
-    return tuple(run.config["model.block_layers"])
 
 
 def savings_rows(comparison: Comparison) -> tuple[Row, ...]:

@@ -33,6 +33,11 @@ class RunView:
     warnings: tuple[str, ...] = ()
     curves: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
+    @property
+    def block_layers(self) -> tuple[int, ...]:
+        """Layers of each block."""
+        return tuple(self.config["model.block_layers"])
+
 
 def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float], config: Mapping[str, Any]) -> RunView:
     """A stored run as a comparison sees it; `config` by dotted names."""

@@ -1,6 +1,7 @@
 """The table of metrics: every row against the events it comes from and the columns of the store it fills."""
 
 import math
+import sqlite3
 from functools import reduce as fold
 from pathlib import Path
 
@@ -34,8 +35,9 @@ from core.metrics import (
     way_ppl,
 )
 from core.state import RunState, reduce
+from core.store.codec import encode
 from core.store.reader import Query, Reader
-from core.store.schema import connect, migrations
+from core.store.schema import MIGRATIONS, migrations, savings
 from core.store.writer import NewRun, Writer
 
 CONFIG = {"protocol": "staged", "exit.hard_ratio": 0.5}
@@ -156,17 +158,20 @@ def test_blocks_trained_together_come_first_and_ppls_of_own_hard_tokens_are_not_
 
 
 def test_savings_of_older_databases_are_taken_from_their_logs(path: Path) -> None:
-    with Writer(path) as writer:
-        done, _ = writer.create_experiment([NewRun(None, "loss", seed, None, "{}", {}) for seed in (1, 2)])
-        writer.append(done, EVENTS, STATE)
-    connection = connect(path, create=False)
-    for column in ("flop_savings", "time_savings"):
-        connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
-    Database(connection).table("_sqlite_migrations").delete_where("name = 'savings'")
-    connection.execute("PRAGMA user_version = 5")
+    connection = sqlite3.connect(path)
+    migrations().apply(Database(connection), stop_before="savings")
+    rows = [(1, "done", 7.4), (2, "started again", None)]
+    connection.executemany(
+        "INSERT INTO runs (id, experiment, name, method, seed, status, config, record, created, final_ppl) "
+        "VALUES (?, 1, ?, 'loss', 1, 'finished', '{}', '{}', 0, ?)",
+        rows,
+    )
+    ((kind, data),) = encode([SAVED])
+    for run, *_ in rows:
+        connection.execute("INSERT INTO events VALUES (?, 1, 0, ?, ?)", [run, kind, data])
+    connection.commit()
+    connection.execute(f"PRAGMA user_version = {MIGRATIONS.index(savings)}")
     connection.close()
     with Reader(path) as reader:
         assert [row["flop_savings"] for row in reader.runs()] == [SAVED.flops, None]
         assert [row["time_savings"] for row in reader.runs()] == [SAVED.time, None]
-    assert len(list(path.parent.glob("runs.db.backup*"))) == 1
-    assert [migration.name for migration in migrations().applied(Database(path))][-1] == "savings"

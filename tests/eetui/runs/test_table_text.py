@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from functools import reduce as fold
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from core.events import Event, RunStarted
+from core.events import Event, RunStarted, StageStarted
 from core.state import RunState, reduce
 from eetui.drawing.cells import bar, fitted
 from eetui.drawing.palette import Palette
@@ -220,6 +221,16 @@ def test_the_preview_tells_the_figures_the_curve_and_the_warnings(width: int) ->
         assert part in text
     assert "! early exit loses" in text
     assert "█" in text
+
+
+def test_the_preview_names_the_training_of_all_blocks_together() -> None:
+    training = [
+        replace(event, block=None) if isinstance(event, StageStarted) else event
+        for event in until(scripted(), "block0.lm", 2)
+    ]
+    text = text_of(run_preview(*stored(training), STYLE, 60), 60)
+    assert "all blocks  " in text
+    assert "None" not in text
 
 
 def test_the_preview_of_a_failed_run_shows_its_error_and_no_figures() -> None:
