@@ -96,7 +96,7 @@ class Ours:
             elif isinstance(event, Step) and event.stage == EVALUATION and self._evaluated:
                 self.side.total -= event.seconds  # a round of timing, which the transcription has not
                 self.side.add("evaluation", -event.seconds)
-            elif isinstance(event, Measured) and event.name == "early exit":
+            elif isinstance(event, Measured) and event.way == "early exit":
                 self._evaluated = True
                 self.side.ppl[METHODS[self.prepared.runs.index(run)]] = perplexity(event.loss)
 

@@ -16,6 +16,7 @@ from core.events import (
     StageStarted,
     Threshold,
     TokensMeasured,
+    Way,
 )
 from core.protocol.order import EVALUATION
 from core.state import RunState, reduce
@@ -75,8 +76,8 @@ def _threshold(block: int) -> list[Event]:
     ]
 
 
-def _measured(name: str, loss: float, blocks: int) -> Measured:
-    return Measured("evaluation", name, "eval", "all", 1, loss, 0.5, (0.5, *[0.0] * (blocks - 2), 0.5), 0.25)
+def _measured(way: Way, loss: float, blocks: int) -> Measured:
+    return Measured("evaluation", way, None, "eval", "all", 1, loss, 0.5, (0.5, *[0.0] * (blocks - 2), 0.5), 0.25)
 
 
 def _tokens(block: int, loss: np.ndarray, signal: np.ndarray, prediction: np.ndarray) -> TokensMeasured:

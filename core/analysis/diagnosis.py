@@ -24,9 +24,11 @@ from core.analysis.token_table import Floats, Integers, TokenTable, where_left
 from core.config.derived import exit_count, loss_shares, target_exit_shares
 from core.config.run_config import RunConfig
 from core.errors import UsageError
+from core.events import Way, way_name
 from core.state import RunState
 
 StepName = Literal["split gap", "head drift", "depth", "exit rate", "exit decisions", "exited state", "lost context"]
+WindowLosses = Callable[[Way, int | None], Sequence[float]]
 PRICE_ROUNDS = 30
 """Rounds in which the oracle's prices settle; two blocks need one."""
 
@@ -121,14 +123,12 @@ class _Level:
     windows: Floats
 
 
-def diagnose(
-    table: TokenTable, state: RunState, window_losses: Callable[[str], Sequence[float]], config: RunConfig
-) -> Diagnosis:
+def diagnose(table: TokenTable, state: RunState, window_losses: WindowLosses, config: RunConfig) -> Diagnosis:
     """Work out where a finished run's perplexity went.
 
     Args:
         table: what the blocks said of the evaluated tokens.
-        window_losses: each window's mean loss, of the measurement of a name; empty where it was not kept.
+        window_losses: each window's mean loss, on a way through the model; empty where it was not kept.
 
     Raises:
         UsageError: the run has not come to its end.
@@ -176,7 +176,7 @@ def oracle_loss(loss: Floats, shares: Floats) -> float:
 def _levels(
     table: TokenTable,
     state: RunState,
-    window_losses: Callable[[str], Sequence[float]],
+    window_losses: WindowLosses,
     config: RunConfig,
     shares: Floats,
     own: Floats,
@@ -185,13 +185,13 @@ def _levels(
     now = table.mean_loss, _of_windows(table.cross_entropy, table.seq_len)
     before = tuple(values.copy() for values in now)
     for block in range(table.blocks - 1) if config.protocol == "staged" else ():
-        before[0][block], before[1][block] = _measured(f"block {block} as trained", state, window_losses, table)
+        before[0][block], before[1][block] = _measured("as trained", block, state, window_losses, table)
     for name, drifted, moved, weights in _mixtures(config, shares):
         loss, windows = (np.concatenate([new[:moved], old[moved:]]) for new, old in zip(now, before, strict=True))
         yield _Level(name, drifted, float(weights @ loss), weights[weights > 0] @ windows[weights > 0])
     if _has_exits(config):
         yield _Level("exit decisions", None, float(own.mean(dtype=np.float64)), _of_windows(own, table.seq_len))
-        yield _Level("exited state", None, *_measured("early exit", state, window_losses, table))
+        yield _Level("exited state", None, *_measured("early exit", None, state, window_losses, table))
 
 
 def _mixtures(config: RunConfig, shares: Floats) -> Iterator[tuple[StepName, int | None, int, Floats]]:
@@ -215,12 +215,12 @@ def _has_exits(config: RunConfig) -> bool:
 
 
 def _measured(
-    name: str, state: RunState, window_losses: Callable[[str], Sequence[float]], table: TokenTable
+    way: Way, block: int | None, state: RunState, window_losses: WindowLosses, table: TokenTable
 ) -> tuple[float, Floats]:
     """Mean loss, and that of each window `[W]`: not a number where it was not kept."""
-    measured, windows = state.measure(name), np.asarray(window_losses(name), np.float64)
+    measured, windows = state.measure(way, block), np.asarray(window_losses(way, block), np.float64)
     if measured is None:
-        raise UsageError(f"the run has not measured {name}: only a finished run can be diagnosed")
+        raise UsageError(f"the run has not measured {way_name(way, block)}: only a finished run can be diagnosed")
     return measured.loss, windows if len(windows) == table.windows else np.full(table.windows, np.nan)
 
 

@@ -116,7 +116,7 @@ def evaluate(
     static = [trace.alone(depth) for depth, trace in enumerate(traces)]
     results = [
         measured(stage, "early exit", early, config),
-        *(measured(stage, f"block {depth} alone", static[depth], config) for depth in depths[:-1]),
+        *(measured(stage, "alone", static[depth], config, depth) for depth in depths[:-1]),
         measured(stage, "all blocks", static[-1], config),
         measured(stage, "oracle", oracle(static), config),
     ]
@@ -135,7 +135,7 @@ def evaluate_block(model: Transformer, block: int, windows: Windows, config: Run
     for batch in in_order(len(windows.inputs), config):
         *_, seen = static_depths(model, windows, batch, block + 1, config)
         trace.fill(batch, seen.known)
-    return measured(stage, f"block {block} as trained", trace.alone(block), config)
+    return measured(stage, "as trained", trace.alone(block), config, block)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from core.config.run_config import RunConfig
 from core.data.windows import Dataset, Windows
 from core.evaluation.evaluate import evaluate, evaluate_block, judge
 from core.events import (
+    FIXED_DEPTHS,
     Event,
     Measured,
     PlannedStage,
@@ -220,8 +221,8 @@ class _Protocol:
             elif isinstance(event, Savings):
                 saved = event
             yield event
-        early = next(result for result in results if result.name == "early exit")
-        static = [result for result in results if result.name not in ("early exit", "oracle")]
+        early = next(result for result in results if result.way == "early exit")
+        static = [result for result in results if result.way in FIXED_DEPTHS]
         if saved:
             yield from judge(early, [*self.as_trained, *static], saved, self.config)
 

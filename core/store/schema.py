@@ -126,7 +126,18 @@ def tokens(db: "Database") -> None:
         )""")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens)
+def savings(db: "Database") -> None:
+    """FLOP and time savings, so that lists sort and filter by them; those of older runs are in their logs."""
+    for column, figure in (("flop_savings", "flops"), ("time_savings", "time")):
+        db.execute(f"ALTER TABLE runs ADD COLUMN {column} REAL")
+        db.execute(f"""
+            UPDATE runs SET {column} = (
+                SELECT json_extract(data, '$.{figure}') FROM events
+                WHERE run_id = runs.id AND type = 'Savings' ORDER BY seq DESC LIMIT 1
+            ) WHERE final_ppl IS NOT NULL""")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings)
 LATEST_VERSION = len(MIGRATIONS)
 
 

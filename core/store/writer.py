@@ -18,7 +18,7 @@ from sqlite_utils import Database
 
 from core.errors import StoreError
 from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured
-from core.formulas import perplexity
+from core.metrics import STORED
 from core.state import RunState
 from core.store import codec
 from core.store.files import delete_checkpoint
@@ -290,17 +290,8 @@ def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
 
 def _summary(state: RunState) -> dict[str, Any]:
     """The columns of `runs` that follow from the events."""
-    block0, final = state.stage("lm", 0), state.final
-    return {
-        "status": state.status,
-        "error": state.error,
-        "seconds": state.seconds,
-        "block0_val_ppl": block0.val_ppl if block0 else None,
-        "final_ppl": perplexity(final.loss) if final else None,
-        "accuracy": final.accuracy if final else None,
-        "shallow_ratio": final.shallow_ratio if final else None,
-        "layer_savings": final.layer_savings if final else None,
-    }
+    figures = {column.name: metric.value(state, {}) for column, metric in STORED}
+    return {"status": state.status, "error": state.error, "seconds": state.seconds, **figures}
 
 
 def _result(run: int, event: Measured) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from core.analysis.run_quality import RunQuality
 from core.analysis.token_table import Integers
 from core.analysis.tradeoff import TradeOff
 from core.formulas import perplexity
+from core.metrics import Unit
 from eetui.drawing.figures import MISSING, figure
-from eetui.values import Unit
 
 SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"

@@ -7,10 +7,11 @@ import numpy as np
 
 from core.analysis.stored_run import exiting_tokens, stored_run
 from core.analysis.tradeoff import layers_saved, quality_curve, trade_off
+from core.metrics import Value
 from core.store.reader import Reader
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.columns import Column, value_of
-from eetui.compare.comparison import Comparison, Row, Value
+from eetui.compare.comparison import Comparison, Row
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ def area_rows(columns: Sequence[Column], curves: Mapping[int, SavingsCurve]) -> 
         return tuple(figure(curves[index]) if index in curves else None for index in range(len(columns)))
 
     return (
-        Row("line.area", "Area below the static depths", "nats", None, values(lambda curve: curve.area)),
-        Row("line.gain", "Below the static depths on average", "nats", None, values(lambda curve: curve.gain)),
-        Row("line.beats", "Exit rates below the static depths", "share", None, values(lambda curve: curve.beats)),
+        Row("line.area", "Area below the static depths", "nats", values(lambda curve: curve.area)),
+        Row("line.gain", "Below the static depths on average", "nats", values(lambda curve: curve.gain)),
+        Row("line.beats", "Exit rates below the static depths", "share", values(lambda curve: curve.beats)),
     )
 
 

@@ -1,6 +1,6 @@
 """How figures are written, everywhere the same."""
 
-from eetui.values import Unit, Value
+from core.metrics import Unit, Value
 
 MISSING = "–"
 

@@ -10,12 +10,12 @@ from core.analysis.token_table import TokenTable
 from core.analysis.what_if import Leavers, Outcome, Setting
 from core.events import Measured
 from core.formulas import perplexity
+from core.metrics import Unit
 from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, delta, figure
 from eetui.drawing.themes import BLOCK_MARKS, MARK_NAMES, block_style, hue
 from eetui.inspection.study import Study
 from eetui.inspection.token_layout import quoted
-from eetui.values import Unit
 
 FIGURES: tuple[tuple[str, str, Unit], ...] = (
     ("ppl", "PPL, eval", "ppl"),

@@ -10,7 +10,7 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.widgets import Footer, Static
 
-from core.store.reader import Query
+from core.store.reader import Query, RunRow
 from eetui.console.screen import BenchScreen
 from eetui.drawing.palette import palette
 from eetui.runs.actions import RunActions
@@ -18,7 +18,7 @@ from eetui.runs.deletions import Deletions
 from eetui.runs.filter_bar import FilterBar
 from eetui.runs.filters import parse
 from eetui.runs.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
-from eetui.runs.pages import Row, RunPages
+from eetui.runs.pages import RunPages
 from eetui.runs.preview import PLACES, RunPreview, preview_place
 from eetui.runs.preview_text import preview_line
 from eetui.runs.standing import Standings
@@ -97,7 +97,7 @@ class RunsScreen(BenchScreen):
         self._deletions = Deletions()
         self._toggled = False
         self._seen: object = None
-        self._previewed: Row | None = None
+        self._previewed: RunRow | None = None
         self._rest: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -267,7 +267,7 @@ class RunsScreen(BenchScreen):
 
     # What is done to the run under the cursor
 
-    def _with_row(self, work: Callable[[Row], object]) -> None:
+    def _with_row(self, work: Callable[[RunRow], object]) -> None:
         def on_row() -> None:
             row = self.table.row
             if row is not None:

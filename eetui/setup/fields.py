@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from core.config.run_config import RunConfig, Unit, leaves, method_names, preset_names
+from core.config.run_config import FieldUnit, RunConfig, leaves, method_names, preset_names
 
 Kind = Literal["integer", "number", "text", "list", "choice", "switch", "several"]
 Raw = str | bool | tuple[str, ...]
@@ -76,7 +76,7 @@ def config_field(name: str, info: FieldInfo) -> Field:
     """A field of the config as a line of the form."""
     annotation, optional = _without_none(info.annotation)
     kind = _kind(annotation)
-    unit = next((one.name for one in info.metadata if isinstance(one, Unit)), "")
+    unit = next((one.name for one in info.metadata if isinstance(one, FieldUnit)), "")
     choices = (*get_args(annotation), *((None,) if optional else ())) if kind == "choice" else ()
     return Field(name, kind, info.description or "", unit, _limits(kind, info, optional), choices, optional)
 

@@ -29,7 +29,7 @@ from core.state import RunState, reduce, reduce_all
 STARTED = RunStarted((block_stage(0, "lm"), EVALUATION), 100, 20, 30, (1, 1), 999)
 LM = StageStarted("block0.lm", "lm", 0, epochs=5, steps=2, tokens=80)
 HARD = StageStarted("block0.hard", "hard tokens", 0, epochs=1, steps=1, tokens=80)
-MEASURED = Measured("evaluation", "early exit", "eval", "all", 20, 2.0, 0.25, (0.5, 0.5), 0.25, (1.0, 3.0))
+MEASURED = Measured("evaluation", "early exit", None, "eval", "all", 20, 2.0, 0.25, (0.5, 0.5), 0.25, (1.0, 3.0))
 
 
 def epoch(number: int, val_loss: float | None, improved: bool, avg_label: float | None = None) -> Epoch:
@@ -146,11 +146,14 @@ def test_stages_are_found_by_kind_and_block() -> None:
     assert state.stage("hard tokens", 0) == state.stages[1]
 
 
-def test_measurements_are_found_by_name_and_do_not_keep_their_windows() -> None:
-    other = replace(MEASURED, name="oracle")
-    state = after(STARTED, other, MEASURED)
+def test_measurements_are_found_by_their_way_and_do_not_keep_their_windows() -> None:
+    other = replace(MEASURED, way="oracle")
+    trained = replace(MEASURED, way="as trained", block=1)
+    state = after(STARTED, replace(trained, split="train"), other, trained, MEASURED)
     assert state.final == replace(MEASURED, window_losses=())
     assert state.measure("oracle") == replace(other, window_losses=())
+    assert state.measure("as trained", 1) == replace(trained, window_losses=())
+    assert state.measure("as trained", 0) is None
     assert state.measure("all blocks") is None
     assert MEASURED.shallow_ratio == 0.5
 

@@ -27,6 +27,7 @@ from core.events import (
     Threshold,
     TokensMeasured,
     Warned,
+    Way,
 )
 from core.protocol.order import EVALUATION, Part, block_stage
 from core.state import RunState, reduce
@@ -80,14 +81,14 @@ def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[
         yield from _language_model(f"block{block}.lm", block, epochs, steps, worse)
         yield from _instant(f"block{block}.statistics", "statistics", block)
         if block == 0:
-            yield _measured("block0.statistics", "block 0 as trained", 5.35, (1.0, 0.0))
+            yield _measured("block0.statistics", "as trained", 5.35, (1.0, 0.0), 0)
         if method != "softmax":
             yield from _classifier(f"block{block}.exit", block)
         yield from _hard(f"block{block}.hard", block)
     yield StageStarted("evaluation", "evaluation", None, 1, 1, WINDOWS * WIDTH)
     yield Step("evaluation", 1, 1, None, WINDOWS * WIDTH, 0.1)
     yield _measured("evaluation", "early exit", 5.36 + worse, (0.5 + worse, 0.5 - worse))
-    yield _measured("evaluation", "block 0 alone", 5.51 + worse, (1.0, 0.0))
+    yield _measured("evaluation", "alone", 5.51 + worse, (1.0, 0.0), 0)
     yield _measured("evaluation", "all blocks", 5.28 + worse, (0.0, 1.0))
     yield _measured("evaluation", "oracle", 5.03 + worse, (0.55, 0.45))
     yield StageEnded("evaluation", 0.1)
@@ -217,7 +218,7 @@ def _instant(stage: str, kind: str, block: int) -> Iterator[Event]:
     yield StageEnded(stage, 0.1)
 
 
-def _measured(stage: str, name: str, loss: float, shares: tuple[float, ...]) -> Measured:
+def _measured(stage: str, way: Way, loss: float, shares: tuple[float, ...], block: int | None = None) -> Measured:
     losses = tuple(loss + 0.3 * math.sin(window) for window in range(WINDOWS))
     tokens = WINDOWS * WIDTH
-    return Measured(stage, name, "eval", "all", tokens, loss, 0.17, shares, shares[0] * 0.5, losses)
+    return Measured(stage, way, block, "eval", "all", tokens, loss, 0.17, shares, shares[0] * 0.5, losses)

@@ -14,7 +14,7 @@ from core.model import Transformer
 from tests.core.evaluation.plain import floats, middling_thresholds, static_signals
 from tests.core.training import WORDS, MakeConfig, of
 
-EARLY = Measured("evaluation", "early exit", "eval", "all", 64, 2.0, 0.1, (0.5, 0.5), 0.25)
+EARLY = Measured("evaluation", "early exit", None, "eval", "all", 64, 2.0, 0.1, (0.5, 0.5), 0.25)
 SAVED = Savings("evaluation", 0.2, 0.1)
 
 
@@ -67,7 +67,7 @@ def test_an_exit_rate_far_from_its_target_is_a_warning(
 def test_early_exit_that_loses_to_a_static_depth_as_cheap_is_a_warning(
     loss: float, savings: float, warned: int, tiny_config: MakeConfig
 ) -> None:
-    static = replace(EARLY, name="block 0 alone", loss=loss, layer_savings=savings)
+    static = replace(EARLY, way="alone", block=0, loss=loss, layer_savings=savings)
     warnings = list(judge(EARLY, [static], SAVED, tiny_config(hard_ratio=0.5)))
     assert len(warnings) == warned
     assert all("loses to block 0 alone" in warning.message for warning in warnings)

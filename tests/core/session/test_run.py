@@ -131,7 +131,7 @@ def test_the_stored_statistics_decide_as_the_run_did(
     run_experiment(prepared, writer, ignore)
     for run in prepared.runs:
         state = reader.state(run)
-        stage, early, alone = state.stage("hard tokens", 0), state.final, state.measure("block 0 alone")
+        stage, early, alone = state.stage("hard tokens", 0), state.final, state.measure("alone", 0)
         assert stage is not None
         assert stage.threshold is not None
         assert early is not None

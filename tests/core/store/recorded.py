@@ -33,8 +33,8 @@ EVENTS: list[Event] = [
     StageStarted("block0.hard", "hard tokens", 0, 1, 1, 80),
     Threshold("block0.hard", 0, 0.125, 80, 40, (40, 40)),
     StageEnded("block0.hard", 0.5),
-    Measured("evaluation", "early exit", "eval", "all", 20, 2.0, 0.25, (0.5, 0.5), 0.25, (1.5, 2.5)),
-    Measured("evaluation", "oracle", "eval", "all", 20, 1.0, 0.5, (0.75, 0.25), 0.375),
+    Measured("evaluation", "early exit", None, "eval", "all", 20, 2.0, 0.25, (0.5, 0.5), 0.25, (1.5, 2.5)),
+    Measured("evaluation", "oracle", None, "eval", "all", 20, 1.0, 0.5, (0.75, 0.25), 0.375),
     Warned("be careful"),
     RunFinished(4.0, 12345),
 ]

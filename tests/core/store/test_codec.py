@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config.run_config import RunConfig
-from core.events import Event, Measured, RunStarted, Step, TokensMeasured
+from core.events import Event, Measured, RunStarted, Split, Step, TokensMeasured, Way
 from core.protocol.order import planned_stages
 from core.store import codec
 
@@ -58,10 +58,32 @@ def test_consecutive_steps_of_an_epoch_share_a_row() -> None:
 
 
 def test_the_windows_of_a_measurement_stay_out_of_the_log() -> None:
-    event = Measured("evaluation", "oracle", "eval", "all", 8, 1.0, 0.5, (1.0,), 0.0, (1.0, 2.0))
+    event = Measured("evaluation", "oracle", None, "eval", "all", 8, 1.0, 0.5, (1.0,), 0.0, (1.0, 2.0))
     ((_, data),) = codec.encode([event])
     assert "window_losses" not in data
     assert round_trip([event]) == [replace(event, window_losses=())]
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "block"),
+    [
+        ("early exit", "early exit", None),
+        ("all blocks", "all blocks", None),
+        ("oracle", "oracle", None),
+        ("block 0 as trained", "as trained", 0),
+        ("block 12 alone", "alone", 12),
+        ("block 1 on its training windows", "as trained", 1),
+    ],
+)
+def test_a_measurement_that_a_former_version_named_has_its_way_and_block(
+    name: str, way: Way, block: int | None
+) -> None:
+    split: Split = "train" if "training" in name else "eval"
+    rest = f'"split":"{split}","token_set":"all","tokens":8,"loss":1.5,"accuracy":0.5,"exit_shares":[1.0,0.0]'
+    (event,) = codec.decode(("Measured", f'{{"stage":"evaluation","name":"{name}",{rest},"layer_savings":0.5}}'))
+    assert event == Measured("evaluation", way, block, split, "all", 8, 1.5, 0.5, (1.0, 0.0), 0.5)
+    assert isinstance(event, Measured)
+    assert event.name == name
 
 
 def test_statistics_of_tokens_are_never_in_the_log() -> None:

@@ -43,7 +43,7 @@ def test_window_losses_are_kept_with_the_results(writer: Writer, reader: Reader)
     store(writer, run, EVENTS)
     assert list(reader.window_losses(run, "early exit")) == [1.5, 2.5]
     assert list(reader.window_losses(run, "oracle")) == []
-    assert list(reader.window_losses(run, "no such thing")) == []
+    assert list(reader.window_losses(run, "alone", 7)) == []
 
 
 def test_a_run_is_read_with_config_record_tags_and_notes(writer: Writer, reader: Reader) -> None:

@@ -8,8 +8,8 @@ from pydantic import Field as ConfigField
 from core.config.run_config import (
     DEFAULT_PRESET,
     DataConfig,
+    FieldUnit,
     RunConfig,
-    Unit,
     build,
     leaves,
     method_names,
@@ -28,7 +28,7 @@ from eetui.setup.plan import REPORT_METHODS, plan_from, run_names
 
 class MoreData(DataConfig):
     shuffle: Literal["words", "lines", 3] | None = ConfigField("words", description="what is shuffled")
-    overlap: Annotated[int, Unit("tokens")] = ConfigField(0, ge=0, lt=10, description="of neighbouring windows")
+    overlap: Annotated[int, FieldUnit("tokens")] = ConfigField(0, ge=0, lt=10, description="of neighbouring windows")
 
 
 class MoreConfig(RunConfig):
