@@ -7,8 +7,8 @@ from typing import Any
 from core.analysis.token_table import TokenTable, token_table
 from core.analysis.tradeoff import DepthSavings, depth_savings
 from core.config.derived import exit_count
-from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build
+from core.config.stored import completed
 from core.errors import UsageError
 from core.state import RunState
 from core.store.reader import Reader
@@ -47,7 +47,7 @@ def stored_run(reader: Reader, number: int) -> StoredRun:
         RunLookupError: there is no such run.
     """
     row = reader.run(number)
-    config = build([Layer(f"run {number}", flatten(row["config"]))])
+    config = build([Layer(f"run {number}", completed(row["config"]))])
     return StoredRun(number, row["name"], row["status"], row["record"], config, reader.state(number))
 
 

@@ -4,8 +4,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build
+from core.config.stored import completed
 from core.data.windows import Dataset, load_dataset
 from core.errors import UsageError
 from core.protocol.resolve import resolve
@@ -67,7 +67,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
                 f"{row['name']} (run {row['id']}) is {row['status']}: only a run that was interrupted or failed can be "
                 f"resumed; to train it again, start a new one with eetui run"
             )
-    configs = tuple(resolve(build([Layer(f"run {row['id']}", flatten(row["config"]))])) for row in rows)
+    configs = tuple(resolve(build([Layer(f"run {row['id']}", completed(row["config"]))])) for row in rows)
     dataset = _shared_dataset(configs)
     for row in rows:
         if row["record"].get("fingerprint") != dataset.fingerprint:

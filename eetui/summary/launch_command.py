@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.config.dotted_names import flatten
+from core.config.stored import completed
 
 
 def recorded_command(row: Mapping[str, Any]) -> str | None:
@@ -23,7 +24,7 @@ def launch_command(row: Mapping[str, Any]) -> str:
     own = {"method": row["method"], "seed": row["seed"]}
     base = flatten(build([preset_layer(preset), Layer("the run", own)]).model_dump())
     words = ["eetui", "run", "--preset", preset, "--method", str(row["method"]), "--seed", str(row["seed"])]
-    whole = build([Layer("the run", flatten(row["config"]))]).model_dump()  # with what is newer than the run
+    whole = build([Layer("the run", completed(row["config"]))]).model_dump()
     for key, value in flatten(whole).items():
         if value is not None and base.get(key) != value:
             words += ["--set", f"{key}={_written(value)}"]
