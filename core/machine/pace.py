@@ -168,7 +168,7 @@ class Pace:
 
     def _say(self, seen: Window) -> Warned:
         """The warning, after which nothing more is watched."""
-        line = f"{self._stage} trains at {seen.speed:,.0f} tokens a second"
+        line = f"{self._stage} trains at {seen.speed:,.0f} tokens a second (median step)"
         known = {"it reached before": self._best, "estimated": self._estimated}
         name, expected = max(known.items(), key=lambda item: item[1])
         if seen.speed < FAR_BELOW * expected:

@@ -89,7 +89,7 @@ def test_a_run_that_falls_to_a_third_says_so_once_and_names_the_others(machine: 
         yield from steps(machine, 1000, 600)
 
     assert said(machine.pace(), [STARTED, begun()], falling()) == [
-        "block0.lm trains at 1,000 tokens a second, 33% of the 3,000 it reached before: other processes take 1.6 of "
+        "block0.lm trains at 1,000 tokens a second (median step), 33% of the 3,000 it reached before: other processes take 1.6 of "
         "2 cores"
     ]
 
@@ -127,7 +127,7 @@ def test_a_pause_is_not_slow_whatever_others_do_meanwhile(machine: Machine) -> N
 def test_a_run_that_was_slow_from_its_first_step_shows_by_its_threads_waiting(machine: Machine) -> None:
     machine.waiting, machine.others = 0.55, 1.0
     assert said(machine.pace(), [STARTED, begun()], steps(machine, 1000, 60)) == [
-        "block0.lm trains at 1,000 tokens a second, a thread being without a processor 55% of the time: other "
+        "block0.lm trains at 1,000 tokens a second (median step), a thread being without a processor 55% of the time: other "
         "processes take 1.0 of 2 cores"
     ]
 
@@ -136,7 +136,7 @@ def test_a_run_is_held_to_the_estimate(machine: Machine) -> None:
     machine.others = 1.0
     pace = machine.pace(Outlook(speed=5000))
     assert said(pace, [STARTED, begun()], steps(machine, 2000, 60)) == [
-        "block0.lm trains at 2,000 tokens a second, 40% of the 5,000 estimated: other processes take 1.0 of 2 cores"
+        "block0.lm trains at 2,000 tokens a second (median step), 40% of the 5,000 estimated: other processes take 1.0 of 2 cores"
     ]
 
 
