@@ -10,8 +10,9 @@ from core.config.run_config import RunConfig
 from core.events import Event, RunStarted, StageEnded, StageStarted, Step, Warned
 from core.machine.cores import Usage
 from core.machine.pace import WINDOW_SECONDS, Outlook, Pace, Window, causes, most_waiting
+from core.session.plan import Plan
 from core.session.prepare import Prepared, prepare
-from core.session.run import Plan, run_experiment
+from core.session.run import run_experiment
 from core.store.reader import Reader
 from core.store.writer import Writer
 
@@ -89,8 +90,8 @@ def test_a_run_that_falls_to_a_third_says_so_once_and_names_the_others(machine: 
         yield from steps(machine, 1000, 600)
 
     assert said(machine.pace(), [STARTED, begun()], falling()) == [
-        "block0.lm trains at 1,000 tokens a second (median step), 33% of the 3,000 it reached before: other processes take 1.6 of "
-        "2 cores"
+        "block0.lm trains at 1,000 tokens a second (median step), 33% of the 3,000 it reached before: other processes "
+        "take 1.6 of 2 cores"
     ]
 
 
@@ -127,8 +128,8 @@ def test_a_pause_is_not_slow_whatever_others_do_meanwhile(machine: Machine) -> N
 def test_a_run_that_was_slow_from_its_first_step_shows_by_its_threads_waiting(machine: Machine) -> None:
     machine.waiting, machine.others = 0.55, 1.0
     assert said(machine.pace(), [STARTED, begun()], steps(machine, 1000, 60)) == [
-        "block0.lm trains at 1,000 tokens a second (median step), a thread being without a processor 55% of the time: other "
-        "processes take 1.0 of 2 cores"
+        "block0.lm trains at 1,000 tokens a second (median step), a thread being without a processor 55% of the "
+        "time: other processes take 1.0 of 2 cores"
     ]
 
 
@@ -136,7 +137,8 @@ def test_a_run_is_held_to_the_estimate(machine: Machine) -> None:
     machine.others = 1.0
     pace = machine.pace(Outlook(speed=5000))
     assert said(pace, [STARTED, begun()], steps(machine, 2000, 60)) == [
-        "block0.lm trains at 2,000 tokens a second (median step), 40% of the 5,000 estimated: other processes take 1.0 of 2 cores"
+        "block0.lm trains at 2,000 tokens a second (median step), 40% of the 5,000 estimated: other processes take 1.0 "
+        "of 2 cores"
     ]
 
 
