@@ -16,6 +16,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+import torch
+
 from core import costs
 from core.config.derived import Shares, calibration_windows, loss_shares
 from core.config.run_config import RunConfig
@@ -32,11 +34,13 @@ from core.events import (
     StageEnded,
     StageStarted,
     Step,
+    Warned,
 )
 from core.exits import exit_method, first_method
 from core.exits._contract import ExitMethod
 from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
+from core.machine.thread_count import fewer_than_recorded
 from core.model import Transformer, new_model
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import Shelf, StageMemory
@@ -85,6 +89,8 @@ def train(
         parameters=sum(weight.numel() for weight in model.parameters()),
         peak_flops=peak_flops(config),
     )
+    if torch.get_num_threads() < config.machine.threads:
+        yield Warned(fewer_than_recorded(torch.get_num_threads(), config.machine.threads))
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
     yield from _Protocol(config, model, eval_windows, siblings, checkpoint, clock).run(
         first_data(model, train_windows, config)

@@ -15,3 +15,5 @@ class Plan:
     tags: tuple[str, ...] = ()
     profile: bool = False
     """Whether the parts of every stage are timed."""
+    speed: float | None = None
+    """Tokens a second of the first training, as estimated."""

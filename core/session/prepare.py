@@ -8,7 +8,8 @@ from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
 from core.data.windows import Dataset, load_dataset
 from core.errors import UsageError
-from core.protocol.resolve import resolve
+from core.machine.pace import NO_OUTLOOK, Outlook
+from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
 from core.session.provenance import reproduction_record
 from core.store.reader import Reader
@@ -24,6 +25,7 @@ class Prepared:
     runs: tuple[int, ...]
     dataset: Dataset
     profile: bool = False
+    outlook: Outlook = NO_OUTLOOK
 
 
 def prepare(plan: Plan, store: Writer) -> Prepared:
@@ -32,7 +34,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
     Raises:
         UsageError: the corpus, a device or a name is no good; nothing is stored.
     """
-    configs = tuple(resolve(config) for config in plan.configs)
+    configs, remark = resolve_all(plan.configs)
     dataset = _shared_dataset(configs)
     runs = store.create_experiment(
         [
@@ -49,7 +51,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
         ]
     )
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
-    return Prepared(configs, tuple(runs), dataset, plan.profile)
+    return Prepared(configs, tuple(runs), dataset, plan.profile, Outlook(remark, plan.speed))
 
 
 def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
@@ -67,7 +69,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
                 f"{row['name']} (run {row['id']}) is {row['status']}: only a run that was interrupted or failed can be "
                 f"resumed; to train it again, start a new one with eetui run"
             )
-    configs = tuple(resolve(build([Layer(f"run {row['id']}", completed(row["config"]))])) for row in rows)
+    configs, _ = resolve_all([build([Layer(f"run {row['id']}", completed(row["config"]))]) for row in rows])
     dataset = _shared_dataset(configs)
     for row in rows:
         if row["record"].get("fingerprint") != dataset.fingerprint:

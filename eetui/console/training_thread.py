@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from core.errors import EetuiError
 from core.events import Event, RunInterrupted
+from core.machine.pace import NO_OUTLOOK, Outlook
 
 if TYPE_CHECKING:  # torch: only on the thread that trains
     from core.config.run_config import RunConfig
@@ -63,6 +64,7 @@ class Job:
     dataset: "Dataset"
     memory: "StageMemory"
     profile: bool = False
+    outlook: Outlook = NO_OUTLOOK
 
 
 class Trainer:
@@ -196,7 +198,7 @@ class Trainer:
             return
         memory = StageMemory()
         jobs = [
-            Job(number, config, prepared.dataset, memory, prepared.profile)
+            Job(number, config, prepared.dataset, memory, prepared.profile, prepared.outlook)
             for number, config in zip(prepared.runs, prepared.configs, strict=True)
         ]
         with self._lock:
@@ -213,7 +215,7 @@ class Trainer:
             return self._cancelled or self._stopped
 
         clock = session.new_clock(job.config, profile=job.profile)
-        session.run(job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock)
+        session.run(job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock, job.outlook)
         self._set(run=None)
 
     def _held(self) -> bool:

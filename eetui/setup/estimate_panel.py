@@ -49,6 +49,11 @@ class EstimatePanel(Vertical):
     def on_mount(self) -> None:
         self._show(self.forecast)
 
+    @property
+    def speed(self) -> float | None:
+        """Estimated tokens a second of the form's first training; None while they are not known."""
+        return self.forecast.estimate.speed if self.forecast.estimate and not self.forecast.state else None
+
     def ask(self, draft: Draft) -> None:
         """Estimate a valid form, unless that is done or under way."""
         if draft.subject != self._asked:

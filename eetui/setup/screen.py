@@ -1,5 +1,6 @@
 """Set up an experiment: a form made from the config, what it will take, and the queue it will join."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import events
@@ -204,7 +205,7 @@ class NewScreen(BenchScreen):
             self.form.go_to(name)
             self.notify(f"{name} {reason}", title="not started", severity="error", markup=False)
             return
-        self.bench.train(plan)
+        self.bench.train(replace(plan, speed=self.query_one(EstimatePanel).speed))
         count = len(plan.configs)
         self.notify(f"{count:,} run{'' if count == 1 else 's'} queued")
         await self.bench.action_back()

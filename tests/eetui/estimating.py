@@ -8,8 +8,9 @@ from core.estimate.estimate import Estimate
 from core.estimate.workload import Span
 
 ESTIMATE = Estimate(
-    3, 65_536, 12_288, 4096, 787_074, Span(3, 5), Span(4e5, 7e5), Span(1e12, 2e12), Span(20, 60), 5 * 10**8, "cpu"
-)
+    3, 65_536, 12_288, 4096, 787_074, Span(3, 5), Span(4e5, 7e5), Span(1e12, 2e12), Span(20, 60), 5 * 10**8, "cpu",
+    speed=13_000.0,
+)  # fmt: skip
 
 
 class FakeEstimating:

@@ -34,6 +34,7 @@ def test_an_estimate_adds_up_all_runs(tiny_config: Make) -> None:
     assert 0 < found.seconds.low < found.seconds.high
     assert 0 < found.flops.low < found.flops.high
     assert found.memory == 1_000_000 + memory(configs[0], sizes)
+    assert found.speed == pytest.approx(1 / SPEED.training[1])
 
 
 def test_an_estimate_reads_the_corpus_as_training_does(tiny_config: Make, tmp_path: Path) -> None:

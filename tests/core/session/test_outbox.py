@@ -140,3 +140,20 @@ def test_steps_that_could_not_be_stored_are_stored_with_what_comes_next(
     lm = [step.step for step in stored if isinstance(step, Step) and step.stage == "block0.lm"]
     assert lm == list(range(1, len(lm) + 1))
     assert reader.runs()[0]["status"] == "finished"
+
+
+def test_where_no_thread_can_be_started_steps_are_stored_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, queue: Callable[..., Prepared]
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    published: list[Event] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "BATCH_SECONDS", 0.0)
+        patched.setattr(threading.Thread, "start", refused)
+        statuses = run_experiment(queue("loss"), writer, lambda run, events: published.extend(events))
+    assert statuses == ["finished"]
+    steps = [event for event in published if isinstance(event, Step)]
+    assert len(steps) > 5
+    assert [event for event in reader.events(1)[0] if isinstance(event, Step)] == steps

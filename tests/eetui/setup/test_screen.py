@@ -14,6 +14,7 @@ from textual.widgets import Button, Input, Select, Static, Switch
 
 from core.config.run_config import DEFAULT_PRESET, build, method_names, preset_layer
 from core.errors import CorpusError
+from core.session.plan import Plan
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.app import Bench
@@ -29,7 +30,7 @@ from eetui.setup.form import FieldRow, Form, Tick
 from eetui.setup.plan import REPORT_METHODS
 from eetui.setup.screen import NewScreen
 from tests.eetui.console import TINY, add, scripted, until
-from tests.eetui.estimating import FakeEstimating
+from tests.eetui.estimating import ESTIMATE, FakeEstimating
 
 
 @pytest.fixture
@@ -425,6 +426,23 @@ async def test_it_fits_any_terminal(database: Path, fake: FakeEstimating, size: 
         await pilot.resize_terminal(120, 30)
         await pilot.pause()
         assert form.region.width < 120
+
+
+@pytest.mark.parametrize("stale", [False, True])
+async def test_runs_that_start_know_the_speed_they_were_estimated_at(
+    stale: bool, database: Path, fake: FakeEstimating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Plan] = []
+    bench = Bench(database)
+    monkeypatch.setattr(bench, "train", started.append)
+    async with new_screen(bench) as pilot:
+        panel = screen_of(bench).query_one(EstimatePanel)
+        await until_true(pilot, lambda: panel.speed)
+        if stale:
+            panel.forget("something was changed")
+        await pilot.press("ctrl+s")
+        await until_true(pilot, lambda: started)
+    assert [plan.speed for plan in started] == [None if stale else ESTIMATE.speed]
 
 
 async def test_an_experiment_is_filled_in_queued_and_trained(database: Path, text: Path) -> None:
