@@ -174,7 +174,7 @@ def many_with_events(database: Path, count: int, compared: int) -> None:
     """A database in which so many runs, one experiment, have the events of a whole run."""
     from core.store.reader import Reader
     from core.store.writer import NewRun, Writer
-    from tests.eetui.console import RECORD, append, config, many_runs, scripted
+    from tests.scripted_runs import RECORD, append, config, many_runs, scripted
 
     many_runs(database, count)
     text = [config(method, seed).model_dump_json() for seed in range(compared) for method in ("loss", "softmax")]

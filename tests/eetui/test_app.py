@@ -23,7 +23,7 @@ from eetui.console.keys import active_keys
 from eetui.console.settings import Settings
 from eetui.live.screen import LiveScreen
 from eetui.runs.screen import RunsScreen
-from tests.eetui.console import add, append, make_database, many_runs, scripted, tiny_request, until
+from tests.scripted_runs import add, append, make_database, many_runs, scripted, tiny_request, until
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from eetui.app import Bench
 from eetui.console.settings import Settings
 from eetui.drawing import chart
 from eetui.setup import estimate_panel
-from tests.eetui.console import keep_tokens, make_database
-from tests.eetui.estimating import FakeEstimating
+from tests.eetui.setup.fake_estimator import FakeEstimating
+from tests.scripted_runs import keep_tokens, make_database
 
 KEYS = {
     "runs": ["down", "space"],

@@ -21,7 +21,7 @@ from eetui.compare.comparison import Comparison, Value
 from eetui.compare.savings_curves import mean_curve, run_curve
 from eetui.compare.savings_view import SavingsView
 from eetui.drawing.chart import Chart
-from tests.eetui.console import add, keep_tokens, make_database, scripted
+from tests.scripted_runs import add, keep_tokens, make_database, scripted
 from tests.stored_tokens import store_run
 
 

@@ -16,7 +16,7 @@ from eetui.compare.screen import CompareScreen
 from eetui.compare.table import CompareTable
 from eetui.console.settings import Settings
 from eetui.drawing.chart import Chart
-from tests.eetui.console import add, append, make_database, scripted, until
+from tests.scripted_runs import add, append, make_database, scripted, until
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from core.store.writer import Writer
 from eetui.app import Bench
 from eetui.drawing.flowing_text import FlowingText
 from eetui.generate.screen import GenerateScreen
-from tests.eetui.console import make_database, tiny_request
+from tests.scripted_runs import make_database, tiny_request
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from eetui.app import Bench
 from eetui.inspection.diagnosis_panel import DiagnosisPanel
 from eetui.inspection.exit_quality import ExitQualityText
 from eetui.inspection.screen import InspectScreen
-from tests.eetui.console import keep_tokens, make_database, tiny_request
+from tests.scripted_runs import keep_tokens, make_database, tiny_request
 
 
 @pytest.fixture(scope="module")

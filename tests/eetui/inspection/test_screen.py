@@ -17,7 +17,7 @@ from eetui.console.settings import Settings
 from eetui.drawing.chart import Chart
 from eetui.inspection.screen import InspectScreen
 from eetui.inspection.token_text import TokenText
-from tests.eetui.console import RECORD, WIDTH, WINDOWS, add, append, config, keep_tokens, make_database, scripted, until
+from tests.scripted_runs import RECORD, WIDTH, WINDOWS, add, append, config, keep_tokens, make_database, scripted, until
 
 TOKENS = WINDOWS * WIDTH
 

@@ -29,7 +29,7 @@ from eetui.live.log_pane import LogPane
 from eetui.live.screen import LiveScreen
 from eetui.live.stage_view import Picture, StageView
 from eetui.live.timeline import Timeline
-from tests.eetui.console import RECORD, STAGES, add, append, config, scripted, tiny_plan, until
+from tests.scripted_runs import RECORD, STAGES, add, append, config, scripted, tiny_plan, until
 
 HALF = until(scripted(), "block0.lm", 2)
 FAILURE = RunFailed("ValueError: shapes differ", 'Traceback …\n  File "x.py", line 3\nValueError: shapes differ', 3.0)

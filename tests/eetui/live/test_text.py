@@ -30,7 +30,7 @@ from eetui.live.situation import Machine, Situation, stage_rows
 from eetui.live.stage_charts import stage_charts
 from eetui.live.text import facts, facts_line, hint, log_text, patience, queue_line, stage_facts, title
 from eetui.live.timeline_text import active_index, stage_line, timeline
-from tests.eetui.console import STAGES, scripted, until
+from tests.scripted_runs import STAGES, scripted, until
 
 STYLE = Palette()
 ROW = {

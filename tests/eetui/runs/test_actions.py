@@ -15,7 +15,6 @@ from core.store.writer import Writer
 from eetui.app import Bench
 from eetui.console.dialogs import Prompt, Question
 from eetui.runs.screen import RunsScreen
-from tests.eetui.console import add, append, make_database, scripted, tiny_plan, until
 from tests.eetui.runs_console import (
     Opened,
     lines,
@@ -28,6 +27,7 @@ from tests.eetui.runs_console import (
     text_of,
     until_true,
 )
+from tests.scripted_runs import add, append, make_database, scripted, tiny_plan, until
 
 
 @pytest.fixture

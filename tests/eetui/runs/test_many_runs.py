@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.eetui.console import many_runs
 from tests.eetui.runs_console import Opened, lines, messages, press, table, text_of
+from tests.scripted_runs import many_runs
 
 
 class Counting(Opened):

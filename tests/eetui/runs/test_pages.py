@@ -16,7 +16,7 @@ from eetui.runs.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
 from eetui.runs.pages import PAGE_ROWS, PAGES_KEPT, RunPages
 from eetui.runs.standing import LiveStates
 from eetui.setup.names import require_name, require_plain, require_tag
-from tests.eetui.console import add, append, make_database, many_runs, scripted, until
+from tests.scripted_runs import add, append, make_database, many_runs, scripted, until
 
 COUNT, ALL = 2_500, Query()
 

@@ -23,7 +23,7 @@ from eetui.runs.standing import Standing
 from eetui.runs.table_text import ORDER, column_at, columns_for, head_lines, next_order, row_line, status_cell
 from eetui.runs.title_text import Facts, title_line
 from eetui.summary.progress import progress
-from tests.eetui.console import PLANNED, RECORD, config, scripted, until
+from tests.scripted_runs import PLANNED, RECORD, config, scripted, until
 
 STYLE = Palette()
 

@@ -28,8 +28,8 @@ from eetui.setup.fields import FIELDS, METHODS, PRESET
 from eetui.setup.form import FieldRow, Form, Tick
 from eetui.setup.plan import REPORT_METHODS
 from eetui.setup.screen import NewScreen
-from tests.eetui.console import TINY, add, scripted, until
-from tests.eetui.estimating import FakeEstimating
+from tests.eetui.setup.fake_estimator import FakeEstimating
+from tests.scripted_runs import TINY, add, scripted, until
 
 
 @pytest.fixture

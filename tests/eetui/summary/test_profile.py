@@ -23,8 +23,8 @@ from eetui.live.text import facts, facts_line, hint, stage_facts
 from eetui.summary.profile import BETWEEN, profile_object, run_parts, stage_parts
 from eetui.summary.profile_text import profile_tables, stage_profile
 from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
-from tests.eetui.console import add, scripted
 from tests.eetui.live.test_screen import shown, until_true, watching, words
+from tests.scripted_runs import add, scripted
 
 STYLE = Palette()
 PEAK = 100e9

@@ -1,4 +1,4 @@
-"""Databases for the tests of the console: scripted runs that need no training, always the same."""
+"""Databases of scripted runs that need no training and are always the same."""
 
 import json
 import math
