@@ -117,7 +117,7 @@ def run(
 ) -> None:
     """Train one run for each method and seed, and store them as one experiment."""
     from core.config import run_config as configs
-    from eetui.setup.plan import REPORT_METHODS, plan_from
+    from core.session.plan import REPORT_METHODS, plan_from
 
     if as_json and not profile:
         raise UsageError("--json prints the profile, and there is none without --profile")

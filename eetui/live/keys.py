@@ -5,10 +5,10 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from eetui.console.dialogs import Question
+from eetui.console.marks import toggle
 from eetui.console.screen import BenchScreen
 from eetui.live.watching import Watching
 from eetui.runs.actions import RunActions
-from eetui.runs.marks import toggle
 
 INTERRUPT, GO_ON = "Interrupt it", "Let it train"
 

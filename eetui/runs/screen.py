@@ -11,13 +11,13 @@ from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from core.store.reader import Query, RunRow
+from eetui.console.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
 from eetui.console.screen import BenchScreen
 from eetui.drawing.palette import palette
 from eetui.runs.actions import RunActions
 from eetui.runs.deletions import Deletions
 from eetui.runs.filter_bar import FilterBar
 from eetui.runs.filters import parse
-from eetui.runs.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
 from eetui.runs.pages import RunPages
 from eetui.runs.preview import PLACES, RunPreview, preview_place
 from eetui.runs.preview_text import preview_line

@@ -19,11 +19,11 @@ from core.config.run_config import (
 from core.errors import ConfigError
 from core.estimate.estimate import Estimate
 from core.estimate.workload import Span
+from core.session.plan import REPORT_METHODS, plan_from, run_names
 from eetui.setup.draft import Draft, preset_values
 from eetui.setup.estimate_text import Forecast, amount, forecast_lines, forecast_table, headline, rough_duration
 from eetui.setup.fields import FIELDS, METHODS, NAME, PRESET, SEEDS, TAGS, Field, Raw, form_fields, parse, written
 from eetui.setup.form_text import Look, Queue, about_field, field_lines, form_title, queue_line, queue_list
-from eetui.setup.plan import REPORT_METHODS, plan_from, run_names
 
 
 class MoreData(DataConfig):

@@ -14,6 +14,7 @@ from textual.widgets import Button, Input, Select, Static, Switch
 
 from core.config.run_config import DEFAULT_PRESET, build, method_names, preset_layer
 from core.errors import CorpusError
+from core.session.plan import REPORT_METHODS
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.app import Bench
@@ -26,7 +27,6 @@ from eetui.setup.draft import Draft, preset_values
 from eetui.setup.estimate_panel import EstimatePanel
 from eetui.setup.fields import FIELDS, METHODS, PRESET
 from eetui.setup.form import FieldRow, Form, Tick
-from eetui.setup.plan import REPORT_METHODS
 from eetui.setup.screen import NewScreen
 from tests.eetui.setup.fake_estimator import FakeEstimating
 from tests.scripted_runs import TINY, add, scripted, until
