@@ -20,6 +20,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from core.errors import ConfigError, EetuiError
+from core.state import LIVE
 from core.store.reader import Query, Reader
 from eetui.console.dialogs import Question
 from eetui.console.keys import active_keys
@@ -282,7 +283,7 @@ class Bench(App[None]):
 
     def _tell_of_endings(self) -> None:
         """Notify and ring when a run that was live has ended."""
-        live = {row["id"]: row["name"] for row in self.reader.runs(Query("status IN ('queued', 'running')"))}
+        live = {row["id"]: row["name"] for row in self.reader.runs(Query(f"status IN {LIVE}"))}
         for run, name in self._live.items():
             if run not in live and not self._leaving:
                 self._tell(run, name)

@@ -305,6 +305,7 @@ def remove(
     db: Database,
 ) -> None:
     """Delete runs with their events and results."""
+    from core.state import LIVE
     from core.store.reader import Reader
     from core.store.writer import Writer
 
@@ -312,7 +313,7 @@ def remove(
         rows = [reader.run(number) for number in dict.fromkeys(reader.find(reference) for reference in references)]
     with Writer(db) as writer:  # opening it closes the books of runs whose process is gone
         with Reader(db) as reader:
-            busy = [row["name"] for row in rows if reader.run(row["id"])["status"] in ("queued", "running")]
+            busy = [row["name"] for row in rows if reader.run(row["id"])["status"] in LIVE]
         if busy:
             raise UsageError(f"{', '.join(busy)} is still running: stop it first, then delete it")
         names = ", ".join(f"{row['name']} (run {row['id']})" for row in rows)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import StoreError
 from core.session.names import require_name, require_plain, require_tag
+from core.state import LIVE
 from core.store.files import checkpoint_folder
 from core.store.reader import Query
 from eetui.console.dialogs import Prompt, Question
 from eetui.runs.deletions import Deletions
-from eetui.runs.standing import LIVE
 
 if TYPE_CHECKING:
     from core.store.writer import Writer
