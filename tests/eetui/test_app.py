@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from textual.binding import Binding
@@ -16,10 +17,11 @@ from core.errors import ConfigError, UsageError
 from core.events import RunFailed, RunFinished
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.app import LEAVE, STAY, Bench, all_ids, check_ids
+from eetui.app import LEAVE, SCREENS, STAY, EetuiApp, all_ids, check_ids
 from eetui.console.dialogs import Prompt, Question
 from eetui.console.help_screen import HelpScreen
 from eetui.console.keys import active_keys
+from eetui.console.screen import BenchScreen
 from eetui.console.settings import Settings
 from eetui.live.screen import LiveScreen
 from eetui.runs.screen import RunsScreen
@@ -44,7 +46,7 @@ async def until_true(pilot: Pilot[None], condition: Callable[[], object]) -> Non
     raise AssertionError("waited for too long")
 
 
-def messages(bench: Bench) -> list[str]:
+def messages(bench: EetuiApp) -> list[str]:
     return [notification.message for notification in bench._notifications]
 
 
@@ -54,7 +56,7 @@ def statuses(database: Path) -> list[str]:
 
 
 async def test_it_opens_on_the_runs_and_creates_a_missing_database(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "new.db")
+    bench = EetuiApp(tmp_path / "new.db")
     async with bench.run_test() as pilot:
         await pilot.pause()
         assert isinstance(bench.screen, RunsScreen)
@@ -65,10 +67,10 @@ def test_the_first_frame_needs_neither_torch_nor_what_else_is_slow(tmp_path: Pat
     script = """
 import asyncio, sys
 from pathlib import Path
-from eetui.app import Bench
+from eetui.app import EetuiApp
 
 async def main():
-    bench = Bench(Path(sys.argv[1]))
+    bench = EetuiApp(Path(sys.argv[1]))
     async with bench.run_test() as pilot:
         await pilot.pause()
     slow = {"torch", "numpy", "sqlite_utils", "pydantic", "textual_plot", "pandas"} & set(sys.modules)
@@ -82,8 +84,13 @@ asyncio.run(main())
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", SCREENS)
+def test_every_screen_that_others_open_is_where_it_is_said_to_be(name: str) -> None:
+    assert issubclass(resolve_name(SCREENS[name]), BenchScreen)
+
+
 async def test_quitting_while_nothing_trains_asks_nothing(database: Path) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with bench.run_test() as pilot:
         await pilot.press("q")
         await pilot.pause()
@@ -91,7 +98,7 @@ async def test_quitting_while_nothing_trains_asks_nothing(database: Path) -> Non
 
 
 async def test_quitting_while_training_asks_and_staying_goes_on(database: Path, text: Path) -> None:
-    bench = Bench(database, request=tiny_request(text, "loss", max_epochs=2000, patience=2000))
+    bench = EetuiApp(database, request=tiny_request(text, "loss", max_epochs=2000, patience=2000))
     async with bench.run_test() as pilot:
         await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen))
         await pilot.press("q")
@@ -107,7 +114,7 @@ async def test_quitting_while_training_asks_and_staying_goes_on(database: Path, 
 async def test_leaving_finishes_the_step_and_marks_what_trains_and_waits_interrupted(
     database: Path, text: Path
 ) -> None:
-    bench = Bench(database, request=tiny_request(text, "loss", "softmax", max_epochs=2000, patience=2000))
+    bench = EetuiApp(database, request=tiny_request(text, "loss", "softmax", max_epochs=2000, patience=2000))
     async with bench.run_test() as pilot:
         await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen))
         await pilot.press("q")
@@ -124,7 +131,7 @@ async def test_leaving_finishes_the_step_and_marks_what_trains_and_waits_interru
 async def test_an_exception_in_a_screen_stops_the_training_too(
     database: Path, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(database, request=tiny_request(text, "loss", max_epochs=2000, patience=2000))
+    bench = EetuiApp(database, request=tiny_request(text, "loss", max_epochs=2000, patience=2000))
 
     def broken() -> None:
         raise ZeroDivisionError("a bug")
@@ -147,7 +154,7 @@ async def test_a_training_error_is_on_the_run_with_its_traceback_and_the_console
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(session, "train", broken)
-    bench = Bench(database, request=tiny_request(text, "loss"))
+    bench = EetuiApp(database, request=tiny_request(text, "loss"))
     async with bench.run_test() as pilot:
         await until_true(pilot, lambda: statuses(database)[-1] == "failed")
         await pilot.pause()
@@ -157,7 +164,7 @@ async def test_a_training_error_is_on_the_run_with_its_traceback_and_the_console
 
 
 async def test_an_experiment_that_cannot_start_says_why(database: Path, text: Path) -> None:
-    bench = Bench(database, request=tiny_request(text.with_name("missing.txt"), "loss"))
+    bench = EetuiApp(database, request=tiny_request(text.with_name("missing.txt"), "loss"))
     async with bench.run_test() as pilot:
         await until_true(pilot, lambda: any("missing.txt" in message for message in messages(bench)))
 
@@ -169,7 +176,7 @@ async def test_the_end_of_a_run_of_any_process_is_told_with_a_bell(
     with Writer(database) as writer:
         half = until(scripted(), "block0.lm", 1)
         run = add(writer, half, name="elsewhere")
-        bench = Bench(database)
+        bench = EetuiApp(database)
         monkeypatch.setattr(bench, "bell", lambda: rung.append(1))
         async with bench.run_test() as pilot:
             await until_true(pilot, lambda: run in bench._live)
@@ -182,7 +189,7 @@ async def test_the_bell_can_be_turned_off(database: Path, monkeypatch: pytest.Mo
     with Writer(database) as writer:
         half = until(scripted(), "block0.lm", 1)
         run = add(writer, half, name="elsewhere")
-        bench = Bench(database, Settings(bell=False))
+        bench = EetuiApp(database, Settings(bell=False))
         monkeypatch.setattr(bench, "bell", lambda: pytest.fail("it rang"))
         async with bench.run_test() as pilot:
             await until_true(pilot, lambda: run in bench._live)
@@ -191,7 +198,7 @@ async def test_the_bell_can_be_turned_off(database: Path, monkeypatch: pytest.Mo
 
 
 async def test_help_lists_the_keys_of_the_screen_beneath_with_their_ids(database: Path) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with bench.run_test(size=(100, 60)) as pilot:
         await pilot.pause()
         await pilot.press("question_mark")
@@ -205,7 +212,7 @@ async def test_help_lists_the_keys_of_the_screen_beneath_with_their_ids(database
 
 
 async def test_the_palette_offers_every_action_of_the_screen(database: Path) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with bench.run_test() as pilot:
         await pilot.pause()
         offered = " ".join(command.title for command in bench.get_system_commands(bench.screen))
@@ -214,7 +221,7 @@ async def test_the_palette_offers_every_action_of_the_screen(database: Path) -> 
 
 
 async def test_a_key_can_be_remapped_in_the_settings(database: Path) -> None:
-    bench = Bench(database, Settings(keys={"app.theme": "f8"}))
+    bench = EetuiApp(database, Settings(keys={"app.theme": "f8"}))
     async with bench.run_test() as pilot:
         await pilot.pause()
         before = bench.theme
@@ -248,7 +255,7 @@ def test_a_key_for_an_unknown_binding_is_refused_with_the_nearest_name() -> None
 
 def test_an_unknown_theme_is_refused_with_the_names_there_are(database: Path) -> None:
     with pytest.raises(ConfigError, match=r"theme must be one of .*eetui-dark.*, got 'pink'"):
-        Bench(database, Settings(theme="pink"))
+        EetuiApp(database, Settings(theme="pink"))
 
 
 async def test_a_prompt_keeps_what_is_wrong_and_says_why(database: Path) -> None:
@@ -258,7 +265,7 @@ async def test_a_prompt_keeps_what_is_wrong_and_says_why(database: Path) -> None
         if text == "bad":
             raise UsageError("not this one")
 
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with bench.run_test() as pilot:
         await pilot.pause()
         bench.push_screen(Prompt("Name?", "bad", check), answers.append)
@@ -276,7 +283,7 @@ async def test_a_screen_whose_parts_are_gone_is_not_asked_to_draw(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a screen that closes loses them one by one while the console goes on looking for news."""
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with bench.run_test() as pilot:
         screen = bench.screen
         assert isinstance(screen, RunsScreen)
@@ -284,11 +291,11 @@ async def test_a_screen_whose_parts_are_gone_is_not_asked_to_draw(
         drawn: list[bool] = []
         monkeypatch.setattr(screen, "update", lambda: drawn.append(True))
         monkeypatch.setattr(bench, "_something_new", lambda: True)
-        bench._update()
+        bench.look_for_news()
         assert drawn
         await screen.query("*").remove()
         drawn.clear()
-        bench._update()
+        bench.look_for_news()
         screen.on_screen_resume()
         await pilot.pause()
         assert not screen.ready

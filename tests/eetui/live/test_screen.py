@@ -15,7 +15,7 @@ from textual.widgets import OptionList, Static
 from core.events import Event, RunFailed, RunInterrupted, RunStarted, Step
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.console.dialogs import Question
 from eetui.console.queue_screen import EMPTY, QueueScreen
 from eetui.console.settings import Settings
@@ -61,9 +61,9 @@ def experiment(writer: Writer, *events: Sequence[Event]) -> list[int]:
 @asynccontextmanager
 async def watching(database: Path, run: int, size: tuple[int, int] = (80, 24), **options: Any) -> Any:
     """The console with the run open; yields pilot, console and screen."""
-    bench = Bench(database, Settings(bell=False), **options)
+    bench = EetuiApp(database, Settings(bell=False), **options)
     async with bench.run_test(size=size) as pilot:
-        bench.open_run(run)
+        bench.push_screen(LiveScreen(run))
         await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen) and bench.screen.query(StageView))
         screen = bench.screen
         assert isinstance(screen, LiveScreen)
@@ -97,7 +97,7 @@ def log(screen: LiveScreen) -> str:
     return "\n".join(line.text.rstrip() for line in screen.query_one(LogPane).lines)
 
 
-def messages(bench: Bench) -> list[str]:
+def messages(bench: EetuiApp) -> list[str]:
     return [notification.message for notification in bench._notifications]
 
 
@@ -333,7 +333,7 @@ async def test_what_is_over_is_neither_paused_nor_cancelled(database: Path, writ
 async def test_an_interrupted_run_is_resumed(database: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     run = add(writer, [*HALF, STOPPED])
     asked: list[Sequence[int]] = []
-    monkeypatch.setattr(Bench, "resume_runs", lambda _, runs: asked.append(runs))
+    monkeypatch.setattr(EetuiApp, "resume_runs", lambda _, runs: asked.append(runs))
     async with watching(database, run) as (pilot, _, screen):
         assert "r lets it go on" in words(screen, "line")
         await pilot.press("r")
@@ -343,12 +343,11 @@ async def test_an_interrupted_run_is_resumed(database: Path, writer: Writer, mon
 async def test_inspect_compare_mark_and_copy(database: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = experiment(writer, list(scripted()), list(scripted()))
     opened: list[object] = []
-    monkeypatch.setattr(Bench, "open_inspect", lambda _, run: opened.append(run))
-    monkeypatch.setattr(Bench, "open_compare", lambda _, runs: opened.append(list(runs)))
-    monkeypatch.setattr(Bench, "copy", lambda _, text: opened.append(text))
+    monkeypatch.setattr(EetuiApp, "open", lambda _, screen, *runs: opened.append((screen, *runs)))
+    monkeypatch.setattr(EetuiApp, "copy", lambda _, text: opened.append(text))
     async with watching(database, runs[0]) as (pilot, bench, _):
         await pilot.press("i", "c", "y")
-        assert opened[:2] == [runs[0], runs]
+        assert opened[:2] == [("inspect", runs[0]), ("compare", *runs)]
         assert str(opened[2]).startswith("eetui run")
         await pilot.press("m")
         assert list(bench.marked) == [runs[0]]
@@ -387,7 +386,7 @@ async def test_stray_output_of_this_process_is_in_the_log_of_its_run(
 # The queue
 
 
-def hold_in_queue(bench: Bench, runs: Sequence[int]) -> None:
+def hold_in_queue(bench: EetuiApp, runs: Sequence[int]) -> None:
     """Let runs wait without anyone to train them."""
     bench.trainer._alive = True
     bench.trainer._jobs += [Job(run, config(), None, None) for run in runs]  # type: ignore[arg-type]
@@ -439,11 +438,11 @@ async def test_the_queue_list_follows_what_is_trained(database: Path, writer: Wr
 
 async def test_a_training_is_watched_paused_and_cancelled(database: Path, text: Path) -> None:
     plan = tiny_plan(text, "loss", "softmax", max_epochs=2000, patience=2000)
-    bench = Bench(database, Settings(bell=False))
+    bench = EetuiApp(database, Settings(bell=False))
     async with bench.run_test(size=(100, 40)) as pilot:
         bench.train(plan)
         await until_true(pilot, lambda: bench.trainer.snapshot.run)
-        bench.open_run(1)
+        bench.open("live", 1)
         await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen) and bench.screen.query(StageView))
         screen = bench.screen
         assert isinstance(screen, LiveScreen)
@@ -473,11 +472,11 @@ async def test_a_training_is_watched_paused_and_cancelled(database: Path, text: 
 
 
 async def test_a_training_is_watched_to_its_end(database: Path, text: Path) -> None:
-    bench = Bench(database, Settings(bell=False))
+    bench = EetuiApp(database, Settings(bell=False))
     async with bench.run_test(size=(80, 24)) as pilot:
         bench.train(tiny_plan(text, "loss"))
         await until_true(pilot, lambda: bench.reader.runs())
-        bench.open_run(1)
+        bench.open("live", 1)
         await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen) and bench.screen.query(StageView))
         screen = bench.screen
         assert isinstance(screen, LiveScreen)

@@ -17,7 +17,7 @@ from core.errors import CorpusError
 from core.session.plan import REPORT_METHODS
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.console.keys import active_keys
 from eetui.console.queue_screen import QueueScreen
 from eetui.console.training_thread import Snapshot, Trainer
@@ -51,7 +51,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @asynccontextmanager
-async def new_screen(bench: Bench, size: tuple[int, int] = (80, 24)) -> Any:
+async def new_screen(bench: EetuiApp, size: tuple[int, int] = (80, 24)) -> Any:
     """The console with the form open, as a user opens it."""
     async with bench.run_test(size=size) as pilot:
         bench.animation_level = "none"
@@ -69,29 +69,29 @@ async def until_true(pilot: Pilot[None], condition: Callable[[], object]) -> Non
     raise AssertionError("waited for too long")
 
 
-def is_open(bench: Bench) -> bool:
+def is_open(bench: EetuiApp) -> bool:
     return isinstance(bench.screen, NewScreen) and any(form.complete for form in bench.screen.query(Form))
 
 
-def screen_of(bench: Bench) -> NewScreen:
+def screen_of(bench: EetuiApp) -> NewScreen:
     assert isinstance(bench.screen, NewScreen)
     return bench.screen
 
 
-def row(bench: Bench, name: str) -> FieldRow:
+def row(bench: EetuiApp, name: str) -> FieldRow:
     return screen_of(bench).form.rows[name]
 
 
-def focused(bench: Bench) -> str:
+def focused(bench: EetuiApp) -> str:
     found = screen_of(bench).form.focused_row
     return found.field.name if found else ""
 
 
-def shown(bench: Bench, selector: str) -> str:
+def shown(bench: EetuiApp, selector: str) -> str:
     return str(screen_of(bench).query_one(selector, Static).content)
 
 
-async def write(pilot: Pilot[None], bench: Bench, name: str, text: str) -> None:
+async def write(pilot: Pilot[None], bench: EetuiApp, name: str, text: str) -> None:
     """Go to a field and write over what it holds."""
     screen_of(bench).form.go_to(name)
     await pilot.pause()
@@ -103,7 +103,7 @@ async def write(pilot: Pilot[None], bench: Bench, name: str, text: str) -> None:
 
 
 async def test_it_opens_with_the_default_preset_and_the_reports_methods(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench):
         assert focused(bench) == PRESET
         assert screen_of(bench).draft == Draft()
@@ -112,7 +112,7 @@ async def test_it_opens_with_the_default_preset_and_the_reports_methods(database
 
 
 async def test_every_field_has_an_editor_of_its_kind(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench):
         kinds = {"choice": Select, "switch": Switch, "several": Tick}
         for name, field in FIELDS.items():
@@ -120,7 +120,7 @@ async def test_every_field_has_an_editor_of_its_kind(database: Path, fake: FakeE
 
 
 async def test_the_focused_field_is_always_in_view_with_its_meaning(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         for name, field in FIELDS.items():
             assert focused(bench) == name
@@ -134,7 +134,7 @@ async def test_the_focused_field_is_always_in_view_with_its_meaning(database: Pa
 async def test_tab_and_arrows_go_through_all_fields_to_the_button_and_back(
     database: Path, fake: FakeEstimating
 ) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await pilot.press("up")
         assert bench.focused is bench.screen.query_one(Button)
@@ -147,7 +147,7 @@ async def test_tab_and_arrows_go_through_all_fields_to_the_button_and_back(
 
 
 async def test_page_keys_go_from_section_to_section(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         visited = []
         for _ in range(6):
@@ -162,7 +162,7 @@ async def test_page_keys_go_from_section_to_section(database: Path, fake: FakeEs
 
 
 async def test_every_key_has_an_id_and_says_what_it_does(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench):
         keys = {key.id: key.does for key in active_keys(bench, bench.screen)}
         wanted = {"new.start", "new.reset", "new.queue", "new.next", "new.previous", "new.section_down", "app.back"}
@@ -174,7 +174,7 @@ async def test_every_key_has_an_id_and_says_what_it_does(database: Path, fake: F
 
 
 async def test_a_number_is_written_marked_and_reset(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "train.lr", "0.5")
         assert screen_of(bench).draft.edits == {"train.lr": "0.5"}
@@ -190,7 +190,7 @@ async def test_a_number_is_written_marked_and_reset(database: Path, fake: FakeEs
 
 
 async def test_switch_choice_and_ticks_work_by_key(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         screen_of(bench).form.go_to("model.causal")
         await pilot.press("space")
@@ -213,7 +213,7 @@ async def test_switch_choice_and_ticks_work_by_key(database: Path, fake: FakeEst
 
 
 async def test_escape_closes_an_open_choice_first(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await pilot.press("space", "escape")
         assert focused(bench) == PRESET
@@ -223,7 +223,7 @@ async def test_escape_closes_an_open_choice_first(database: Path, fake: FakeEsti
 
 
 async def test_enter_in_a_text_goes_to_the_next_field(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "seed", "7")
         await pilot.press("enter")
@@ -231,7 +231,7 @@ async def test_enter_in_a_text_goes_to_the_next_field(database: Path, fake: Fake
 
 
 async def test_another_preset_keeps_what_was_changed(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "train.lr", "0.5")
         screen_of(bench).form.go_to(PRESET)
@@ -243,7 +243,7 @@ async def test_another_preset_keeps_what_was_changed(database: Path, fake: FakeE
 
 
 async def test_what_is_wrong_stands_under_its_field_while_it_is_written(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "model.dim", "12")
         problem = row(bench, "model.dim").render().plain.splitlines()[1]
@@ -260,7 +260,7 @@ async def test_what_is_wrong_stands_under_its_field_while_it_is_written(database
 
 
 async def test_the_estimate_follows_the_last_change(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         panel = bench.screen.query_one(EstimatePanel)
         await until_true(pilot, lambda: panel.forecast.estimate and not panel.forecast.state)
@@ -271,7 +271,7 @@ async def test_the_estimate_follows_the_last_change(database: Path, fake: FakeEs
 
 
 async def test_neither_name_nor_tags_are_measured_anew(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         panel = bench.screen.query_one(EstimatePanel)
         await until_true(pilot, lambda: panel.forecast.estimate and not panel.forecast.state)
@@ -281,7 +281,7 @@ async def test_neither_name_nor_tags_are_measured_anew(database: Path, fake: Fak
 
 
 async def test_an_older_measurement_is_stopped_and_its_result_dropped(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     fake.go_on.clear()
     async with new_screen(bench) as pilot:
         panel = bench.screen.query_one(EstimatePanel)
@@ -293,7 +293,7 @@ async def test_an_older_measurement_is_stopped_and_its_result_dropped(database: 
 
 
 async def test_a_form_with_errors_is_not_measured(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         panel = bench.screen.query_one(EstimatePanel)
         await until_true(pilot, lambda: panel.forecast.estimate and not panel.forecast.state)
@@ -304,7 +304,7 @@ async def test_a_form_with_errors_is_not_measured(database: Path, fake: FakeEsti
 
 
 async def test_half_a_path_is_not_read(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         panel = bench.screen.query_one(EstimatePanel)
         await until_true(pilot, lambda: panel.forecast.estimate and not panel.forecast.state)
@@ -319,7 +319,7 @@ async def test_half_a_path_is_not_read(database: Path, fake: FakeEstimating) -> 
 
 async def test_what_is_wrong_with_a_corpus_is_shown(database: Path, fake: FakeEstimating) -> None:
     fake.problem = CorpusError("corpus /tmp/x does not exist")
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await until_true(pilot, lambda: "× corpus /tmp/x does not exist" in shown(bench, ".lines"))
         assert bench.is_running
@@ -328,7 +328,7 @@ async def test_what_is_wrong_with_a_corpus_is_shown(database: Path, fake: FakeEs
 async def test_an_estimate_beside_a_training_says_so(database: Path, fake: FakeEstimating) -> None:
     with Writer(database) as writer:
         add(writer, until(scripted(), "block0.lm", 1))
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await until_true(pilot, lambda: "unreliable" in shown(bench, ".headline"))
 
@@ -337,7 +337,7 @@ async def test_an_estimate_beside_a_training_says_so(database: Path, fake: FakeE
 
 
 async def test_nothing_that_was_written_is_lost_on_leaving(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "train.lr", "-1")
         await write(pilot, bench, "name", "mine")
@@ -352,7 +352,7 @@ async def test_nothing_that_was_written_is_lost_on_leaving(database: Path, fake:
 
 async def test_it_starts_from_another_runs_config(database: Path, fake: FakeEstimating) -> None:
     config = build([preset_layer("seed")]).model_copy(update={"method": "correct", "seed": 9})
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with bench.run_test() as pilot:
         bench.push_screen(NewScreen(config, "seed"))
         await until_true(pilot, lambda: is_open(bench))
@@ -360,7 +360,7 @@ async def test_it_starts_from_another_runs_config(database: Path, fake: FakeEsti
 
 
 async def test_starting_a_form_with_errors_goes_to_the_first(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "exit.hard_ratio", "2")
         await write(pilot, bench, "train.lr", "-1")
@@ -375,7 +375,7 @@ async def test_starting_a_form_with_errors_goes_to_the_first(database: Path, fak
 async def test_a_name_that_is_taken_is_refused_before_anything_starts(database: Path, fake: FakeEstimating) -> None:
     with Writer(database) as writer:
         run = add(writer, [], name="mine-loss")
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "name", "mine")
         await pilot.press("ctrl+s")
@@ -386,7 +386,7 @@ async def test_a_name_that_is_taken_is_refused_before_anything_starts(database: 
 
 
 async def test_the_queue_opens_from_here(database: Path, fake: FakeEstimating) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await pilot.press("o")
         await until_true(pilot, lambda: isinstance(bench.screen, QueueScreen))
@@ -405,7 +405,7 @@ async def test_the_runs_that_wait_are_shown_in_their_order(
 ) -> None:
     with Writer(database) as writer:
         first, second, third = (add(writer, [], name=name) for name in ("first", "second", "third"))
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench, size) as pilot:
         with monkeypatch.context() as patched:
             patched.setattr(Trainer, "snapshot", Snapshot("training", first, (third, second)))
@@ -417,7 +417,7 @@ async def test_the_runs_that_wait_are_shown_in_their_order(
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (50, 14)])
 async def test_it_fits_any_terminal(database: Path, fake: FakeEstimating, size: tuple[int, int]) -> None:
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench, size) as pilot:
         form, start = screen_of(bench).form, bench.screen.query_one(Button)
         assert form.region.height >= 6
@@ -431,7 +431,7 @@ async def test_an_experiment_is_filled_in_queued_and_trained(database: Path, tex
     values = {"data.corpus": str(text), "tags": "tiny", "machine.threads": "1"}
     leaves = {name.rpartition(".")[2]: name for name in FIELDS}
     values |= {leaves[leaf]: str(value).strip("()") for leaf, value in TINY.items()}
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         for name, value in values.items():
             row(bench, name).query_one(Input).value = value  # as if pasted; keys have tests of their own
