@@ -159,12 +159,12 @@ def runs(report: Report, rounds: int) -> None:
 
 def run_times(database: Path, kind: str, size: int, rounds: int) -> dict[str, float]:
     """Seconds of what the commands do once they are imported."""
-    from eetui.cli.main import _views
+    from eetui.cli.compare import views_of
     from eetui.compare.comparison import compare
     from eetui.compare.tables_text import as_markdown
 
     many_with_events(database, size if kind == "in the database" else 100, 3 if kind == "in the database" else size)
-    commands: dict[str, Callable[[], object]] = {"compare": lambda: as_markdown(compare(_views([], database)))}
+    commands: dict[str, Callable[[], object]] = {"compare": lambda: as_markdown(compare(views_of([], database)))}
     if kind == "in the database":
         commands["ls"] = lambda: listing(database)
     return {name: min(clocked(command) for _ in range(rounds + 1)) for name, command in commands.items()}

@@ -16,6 +16,7 @@ from core.events import Event, Profiled, RunInterrupted, RunStarted, StageEnded,
 from core.state import RunState, reduce
 from core.store.writer import Writer
 from eetui.cli import main as cli
+from eetui.cli import train
 from eetui.drawing.palette import Palette
 from eetui.live.situation import Machine, StageRow
 from eetui.live.stage_view import Picture
@@ -258,7 +259,7 @@ def test_a_profile_changes_no_number(
 
 
 def test_json_in_the_console_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cli, "_has_terminal", lambda: True)
+    monkeypatch.setattr(train, "has_terminal", lambda: True)
     result = CliRunner().invoke(cli.app, ["--db", str(tmp_path / "runs.db"), "run", "--profile", "--json"])
     assert isinstance(result.exception, UsageError)
     assert "add --no-ui" in str(result.exception)
