@@ -15,18 +15,8 @@ from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.dialogs import Prompt, Question
 from eetui.runs.screen import RunsScreen
-from tests.eetui.runs_console import (
-    Opened,
-    lines,
-    messages,
-    press,
-    preview_text,
-    shown,
-    status_of,
-    table,
-    text_of,
-    until_true,
-)
+from tests.eetui.driving import messages, press, until_true
+from tests.eetui.runs.list_console import Opened, lines, preview_text, shown, status_of, table, text_of
 from tests.scripted_runs import add, append, make_database, scripted, tiny_plan, until
 
 

@@ -1,11 +1,8 @@
-"""Driving the list of runs: a console that only notes where it was sent, and what can be read from its screen."""
+"""A console that only notes where it was sent, and what can be read from its list of runs."""
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from textual.pilot import Pilot
 from textual.widgets import Static
 
 import eetui.app
@@ -52,28 +49,9 @@ def lines(bench: EetuiApp) -> list[str]:
     return [widget.render_line(y).text for y in range(widget.size.height)]
 
 
-def messages(bench: EetuiApp) -> list[str]:
-    return [notification.message for notification in bench._notifications]
-
-
 def status_of(database: Path, run: int) -> str:
     with Reader(database) as reader:
         return str(reader.run(run)["status"])
-
-
-async def press(pilot: Pilot[None], *keys: str) -> None:
-    await pilot.press(*keys)
-    await pilot.pause()
-    await pilot.pause()
-
-
-async def until_true(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    for _ in range(750):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-        await pilot.pause()
-    raise AssertionError("waited for too long")
 
 
 def preview_text(bench: EetuiApp) -> str:
