@@ -34,7 +34,7 @@ from core.events import Epoch
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.inspection.study import load
-from tests.eetui.console import many_runs
+from tests.scripted_runs import many_runs
 from tests.stored_tokens import SEQ_LEN, store_run
 
 EETUI = [sys.executable, "-m", "eetui"]

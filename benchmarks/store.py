@@ -25,7 +25,7 @@ from core.session import run as session
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.writer import Writer
-from tests.eetui.console import add, config
+from tests.scripted_runs import add, config
 
 FIGURES = 3
 """Of a step."""

@@ -29,6 +29,8 @@ from core.formulas import perplexity
 
 Status = Literal["queued", "running", "finished", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "finished", "failed", "interrupted")
+LIVE: tuple[Status, ...] = ("queued", "running")
+"""Statuses of runs that have not ended."""
 
 
 @dataclass(frozen=True, slots=True)

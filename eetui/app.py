@@ -10,39 +10,44 @@ import importlib
 import os
 import pkgutil
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.screen import Screen
 
 from core.errors import ConfigError, EetuiError
-from core.store.reader import Query, Reader
+from core.state import LIVE
+from core.store.reader import Query
+from eetui.console.bench import Bench
 from eetui.console.dialogs import Question
 from eetui.console.keys import active_keys
 from eetui.console.screen import BenchScreen
 from eetui.console.settings import DEFAULTS, Settings
 from eetui.console.terminal import NOTHING, StrayOutput, stray_output_kept
-from eetui.console.training_thread import Request, Trainer
+from eetui.console.training_thread import Request
 from eetui.drawing.themes import THEMES
 from eetui.runs.screen import RunsScreen
-
-if TYPE_CHECKING:
-    from core.session.plan import Plan
-    from core.store.writer import Writer
-    from eetui.setup.draft import Draft
 
 UPDATE_SECONDS = 0.5
 """Screens look for news at most this often. Twice a second looks alive; four times costs a training 10% of its speed
 where two cores share their units (benchmarks/console.py)."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LEAVE, STAY = "Stop and quit", "Stay"
+SCREENS = {
+    "new": "eetui.setup.screen:NewScreen",
+    "live": "eetui.live.screen:LiveScreen",
+    "compare": "eetui.compare.screen:CompareScreen",
+    "inspect": "eetui.inspection.screen:InspectScreen",
+    "generate": "eetui.generate.screen:GenerateScreen",
+}
+"""Where the screens are that others open, by name."""
 
 
-class Bench(App[None]):
+class EetuiApp(Bench):
     """The lab bench."""
 
     TITLE = "eetui"
@@ -67,18 +72,8 @@ class Bench(App[None]):
             StoreError: the database can't be opened.
             ConfigError: there is no such theme.
         """
-        super().__init__()
-        self.database, self.settings, self.stray = database, settings, stray
+        super().__init__(database, settings, stray)
         self._request = request
-        if not database.exists():
-            with self.writing():
-                pass
-        self.reader = Reader(database)
-        self.trainer = Trainer(database)
-        self.marked: dict[int, None] = {}
-        """Marked runs, in the order they were marked."""
-        self.draft: Draft | None = None
-        """The form of new runs as it was left."""
         self._seen: object = None
         self._told: str | None = None
         self._trouble: str | None = None
@@ -91,65 +86,18 @@ class Bench(App[None]):
             names = ", ".join(self.available_themes)
             raise ConfigError(f"settings file {settings.path}: theme must be one of {names}, got {settings.theme!r}")
 
-    # What the screens use
+    # Screens
 
-    @contextlib.contextmanager
-    def writing(self) -> "Iterator[Writer]":
-        """A connection to write a few rows through; what goes wrong is shown, and the screen goes on."""
-        from core.store.writer import Writer
+    def open(self, screen: str, *runs: int) -> None:
+        """Show a screen of `SCREENS`, importing its module, and all that it needs, when it is first wanted."""
+        self.push_screen(pkgutil.resolve_name(SCREENS[screen])(*runs))
 
-        with Writer(self.database) as writer:
-            yield writer
-
-    def attempt(self, work: Callable[[], object]) -> bool:
-        """Do something that may fail in a way the user can act on; False, and the message shown, where it did."""
-        try:
-            work()
-        except EetuiError as error:
-            self.notify(str(error), severity="error", timeout=10, markup=False)
-            return False
-        return True
-
-    def train(self, plan: "Plan") -> None:
-        """Queue an experiment."""
-        self.trainer.submit(plan)
-        self._update()
-
-    def resume_runs(self, runs: Sequence[int]) -> None:
-        """Let interrupted or failed runs go on."""
-        self.trainer.resume_runs(runs)
-        self._update()
-
-    def copy(self, text: str) -> None:
-        """To the clipboard, also over SSH, and to a file for terminals that refuse."""
-        from eetui.console.export import export
-
-        self.copy_to_clipboard(text)
-        self.attempt(lambda: self.notify(f"copied; also in {export('copied.txt', text)}", markup=False))
-
-    def open_run(self, run: int) -> None:
-        """Watch a run, be it in training or long finished."""
-        from eetui.live.screen import LiveScreen
-
-        self.push_screen(LiveScreen(run))
-
-    def open_inspect(self, run: int) -> None:
-        """Look into a finished run token by token."""
-        from eetui.inspection.screen import InspectScreen
-
-        self.push_screen(InspectScreen(run))
-
-    def open_generate(self, run: int) -> None:
-        """Let a finished run write."""
-        from eetui.generate.screen import GenerateScreen
-
-        self.push_screen(GenerateScreen(run))
-
-    def open_compare(self, runs: Sequence[int]) -> None:
-        """Put runs side by side."""
-        from eetui.compare.screen import CompareScreen
-
-        self.push_screen(CompareScreen(runs))
+    async def action_back(self) -> None:
+        """Return to the screen before; on the first one do nothing."""
+        if len(self.screen_stack) > 2:
+            if isinstance(self.screen, BenchScreen):
+                self.screen.leaving()
+            self.pop_screen()
 
     # Keys
 
@@ -157,7 +105,7 @@ class Bench(App[None]):
         from eetui.setup.screen import NewScreen
 
         if not isinstance(self.screen, NewScreen):
-            self.push_screen(NewScreen())
+            self.open("new")
 
     def action_help(self) -> None:
         from eetui.console.help_screen import HelpScreen
@@ -165,13 +113,6 @@ class Bench(App[None]):
         screen = self.screen
         title = screen.title or type(screen).__name__.removesuffix("Screen")
         self.push_screen(HelpScreen(title, getattr(screen, "HELP_TEXT", ""), list(active_keys(self, screen))))
-
-    async def action_back(self) -> None:
-        """The screen before; on the first one, nothing."""
-        if len(self.screen_stack) > 2:
-            if isinstance(self.screen, BenchScreen):
-                self.screen.leaving()
-            self.pop_screen()
 
     def action_toggle_theme(self) -> None:
         self.theme = THEMES[0].name if self.theme == THEMES[1].name else THEMES[1].name
@@ -238,7 +179,7 @@ class Bench(App[None]):
         self.theme = self._first_theme
         self.set_keymap(dict(self.settings.keys))
         self.push_screen(RunsScreen())
-        self.set_interval(UPDATE_SECONDS, self._update)
+        self.set_interval(UPDATE_SECONDS, self.look_for_news)
         self.call_after_refresh(self._first_frame_is_out)
 
     def _first_frame_is_out(self) -> None:
@@ -249,7 +190,7 @@ class Bench(App[None]):
         if self._request is not None:
             self.trainer.request(self._request)
 
-    def _update(self) -> None:
+    def look_for_news(self) -> None:
         """Start the training thread where it is wanted, and let the screen look at what is new."""
         if self.trainer.claim():
             self.run_worker(self.trainer.work, thread=True, group="training", exit_on_error=False)
@@ -269,7 +210,7 @@ class Bench(App[None]):
         run = now.run or next(iter(now.queue), None)
         if self._request is not None and run is not None and isinstance(self.screen, BenchScreen):
             self._request = None
-            self.open_run(run)
+            self.open("live", run)
 
     def _something_new(self) -> bool:
         """Whether any process wrote to the database, or the training thread changed what it does."""
@@ -282,7 +223,7 @@ class Bench(App[None]):
 
     def _tell_of_endings(self) -> None:
         """Notify and ring when a run that was live has ended."""
-        live = {row["id"]: row["name"] for row in self.reader.runs(Query("status IN ('queued', 'running')"))}
+        live = {row["id"]: row["name"] for row in self.reader.runs(Query(f"status IN {LIVE}"))}
         for run, name in self._live.items():
             if run not in live and not self._leaving:
                 self._tell(run, name)
@@ -323,9 +264,9 @@ def run_console(database: Path, settings: Settings, request: "Request | None" = 
     """
     check_ids(settings.keys)
     with stray_output_kept() as stray:
-        bench = Bench(database, settings, request, stray)
-        bench.run()
-    return bench.return_code or 0
+        app = EetuiApp(database, settings, request, stray)
+        app.run()
+    return app.return_code or 0
 
 
 def all_ids() -> frozenset[str]:

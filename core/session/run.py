@@ -22,7 +22,7 @@ from core.protocol.memory import StageMemory
 from core.protocol.train import train
 from core.session.outbox import Outbox, Publish
 from core.session.prepare import Prepared
-from core.state import Status
+from core.state import LIVE, Status
 from core.store.writer import Writer
 
 HEARTBEAT_SECONDS = 60.0
@@ -104,7 +104,7 @@ def run(
         except TrainingError as error:
             outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
         except BaseException as error:
-            if outbox.state.status not in ("queued", "running"):  # the run had ended; what broke is the listener
+            if outbox.state.status not in LIVE:  # the run had ended; what broke is the listener
                 raise
             message = f"{type(error).__name__}: {error}"
             if not isinstance(error, Exception):

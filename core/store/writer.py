@@ -19,7 +19,7 @@ from sqlite_utils import Database
 from core.errors import StoreError
 from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured
 from core.metrics import STORED
-from core.state import RunState
+from core.state import LIVE, RunState
 from core.store import codec
 from core.store.files import delete_checkpoint
 from core.store.schema import TOKEN_COLUMNS, connect, explaining
@@ -27,7 +27,7 @@ from core.store.tokens import EvaluationText, integers
 
 SILENT_SECONDS = 3600.0
 """A run on another host that has not been heard of for so long is taken to be dead."""
-LIVE = "status IN ('queued', 'running')"
+IS_LIVE = f"status IN {LIVE}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Writer:
         """Note that this process still holds these runs, queued or paused: nobody is to take them for abandoned."""
         with self._transaction():
             self._connection.executemany(
-                f"UPDATE runs SET heartbeat = ? WHERE id = ? AND pid = ? AND host = ? AND {LIVE}",
+                f"UPDATE runs SET heartbeat = ? WHERE id = ? AND pid = ? AND host = ? AND {IS_LIVE}",
                 [(time.time(), run, *_this_process().values()) for run in runs],
             )
 
@@ -140,7 +140,7 @@ class Writer:
         """End a run that is queued or running, unless another process has done so; its figures stay."""
         now = time.time()
         with self._transaction():
-            if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {LIVE}", [run]).fetchone():
+            if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {IS_LIVE}", [run]).fetchone():
                 self._insert_events(run, [event], now)
                 ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
                 self._db.table("runs").update(run, ended)
@@ -184,7 +184,7 @@ class Writer:
 
     def close_abandoned(self) -> None:
         """Mark as interrupted what is queued or running, but whose process no longer exists."""
-        query = f"SELECT id, pid, host, heartbeat, created FROM runs WHERE {LIVE}"
+        query = f"SELECT id, pid, host, heartbeat, created FROM runs WHERE {IS_LIVE}"
         for run, pid, host, heartbeat, created in self._connection.execute(query).fetchall():
             silent = time.time() - (heartbeat or created)
             dead = not _is_alive(pid) if host == socket.gethostname() else silent > SILENT_SECONDS
@@ -283,7 +283,7 @@ def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
     times = {"heartbeat": now}
     if starts:
         times["started"] = now
-    if state.status not in ("queued", "running"):
+    if state.status not in LIVE:
         times["ended"] = now
     return times
 

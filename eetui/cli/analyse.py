@@ -1,19 +1,14 @@
-"""Commands for finished runs: exit quality, thresholds that hold, where the perplexity went, ablation, generation."""
+"""Commands for finished runs: exit quality, thresholds that hold, where the perplexity went, generation."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from eetui.cli.options import AsJson, Database, as_share, output
-
-if TYPE_CHECKING:
-    from core.session.prepare import Prepared
-    from core.store.writer import Writer
+from eetui.cli.options import AsJson, Database, Reference, as_share, output
 
 
 def quality(
-    reference: Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")],
+    reference: Reference,
     as_json: AsJson = False,
     *,
     db: Database,
@@ -32,7 +27,7 @@ def quality(
 
 
 def calibrate(
-    reference: Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")],
+    reference: Reference,
     max_ppl_increase: Annotated[
         str | None, typer.Option(help="Risk budget: largest PPL increase over all blocks, such as 1%.")
     ] = None,
@@ -76,7 +71,7 @@ def calibrate(
 
 
 def diagnose(
-    reference: Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")],
+    reference: Reference,
     as_json: AsJson = False,
     *,
     db: Database,
@@ -95,68 +90,8 @@ def diagnose(
         console.print(diagnosis_lines(found, console.width))
 
 
-def ablate(
-    method: Annotated[str, typer.Option("--method", "-m", help="Exit method.")] = "loss",
-    preset_from: Annotated[str, typer.Option("--preset-from", help="Preset whose protocol is taken apart.")] = "seed",
-    config: Annotated[list[Path] | None, typer.Option(help="TOML file of config values, repeatable.")] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="pydocs, a file, folder or glob, or hub:NAME[:CONFIG].")] = None,
-    eval_corpus: Annotated[str | None, typer.Option(help="Text to evaluate on. [default: the corpus's tail]")] = None,
-    seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Number of consecutive seeds.")] = 1,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    name: Annotated[str, typer.Option(help="What the runs' names begin with.")] = "ablate",
-    as_json: AsJson = False,
-    *,
-    db: Database,
-) -> None:
-    """Turn each switch of the sound preset alone, then all of them in turn; train what is missing, show the table."""
-    from core.config import run_config as configs
-    from core.store.reader import Reader
-    from core.store.writer import Writer
-    from eetui.compare.ablation import ablation_lines, plan_ablation, plan_of, stored_runs
-    from eetui.compare.ablation_text import ablation_json, ablation_table
-
-    flags = {
-        "--corpus": ("data.corpus", corpus),
-        "--eval-corpus": ("data.eval_corpus", eval_corpus),
-        "--seed": ("seed", seed),
-        "--device": ("machine.device", device),
-    }
-    layers = [
-        configs.preset_layer(preset_from),
-        *(configs.file_layer(path) for path in config or ()),
-        *(configs.set_layer(text) for text in assign or ()),
-        *(configs.Layer(f"{flag} {v}", {key: v}) for flag, (key, v) in flags.items() if v is not None),
-    ]
-    ablation = plan_ablation(layers, preset=preset_from, method=method, seeds=seeds, name=name)
-    with Writer(db), Reader(db) as reader:  # opening to write creates the database and closes the books of dead runs
-        views, missing = stored_runs(ablation, reader)
-    code = 0
-    if missing:
-        from eetui.cli.headless import train_headless
-
-        plan = plan_of(ablation, missing)
-
-        def prepare(store: "Writer") -> "Prepared":
-            from core.session.prepare import prepare
-
-            return prepare(plan, store)
-
-        code = train_headless(prepare, db)
-        with Reader(db) as reader:
-            views, _ = stored_runs(ablation, reader)
-    lines = ablation_lines(ablation, views)
-    if as_json:
-        print(ablation_json(ablation, lines))
-    else:
-        console = output()
-        console.print(ablation_table(ablation, lines, console.width))
-    raise typer.Exit(code)
-
-
 def generate(
-    reference: Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")],
+    reference: Reference,
     prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
     max_tokens: Annotated[int, typer.Option(help="How many tokens are made.")] = 60,
     temperature: Annotated[float, typer.Option(help="0: always the most probable token.")] = 1.0,

@@ -1,14 +1,18 @@
-"""What the commands have in common: options, and where their output goes."""
+"""What the commands have in common: options, what they add up to, and where output goes."""
 
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import UsageError
+
+if TYPE_CHECKING:
+    from core.config.run_config import Layer
 
 
 def _default_database() -> Path:
@@ -28,9 +32,54 @@ Database = Annotated[
         dir_okay=False,
     ),
 ]
+Reference = Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")]
+References = Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, names or unique prefixes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-WIDTH_OFF_TERMINAL = 200
 NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
+
+ConfigFiles = Annotated[list[Path] | None, typer.Option("--config", help="TOML file of config values, repeatable.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")]
+Corpus = Annotated[str | None, typer.Option("--corpus", help="pydocs, a file, folder or glob, or hub:NAME[:CONFIG].")]
+EvalCorpus = Annotated[
+    str | None, typer.Option("--eval-corpus", help="Text to evaluate on. [default: the corpus's tail]")
+]
+FirstSeed = Annotated[int | None, typer.Option("--seed", help="First seed.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Number of consecutive seeds.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def config_layers(
+    preset: str,
+    files: Sequence[Path] | None,
+    assignments: Sequence[str] | None,
+    *,
+    corpus: str | None,
+    eval_corpus: str | None,
+    seed: int | None,
+    device: str | None,
+) -> "list[Layer]":
+    """What a config adds up to: a preset, files, single values, and the options that stand for one.
+
+    Raises:
+        ConfigError: there is no such preset, or a file or a value can't be read.
+    """
+    from core.config.run_config import Layer, file_layer, preset_layer, set_layer
+
+    flags = {
+        "--corpus": ("data.corpus", corpus),
+        "--eval-corpus": ("data.eval_corpus", eval_corpus),
+        "--seed": ("seed", seed),
+        "--device": ("machine.device", device),
+    }
+    return [
+        preset_layer(preset),
+        *(file_layer(path) for path in files or ()),
+        *(set_layer(text) for text in assignments or ()),
+        *(Layer(f"{flag} {value}", {key: value}) for flag, (key, value) in flags.items() if value is not None),
+    ]
+
+
+WIDTH_OFF_TERMINAL = 200
 
 
 def output() -> Any:

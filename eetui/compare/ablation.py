@@ -14,11 +14,11 @@ from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import ConfigError, UsageError
 from core.metrics import FINAL_PPL, LAYER_SAVINGS, SHALLOW_RATIO, Value, way_ppl
 from core.protocol.order import block0_origin
+from core.session.names import require_name
 from core.session.plan import Plan
 from core.store.reader import Query, Reader
 from eetui.compare.columns import Column
 from eetui.compare.run_view import RunView, stored_view
-from eetui.setup.names import require_name
 
 GOAL = "sound"
 ORDER = (

@@ -1,6 +1,5 @@
 """Runs side by side: what they reached, how they trained, how they differ, and which to take."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,7 +81,7 @@ class CompareScreen(BenchScreen):
     CompareScreen.-tall { #final { height: auto; max-height: 60%; } #below { display: block; } }
     """
 
-    def __init__(self, runs: Sequence[int]) -> None:
+    def __init__(self, *runs: int) -> None:
         super().__init__()
         self.runs = tuple(dict.fromkeys(runs))
         self.group_seeds, self.only_changed, self.whole_config = True, False, False

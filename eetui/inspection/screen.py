@@ -14,10 +14,10 @@ from textual.widgets import Footer, Static
 
 from core.errors import EetuiError, UsageError
 from eetui.console.dialogs import Prompt
+from eetui.console.run_actions import RunActions
 from eetui.console.screen import BenchScreen
 from eetui.drawing.steady_text import SteadyText
 from eetui.inspection.diagnosis_panel import DiagnosisPanel
-from eetui.runs.actions import RunActions
 
 if TYPE_CHECKING:  # numpy: imported when the screen opens
     from eetui.inspection.study import Study
@@ -228,7 +228,7 @@ class InspectScreen(BenchScreen):
         self.call_after_refresh(self._show)
 
     def action_generate(self) -> None:
-        actions = RunActions(self.bench, self.update)
+        actions = RunActions(self.bench)
         self.bench.attempt(lambda: actions.generate(self.bench.reader.run(self.run)))
 
     def action_diagnosis(self) -> None:

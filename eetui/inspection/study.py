@@ -12,6 +12,7 @@ from core.analysis.what_if import ExitCurve, WhatIf
 from core.config.derived import exit_count
 from core.errors import UsageError
 from core.events import Measured
+from core.state import LIVE
 from core.store.reader import Reader
 from eetui.inspection.token_layout import Looks
 from eetui.summary.launch_command import launch_command
@@ -98,7 +99,7 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study:
     Raises:
         UsageError: there is nothing to inspect: why, and what to do.
     """
-    if row["status"] in ("queued", "running"):
+    if row["status"] in LIVE:
         raise UsageError(
             "The statistics of every token come with the evaluation, at the end of the run: wait for it here."
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from core.state import RunState, StageState
+from core.state import LIVE, RunState, StageState
 from eetui.drawing.figures import MISSING
 
 
@@ -64,7 +64,7 @@ def stage_rows(state: RunState, held: bool = False) -> tuple[StageRow, ...]:
 
 def _status(state: RunState, stage: StageState | None, held: bool) -> StageStatus:
     if stage is None:
-        return "waiting" if state.status in ("queued", "running") else "not run"
+        return "waiting" if state.status in LIVE else "not run"
     if stage.seconds is not None:
         return "reused" if stage.reused else "done"
     endings: dict[str, StageStatus] = {"finished": "done", "failed": "failed", "interrupted": "stopped"}

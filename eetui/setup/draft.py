@@ -10,10 +10,9 @@ from functools import cache
 from core.config.dotted_names import flatten
 from core.config.run_config import DEFAULT_PRESET, Layer, RunConfig, build, preset_layer, preset_names
 from core.errors import ConfigError
-from core.session.plan import Plan
+from core.session.names import require_name, require_tag
+from core.session.plan import REPORT_METHODS, Plan, plan_from
 from eetui.setup.fields import CONFIG_NAMES, FIELDS, METHODS, MOST_SEEDS, NAME, PRESET, SEEDS, TAGS, Raw, parse, written
-from eetui.setup.names import require_name, require_tag
-from eetui.setup.plan import REPORT_METHODS, plan_from
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ WIDE = 120
 """From so many columns on the estimate stands beside the form."""
 TALL = 18
 """With fewer lines the form has them all but the field's meaning and the last."""
+KEPT_AS = "draft"
+"""The name under which the form is kept."""
 
 
 class NewScreen(BenchScreen):
@@ -110,7 +112,7 @@ class NewScreen(BenchScreen):
 
     def _draft_left(self) -> Draft:
         """The form as it was left; a name that was used meanwhile is taken out."""
-        draft = self.bench.draft or Draft()
+        draft: Draft = self.bench.kept.get(KEPT_AS, Draft())
         try:
             self._require_free(draft.plan())
         except ConfigError as error:
@@ -223,5 +225,5 @@ class NewScreen(BenchScreen):
             raise ConfigError(f"{NAME} {reason}", {NAME: reason})
 
     def _take(self, draft: Draft) -> None:
-        self.draft = self.bench.draft = draft
+        self.draft = self.bench.kept[KEPT_AS] = draft
         self._show()

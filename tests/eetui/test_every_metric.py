@@ -27,7 +27,7 @@ from eetui.runs.list_text import runs_json, runs_lines
 from eetui.runs.preview_text import preview_line, run_preview
 from eetui.runs.table_text import columns_for, head_lines
 from eetui.summary.details_text import run_details, run_json
-from tests.eetui.console import add, scripted
+from tests.scripted_runs import add, scripted
 
 CONFIG = {"protocol": "staged", "exit.hard_ratio": 0.5}
 LISTED = [(column, metric) for column, metric in STORED if column.head]

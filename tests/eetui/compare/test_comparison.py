@@ -23,7 +23,7 @@ from eetui.compare.run_view import stored_view
 from eetui.compare.tables_text import as_csv, as_json, as_markdown, as_tables, sheets
 from eetui.drawing.figures import duration, figure
 from tests.eetui.comparing import run
-from tests.eetui.console import RECORD
+from tests.scripted_runs import RECORD
 
 
 def test_runs_that_differ_in_seed_only_share_a_column_with_mean_and_sample_deviation() -> None:

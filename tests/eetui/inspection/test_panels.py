@@ -16,11 +16,11 @@ from core.session.run import run_experiment
 from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.inspection.diagnosis_panel import DiagnosisPanel
 from eetui.inspection.exit_quality import ExitQualityText
 from eetui.inspection.screen import InspectScreen
-from tests.eetui.console import keep_tokens, make_database, tiny_request
+from tests.scripted_runs import keep_tokens, make_database, tiny_request
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def database(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def inspecting(database: Path, run: int = 1, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Pilot[None]]:
-    async with Bench(database).run_test(size=size) as pilot:
+    async with EetuiApp(database).run_test(size=size) as pilot:
         await pilot.pause()
-        pilot.app.open_inspect(run)  # type: ignore[attr-defined]
+        pilot.app.open("inspect", run)  # type: ignore[attr-defined]
         await pilot.pause()
         await pilot.pause()
         yield pilot

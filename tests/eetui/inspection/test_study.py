@@ -8,7 +8,7 @@ from core.errors import UsageError
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.inspection.study import Study, load
-from tests.eetui.console import add, config, keep_tokens, make_database, scripted
+from tests.scripted_runs import add, config, keep_tokens, make_database, scripted
 from tests.stored_tokens import store_run
 from tests.trained_run import train_run
 

@@ -11,7 +11,7 @@ from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.live.following import Following, joined
 from eetui.summary.progress import seconds_left, seconds_so_far, stage_progress
-from tests.eetui.console import PLANNED, add, append, scripted, until
+from tests.scripted_runs import PLANNED, add, append, scripted, until
 
 
 class Log:

@@ -5,7 +5,6 @@ import io
 import json
 import math
 from dataclasses import replace
-from functools import reduce as fold
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from eetui.runs.standing import Standing
 from eetui.runs.table_text import ORDER, column_at, columns_for, head_lines, next_order, row_line, status_cell
 from eetui.runs.title_text import Facts, title_line
 from eetui.summary.progress import progress
-from tests.eetui.console import PLANNED, RECORD, config, scripted, until
+from tests.scripted_runs import PLANNED, RECORD, config, scripted, state_of, until
 
 STYLE = Palette()
 
@@ -35,10 +34,6 @@ def row(**changes: object) -> dict[str, Any]:
         "block0_val_ppl": 105.8, "final_ppl": 98765.43, "accuracy": 0.1706, "shallow_ratio": 0.6365,
         "layer_savings": 1.0, "flop_savings": -0.2512, "time_savings": None, "seconds": 3723.0, "tags": "one two",
     } | changes  # fmt: skip
-
-
-def state_of(events: "list[Event]") -> RunState:
-    return fold(reduce, events, RunState())
 
 
 def text_of(renderable: Any, width: int) -> str:

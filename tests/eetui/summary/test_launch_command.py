@@ -16,7 +16,7 @@ from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.cli.main import app
 from eetui.summary.launch_command import launch_command, recorded_command
-from tests.eetui.console import RECORD
+from tests.scripted_runs import RECORD
 
 CONFIGS: tuple[tuple[str | None, dict[str, Any]], ...] = (
     ("quick", {}),

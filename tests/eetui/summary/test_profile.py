@@ -2,9 +2,8 @@
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import reduce as fold
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,10 @@ from typer.testing import CliRunner
 
 from core.errors import UsageError
 from core.events import Event, Profiled, RunInterrupted, RunStarted, StageEnded, StageStarted
-from core.state import RunState, reduce
+from core.state import RunState
 from core.store.writer import Writer
 from eetui.cli import main as cli
+from eetui.cli import train
 from eetui.drawing.palette import Palette
 from eetui.live.situation import Machine, StageRow
 from eetui.live.stage_view import Picture
@@ -23,8 +23,9 @@ from eetui.live.text import facts, facts_line, hint, stage_facts
 from eetui.summary.profile import BETWEEN, profile_object, run_parts, stage_parts
 from eetui.summary.profile_text import profile_tables, stage_profile
 from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
-from tests.eetui.console import add, scripted
-from tests.eetui.live.test_screen import shown, until_true, watching, words
+from tests.eetui.driving import until_true
+from tests.eetui.live.watched import shown, watching, words
+from tests.scripted_runs import add, scripted, state_of
 
 STYLE = Palette()
 PEAK = 100e9
@@ -35,10 +36,6 @@ PROFILE = Profiled(
     (0.5, 0.25, 2.0, 4.0, 2.0, 1.0, 0.001),
     (0.0, 0.0, 60e9, 200e9, 100e9, 20e9, 0.0),
 )
-
-
-def state_of(events: Iterable[Event]) -> RunState:
-    return fold(reduce, events, RunState())
 
 
 def profiled(*, reused: bool = False) -> Iterator[Event]:
@@ -258,7 +255,7 @@ def test_a_profile_changes_no_number(
 
 
 def test_json_in_the_console_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cli, "_has_terminal", lambda: True)
+    monkeypatch.setattr(train, "has_terminal", lambda: True)
     result = CliRunner().invoke(cli.app, ["--db", str(tmp_path / "runs.db"), "run", "--profile", "--json"])
     assert isinstance(result.exception, UsageError)
     assert "add --no-ui" in str(result.exception)

@@ -1,4 +1,4 @@
-"""Databases for the tests of the console: scripted runs that need no training, always the same."""
+"""Databases of scripted runs that need no training and are always the same."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import os
 import socket
 import sqlite3
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from functools import reduce as fold
 from pathlib import Path
@@ -94,6 +94,10 @@ def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[
     yield StageEnded("evaluation", 0.1)
     yield Warned("early exit loses to block 0 as trained")
     yield RunFinished(12.5, 300 * 2**20)
+
+
+def state_of(events: Iterable[Event]) -> RunState:
+    return fold(reduce, events, RunState())
 
 
 def until(events: Iterator[Event], stage: str, epoch: int) -> list[Event]:
