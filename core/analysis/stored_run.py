@@ -55,11 +55,17 @@ def own_thresholds(state: RunState, config: RunConfig) -> tuple[float, ...]:
     """Threshold of each exit as the run set it, the latest where it set one twice; none where it has no exits.
 
     Raises:
-        UsageError: one is missing, as the run did not come that far.
+        UsageError: one is missing, or is to be set once more, as the run did not come that far.
     """
     exits = range(exit_count(config.protocol, len(config.model.block_layers)))
+    planned = state.started.stages if state.started else ()
+    last = {stage.block: stage.name for stage in planned if stage.kind == "hard tokens"}
     stages = [state.stage("hard tokens", block) for block in exits]
-    found = tuple(stage.threshold.threshold for stage in stages if stage and stage.threshold)
+    found = tuple(
+        stage.threshold.threshold
+        for stage in stages
+        if stage and stage.threshold and stage.name == last.get(stage.block, stage.name)
+    )
     if len(found) < len(exits):
         raise UsageError(
             "the run has not set its thresholds yet: only a finished run has them all, let it finish (eetui resume)"

@@ -18,7 +18,8 @@ from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.compare.comparison import compare
 from eetui.compare.run_view import stored_view
-from eetui.compare.tables_text import as_csv, as_json, as_markdown, sheets
+from eetui.compare.sheets import sheets
+from eetui.compare.tables_text import as_csv, as_json, as_markdown
 from eetui.drawing.figures import figure
 from eetui.drawing.palette import Palette
 from eetui.runs.export_text import runs_csv, runs_markdown

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.analysis import guarantees
 from core.analysis.calibrate_run import Calibrated, calibrate
 from core.analysis.calibration_request import CalibrationRequest
-from core.analysis.risk_control import Violations
 from core.errors import UsageError
 from core.store.reader import Reader
 from tests.stored_tokens import store_run
@@ -86,17 +84,6 @@ def test_the_reader_is_told_where_the_promise_is_not_about_what_the_run_does(tmp
     assert any("measured +34.99% PPL" in note for note in warned.notes)
 
 
-@pytest.mark.parametrize(
-    ("rate", "excess", "allowed", "told"),
-    [(0.3, 0.0, 0.18, True), (0.1, 0.0, 0.18, False), (0.3, 0.005, None, False), (0.3, 0.02, None, True)],
-)
-def test_the_reader_is_told_where_other_parts_of_the_text_break_the_promise(
-    rate: float, excess: float, allowed: float | None, told: bool
-) -> None:
-    seen = Violations(10, rate, 0.0, excess, (0.5, 0.5))
-    assert bool(guarantees.other_text(seen, 0.01, allowed)) == told
-
-
 def test_the_run_s_own_thresholds_stand_beside(tmp_path: Path) -> None:
     own = calibrated(tmp_path, CalibrationRequest(max_ppl_increase=0.01)).own
     assert own.shallow_ratio == pytest.approx(0.5, abs=0.02)
@@ -113,19 +100,6 @@ def test_the_same_request_gives_the_same_thresholds_and_another_seed_another_spl
     assert first.test.ppl != other.test.ppl
 
 
-@pytest.mark.parametrize(
-    ("request_", "words"),
-    [
-        (CalibrationRequest(), "--max-ppl-increase 1%, or --exit-rate 50%"),
-        (CalibrationRequest(max_ppl_increase=0.1, exit_rate=0.1), "not both"),
-        (CalibrationRequest(max_ppl_increase=-0.1), "at least 0, got -0.1"),
-        (CalibrationRequest(max_ppl_increase=math.nan), "at least 0"),
-        (CalibrationRequest(exit_rate=1.5), "between 0% and 100%"),
-        (CalibrationRequest(exit_rate=0.5, delta=0), "--delta"),
-        (CalibrationRequest(exit_rate=0.5, method="bonferroni"), "ltt or crc"),
-        (CalibrationRequest(exit_rate=0.5, unit_windows=0), "--unit-windows"),
-    ],
-)
-def test_requests_that_can_not_be_met_are_refused(tmp_path: Path, request_: CalibrationRequest, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        calibrated(tmp_path, request_)
+def test_a_request_that_can_not_be_met_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not both"):
+        calibrated(tmp_path, CalibrationRequest(max_ppl_increase=0.1, exit_rate=0.1))

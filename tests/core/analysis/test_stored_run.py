@@ -11,6 +11,7 @@ from core.analysis.stored_run import evaluated_tokens, exit_savings, exiting_tok
 from core.config.run_config import Layer, RunConfig, build
 from core.errors import RunLookupError, UsageError
 from core.events import Event, RunStarted, StageStarted, Threshold
+from core.protocol.order import EVALUATION, block_stage
 from core.state import RunState, reduce
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
@@ -22,22 +23,25 @@ def config(**values: Any) -> RunConfig:
     return build([Layer("test", {"block_layers": (1, 1, 2), **values})])
 
 
-def set_exits(*thresholds: tuple[str, int, float]) -> RunState:
-    """A run that has set exits: stage, block, and threshold of each in turn."""
+def set_exits(*thresholds: float, ahead: bool = False) -> RunState:
+    """A run that has set its exits in turn, and again from the first one on if it looks ahead, or is on its way."""
+    blocks = (0, 1, 2)
+    stages = [block_stage(block, "hard") for block in blocks]
+    stages += [block_stage(block, "threshold") for block in blocks[:-1]] if ahead else []
 
     def events() -> Iterator[Event]:
-        yield RunStarted(tuple(stage for stage, _, _ in thresholds), 1, 1, 1, (1, 1, 2), 1)
-        for stage, block, value in thresholds:
-            yield StageStarted(stage, "hard tokens", block, 1, 1, 1)
-            yield Threshold(stage, block, value, 10, 5, (0,) * 50)
+        yield RunStarted((*stages, EVALUATION), 1, 1, 1, (1, 1, 2), 1)
+        for stage, value in zip(stages, thresholds, strict=False):
+            assert stage.block is not None
+            yield StageStarted(stage.name, stage.kind, stage.block, 1, 1, 1)
+            yield Threshold(stage.name, stage.block, value, 10, 5, (0,) * 50)
 
     return fold(reduce, events(), RunState())
 
 
 def test_own_thresholds_are_the_latest_of_each_exit_and_the_last_block_has_none() -> None:
-    once = [("block0.hard", 0, 0.1), ("block1.hard", 1, 0.2), ("block2.hard", 2, 0.3)]
-    assert own_thresholds(set_exits(*once), config()) == (0.1, 0.2)
-    assert own_thresholds(set_exits(*once, ("block0.threshold", 0, 0.4)), config()) == (0.4, 0.2)
+    assert own_thresholds(set_exits(0.1, 0.2, 0.3), config()) == (0.1, 0.2)
+    assert own_thresholds(set_exits(0.1, 0.2, 0.3, 0.4, 0.5, ahead=True), config()) == (0.4, 0.5)
 
 
 def test_a_run_without_exits_has_no_thresholds() -> None:
@@ -45,7 +49,7 @@ def test_a_run_without_exits_has_no_thresholds() -> None:
     assert own_thresholds(RunState(), config(block_layers=(2,))) == ()
 
 
-@pytest.mark.parametrize("state", [RunState(), set_exits(("block0.hard", 0, 0.1)), set_exits(("block1.hard", 1, 0.1))])
+@pytest.mark.parametrize("state", [RunState(), set_exits(0.1), set_exits(0.1, 0.2, 0.3, 0.4, ahead=True)])
 def test_thresholds_that_are_missing_say_so(state: RunState) -> None:
     with pytest.raises(UsageError, match="run has not set its thresholds yet: only a finished run"):
         own_thresholds(state, config())

@@ -20,7 +20,8 @@ from eetui.compare.columns import value_of
 from eetui.compare.comparison import compare
 from eetui.compare.report_runs import report_names, report_view
 from eetui.compare.run_view import stored_view
-from eetui.compare.tables_text import as_csv, as_json, as_markdown, as_tables, sheets
+from eetui.compare.sheets import sheets
+from eetui.compare.tables_text import as_csv, as_json, as_markdown, as_tables
 from eetui.drawing.figures import duration, figure
 from tests.eetui.comparing import run
 from tests.scripted_runs import RECORD
