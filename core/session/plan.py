@@ -39,6 +39,7 @@ def plan_from(
 
     Args:
         layers: what the configs add up to, method aside; their seed is the first one.
+        methods: none: the method that a layer names, else the report's three.
         seeds: how many consecutive seeds.
         sign: what messages put before `method`, `name` and `tag`, such as `--`.
 
@@ -46,6 +47,8 @@ def plan_from(
         ConfigError: a value, the name or a tag is not valid.
     """
     base = build(layers)
+    named = any("method" in layer.values for layer in layers)
+    methods = methods or ([base.method] if named else REPORT_METHODS)
     configs = [
         build([*layers, Layer(f"{sign}method {method}", {"method": method, "seed": base.seed + offset})])
         for offset in range(seeds)

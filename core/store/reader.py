@@ -54,6 +54,10 @@ class Reader:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def runs(self, query: Query = Query(), columns: Sequence[str] = (*COLUMNS, "tags")) -> list[RunRow]:

@@ -160,6 +160,8 @@ def explaining(path: Path) -> Iterator[None]:
         raise StoreError(_explanation(path, error)) from error
     except sqlite3.IntegrityError as error:
         raise StoreError(f"database {path}: {error}; was the run deleted meanwhile?") from error
+    except sqlite3.ProgrammingError as error:
+        raise StoreError(f"database {path} is closed: open it again to read on") from error
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path} is not an eetui database ({error}): choose another with --db") from error
 

@@ -65,6 +65,10 @@ class Writer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def create_experiment(self, runs: Sequence[NewRun]) -> list[int]:

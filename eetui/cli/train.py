@@ -66,8 +66,8 @@ def run(
     db: Database,
 ) -> None:
     """Train one run for each method and seed, and store them as one experiment."""
-    from core.config.run_config import DEFAULT_PRESET, build
-    from core.session.plan import REPORT_METHODS, plan_from
+    from core.config.run_config import DEFAULT_PRESET
+    from core.session.plan import plan_from
 
     if as_json and not profile:
         raise UsageError("--json prints the profile, and there is none without --profile")
@@ -75,10 +75,7 @@ def run(
         raise UsageError("--json prints when training ends, and the console does not: add --no-ui")
     preset = preset or DEFAULT_PRESET
     layers = config_layers(preset, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device)
-    base = build(layers)
-    chosen = any("method" in layer.values for layer in layers)
-    methods = tuple(dict.fromkeys(method or ([base.method] if chosen else REPORT_METHODS)))
-    plan = plan_from(layers, methods, seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
+    plan = plan_from(layers, method or (), seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
     _train(request_for(plan), db, no_ui=no_ui, as_json=as_json)
 
 
