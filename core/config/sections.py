@@ -175,7 +175,7 @@ class MachineConfig(Section):
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
     threads: Annotated[int, FieldUnit("threads")] = Field(
-        0, ge=0, le=1024, description="CPU threads; 0 takes torch's own choice"
+        0, ge=0, le=1024, description="CPU threads; 0 takes as many as are free when the run starts"
     )
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of weights and states")
     head_dtype: Literal["same", "bfloat16"] = Field(
