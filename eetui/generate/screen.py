@@ -81,7 +81,7 @@ class GenerateScreen(BenchScreen):
 
     def on_mount(self) -> None:
         self.query_one("#prompt").focus()
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._show_anew())
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._redraw())
         self.set_interval(LOOK_SECONDS, self._show_news)
 
     def update(self) -> None:
@@ -114,7 +114,7 @@ class GenerateScreen(BenchScreen):
         if not prompt.strip():
             raise UsageError("write the beginning of a text first")
         self._prompt, self._pieces, self._seconds = prompt, [], 0.0
-        self._show_anew()
+        self._redraw()
         self._write(prompt, options, self._pieces)
 
     def _options(self) -> "GenerationOptions":
@@ -180,9 +180,9 @@ class GenerateScreen(BenchScreen):
             self._show()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._show_anew)
+        self.call_after_refresh(self._redraw)
 
-    def _show_anew(self) -> None:
+    def _redraw(self) -> None:
         """Lay out all of the text: it is a new one, or the theme or the width has changed."""
         if self.is_mounted and self._prompt:
             self._laid_out = 0
