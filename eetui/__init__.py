@@ -5,7 +5,7 @@ From Python: `eetui.Database` reads runs, `eetui.train` trains; see `eetui.api`.
 
 from typing import TYPE_CHECKING, Any
 
-import core  # noqa: F401 -- before anything imports torch: it sets how torch's threads wait
+import core  # noqa: F401 -- before anything imports torch: it sets the wait policy of torch's threads
 
 if TYPE_CHECKING:
     from eetui.api import Database as Database

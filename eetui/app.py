@@ -1,6 +1,6 @@
-"""The console: its screens, the thread that trains, and how it ends.
+"""The app: opens screens, starts the training thread, watches the database, and quits.
 
-Nothing here imports torch: the first frame must not wait for it. The training thread does, when it has to.
+Nothing here imports torch: the first frame must not wait for it. The training thread does, when it needs it.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ from eetui.drawing.themes import THEMES
 from eetui.runs.screen import RunsScreen
 
 UPDATE_SECONDS = 0.5
-"""Screens look for news at most this often. Twice a second looks alive; four times costs a training 10% of its speed
-where two cores share their units (benchmarks/console.py)."""
+"""Time between two updates of a screen. Twice a second looks live; four times a second costs training 10% of its speed
+where two hardware threads share a core (benchmarks/console.py)."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LEAVE, STAY = "Stop and quit", "Stay"
 SCREENS = {
@@ -44,11 +44,11 @@ SCREENS = {
     "inspect": "eetui.inspection.screen:InspectScreen",
     "generate": "eetui.generate.screen:GenerateScreen",
 }
-"""Where the screens are that others open, by name."""
+"""Import path of each screen that is opened by name."""
 
 
 class EetuiApp(Bench):
-    """The lab bench."""
+    """The console."""
 
     TITLE = "eetui"
     CSS_PATH = "eetui.tcss"
@@ -66,7 +66,7 @@ class EetuiApp(Bench):
         request: "Request | None" = None,
         stray: StrayOutput = NOTHING,
     ) -> None:
-        """Open the console on a database, which is created if it is missing, and watch what is requested, if anything.
+        """Create the app on a database, which is created if missing; a request is trained and shown once it runs.
 
         Raises:
             StoreError: the database can't be opened.
@@ -75,8 +75,8 @@ class EetuiApp(Bench):
         super().__init__(database, settings, stray)
         self._request = request
         self._seen: object = None
-        self._told: str | None = None
-        self._trouble: str | None = None
+        self._notified_problem: str | None = None
+        self._database_problem: str | None = None
         self._live: dict[int, str] = {}
         self._leaving = False
         for theme in THEMES:
@@ -89,11 +89,11 @@ class EetuiApp(Bench):
     # Screens
 
     def open(self, screen: str, *runs: int) -> None:
-        """Show a screen of `SCREENS`, importing its module, and all that it needs, when it is first wanted."""
+        """Show a screen of `SCREENS`; its module is imported when it is first opened."""
         self.push_screen(pkgutil.resolve_name(SCREENS[screen])(*runs))
 
     async def action_back(self) -> None:
-        """Return to the screen before; on the first one do nothing."""
+        """Return to the previous screen; on the first one do nothing."""
         if len(self.screen_stack) > 2:
             if isinstance(self.screen, BenchScreen):
                 self.screen.leaving()
@@ -118,15 +118,15 @@ class EetuiApp(Bench):
         self.theme = THEMES[0].name if self.theme == THEMES[1].name else THEMES[1].name
 
     async def action_quit(self) -> None:
-        """Leave; while something is training, ask, finish the step and save first."""
+        """Quit; during training ask first, then finish the step and save."""
         if self._leaving:
             self._leave_at_once()
         elif not self.trainer.snapshot.busy:
             self.leave()
         elif not isinstance(self.screen, Question):
-            self.push_screen(Question(self._what_would_stop(), (LEAVE, STAY)), self._quit_answered)
+            self.push_screen(Question(self._quit_question(), (LEAVE, STAY)), self._quit_answered)
 
-    def _what_would_stop(self) -> str:
+    def _quit_question(self) -> str:
         now = self.trainer.snapshot
         waiting = f", and {len(now.queue)} more wait" if now.queue else ""
         return (
@@ -140,7 +140,7 @@ class EetuiApp(Bench):
             self.leave()
 
     def leave(self, return_code: int = 0) -> None:
-        """Stop what is training after its step, then leave."""
+        """End training after its step, then quit."""
         if self._leaving:
             return
         self._leaving = True
@@ -151,7 +151,7 @@ class EetuiApp(Bench):
         self.run_worker(self._leave_when_stopped(return_code), group="leaving")
 
     def _leave_at_once(self) -> None:
-        """Asked again: don't wait for the step, or for a corpus that is being read; a thread can't be ended."""
+        """Exit without waiting for the step or for a corpus being read, as a thread can't be ended."""
         if self._driver is not None:
             self._driver.stop_application_mode()
             self._driver.close()
@@ -160,11 +160,11 @@ class EetuiApp(Bench):
     async def _leave_when_stopped(self, return_code: int) -> None:
         if self.trainer.snapshot.phase != "idle":
             self.notify("finishing the step, saving; q again leaves at once", timeout=60)
-        await self._training_rests()
+        await self._training_idle()
         self.exit(return_code=return_code)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every key of the screen, by what it does."""
+        """Yield a command for every key of the screen, and one that chooses a theme."""
         for key in active_keys(self, screen):
             run = self._runner(key.action, key.namespace)
             yield SystemCommand(f"{key.does} ({key.keys})", f"key {key.keys}, id {key.id}", run)
@@ -173,7 +173,7 @@ class EetuiApp(Bench):
     def _runner(self, action: str, namespace: object) -> Callable[[], object]:
         return lambda: self.call_later(self.run_action, action, namespace)
 
-    # The life of the console
+    # Start, updates and end
 
     def on_mount(self) -> None:
         self.theme = self._first_theme
@@ -191,21 +191,21 @@ class EetuiApp(Bench):
             self.trainer.request(self._request)
 
     def look_for_news(self) -> None:
-        """Start the training thread where it is wanted, and let the screen look at what is new."""
+        """Start the training thread if it is needed, and update the screen if anything is new."""
         if self.trainer.claim():
             self.run_worker(self.trainer.work, thread=True, group="training", exit_on_error=False)
         try:
             self._open_requested()
             if isinstance(self.screen, BenchScreen) and self.screen.ready and self._something_new():
                 self.screen.update()
-            self._trouble = None
-        except EetuiError as error:  # the database can't be read just now: said once, tried again
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self.notify(self._trouble, severity="error", timeout=20, markup=False)
+            self._database_problem = None
+        except EetuiError as error:  # the database can't be read now: notify once, retry at the next update
+            if str(error) != self._database_problem:
+                self._database_problem = str(error)
+                self.notify(self._database_problem, severity="error", timeout=20, markup=False)
 
     def _open_requested(self) -> None:
-        """Show the first run that was asked for at the start, as soon as it is there."""
+        """Show the first run of the request, as soon as it exists."""
         now = self.trainer.snapshot
         run = now.run or next(iter(now.queue), None)
         if self._request is not None and run is not None and isinstance(self.screen, BenchScreen):
@@ -213,23 +213,23 @@ class EetuiApp(Bench):
             self.open("live", run)
 
     def _something_new(self) -> bool:
-        """Whether any process wrote to the database, or the training thread changed what it does."""
+        """Whether the database or the training thread's state changed; if so, notify of ended runs and problems."""
         version = (self.reader.version(), self.trainer.snapshot)
         new, self._seen = version != self._seen, version
         if new:
-            self._tell_of_endings()
-            self._tell_of_problems()
+            self._notify_ended_runs()
+            self._notify_problem()
         return new
 
-    def _tell_of_endings(self) -> None:
+    def _notify_ended_runs(self) -> None:
         """Notify and ring when a run that was live has ended."""
         live = {row["id"]: row["name"] for row in self.reader.runs(Query(f"status IN {LIVE}"))}
         for run, name in self._live.items():
             if run not in live and not self._leaving:
-                self._tell(run, name)
+                self._notify_ended(run, name)
         self._live = live
 
-    def _tell(self, run: int, name: str) -> None:
+    def _notify_ended(self, run: int, name: str) -> None:
         with contextlib.suppress(EetuiError):  # deleted meanwhile
             row = self.reader.run(run)
             good = row["status"] == "finished"
@@ -238,25 +238,25 @@ class EetuiApp(Bench):
             if self.settings.bell:
                 self.bell()
 
-    def _tell_of_problems(self) -> None:
-        """Show, once, why an experiment could not be queued."""
+    def _notify_problem(self) -> None:
+        """Notify, once, why an experiment could not be queued."""
         problem = self.trainer.snapshot.problem
-        if problem and problem != self._told:
+        if problem and problem != self._notified_problem:
             self.notify(problem, title="not started", severity="error", timeout=20, markup=False)
-        self._told = problem
+        self._notified_problem = problem
 
     async def on_unmount(self) -> None:
-        """However the end came, an error in a screen included: the training thread finishes its step and saves."""
+        """Let the training thread finish its step and save, even if an error in a screen ended the app."""
         self.trainer.stop()
-        await self._training_rests()
+        await self._training_idle()
 
-    async def _training_rests(self) -> None:
+    async def _training_idle(self) -> None:
         while self.trainer.snapshot.phase != "idle":
             await asyncio.sleep(0.02)
 
 
 def run_console(database: Path, settings: Settings, request: "Request | None" = None) -> int:
-    """Open the console, on what is asked for if anything is; the exit code.
+    """Run the console, train the requested runs if there are any, and return the exit code.
 
     Raises:
         StoreError: the database can't be opened.
@@ -270,7 +270,7 @@ def run_console(database: Path, settings: Settings, request: "Request | None" = 
 
 
 def all_ids() -> frozenset[str]:
-    """The ids of all bindings of the console; imports every screen and widget to find them."""
+    """Return the ids of all bindings of the console; imports every module to find them."""
     from textual.binding import Binding
     from textual.dom import DOMNode
 
@@ -284,10 +284,10 @@ def all_ids() -> frozenset[str]:
 
 
 def check_ids(ids: Iterable[str]) -> None:
-    """Refuse keys for what does not exist.
+    """Refuse ids of bindings that do not exist.
 
     Raises:
-        ConfigError: an id is unknown.
+        ConfigError: there is no such binding.
     """
     wanted = list(ids)
     known = all_ids() if wanted else frozenset()

@@ -1,4 +1,4 @@
-"""Commands for finished runs: exit quality, thresholds that hold, where the perplexity went, generation."""
+"""Commands for finished runs: quality, calibrate, diagnose, generate."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ def quality(
     *,
     db: Database,
 ) -> None:
-    """Judge a run's exits: what the signal knows, its reliability, overthinking, quality against savings."""
+    """Judge a run's exits: AUROC and reliability of the signal, overthinking, quality against savings."""
     from core.analysis.run_quality import run_quality
     from core.store.reader import Reader
     from eetui.cli.quality_text import quality_json, quality_tables
@@ -32,22 +32,22 @@ def calibrate(
         str | None, typer.Option(help="Risk budget: largest PPL increase over all blocks, such as 1%.")
     ] = None,
     exit_rate: Annotated[
-        str | None, typer.Option(help="Instead: share of tokens that leaves at each exit, such as 50%.")
+        str | None, typer.Option(help="Instead: share of tokens that leave at each exit, such as 50%.")
     ] = None,
     method: Annotated[
         str, typer.Option(help="ltt: Learn then Test, holds with probability 1 - delta; crc: holds on average.")
     ] = "ltt",
-    delta: Annotated[float, typer.Option(help="Probability with which the promise of ltt may be broken.")] = 0.1,
+    delta: Annotated[float, typer.Option(help="Probability with which the guarantee of ltt may fail.")] = 0.1,
     unit_windows: Annotated[
-        int | None, typer.Option(min=1, help="Neighbouring windows taken as one unit. [default: 1, for crc 8]")
+        int | None, typer.Option(min=1, help="Neighbouring windows joined into one unit. [default: 1, for crc 8]")
     ] = None,
-    resplits: Annotated[int, typer.Option(min=1, max=10_000, help="Random halvings that test the promise.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split into calibration and test windows.")] = 0,
+    resplits: Annotated[int, typer.Option(min=1, max=10_000, help="Random halvings that test the guarantee.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split into calibration and test windows.")] = 0,
     as_json: AsJson = False,
     *,
     db: Database,
 ) -> None:
-    """Choose a finished run's thresholds: by a promise about its PPL, or by exit rate."""
+    """Choose a finished run's thresholds: by a guarantee about its PPL, or by exit rate."""
     from core.analysis.calibrate_run import calibrate as calibrate_run
     from core.analysis.calibration_request import CalibrationRequest
     from core.store.reader import Reader
@@ -93,17 +93,17 @@ def diagnose(
 def generate(
     reference: Reference,
     prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
-    max_tokens: Annotated[int, typer.Option(help="How many tokens are made.")] = 60,
+    max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 60,
     temperature: Annotated[float, typer.Option(help="0: always the most probable token.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw from that many of the most probable tokens.")] = None,
-    top_p: Annotated[float, typer.Option(help="Draw from the most probable that together have this chance.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    window: Annotated[int | None, typer.Option(help="Tokens the model looks at. [default: as trained]")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from this many of the most probable tokens.")] = None,
+    top_p: Annotated[float, typer.Option(help="Draw from the most probable tokens of this total probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    window: Annotated[int | None, typer.Option(help="Tokens of context. [default: as trained]")] = None,
     as_json: AsJson = False,
     *,
     db: Database,
 ) -> None:
-    """Let a run continue a text, each token in the look of the block it left at."""
+    """Continue a text with a run's model, each token in the style of the block it left at."""
     import sys
     import time
 

@@ -1,4 +1,4 @@
-"""Commands that put runs side by side: any of them, or those that take a protocol apart."""
+"""Commands that compare runs: compare, and ablate, which trains the runs it compares."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,15 +32,17 @@ def compare(
     ] = None,
     output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
-    each_seed: Annotated[bool, typer.Option("--each-seed", help="Do not join runs that differ in seed only.")] = False,
+    each_seed: Annotated[
+        bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")
+    ] = False,
     baseline: Annotated[
-        str | None, typer.Option(metavar="RUN", help="A run to hold the others against; it joins them if it must.")
+        str | None, typer.Option(metavar="RUN", help="Run to compare the others with; added if it is not among them.")
     ] = None,
     as_json: AsJson = False,
     *,
     db: Database,
 ) -> None:
-    """Print runs side by side: results, training, differing config, and which to take."""
+    """Print runs side by side: results, training, differing config, and recommended runs."""
     from eetui.compare import tables_text as rendered
     from eetui.compare.comparison import compare as compare_runs
 
@@ -62,7 +64,12 @@ def compare(
 
 
 def views_of(references: Sequence[str], db: Path) -> "list[RunView]":
-    """The runs to compare; the database is opened only if one of them is in it."""
+    """Return the runs to compare; the database is opened only if one of them is stored in it.
+
+    Raises:
+        UsageError: there is no such run or column of the report.
+        StoreError: the database can't be opened.
+    """
     from core.store.reader import Reader
     from eetui.compare.report_runs import PREFIX, report_names, report_view
     from eetui.compare.run_view import stored_view
@@ -111,7 +118,7 @@ def ablate(
         preset_from, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device
     )
     ablation = plan_ablation(layers, preset=preset_from, method=method, seeds=seeds, name=name)
-    with Writer(db), Reader(db) as reader:  # opening to write creates the database and closes the books of dead runs
+    with Writer(db), Reader(db) as reader:  # a writer creates the database and marks dead runs interrupted
         views, missing = stored_runs(ablation, reader)
     code = 0
     if missing:

@@ -1,6 +1,6 @@
-"""The command line: its commands, what it does without one, and how it ends.
+"""The command line: its table of commands, its entry point, and its errors.
 
-What takes long to import is imported inside the command that needs it.
+Modules that are slow to import are imported inside the command that needs them.
 """
 
 import os
@@ -42,14 +42,14 @@ for name, command in COMMANDS.items():
 
 
 def main() -> None:
-    """Entry point: every error meant for the user becomes one message and its exit code."""
+    """Run the command line; an error meant for the user becomes one message and its exit code."""
     try:
         app()
     except EetuiError as error:
         print(f"eetui: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: nothing to complain of
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe: no error
         sys.exit(0)
 
 
@@ -68,8 +68,8 @@ def _console_or_command(
     *,
     db: Database,
 ) -> None:
-    """Without a command: open the console."""
-    os.environ["EETUI_DB"] = str(db)  # for the command, unless it is told otherwise
+    """Open the console if no command is given."""
+    os.environ["EETUI_DB"] = str(db)  # default of the command's own --db
     if context.invoked_subcommand is None:
         if not has_terminal():
             raise UsageError("the console needs a terminal; eetui --help lists the commands that do without")

@@ -1,4 +1,4 @@
-"""The console, opened from the command line."""
+"""Opens the console from the command line."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ def has_terminal() -> bool:
 
 
 def open_console(db: Path, request: "Request | None" = None) -> int:
-    """Open the console on a database, training what is requested, if anything is; the exit code."""
+    """Open the console on a database, train the requested runs if there are any, and return the exit code."""
     from eetui.app import run_console
     from eetui.console.settings import load_settings
 

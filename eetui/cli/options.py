@@ -1,4 +1,4 @@
-"""What the commands have in common: options, what they add up to, and where output goes."""
+"""Options shared by commands, the config layers made of them, and the console for output."""
 
 import os
 import shutil
@@ -58,10 +58,10 @@ def config_layers(
     seed: int | None,
     device: str | None,
 ) -> "list[Layer]":
-    """What a config adds up to: a preset, files, single values, and the options that stand for one.
+    """Return the layers of a config: preset, files, single values, then options such as `--seed`.
 
     Raises:
-        ConfigError: there is no such preset, or a file or a value can't be read.
+        ConfigError: there is no such preset, or a file or value can't be read.
     """
     from core.config.run_config import Layer, file_layer, preset_layer, set_layer
 
@@ -83,24 +83,24 @@ WIDTH_OFF_TERMINAL = 200
 
 
 def output() -> Any:
-    """Standard output; off a terminal no colour, and no line is broken for a width that is not there."""
+    """Return a Rich console on standard output; off a terminal it has no colour and breaks no short line."""
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=WIDTH_OFF_TERMINAL)
 
 
 def output_shape() -> tuple[int, bool]:
-    """The same without Rich, for output that it is too slow for: the width, and whether there may be colour."""
+    """Return width and use of colour of standard output, for commands that do not wait for Rich."""
     if not sys.stdout.isatty():
         return WIDTH_OFF_TERMINAL, False
     return shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def as_share(option: str, text: str | None) -> float | None:
-    """`1%` or `0.01` as 0.01, None as None.
+    """Read a share: `1%` and `0.01` are 0.01, None is None.
 
     Raises:
-        UsageError: it is no number.
+        UsageError: it is not a number.
     """
     if text is None:
         return None

@@ -26,7 +26,7 @@ BEATS, LOSES = "✓", "·"
 
 
 def quality_tables(run: RunQuality) -> RenderableType:
-    """Everything about a run's exits, for a terminal."""
+    """Show everything about a run's exits, for a terminal."""
     quality = run.quality
     head = Text.assemble((run.name, "bold"), f"  run {run.number}  {run.tokens:,} tokens of the evaluation split")
     return Group(
@@ -42,7 +42,7 @@ def quality_tables(run: RunQuality) -> RenderableType:
 
 
 def summary_lines(quality: Quality) -> Iterator[str]:
-    """What the curve and overthinking come to, one a line."""
+    """Yield lines that summarise exit shares, curve, overthinking, oracle and last block."""
     shares = ", ".join(f"{share:.1%} at block {block}" for block, share in enumerate(quality.as_run))
     yield f"At the run's own thresholds tokens leave {shares}"
     for name, trade in (("layers", quality.layers), ("FLOPs", quality.flops)):
@@ -58,7 +58,7 @@ def summary_lines(quality: Quality) -> Iterator[str]:
 
 
 def quality_json(run: RunQuality) -> str:
-    """Everything, unrounded; losses in nats, savings as shares of the full model."""
+    """Write everything as JSON, unrounded; losses in nats, savings as shares of the full model."""
     quality = run.quality
     curve = quality.curve
     data = {
@@ -93,14 +93,14 @@ def quality_json(run: RunQuality) -> str:
 
 
 def bars(counts: Integers, width: int = BARS_SHOWN) -> str:
-    """Counts as a line of bars, the highest one full and none that holds anything empty."""
+    """Draw counts as `width` bars: the highest is full, and only a count of 0 is empty."""
     groups = np.array([part.sum() for part in np.array_split(counts, width)])
     heights = np.ceil(groups / max(1, groups.max()) * (len(BARS) - 1)).astype(int)
     return "".join(BARS[height] for height in heights)
 
 
 def _advantage(trade: TradeOff) -> str:
-    """How a curve fares against the static line."""
+    """Write how far a curve is below or above the static line."""
     if trade.mean_gain is None:
         return "nothing is saved"
     side = "below" if trade.mean_gain > 0 else "above"
@@ -154,7 +154,7 @@ def _reliability_table(judged: ExitQuality) -> Table:
 
 
 def _curve_table(quality: Quality) -> Table:
-    """Points of the curve at even exit rates, each beside the static line at the same layers and the same FLOPs."""
+    """Show points of the curve at even exit rates, beside the static line at the same layers and the same FLOPs."""
     heads = ["Exit rate", "Left early", "PPL", "Layers saved", "Static PPL", "", "FLOPs saved", "Static PPL", ""]
     table = _table("Quality against savings (evaluation split, all tokens)", heads)
     curve = quality.curve

@@ -1,4 +1,4 @@
-"""Commands for the runs that are stored: list them, show one, delete some."""
+"""Commands for stored runs: ls, show, rm."""
 
 import sys
 from typing import Annotated
@@ -38,7 +38,7 @@ def list_runs(
 
 
 def show(reference: Reference, as_json: AsJson = False, *, db: Database) -> None:
-    """Show one run: results, stages, config, and what it takes to make it again."""
+    """Show one run: results, training, config, and the record needed to reproduce it."""
     from core.store.reader import Reader
     from eetui.summary.details_text import run_details, run_json
 
@@ -64,7 +64,7 @@ def remove(
 
     with Reader(db) as reader:
         rows = [reader.run(number) for number in dict.fromkeys(reader.find(reference) for reference in references)]
-    with Writer(db) as writer:  # opening it closes the books of runs whose process is gone
+    with Writer(db) as writer:  # opening it marks runs whose process is gone as interrupted
         with Reader(db) as reader:
             busy = [row["name"] for row in rows if reader.run(row["id"])["status"] in LIVE]
         if busy:

@@ -1,4 +1,4 @@
-"""Commands that train: new runs, and those that were stopped."""
+"""Commands that train: run, and resume for interrupted or failed runs."""
 
 import sys
 from pathlib import Path
@@ -80,7 +80,7 @@ def run(
 
 
 def resume(references: References, no_ui: NoUi = False, *, db: Database) -> None:
-    """Go on with runs that were interrupted or failed, from the last epoch that was complete."""
+    """Resume runs that were interrupted or failed, from their last complete epoch."""
     from core.store.reader import Reader
 
     with Reader(db) as reader:
@@ -95,7 +95,7 @@ def resume(references: References, no_ui: NoUi = False, *, db: Database) -> None
 
 
 def request_for(plan: "Plan") -> "Request":
-    """What asks for that experiment; torch is imported when it is."""
+    """Return a function that prepares the experiment in a store; torch is imported when it is called."""
 
     def prepare(store: "Writer") -> "Prepared":
         from core.session.prepare import prepare
@@ -106,12 +106,12 @@ def request_for(plan: "Plan") -> "Request":
 
 
 def _in_console(*, no_ui: bool) -> bool:
-    """Whether to train there: unless headless was asked for, or there is no terminal."""
+    """Whether to train in the console: there is a terminal, and headless was not requested."""
     return not no_ui and has_terminal()
 
 
 def _train(request: "Request", db: Path, *, no_ui: bool, as_json: bool = False) -> None:
-    """In the console, or headless."""
+    """Train in the console or headless, and exit."""
     if _in_console(no_ui=no_ui):
         raise typer.Exit(open_console(db, request))
     from eetui.cli.headless import train_headless

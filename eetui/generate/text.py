@@ -1,4 +1,4 @@
-"""Generated text, each token in the look of the block it came from."""
+"""Generated text, each token in the style of the block it left at."""
 
 import json
 from collections.abc import Sequence
@@ -11,29 +11,35 @@ from core.analysis.text_generator import Origins, Piece, TextGenerator
 from eetui.drawing.figures import figure
 
 LOOKS = ("cyan", "underline yellow", "italic green", "underline italic magenta", "bold blue", "bold underline red")
-"""Of each block's tokens, in the terminal's own colours, and told apart without; they repeat."""
+"""Style of each block's tokens in the terminal's own colours, distinct without colour too; they repeat."""
 
 
 def block_look(block: int) -> Style:
-    """Of the tokens that a block predicted."""
+    """Return the style of tokens that a block predicted."""
     return Style.parse(LOOKS[block % len(LOOKS)])
 
 
 def piece_text(piece: Piece, look: Style | None = None) -> Text:
-    """A token; a blank before it is left unmarked, so that words stay apart."""
-    word = piece.text.lstrip()
-    return Text(piece.text[: len(piece.text) - len(word)]).append(word, look or block_look(piece.token.block))
+    """Draw a token; whitespace before it has no style, so that underlined words stay apart."""
+    stripped = piece.text.lstrip()
+    return Text(piece.text[: len(piece.text) - len(stripped)]).append(stripped, look or block_look(piece.token.block))
 
 
 def generated_text(prompt: str, pieces: Sequence[Piece]) -> Text:
-    """Prompt and continuation."""
+    """Draw prompt and continuation."""
     return Text.assemble((prompt, "dim"), *map(piece_text, pieces))
 
 
 def legend(
     generator: TextGenerator, origins: Origins, seconds: float, tokens: int, looks: Sequence[Style] | None = None
 ) -> Text:
-    """What the looks mean, how many tokens have each, and what that saved; `looks` other than of `block_look`."""
+    """Draw each block's style with its share of the tokens, the savings and the speed.
+
+    Args:
+        seconds: time that generation took.
+        tokens: number of tokens generated.
+        looks: style of each block; None: `block_look`.
+    """
     text = Text()
     for block, share in enumerate(origins.blocks):
         text.append(f"block {block}", looks[block] if looks else block_look(block))
@@ -48,7 +54,7 @@ def legend(
 
 
 def generation_json(generator: TextGenerator, prompt: str, pieces: Sequence[Piece], origins: Origins) -> str:
-    """All of it, for other programs."""
+    """Write run, text, savings and every token as JSON."""
     found: dict[str, Any] = {
         "run": generator.number,
         "name": generator.name,

@@ -1,4 +1,4 @@
-"""A single run, as Rich tables or JSON."""
+"""A single run as Rich tables or JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from eetui.summary.profile_text import profile_tables
 
 
 def status_text(status: str) -> Text:
-    """A sign and the word, so that colour is never the only difference."""
+    """Write a status as sign and word, so that colour is never the only difference."""
     return Text(STATUS_WORDS[status], style=STATUS_STYLES[status][1])
 
 
 def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
-    """Everything of a run, in sections."""
+    """Show everything about a run in sections: results, training, profile, config, record, warnings, notes."""
     config = flatten(row["config"])
     metrics = run_metrics(state, completed(row["config"]))
     head = Text.assemble((str(row["name"]), "bold"), f"  run {row['id']}, experiment {row['experiment']}  ")
@@ -47,7 +47,7 @@ def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
 
 
 def run_json(row: Mapping[str, Any], state: RunState) -> str:
-    """The row, and every metric of it."""
+    """Write the row of a run, its metrics, warnings and profile as JSON."""
     metrics = {metric.key: value for metric, value in run_metrics(state, completed(row["config"])).items()}
     shown = {**row, "metrics": metrics, "warnings": state.warnings, "profile": profile_object(state)}
     return json.dumps(shown, indent=2, ensure_ascii=False)

@@ -10,14 +10,14 @@ from core.config.stored import completed
 
 
 def recorded_command(row: Mapping[str, Any]) -> str | None:
-    """The command line a run was started with, if it says what was trained: a console's own does not."""
+    """Return the command line a run was started with; None if it does not name what is trained, as the console's."""
     command = str(row["record"].get("command") or "")
     words = command.split()
     return command if "run" in words[1:] and "--no-ui" in words else None
 
 
 def launch_command(row: Mapping[str, Any]) -> str:
-    """`eetui run …` that gives the config of a stored run, as differences from its preset."""
+    """Return the `eetui run …` that gives a stored run's config, written as differences from its preset."""
     from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names
 
     preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
@@ -37,7 +37,7 @@ def _tags(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _written(value: object) -> str:
-    """As `--set` reads it: TOML, or plain text where that can't be taken for anything else."""
+    """Write a value as `--set` reads it: TOML, or plain text where it can't be read as anything else."""
     from core.config.run_config import set_layer
 
     if isinstance(value, str):

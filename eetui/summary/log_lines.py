@@ -1,4 +1,4 @@
-"""A run's events as lines of text: what the log pane shows and a headless run prints."""
+"""A run's events as lines of text, for the log pane and for headless runs."""
 
 from core.events import (
     Epoch,
@@ -24,7 +24,7 @@ from eetui.summary.progress import bound_sign, seconds_left
 
 
 def line_of(event: Event, state: RunState) -> str | None:
-    """What is worth a line of its own, or None."""
+    """Return the line of an event, or None if it is not worth one."""
     match event:
         case RunStarted():
             return (
@@ -70,7 +70,7 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
 
 
 def _measured_line(event: Measured) -> str:
-    """Where tokens leave is worth telling only where they leave at different blocks."""
+    """Return the line of a measured result; savings are part of it only if tokens left at different blocks."""
     line = (
         f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} tokens)  "
         f"accuracy {event.accuracy:.2%}"
@@ -92,7 +92,7 @@ def _savings_line(event: Savings) -> str:
 
 
 def live_figures(stage: StageState) -> str:
-    """Loss, rate and time left of a stage in progress; with early stopping the time left is an upper bound."""
+    """Write loss, rate and time left of a stage in progress; with early stopping the time left is an upper bound."""
     parts = []
     if stage.step_loss is not None:
         parts.append(f"loss {stage.step_loss:.3f}")
@@ -104,7 +104,7 @@ def live_figures(stage: StageState) -> str:
 
 
 def _pace(stage: StageState) -> list[str]:
-    """Rate and time left of a stage in progress."""
+    """Return rate and time left of a stage in progress, as parts of a line; none before its first step."""
     rate = stage.tokens_per_second
     if not rate:
         return []

@@ -1,16 +1,16 @@
-"""Progress of a run and of its stages, and the time a stage takes: each figure has one function here."""
+"""Progress of a run and its stages, and the time a stage takes: one function for each figure."""
 
 from core.events import PlannedStage
 from core.state import RunState, StageState
 
 LM_WEIGHT = 8
-"""A language model stage takes about as long as so many other stages."""
+"""Weight of a stage that trains a language model; any other stage weighs 1."""
 RECENT_EPOCHS = 5
-"""Epochs whose mean time tells how long the next ones take."""
+"""Number of epochs whose mean time predicts the next ones'."""
 
 
 def progress(state: RunState) -> float:
-    """Share of a run's work that is done: its planned stages, those that train a language model weighing most."""
+    """Return the share of a run's planned stages that is done, weighted by kind."""
     if state.started is None:
         return 0.0
     planned = state.started.stages
@@ -24,25 +24,25 @@ def _weight(stage: PlannedStage) -> int:
 
 
 def stage_progress(stage: StageState) -> float:
-    """Share of a stage's steps that is done; 1 once it has ended, even if it stopped early."""
+    """Return the share of a stage's steps that is done; 1 once it has ended, even if it stopped early."""
     if stage.seconds is not None:
         return 1.0
     return min(steps_done(stage) / max(all_steps(stage), 1), 1.0)
 
 
 def steps_done(stage: StageState) -> int:
-    """Steps completed, of `all_steps`."""
+    """Return the number of completed steps, out of `all_steps`."""
     epochs = len(stage.history)
     return epochs * stage.steps + (stage.step if stage.epoch > epochs else 0)
 
 
 def all_steps(stage: StageState) -> int:
-    """Steps of a stage that does not stop early."""
+    """Return the number of steps of a stage that does not stop early."""
     return stage.epochs * stage.steps
 
 
 def seconds_so_far(stage: StageState) -> float | None:
-    """What the stage has taken, or took; None before its first step."""
+    """Return the time a stage has taken; None before its first step."""
     if stage.seconds is not None:
         return stage.seconds
     done = steps_done(stage)
@@ -53,7 +53,7 @@ def seconds_so_far(stage: StageState) -> float | None:
 
 
 def seconds_left(stage: StageState) -> float | None:
-    """Time to the end of the stage, early stopping aside; validation counts once an epoch is through."""
+    """Return the time to the end of a stage without early stopping; includes validation once an epoch is complete."""
     done = steps_done(stage)
     if stage.seconds is not None or not done:
         return None
@@ -66,5 +66,5 @@ def seconds_left(stage: StageState) -> float | None:
 
 
 def bound_sign(stage: StageState) -> str:
-    """`≤` where the stage may stop early, so that its time left is an upper bound; else nothing."""
+    """Return `≤` if the stage may stop early, so that its time left is an upper bound; else an empty string."""
     return "≤" if stage.kind == "lm" else ""

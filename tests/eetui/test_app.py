@@ -1,4 +1,4 @@
-"""The console as a whole: how it starts, what it tells of, and how it ends."""
+"""The app: start, notifications, and quitting."""
 
 import asyncio
 import subprocess
@@ -42,7 +42,7 @@ async def test_it_opens_on_the_runs_and_creates_a_missing_database(tmp_path: Pat
     assert (tmp_path / "new.db").exists()
 
 
-def test_the_first_frame_needs_neither_torch_nor_what_else_is_slow(tmp_path: Path) -> None:
+def test_the_first_frame_imports_neither_torch_nor_other_slow_modules(tmp_path: Path) -> None:
     script = """
 import asyncio, sys
 from pathlib import Path
@@ -64,7 +64,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("name", SCREENS)
-def test_every_screen_that_others_open_is_where_it_is_said_to_be(name: str) -> None:
+def test_every_screen_opened_by_name_has_a_valid_import_path(name: str) -> None:
     assert issubclass(resolve_name(SCREENS[name]), BenchScreen)
 
 
@@ -148,7 +148,7 @@ async def test_an_experiment_that_cannot_start_says_why(database: Path, text: Pa
         await until_true(pilot, lambda: any("missing.txt" in message for message in messages(bench)))
 
 
-async def test_the_end_of_a_run_of_any_process_is_told_with_a_bell(
+async def test_the_end_of_a_run_of_any_process_is_notified_with_a_bell(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[int] = []

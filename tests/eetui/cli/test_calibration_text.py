@@ -1,4 +1,4 @@
-"""A calibration as `eetui calibrate` shows it, and how its options are read."""
+"""A calibration as `eetui calibrate` shows it, and its options."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def calibrated(path: Path, request: CalibrationRequest, **run: float) -> Calibra
         return calibrate(reader, number, request)
 
 
-def test_what_is_shown_has_promise_units_and_violations(tmp_path: Path) -> None:
+def test_a_calibration_shows_guarantee_units_and_violations(tmp_path: Path) -> None:
     result = calibrated(tmp_path, CalibrationRequest(max_ppl_increase=0.01))
     shown = plain_words(calibration_table(result))
     for words in (
@@ -30,7 +30,7 @@ def test_what_is_shown_has_promise_units_and_violations(tmp_path: Path) -> None:
         "at most 1.00%",
         "units of 1 window: 180 calibrate, 180 test, 40 set the candidates",
         "Over 200 random halvings",
-        "the promise allows 10%",
+        "the guarantee allows 10%",
         "With each half in one piece of the text",
         "calibrated on a part of the evaluation split",
     ):
@@ -43,7 +43,7 @@ def test_what_is_shown_has_promise_units_and_violations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "request_", [CalibrationRequest(exit_rate=0.0), CalibrationRequest(max_ppl_increase=0.0, method="crc")]
 )
-def test_where_nothing_is_safe_it_says_never_exit(tmp_path: Path, request_: CalibrationRequest) -> None:
+def test_without_a_safe_threshold_it_says_never_exit(tmp_path: Path, request_: CalibrationRequest) -> None:
     assert "never exit" in plain_words(calibration_table(calibrated(tmp_path, request_)))
 
 
@@ -62,6 +62,6 @@ def test_a_share_is_read_with_and_without_a_percent_sign(text: str | None, share
     assert as_share("--max-ppl-increase", text) == (None if share is None else pytest.approx(share))
 
 
-def test_a_share_that_is_no_number_is_refused() -> None:
+def test_a_share_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--exit-rate takes a share such as 1% or 0\.01, got 'half'"):
         as_share("--exit-rate", "half")

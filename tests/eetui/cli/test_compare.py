@@ -1,4 +1,4 @@
-"""`eetui compare`: in every format, beside the report, against a baseline."""
+"""`eetui compare`: every format, the report's runs, and a baseline."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ def test_only_changed_leaves_out_rows_in_which_all_agree(trained: Done, eetui: E
     assert "shallow_target" not in {row["metric"] for row in changed["final"]}
 
 
-def test_the_report_stands_beside_own_runs_but_is_not_ranked_with_them(trained: Done, eetui: Eetui) -> None:
+def test_the_report_is_shown_beside_own_runs_but_not_ranked_with_them(trained: Done, eetui: Eetui) -> None:
     shown = json.loads(eetui("compare", "report:distill", "report:loss", "2", "--json").stdout)
     final = next(row for row in shown["final"] if row["metric"] == "final_ppl")
     assert [value["mean"] for value in final["values"]][:2] == [1095.46, 1071.76]
@@ -52,7 +52,7 @@ def test_the_report_stands_beside_own_runs_but_is_not_ranked_with_them(trained: 
     assert any("different tokens" in note for note in shown["notes"])
 
 
-def test_compare_holds_the_others_against_a_baseline_in_every_format(trained: Done, eetui: Eetui) -> None:
+def test_compare_gives_differences_from_a_baseline_in_every_format(trained: Done, eetui: Eetui) -> None:
     plain = json.loads(eetui("compare", "1", "3", "--json").stdout)
     done = json.loads(eetui("compare", "1", "3", "--baseline", "loss-2", "--json").stdout)
     assert "baseline" not in plain

@@ -1,4 +1,4 @@
-"""The command line as a whole: how fast it starts, and what a bad request gets."""
+"""The command line as a whole: imports at start-up, and errors for bad requests."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ Done = subprocess.CompletedProcess[str]
 LIGHT_COMMANDS = (["--help"], ["--version"], ["ls"], ["show", "1"], ["compare"], ["compare", "report:loss", "1"])
 
 
-def test_the_version_is_said_without_importing_a_command_line(environment: dict[str, str]) -> None:
+def test_the_version_is_printed_without_importing_typer(environment: dict[str, str]) -> None:
     code = "import sys; from eetui.__main__ import main\nmain(); assert 'typer' not in sys.modules"
     light, whole = (
         subprocess.run(

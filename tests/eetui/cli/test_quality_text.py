@@ -19,7 +19,7 @@ def judged(path: Path, **run: float | str) -> RunQuality:
         return run_quality(reader, number)
 
 
-def test_what_is_shown_has_every_exit_the_curve_and_what_it_comes_to(tmp_path: Path) -> None:
+def test_tables_show_every_exit_the_curve_and_a_summary(tmp_path: Path) -> None:
     shown = plain_words(quality_tables(judged(tmp_path, blocks=3)), width=120)
     for words in (
         "Exit 0 Exit 1",
@@ -45,6 +45,6 @@ def test_json_has_curve_line_and_diagrams_of_one_length(tmp_path: Path) -> None:
     assert data["exit_histogram"] == pytest.approx([0.5, 0.5], abs=0.02)
 
 
-def test_bars_show_every_group_that_holds_something() -> None:
+def test_bars_show_every_count_above_zero() -> None:
     assert bars(np.array([0, 1, 1000, 0]), 4) == " ▁█ "
     assert bars(np.zeros(4, int), 2) == "  "

@@ -12,7 +12,7 @@ from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
 Done = subprocess.CompletedProcess[str]
 
 
-def test_show_tells_config_record_and_results(trained: Done, eetui: Eetui) -> None:
+def test_show_prints_config_record_and_results(trained: Done, eetui: Eetui) -> None:
     shown = json.loads(eetui("show", "distill-1", "--json").stdout)
     assert shown["config"]["train"]["max_epochs"] == 2
     assert shown["config"]["data"]["tokenizer"] == "word"

@@ -1,4 +1,4 @@
-"""`eetui run`: what is trained, refused, and left behind by what ends it."""
+"""`eetui run`: training, refused requests, and runs that end early."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_block_0_is_the_same_for_all_methods_of_a_seed(trained: Done, eetui: Eet
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"word", "windows"), (b"\xff\x00\xfe", "not UTF-8"), (b"", "empty")])
-def test_a_corpus_that_is_no_good_is_refused_before_anything_is_stored(
+def test_a_bad_corpus_is_refused_before_anything_is_stored(
     content: bytes, message: str, eetui: Eetui, tmp_path: Path
 ) -> None:
     (tmp_path / "corpus.txt").write_bytes(content)
@@ -88,7 +88,7 @@ def _start(text: Path, environment: dict[str, str], db: Path, *more: str) -> sub
 
 
 def _start_endless(text: Path, environment: dict[str, str], db: Path) -> subprocess.Popen[str]:
-    """Training that would not end by itself, past its first epoch."""
+    """Start training that would not end by itself, and return the process after its first epoch."""
     process = _start(text, environment, db, *set_options("max_epochs=100000", "patience=100000"))
     assert process.stderr is not None
     for line in process.stderr:

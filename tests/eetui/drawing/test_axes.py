@@ -1,4 +1,4 @@
-"""Axes, the part of them that is in view, and what they say."""
+"""Axes, views and legends."""
 
 import math
 
@@ -70,12 +70,12 @@ def test_a_view_never_leaves_its_data() -> None:
     assert view.x(EXTENT)[0] < 10.0
 
 
-def test_the_mouse_zooms_about_its_place() -> None:
+def test_a_view_zooms_about_a_point() -> None:
     low, high = View().zoomed(0.5, EXTENT, at=2.0).x(EXTENT)
     assert (low, high) == (1.0, 6.0)
 
 
-def test_heights_move_and_stretch() -> None:
+def test_a_y_range_moves_and_stretches() -> None:
     assert View().raised(0.5, (0.0, 2.0)).y == (1.0, 3.0)
     assert View().stretched(0.5, (0.0, 2.0), 1.0).y == (0.5, 1.5)
 
@@ -95,7 +95,7 @@ def test_the_legend_tells_series_apart_by_sign() -> None:
     assert legend("loss", SERIES, True, 16).plain == "loss  ⠒⠒ train"
 
 
-def test_a_chart_without_room_tells_the_newest_numbers() -> None:
+def test_the_sentence_gives_the_newest_value_of_each_curve() -> None:
     words = latest("loss in nats", SERIES, LINEAR, WHOLE, "epoch")
     assert words == "loss in nats: train 4.3100 · early-stop 4.5200 (epoch 3)"
     assert latest("PPL", (), PPL, WHOLE, "epoch") == "PPL: nothing yet"

@@ -11,16 +11,13 @@ from eetui.drawing.palette import Palette
 STYLE = Palette()
 
 
-# The histogram
-
-
 def threshold(at: float = 0.13) -> Threshold:
     counts = tuple(round(3000 * math.exp(-(((place - 6) / 5) ** 2))) for place in range(50))
     return Threshold("block0.hard", 0, at, sum(counts), sum(counts[: int(at * 50)]), counts)
 
 
 @pytest.mark.parametrize(("width", "height"), [(78, 11), (140, 40), (24, 4), (40, 6)])
-def test_the_histogram_fills_its_room(width: int, height: int) -> None:
+def test_the_histogram_fills_its_width_and_height(width: int, height: int) -> None:
     lines = histogram(threshold(), width, height, STYLE).plain.splitlines()
     assert len(lines) == height
     assert all(len(line) <= width for line in lines)
@@ -44,7 +41,7 @@ def test_a_threshold_anywhere_is_drawn(at: float) -> None:
     assert all(len(line) <= 60 for line in lines)
 
 
-def test_a_histogram_without_room_is_a_sentence() -> None:
+def test_a_histogram_too_small_to_draw_is_a_sentence() -> None:
     assert histogram(threshold(), 78, 3, STYLE).plain.startswith("threshold 0.1300, hard ")
 
 

@@ -1,4 +1,4 @@
-"""The screen on which a run writes."""
+"""The Generate screen."""
 
 import asyncio
 import subprocess
@@ -20,7 +20,7 @@ from tests.scripted_runs import make_database, tiny_request
 
 @pytest.fixture(scope="module")
 def database(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run that has finished, number 1."""
+    """Train a tiny run, number 1."""
     path = tmp_path_factory.mktemp("generate") / "runs.db"
     with Writer(path) as store:
         run_experiment(tiny_request(text, "loss", exited_state="copy")(store), store, lambda run, events: None)
@@ -63,7 +63,7 @@ async def test_a_prompt_is_continued_with_as_many_tokens_as_asked_for(database: 
         assert "tokens/s" in figures(screen)
 
 
-async def test_a_key_stops_the_writing(database: Path) -> None:
+async def test_a_key_stops_generation(database: Path) -> None:
     async with EetuiApp(database).run_test() as pilot:
         screen = await opened(pilot)
         await write(pilot, screen, "w1", max_tokens="1000000")
@@ -88,7 +88,9 @@ async def test_a_key_stops_the_writing(database: Path) -> None:
         ("w1", {"top_p": "2"}, "--top-p must be"),
     ],
 )
-async def test_what_can_not_be_is_said(database: Path, prompt: str, options: dict[str, str], message: str) -> None:
+async def test_invalid_input_gets_a_message_and_generates_nothing(
+    database: Path, prompt: str, options: dict[str, str], message: str
+) -> None:
     async with EetuiApp(database).run_test() as pilot:
         screen = await opened(pilot)
         await write(pilot, screen, prompt, **options)
@@ -97,7 +99,7 @@ async def test_what_can_not_be_is_said(database: Path, prompt: str, options: dic
 
 
 @pytest.mark.parametrize("keys", [("w",), ("enter", "w"), ("i", "w")], ids=["runs", "live", "inspect"])
-async def test_a_key_leads_there_from_wherever_a_run_is_shown(database: Path, keys: tuple[str, ...]) -> None:
+async def test_a_key_opens_it_from_every_screen_that_shows_a_run(database: Path, keys: tuple[str, ...]) -> None:
     async with EetuiApp(database).run_test() as pilot:
         await pilot.pause()
         for key in keys:
@@ -123,7 +125,7 @@ async def test_without_weights_there_is_a_message_and_no_screen(
         assert not isinstance(pilot.app.screen, GenerateScreen)
 
 
-async def test_leaving_the_screen_ends_the_writing(database: Path) -> None:
+async def test_leaving_the_screen_ends_generation(database: Path) -> None:
     async with EetuiApp(database).run_test() as pilot:
         screen = await opened(pilot)
         await write(pilot, screen, "w1", max_tokens="1000000")

@@ -1,4 +1,4 @@
-"""Generated text as it is shown, and as JSON."""
+"""Generated text on a terminal and as JSON."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def generator(text: Path, tmp_path_factory: pytest.TempPathFactory) -> TextGener
         return open_generator(reader, run)
 
 
-def test_each_block_has_a_look_that_needs_no_colour() -> None:
+def test_each_block_has_a_style_that_is_distinct_without_colour() -> None:
     marks = {(style.underline, style.italic, style.bold) for style in map(block_look, range(6))}
     assert len(marks) == 6
     text = generated_text("Say", PIECES)
@@ -38,7 +38,7 @@ def test_each_block_has_a_look_that_needs_no_colour() -> None:
     assert ("two", block_look(1)) in spans
 
 
-def test_the_legend_says_where_tokens_came_from_and_what_that_saved(generator: TextGenerator) -> None:
+def test_the_legend_gives_each_blocks_share_and_the_savings(generator: TextGenerator) -> None:
     found = origins(generator, [piece.token for piece in PIECES])
     first, second = plain_text(legend(generator, found, 2.0, 4), 200).splitlines()
     assert first.strip() == "block 0 25.00%   block 1 75.00%"

@@ -1,4 +1,4 @@
-"""An empty database, and no process that measures."""
+"""Fixtures: an empty database, and an estimator that starts no process."""
 
 from collections.abc import Iterator
 from pathlib import Path

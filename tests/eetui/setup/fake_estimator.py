@@ -1,4 +1,4 @@
-"""Stands in for the process that measures the machine: the same answer everywhere."""
+"""An estimator that measures nothing and always gives the same answer."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ ESTIMATE = Estimate(
 
 
 class FakeEstimating:
-    """Stands in for the process that measures; notes what it was asked for."""
+    """Replaces `Estimator` and records its requests; it answers once `go_on` is set."""
 
     def __init__(self) -> None:
         self.asked: list[RunConfig] = []

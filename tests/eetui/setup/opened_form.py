@@ -1,4 +1,4 @@
-"""Consoles with the form open, and what can be read from it."""
+"""The console with the form open, and access to what it shows."""
 
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +14,7 @@ from tests.eetui.driving import until_true
 
 @asynccontextmanager
 async def new_screen(bench: EetuiApp, size: tuple[int, int] = (80, 24)) -> Any:
-    """The console with the form open, as a user opens it."""
+    """Run the console and open the form by key."""
     async with bench.run_test(size=size) as pilot:
         bench.animation_level = "none"
         await pilot.press("n")
@@ -45,7 +45,7 @@ def shown(bench: EetuiApp, selector: str) -> str:
 
 
 async def write(pilot: Pilot[None], bench: EetuiApp, name: str, text: str) -> None:
-    """Go to a field and write over what it holds."""
+    """Go to a field and replace its text."""
     screen_of(bench).form.go_to(name)
     await pilot.pause()
     await pilot.press("end", "ctrl+u", *("space" if character == " " else character for character in text))

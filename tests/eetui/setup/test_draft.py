@@ -1,4 +1,4 @@
-"""What is written into the form becomes an experiment."""
+"""Drafts, their problems, and the plans they become."""
 
 import pytest
 
@@ -19,9 +19,6 @@ def edited(**raws: Raw) -> Draft:
     for name, raw in raws.items():
         draft = draft.edited(name.replace("__", "."), raw)
     return draft
-
-
-# Drafts
 
 
 def test_an_untouched_draft_is_its_preset() -> None:
@@ -90,7 +87,7 @@ def test_several_problems_come_in_the_order_of_the_form() -> None:
     assert list(edited(train__lr="-1", name="7", model__eps="0").problems()) == [NAME, "model.eps", "train.lr"]
 
 
-def test_a_draft_of_a_config_makes_it_again() -> None:
+def test_a_draft_of_a_config_gives_that_config() -> None:
     config = Draft().edited("train.lr", "0.25").edited(METHODS, ("softmax",)).edited("model.block_layers", "1,3").plan()
     draft = Draft.of_config(config.configs[0], DEFAULT_PRESET)
     assert set(draft.edits) == {"train.lr", METHODS, "model.block_layers"}

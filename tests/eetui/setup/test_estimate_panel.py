@@ -1,4 +1,4 @@
-"""The estimate follows what is written."""
+"""The estimate panel: when it measures, and what it shows."""
 
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from tests.eetui.setup.fake_estimator import ESTIMATE, FakeEstimating
 from tests.eetui.setup.opened_form import new_screen, screen_of, shown, write
 from tests.scripted_runs import add, scripted, until
 
-# The estimate
-
 
 async def test_the_estimate_follows_the_last_change(database: Path, fake: FakeEstimating) -> None:
     bench = EetuiApp(database)
@@ -29,7 +27,7 @@ async def test_the_estimate_follows_the_last_change(database: Path, fake: FakeEs
         await until_true(pilot, lambda: fake.answered[-1] == 6 and not panel.forecast.state)
 
 
-async def test_neither_name_nor_tags_are_measured_anew(database: Path, fake: FakeEstimating) -> None:
+async def test_a_change_of_name_or_tags_is_not_measured(database: Path, fake: FakeEstimating) -> None:
     bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         panel = bench.screen.query_one(EstimatePanel)
@@ -62,7 +60,7 @@ async def test_a_form_with_errors_is_not_measured(database: Path, fake: FakeEsti
         assert len(fake.answered) == 1
 
 
-async def test_half_a_path_is_not_read(database: Path, fake: FakeEstimating) -> None:
+async def test_a_path_is_not_read_while_it_is_typed(database: Path, fake: FakeEstimating) -> None:
     bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         panel = bench.screen.query_one(EstimatePanel)
@@ -76,7 +74,7 @@ async def test_half_a_path_is_not_read(database: Path, fake: FakeEstimating) -> 
         assert fake.asked[-1].data.corpus == "/tmp/x"
 
 
-async def test_what_is_wrong_with_a_corpus_is_shown(database: Path, fake: FakeEstimating) -> None:
+async def test_a_problem_with_the_corpus_is_shown(database: Path, fake: FakeEstimating) -> None:
     fake.problem = CorpusError("corpus /tmp/x does not exist")
     bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
@@ -93,7 +91,7 @@ async def test_an_estimate_beside_a_training_says_so(database: Path, fake: FakeE
 
 
 @pytest.mark.parametrize("stale", [False, True])
-async def test_runs_that_start_know_the_speed_they_were_estimated_at(
+async def test_a_started_plan_carries_the_estimated_speed_unless_it_is_stale(
     stale: bool, database: Path, fake: FakeEstimating, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Plan] = []

@@ -54,5 +54,5 @@ def test_amounts_share_one_prefix(low: float, high: float, expected: str) -> Non
     assert amount(Span(low, high), " tokens") == expected
 
 
-def test_durations_have_no_digit_that_nobody_knows() -> None:
+def test_rough_durations_have_no_fractions_of_a_second() -> None:
     assert [rough_duration(seconds) for seconds in (0.1, 7.3, 59.4, 59.6, 125)] == ["1s", "7s", "59s", "1m00s", "2m05s"]

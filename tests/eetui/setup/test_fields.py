@@ -26,9 +26,6 @@ class MoreConfig(RunConfig):
     careful: bool = ConfigField(False, description="check everything twice")
 
 
-# The fields
-
-
 def test_every_field_of_the_config_is_there_with_its_meaning() -> None:
     assert {name for name, _ in leaves()} - {"method"} == set(FIELDS) - {PRESET, METHODS, SEEDS, NAME, TAGS}
     assert all(field.meaning for field in FIELDS.values())
@@ -84,10 +81,10 @@ def test_units_and_limits_are_those_of_the_config() -> None:
         ("data.tokenizer", "bpe", "bpe"),
     ],
 )
-def test_text_is_read_as_the_field_wants_it(name: str, raw: Raw, value: object) -> None:
+def test_text_is_parsed_by_the_kind_of_the_field(name: str, raw: Raw, value: object) -> None:
     assert parse(FIELDS[name], raw) == value
 
 
-def test_choices_that_are_no_text_are_read_as_they_are() -> None:
+def test_choices_that_are_not_text_keep_their_type() -> None:
     shuffle = next(field for field in form_fields(MoreConfig) if field.name == "data.shuffle")
     assert [parse(shuffle, written(choice)) for choice in shuffle.choices] == ["words", "lines", 3, None]

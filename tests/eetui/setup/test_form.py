@@ -1,4 +1,4 @@
-"""The form: every field is reached and written by key."""
+"""The form: every field is reached and edited by key."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ async def test_page_keys_go_from_section_to_section(database: Path, fake: FakeEs
         assert focused(bench) == "exit.hard_ratio"
 
 
-# Writing
+# Editing
 
 
 async def test_a_number_is_written_marked_and_reset(database: Path, fake: FakeEstimating) -> None:
@@ -137,7 +137,7 @@ async def test_another_preset_keeps_what_was_changed(database: Path, fake: FakeE
         assert row(bench, "data.num_samples").query_one(Input).value == "10000"
 
 
-async def test_what_is_wrong_stands_under_its_field_while_it_is_written(database: Path, fake: FakeEstimating) -> None:
+async def test_a_problem_is_shown_under_its_field_while_it_is_edited(database: Path, fake: FakeEstimating) -> None:
     bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "model.dim", "12")

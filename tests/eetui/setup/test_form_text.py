@@ -4,8 +4,6 @@ from eetui.setup.draft import preset_values
 from eetui.setup.fields import FIELDS
 from eetui.setup.form_text import Look, Queue, about_field, field_lines, form_title, queue_line, queue_list
 
-# How they are drawn
-
 
 def test_a_field_shows_mark_name_unit_and_meaning_around_its_editor() -> None:
     (line,) = field_lines(FIELDS["train.batch_size"], "32", Look(changed=True), 120).plain.splitlines()

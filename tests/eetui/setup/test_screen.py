@@ -1,4 +1,4 @@
-"""The New screen: how it opens, is left and started, and an experiment trained to the end."""
+"""The New screen: opening, leaving and starting it, and an experiment trained to the end."""
 
 import subprocess
 import sys
@@ -25,9 +25,8 @@ from tests.eetui.setup.fake_estimator import FakeEstimating
 from tests.eetui.setup.opened_form import focused, is_open, new_screen, row, screen_of, shown, write
 from tests.scripted_runs import TINY, add
 
-# What is there
 
-
+# Opening
 async def test_it_opens_with_the_default_preset_and_the_reports_methods(database: Path, fake: FakeEstimating) -> None:
     bench = EetuiApp(database)
     async with new_screen(bench):
@@ -49,7 +48,7 @@ async def test_every_key_has_an_id_and_says_what_it_does(database: Path, fake: F
 # Leaving and starting
 
 
-async def test_nothing_that_was_written_is_lost_on_leaving(database: Path, fake: FakeEstimating) -> None:
+async def test_edits_are_kept_on_leaving(database: Path, fake: FakeEstimating) -> None:
     bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
         await write(pilot, bench, "train.lr", "-1")

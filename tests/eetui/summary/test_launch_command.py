@@ -1,4 +1,4 @@
-"""The command that launches a run again gives its config again."""
+"""The launch command of a run gives that run's config."""
 
 import json
 import shlex
@@ -40,7 +40,7 @@ def stored(path: Path, preset: str | None, values: dict[str, Any]) -> tuple[RunC
         return config, reader.run(run)
 
 
-def test_what_is_newer_than_a_run_is_written_out_where_the_preset_has_another_value(tmp_path: Path) -> None:
+def test_a_field_newer_than_the_run_is_written_where_the_preset_has_another_value(tmp_path: Path) -> None:
     _, row = stored(tmp_path / "runs.db", "gone", {})
     del row["config"]["model"]["norm"]
     assert "model.norm=post" in shlex.split(launch_command(row))
@@ -84,6 +84,6 @@ def test_only_what_differs_from_the_preset_is_named(tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_a_recorded_command_counts_if_it_says_what_was_trained(command: str, tells: bool) -> None:
+def test_a_recorded_command_counts_if_it_names_what_is_trained(command: str, tells: bool) -> None:
     row = {"record": json.loads(json.dumps(RECORD | {"command": command}))}
     assert recorded_command(row) == (command if tells else None)

@@ -1,4 +1,4 @@
-"""How far a run and its stages are: one set of figures for lists, the Live screen and headless runs."""
+"""Progress of a run and its stages: the same figures in lists, on the Live screen and in headless runs."""
 
 from core.events import Epoch, PlannedStage, RunStarted, StageStarted, Step
 from core.state import RunState, reduce, reduce_all
@@ -19,12 +19,12 @@ def test_a_stage_weighs_by_its_kind_whatever_it_is_called() -> None:
     assert progress(reduce_all(RunState(), (*begun, Step("warm-up", 1, 1, 1.0, 5, 1.0)))) == 0.5 * 8 / 9
 
 
-def test_the_epochs_that_a_resumed_stage_reports_again_are_done() -> None:
+def test_the_epochs_that_a_resumed_stage_reports_again_count_as_done() -> None:
     (stage,) = reduce_all(RunState(), (STARTED, epoch(1), epoch(2))).stages
     assert (steps_done(stage), stage_progress(stage), seconds_left(stage)) == (10, 0.5, 20.0)
 
 
-def test_the_time_left_is_the_same_in_the_log_and_in_the_line_that_moves() -> None:
+def test_the_time_left_is_the_same_in_the_log_and_in_the_live_line() -> None:
     state = RunState()
     for event in (STARTED, *(Step("block0.lm", 1, step, 3.0, 20, 1.0) for step in range(1, 6)), epoch(1)):
         state = reduce(state, event)
