@@ -1,6 +1,7 @@
-"""One run, followed through its event log: its state, the curves of its steps, and the lines worth reading.
+"""State, loss curves and log lines of one run, read from its event log as it grows.
 
-It does not matter who trains the run, or whether anybody still does: only the log is read, from where it was left.
+Only the log is read, and only what was added since the last read. Which process trains the run, or whether any still
+does, makes no difference.
 """
 
 import itertools
@@ -15,17 +16,17 @@ from eetui.drawing.series import Curve
 from eetui.summary.log_lines import line_of
 
 ENTRIES = 400
-"""Of the log, read in one go: a long log is caught up with in several, so that keys are heard in between."""
+"""Log entries of one read: a long log takes several, and keys are handled between them."""
 LINES = 500
 
 LineKind = Literal["event", "warning", "error", "stray"]
 
 
 class EventLog(Protocol):
-    """Where events are read from: `core.store.reader.Reader`."""
+    """Source of events: `core.store.reader.Reader`."""
 
     def events(self, run: int, after: int = 0, *, limit: int = -1) -> tuple[list[Event], int]:
-        """The events after a place in the log, and the place they end at."""
+        """Return at most `limit` events (-1: all) after a place in the log, and the place they end at."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class LogLine:
 
 
 class Following:
-    """What is known of a run so far; `pull` brings what is new. Its memory is bounded, however long the run."""
+    """A run as its log tells it so far; `pull` reads on. Memory is bounded, however long the run."""
 
     def __init__(self, log: EventLog, run: int) -> None:
         self.log, self.run = log, run
@@ -46,13 +47,13 @@ class Following:
         """Training loss of every step, by stage, over the epochs completed."""
         self.lines: deque[LogLine] = deque(maxlen=LINES)
         self.lines_seen = 0
-        """How many lines there were, those that were dropped included."""
+        """Number of lines so far, dropped ones included."""
         self.behind = True
-        """Whether there may be more to read at once."""
+        """Whether more may be ready to read."""
         self._place = 0
 
     def pull(self, entries: int = ENTRIES) -> bool:
-        """Read on, at most so many entries of the log; whether anything was new."""
+        """Read at most `entries` further entries of the log; return whether there were any events."""
         events, place = self.log.events(self.run, self._place, limit=entries)
         self.behind = place - self._place >= entries
         self._place = place
@@ -62,13 +63,13 @@ class Following:
         return bool(events)
 
     def say(self, kind: LineKind, text: str) -> None:
-        """Add lines to the log."""
+        """Add the lines of a text to the log."""
         for line in text.splitlines():
             self.lines.append(LogLine(kind, line))
             self.lines_seen += 1
 
     def _curved(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events, the steps among them put into curves on the way."""
+        """Yield the events unchanged, and append the loss of each step to its stage's curve."""
         steps_of = {stage.name: stage.steps for stage in self.state.stages}
         for event in events:
             match event:
@@ -84,11 +85,12 @@ class Following:
     def _note(self, event: Event) -> None:
         line = line_of(event, self.state)
         if line is not None:
-            self.say(_kind(event), line.removeprefix("! ").partition("  ETA ")[0])  # no news in a log
+            # The pane has signs of its own, and an ETA is soon out of date.
+            self.say(_kind(event), line.removeprefix("! ").partition("  ETA ")[0])
 
 
 def joined(events: Iterable[Event]) -> Iterator[Event]:
-    """The same events, consecutive steps of an epoch as one: to a `RunState` it says the same."""
+    """Yield the events with consecutive steps of an epoch merged into one; they reduce to the same `RunState`."""
     for key, group in itertools.groupby(events, key=_step_group):
         if key is None:
             yield from group

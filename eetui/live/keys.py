@@ -1,4 +1,4 @@
-"""What the keys of the Live screen do to its run, and to the queue."""
+"""Keys of the Live screen that act on its run and on the queue."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ INTERRUPT, GO_ON = "Interrupt it", "Let it train"
 
 
 class LiveKeys(BenchScreen):
-    """A screen that watches one run."""
+    """A screen of one run, with the keys that act on it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p,space", "pause", "Pause", id="live.pause", tooltip="Pause after the step, or go on"),
@@ -30,7 +30,7 @@ class LiveKeys(BenchScreen):
 
     @property
     def watching(self) -> Watching:
-        """What is known of the run."""
+        """The run, and everything known of it."""
         raise NotImplementedError
 
     def action_pause(self) -> None:
@@ -84,5 +84,5 @@ class LiveKeys(BenchScreen):
         return RunActions(self.bench)
 
     def say(self, text: str) -> None:
-        """Tell the user."""
+        """Notify the user."""
         self.bench.notify(text, markup=False)

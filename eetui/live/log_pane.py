@@ -1,4 +1,4 @@
-"""The log of a run, its newest lines."""
+"""The log pane: the newest lines of a run's log."""
 
 from textual.events import Resize
 from textual.widgets import RichLog
@@ -9,7 +9,7 @@ from eetui.live.text import log_text
 
 
 class LogPane(RichLog):
-    """Shows the lines of a run that is followed; writes only while it is in view."""
+    """Log lines of the followed run, written only while the pane is in view."""
 
     DEFAULT_CSS = """
     LogPane {
@@ -35,7 +35,7 @@ class LogPane(RichLog):
             self.show(self.following)
 
     def _write_new(self, following: Following) -> None:
-        """Those not yet written; all of them for another run, width or theme."""
+        """Write the lines not yet written; all of them for another run, width or theme."""
         width = self.scrollable_content_region.width
         if (following, width, self.app.theme) != self._of:
             self.clear()

@@ -1,4 +1,4 @@
-"""What a stage measured: every way through the model on a line of its own, and where the tokens leave."""
+"""Table of what a stage measured, one line per way through the model, and bars of where tokens exit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from eetui.drawing.palette import Palette
 
 
 def measured_table(state: RunState, stage: str, width: int, style: Palette) -> Text:
-    """A line for each way through the model that a stage measured, figures under each other."""
+    """Draw one line per way through the model that the stage measured, with aligned columns of figures."""
     found = [measured for measured in state.measured if measured.stage == stage]
     if not found:
         return Text("measured when the stage ends", style.quiet)
@@ -24,8 +24,8 @@ def measured_table(state: RunState, stage: str, width: int, style: Palette) -> T
         columns.append(_column("left early", found, lambda one: f"{one.shallow_ratio:.1%}"))
         columns.append(_column("layers saved", found, lambda one: f"{one.layer_savings:.1%}"))
     names = ["", *(one.name for one in found)]
-    room = min(max(map(len, names)), max(width - sum(len(column[0]) + 2 for column in columns), 8))
-    lines = ["  ".join([fitted(name, room), *cells]) for name, *cells in zip(names, *columns, strict=True)]
+    name_width = min(max(map(len, names)), max(width - sum(len(column[0]) + 2 for column in columns), 8))
+    lines = ["  ".join([fitted(name, name_width), *cells]) for name, *cells in zip(names, *columns, strict=True)]
     text = Text(lines[0], style="bold", no_wrap=True)
     for line, one in zip(lines[1:], found, strict=True):
         text.append("\n").append(line, "bold" if one.way == "early exit" else "not bold")
@@ -34,7 +34,7 @@ def measured_table(state: RunState, stage: str, width: int, style: Palette) -> T
 
 
 def _exit_bars(measured: Measured, width: int, style: Palette) -> Text:
-    """Where the tokens leave, a bar for each block."""
+    """Draw the share of tokens that exit after each block, one bar per block."""
     lines = []
     for block, share in enumerate(measured.exit_shares):
         words = f"leave after block {block} {share:>6.1%}  "

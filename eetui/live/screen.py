@@ -1,6 +1,6 @@
-"""One run: its stages, the curves of the selected one, its log; watch it train, pause it, stop it, let it go on.
+"""The Live screen: a run's stages, the curves of the selected one, and its log; keys pause, stop and resume the run.
 
-It reads the store only, so a run that another process trains, or one long finished, looks the same.
+It reads the store only, so a run that another process trains, or a finished one, looks the same.
 """
 
 from typing import TYPE_CHECKING, ClassVar
@@ -34,11 +34,11 @@ CATCH_UP_SECONDS = 0.01
 WIDE, TALL = 110, 36
 FACTS_WIDTH = 54
 OTHER_LINES, FEWEST_LINES_OF_STAGES = 15, 4
-"""The timeline leaves so many to the rest of the screen, and has at least so many."""
+"""Lines that the timeline leaves to the rest of the screen, and the fewest it takes."""
 
 
 class LiveScreen(LiveKeys):
-    """A run as it trains, or as it was trained."""
+    """A run in training, or a finished one."""
 
     TITLE = "Live"
     AUTO_FOCUS = "StageView"
@@ -77,7 +77,7 @@ class LiveScreen(LiveKeys):
         super().__init__()
         self.run = run
         self.selected: str | None = None
-        """The selected stage; None follows the one in progress."""
+        """The selected stage; None: the one in progress, which is followed."""
         self.as_ppl = False
         self.behind = False
         self.times = False
@@ -106,18 +106,18 @@ class LiveScreen(LiveKeys):
 
     @property
     def watching(self) -> Watching:
-        """What is known of the run."""
+        """The run, and everything known of it."""
         if self._watching is None or self._watching.run != self.run:
             self._watching = Watching(self.bench.reader, self.run, self.bench.stray)
         return self._watching
 
-    # What is shown
+    # Display
 
     def update(self) -> None:
-        """Read on in the log, and draw what has changed."""
+        """Read what was added to the log, and draw what has changed."""
         if not self.ready:
             return
-        if not self.query("StageView > Picture"):  # the screen is there, what is in its parts not yet
+        if not self.query("StageView > Picture"):  # the screen is composed, its widgets are not yet
             self.call_after_refresh(self.bench.attempt, self.update)
             return
         try:
@@ -168,13 +168,13 @@ class LiveScreen(LiveKeys):
         self._put("live--facts", stage_facts(row, self.watching.machine, width, self._style(), in_lines=wide))
 
     def _show_stage(self, row: StageRow) -> None:
-        """Curves, histogram or table, whatever the stage has."""
+        """Show the stage's curves, histogram or table."""
         stage, state, view = row.stage, self.watching.state, self._view()
         if stage is None:
             view.show_picture(row.name, row.status, lambda *_: Text())
         elif self.times:
             peak = peak_of(state)
-            view.show_picture(row.name, (stage.profile, peak), lambda *room: stage_profile(stage, peak, *room))
+            view.show_picture(row.name, (stage.profile, peak), lambda *size: stage_profile(stage, peak, *size))
         elif stage.kind in ("lm", "exit classifier"):
             self._show_charts(stage)
         elif (found := stage.threshold) is not None:
@@ -184,7 +184,7 @@ class LiveScreen(LiveKeys):
             view.show_picture(name, state.measured, lambda width, _, style: measured_table(state, name, width, style))
 
     def _show_charts(self, stage: StageState) -> None:
-        """A stage of which nothing is new is the same object."""
+        """Show the curves if they have changed; a stage without news is the same object as before."""
         siblings = self.watching.sibling_stages(stage.name) if self.behind else {}
         of = (stage, self.as_ppl, siblings)
         if of[0] is not self._charted[0] or of[1:] != self._charted[1:] or self._view().stage != stage.name:
@@ -201,7 +201,7 @@ class LiveScreen(LiveKeys):
         pane.show(self.watching.following)
 
     def _show_line(self) -> None:
-        """What waits, or else who trains the run, or what can be done with it."""
+        """Show the queue; if it is empty, which process trains the run, or which keys act on it."""
         now, width = self.bench.trainer.snapshot, self.size.width - 2
         names = {row["id"]: row["name"] for row in self.bench.reader.runs(_these(now.queue))} if now.queue else {}
         queued = [names.get(run, str(run)) for run in now.queue]
@@ -211,7 +211,7 @@ class LiveScreen(LiveKeys):
         self._put("live--line", Text(text, no_wrap=True, overflow="ellipsis"))
 
     def _put(self, place: str, text: Text) -> None:
-        """Draw a line anew if it differs."""
+        """Update a text if it has changed."""
         if self._shown.get(place) != text:
             self._shown[place] = text
             self.query_one(f".{place}", Static).update(text, layout=False)

@@ -1,4 +1,4 @@
-"""What the Live screen shows beside a run's state: who trains it, where, and its planned stages."""
+"""What the Live screen shows beside a run's state: its place in this console, the machine, the planned stages."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,12 +9,12 @@ from eetui.drawing.figures import MISSING
 
 @dataclass(frozen=True)
 class Situation:
-    """Who trains the run, and where it stands with the training thread of this console.
+    """A run's place in this console: in training, queued, or neither.
 
     Attributes:
-        phase: of the training thread, if it trains this run; else None.
-        place: in this console's queue, from 1.
-        elapsed: seconds since it began, or how long it took.
+        phase: phase of the training thread if it trains this run; else None.
+        place: place in this console's queue, from 1.
+        elapsed: seconds since the run started, or that it took.
     """
 
     phase: str | None = None
@@ -24,13 +24,13 @@ class Situation:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the facts say of where the run is trained.
+    """The machine that trains the run.
 
     Attributes:
-        memory: in bytes.
-        memory_word: `now` of a run in training here, `peak` of a finished one.
+        memory: memory in bytes.
+        memory_word: `now` for a run in training here, `peak` for a finished one.
         patience: epochs without improvement that end a language model stage.
-        peak: what matrix products reach, in FLOP/s.
+        peak: fastest matmul, in FLOP/s.
     """
 
     device: str = MISSING
@@ -45,7 +45,7 @@ StageStatus = Literal["done", "reused", "active", "paused", "waiting", "stopped"
 
 @dataclass(frozen=True)
 class StageRow:
-    """A planned stage; `stage` once it has started."""
+    """A planned stage; `stage` is None until it starts."""
 
     name: str
     status: StageStatus
@@ -53,7 +53,7 @@ class StageRow:
 
 
 def stage_rows(state: RunState, held: bool = False) -> tuple[StageRow, ...]:
-    """All planned stages in order; `held` is whether the run is paused."""
+    """Return all planned stages in order; `held`: whether the run is paused."""
     started = {stage.name: stage for stage in state.stages}
     planned = state.started.stages if state.started else ()
     return tuple(

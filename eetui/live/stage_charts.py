@@ -1,4 +1,4 @@
-"""Which curves a stage has, as data for the charts."""
+"""The curves of a stage, as data for its charts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Siblings = Mapping[str, StageState]
 
 @dataclass(frozen=True)
 class StageChart:
-    """What one chart of a stage shows, over its epochs."""
+    """One chart of a stage, over its epochs."""
 
     title: str
     y_axis: Axis
@@ -24,7 +24,7 @@ class StageChart:
 
 
 def stage_charts(stage: StageState, curve: Curve | None, siblings: Siblings, *, as_ppl: bool) -> tuple[StageChart, ...]:
-    """One or two charts, or none where a stage has no curves. `curve` holds the losses of its steps."""
+    """Return one or two charts, none for a stage without curves; `curve` holds the training loss of its steps."""
     joint = bool(stage.history) and stage.history[0].exit_loss is not None
     if stage.kind == "lm":
         loss = _language_model(stage, curve, siblings, as_ppl)
@@ -48,7 +48,7 @@ def _language_model(stage: StageState, curve: Curve | None, siblings: Siblings, 
 
 
 def _training(stage: StageState, curve: Curve | None) -> Iterator[Series]:
-    """Every step, smoothed, the range of the steps behind; of a stage without steps, that of its epochs."""
+    """Yield the smoothed training loss and the range of its steps behind it; without steps, the loss by epoch."""
     if curve is None:
         yield Series("train", *_by_epoch(stage.history, "loss"), hue=0)
         return

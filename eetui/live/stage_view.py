@@ -1,4 +1,4 @@
-"""What a stage looks like: its curves, the histogram of its signal, or a table of what it measured."""
+"""View of a stage: its curves, the histogram of its signal, or a table of what it measured."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -15,13 +15,13 @@ from eetui.drawing.palette import Palette, palette
 from eetui.live.stage_charts import StageChart
 
 BESIDE_BELOW = 20
-"""Lines: with fewer, two charts stand side by side."""
+"""Height in lines below which two charts stand side by side."""
 Draw = Callable[[int, int, Palette], Text]
-"""Text for so many columns and lines."""
+"""Function of columns, lines and palette that returns a text to fit them."""
 
 
 class Picture(Widget):
-    """Text that is drawn for the room there is."""
+    """A text drawn to fit the widget's size."""
 
     DEFAULT_CSS = "Picture { height: 1fr; }"
 
@@ -29,7 +29,7 @@ class Picture(Widget):
     _key: object = None
 
     def show(self, key: object, draw: Draw) -> None:
-        """Draw this instead; the same key stands for the same picture."""
+        """Draw this picture from now on; an equal key means the same picture."""
         self._draw = draw
         if key != self._key:
             self._key = key
@@ -42,7 +42,7 @@ class Picture(Widget):
 class StageView(Vertical, can_focus=True):
     """Up to two charts over the same epochs, or a picture.
 
-    It has the focus, whatever it shows, so that nothing changes hands from stage to stage; the keys of a chart go to
+    The view has the focus, not what it shows, so that the focus stays from stage to stage; the keys of a chart act on
     all charts in view.
     """
 
@@ -70,11 +70,11 @@ class StageView(Vertical, can_focus=True):
 
     @property
     def charts(self) -> list[Chart]:
-        """Those in view."""
+        """The charts in view."""
         return [chart for chart in self.query_children(Chart) if chart.display]
 
     def show_charts(self, stage: str, contents: Sequence[StageChart]) -> None:
-        """Draw these curves; charts of another stage than before show all of it."""
+        """Draw these charts; those of another stage than before start with the whole range in view."""
         fresh = stage != self.stage
         self.stage = stage
         self._reveal(len(contents))
@@ -85,7 +85,7 @@ class StageView(Vertical, can_focus=True):
             chart.set_series(content.series)
 
     def show_picture(self, stage: str, key: object, draw: Draw) -> None:
-        """Draw this text; the same key stands for the same text."""
+        """Draw this picture; an equal key means the same picture."""
         self.stage = stage
         self._reveal(0)
         self.query_one(Picture).show((stage, key), draw)

@@ -1,4 +1,4 @@
-"""The words of the Live screen: its title, the facts of a stage, what was measured, log lines, the queue."""
+"""Text of the Live screen: its title, the facts of a stage, log lines, the queue."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ LINE_SIGNS: dict[LineKind, str] = {"event": " ", "warning": "!", "error": "✗",
 
 @dataclass(frozen=True)
 class Fact:
-    """A figure of a stage; `brief` is how a single line of several says it."""
+    """A labelled figure of a stage; `brief` is its form on a line shared with others."""
 
     label: str
     value: str
@@ -37,20 +37,20 @@ class Fact:
 
 
 def title(row: Mapping[str, Any], situation: Situation, width: int, style: Palette) -> Text:
-    """State, name and origin of the run on the left, its time on the right."""
+    """Write status, name and origin of the run on the left, its time on the right."""
     sign, word, look = _standing(row, situation, style)
     time = f"{duration(situation.elapsed):>7}"
     left = Text.assemble((f"{sign} {word}", look), "  ", (fitted(str(row["name"]), len(str(row["name"]))), "bold"))
     left.append(f"  {row['method']} · seed {row['seed']} · {row['preset'] or 'own config'}", style.quiet)
     if row["error"] and row["status"] in ("failed", "interrupted"):
         left.append(f"  {first_line(str(row['error']))}", look)
-    room = max(width - len(time) - 2, 0)
-    left.truncate(room, overflow="ellipsis", pad=True)
+    available = max(width - len(time) - 2, 0)
+    left.truncate(available, overflow="ellipsis", pad=True)
     return left.append(f"  {time}", "bold")
 
 
 def _standing(row: Mapping[str, Any], situation: Situation, style: Palette) -> tuple[str, str, str]:
-    """Sign, word and style."""
+    """Return sign, word and style of the run's status."""
     match situation.phase:
         case "paused":
             return "‖", "paused", style.caution
@@ -66,7 +66,7 @@ def _standing(row: Mapping[str, Any], situation: Situation, style: Palette) -> t
 
 
 def first_line(text: str) -> str:
-    """Of a message that may hold several."""
+    """Return the first line of a message."""
     return next(iter(text.splitlines()), "")
 
 
@@ -74,7 +74,7 @@ def first_line(text: str) -> str:
 
 
 def facts(stage: StageState, machine: Machine) -> list[Fact]:
-    """What there is to know of a stage, the most wanted first; figures as wide from its first step to its last."""
+    """Return a stage's facts, the most important first; their widths stay the same while it trains."""
     kinds = {"lm": _language_model, "exit classifier": _classifier, "hard tokens": _hard_tokens}
     own = kinds[stage.kind](stage, machine) if stage.kind in kinds else []
     return [
@@ -88,7 +88,7 @@ def facts(stage: StageState, machine: Machine) -> list[Fact]:
 
 
 def progress_facts(stage: StageState) -> list[Fact]:
-    """Where the stage stands, for a screen that has the room."""
+    """Return epoch, step and times of the stage, for wide screens."""
     epoch = counted("", min(max(stage.epoch, 1), stage.epochs), stage.epochs).strip()
     step = counted("", stage.step, stage.steps).strip()
     found = [Fact("epoch", f"{epoch:>9}")] if stage.epochs > 1 else []
@@ -98,7 +98,7 @@ def progress_facts(stage: StageState) -> list[Fact]:
 
 
 def token_set(stage: StageState) -> str:
-    """Which tokens a stage works on: later blocks train on the hard ones."""
+    """Return the name of the stage's tokens: later blocks train on the hard ones."""
     return "hard" if stage.block else "all"
 
 
@@ -142,19 +142,19 @@ def _hard_tokens(stage: StageState, machine: Machine) -> list[Fact]:
 
 
 def patience_left(stage: StageState, patience: int) -> int:
-    """Epochs that may still pass without a better one."""
+    """Return how many more epochs may pass without improvement."""
     last = stage.history[-1].patience_left if stage.history else None
     return patience if last is None else last
 
 
 def patience(left: int, total: int) -> str:
-    """`●●○ 2 of 3 left`."""
+    """Write `●●○ 2 of 3 left`."""
     dots = "●" * left + "○" * (total - left) + " " if 0 < total <= MOST_DOTS else ""
     return f"{dots}{left:>{len(str(total))}} of {total} left"
 
 
 def stage_facts(row: StageRow, machine: Machine, width: int, style: Palette, *, in_lines: bool) -> Text:
-    """The facts of a stage in one line, or each in a line of its own beneath the stage's name."""
+    """Write a stage's facts on one line, or one per line below the stage's name."""
     if row.stage is None:
         return Text(f"{row.name} is {row.status}", style.quiet)
     found = facts(row.stage, machine)
@@ -165,7 +165,7 @@ def stage_facts(row: StageRow, machine: Machine, width: int, style: Palette, *, 
 
 
 def facts_line(found: Sequence[Fact], width: int, style: Palette) -> Text:
-    """As many facts as fit into one line, none of them cut."""
+    """Write as many facts as fit on one line, none of them cut."""
     text = Text(no_wrap=True)
     for fact in found:
         if not fact.brief:
@@ -177,7 +177,7 @@ def facts_line(found: Sequence[Fact], width: int, style: Palette) -> Text:
 
 
 def facts_table(found: Sequence[Fact], width: int, style: Palette) -> Text:
-    """A fact a line."""
+    """Write one fact per line."""
     lines = [Text.assemble((f"{fact.label:<{LABEL_WIDTH}}", style.quiet), fact.value) for fact in found]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
@@ -185,7 +185,7 @@ def facts_table(found: Sequence[Fact], width: int, style: Palette) -> Text:
 
 
 def _rate(stage: StageState) -> list[Fact]:
-    """Of a stage that has steps, or is still to have them."""
+    """Return the rate in tokens/s; nothing for a stage that ended without steps."""
     if stage.tokens_per_second is None and stage.seconds is not None:
         return []
     rate = MISSING if stage.tokens_per_second is None else f"{stage.tokens_per_second:,.0f}"
@@ -193,7 +193,7 @@ def _rate(stage: StageState) -> list[Fact]:
 
 
 def _share_of_peak(stage: StageState, machine: Machine) -> list[Fact]:
-    """Of a stage whose FLOPs are known, and that has steps or is still to have them."""
+    """Return the share of the machine's peak; nothing for unknown FLOPs or a stage that ended without steps."""
     rate = stage.flops_per_second
     if not stage.flops or (rate is None and stage.seconds is not None):
         return []
@@ -202,7 +202,7 @@ def _share_of_peak(stage: StageState, machine: Machine) -> list[Fact]:
 
 
 def _memory(machine: Machine) -> list[Fact]:
-    """Nothing while another process trains the run."""
+    """Return the memory used; nothing while another process trains the run."""
     if machine.memory is None:
         return []
     size = f"{machine.memory / 2**20:,.0f}"
@@ -218,26 +218,26 @@ def _ppl(loss: float | None) -> str:
 
 
 def log_text(line: LogLine, style: Palette) -> Text:
-    """A line of the log with the sign of its kind."""
+    """Write a line of the log with the sign of its kind."""
     look = {"warning": style.caution, "error": style.bad, "stray": style.quiet}.get(line.kind, "")
     return Text(f"{LINE_SIGNS[line.kind]} {line.text}", look)
 
 
 def queue_line(names: Sequence[str], requests: int, width: int, *, preparing: bool = False) -> str:
-    """`next: loss-12, softmax-13`, as many as fit; empty where nothing waits.
+    """Write `next: loss-12, softmax-13`, with as many names as fit; empty if nothing waits.
 
-    Requests are what the training thread has yet to prepare: it does so between two runs.
+    Requests are experiments that the training thread has yet to prepare, which it does between two runs.
     """
     said = ["preparing"] if preparing else []
     said += [f"{requests} to be prepared"] if requests else []
     if names:
-        room = width - len(" · ".join([*said, QUEUE_HINT])) - len(" · next:  and 1000 more")
-        said += [f"next: {_listed(names, room)}", QUEUE_HINT]
+        available = width - len(" · ".join([*said, QUEUE_HINT])) - len(" · next:  and 1000 more")
+        said += [f"next: {_listed(names, available)}", QUEUE_HINT]
     return " · ".join(said)
 
 
 def hint(status: str, elsewhere: str | None, *, profiled: bool = False) -> str:
-    """Who trains the run, or what can be done with it."""
+    """Write which process trains the run, or which keys act on it."""
     hints = {"finished": "i inspects it, w lets it write, c compares its experiment", "interrupted": "r lets it go on"}
     hints["failed"] = "r lets it go on; the log says what went wrong"
     word = "waits in" if status == "queued" else "trained by"

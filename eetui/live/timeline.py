@@ -1,4 +1,4 @@
-"""The list of stages: select one by key (the screen's) or by mouse."""
+"""The list of stages, which the mouse selects here and keys select on the screen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from eetui.live.situation import StageRow
 from eetui.live.timeline_text import timeline
 
 FEWEST_LINES = 9
-"""Stages of two blocks: the room that is kept while they are not known yet."""
+"""Height kept while the stages are unknown: that of two blocks' stages."""
 
 
 class Timeline(Widget):
-    """Draws the rows it is given; says which was clicked."""
+    """Rows of stages; posts which one was clicked."""
 
     DEFAULT_CSS = "Timeline { height: auto; }"
 
@@ -30,19 +30,19 @@ class Timeline(Widget):
 
     rows: tuple[StageRow, ...] = ()
     selected = 0
-    room = FEWEST_LINES
-    """Most lines it may take."""
+    most_lines = FEWEST_LINES
+    """Most lines that the widget takes."""
 
-    def show(self, rows: Sequence[StageRow], selected: int, room: int) -> None:
-        """Draw these instead, in at most so many lines."""
-        if (tuple(rows), selected, room) == (self.rows, self.selected, self.room):
+    def show(self, rows: Sequence[StageRow], selected: int, most_lines: int) -> None:
+        """Draw these rows, in at most `most_lines` lines."""
+        if (tuple(rows), selected, most_lines) == (self.rows, self.selected, self.most_lines):
             return
-        resized = (len(rows), room) != (len(self.rows), self.room)
-        self.rows, self.selected, self.room = tuple(rows), selected, room
+        resized = (len(rows), most_lines) != (len(self.rows), self.most_lines)
+        self.rows, self.selected, self.most_lines = tuple(rows), selected, most_lines
         self.refresh(layout=resized)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return min(max(len(self.rows), FEWEST_LINES), self.room)
+        return min(max(len(self.rows), FEWEST_LINES), self.most_lines)
 
     def render(self) -> Text:
         style = palette(self.app.theme_variables)

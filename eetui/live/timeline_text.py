@@ -1,4 +1,4 @@
-"""The stages of a run, one a line: what became of each, how far the active one is, and how long they took."""
+"""The stages of a run, one per line: status, progress of the active one, and time taken."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +23,7 @@ FEWEST_BAR = 4
 
 
 def active_index(rows: Sequence[StageRow]) -> int:
-    """The stage to look at: the one in progress or the one it ended in, else the last that has started."""
+    """Return the index of the stage in progress or that ended the run; else of the last one started."""
     for index, row in enumerate(rows):
         if row.status in ("active", "paused", "stopped", "failed"):
             return index
@@ -31,14 +31,14 @@ def active_index(rows: Sequence[StageRow]) -> int:
 
 
 def timeline(rows: Sequence[StageRow], selected: int, width: int, height: int, style: Palette) -> Text:
-    """As many lines as there are rows, at most `height`, the selected one among them."""
+    """Draw one line per row, at most `height` lines, the selected row among them."""
     first = min(max(selected - height // 2, 0), max(len(rows) - height, 0))
     shown = list(enumerate(rows))[first : first + height]
     return Text("\n").join(stage_line(row, index == selected, width, style) for index, row in shown)
 
 
 def stage_line(row: StageRow, selected: bool, width: int, style: Palette) -> Text:
-    """Sign, word and name, then the progress of an active stage, or the time that a finished one took."""
+    """Draw sign, status and name, then the progress of an active stage or the time that a finished one took."""
     look = _look(row.status, style)
     line = Text.assemble(
         (CURSOR if selected else " ", "bold"),
@@ -48,34 +48,34 @@ def stage_line(row: StageRow, selected: bool, width: int, style: Palette) -> Tex
         no_wrap=True,
         end="",
     )
-    room = width - HEAD_WIDTH
+    rest = width - HEAD_WIDTH
     if row.stage is not None and row.status in ("active", "paused"):
-        line.append_text(progress_fields(row.stage, room, look, style))
+        line.append_text(progress_fields(row.stage, rest, look, style))
     else:
         seconds = seconds_so_far(row.stage) if row.stage else None
-        line.append(f"{'' if seconds is None else duration(seconds):>{max(room, 0)}}")
+        line.append(f"{'' if seconds is None else duration(seconds):>{max(rest, 0)}}")
     if selected:
         line.stylize("reverse", 0, 1)
     return line
 
 
 def progress_fields(stage: StageState, width: int, look: str, style: Palette) -> Text:
-    """A bar, and what fits beside it of the time left, the epoch and the step, always at the same places."""
+    """Draw a bar, and as many of time left, epoch, step and share as fit beside it, always in the same places."""
     chosen: list[str] = []
-    room = width
+    bar_width = width
     for text in _fields(stage):
-        if room - len(text) - 2 < FEWEST_BAR:
+        if bar_width - len(text) - 2 < FEWEST_BAR:
             break
         chosen.append(text)
-        room -= len(text) + 2
+        bar_width -= len(text) + 2
     left, *between = chosen or [""]
-    line = bar(stage_progress(stage), max(room, 0), look, style.quiet)
+    line = bar(stage_progress(stage), max(bar_width, 0), look, style.quiet)
     line.append("".join(f"  {field}" for field in between))
     return line.append(f"  {left}" if left else "")
 
 
 def _fields(stage: StageState) -> Iterator[str]:
-    """The most wanted first; as wide from the first step of the stage to its last."""
+    """Yield the fields, most important first; their widths stay the same from first step to last."""
     yield time_left(stage)
     yield counted("epoch", min(max(stage.epoch, 1), stage.epochs), stage.epochs)
     yield counted("step", stage.step, stage.steps)
@@ -83,12 +83,12 @@ def _fields(stage: StageState) -> Iterator[str]:
 
 
 def time_left(stage: StageState) -> str:
-    """An upper bound where the stage may stop early."""
+    """Write the time left; it is marked as an upper bound where the stage may stop early."""
     return f"{bound_sign(stage):1} {duration(seconds_left(stage)):>6} left"
 
 
 def counted(word: str, value: int, total: int) -> str:
-    """`epoch  3/50`."""
+    """Write `epoch  3/50`."""
     return f"{word} {value:>{len(str(total))}}/{total}"
 
 

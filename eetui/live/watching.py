@@ -1,4 +1,4 @@
-"""All that the Live screen knows of its run: its row, its log, its siblings, and who trains it."""
+"""Everything the Live screen knows of its run: its row, its log, its siblings, and which process trains it."""
 
 import os
 import time
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from eetui.console.training_thread import Snapshot
 
 SIBLING_SECONDS = 2.0
-"""Siblings in training are looked at again this often."""
+"""Interval between reads of a sibling in training."""
 ENDED = ("finished", "failed", "interrupted")
 
 
 class Watching:
-    """One run, read anew at every `update`; only what is new in its log."""
+    """One run; `update` reads its row again, and of its log what is new."""
 
     def __init__(self, reader: Reader, run: int, stray: StrayOutput) -> None:
-        """Start watching.
+        """Read the run's row.
 
         Raises:
             RunLookupError: there is no such run.
@@ -34,7 +34,7 @@ class Watching:
         self.row: dict[str, Any] = reader.run(run)
         self.following = Following(reader, run)
         self.phase: str | None = None
-        """Of the training thread, while it has this run."""
+        """Phase of the training thread while it has this run; else None."""
         self._queue: tuple[int, ...] = ()
         self._siblings = Siblings(reader)
         self._stray_shown = 0
@@ -59,7 +59,7 @@ class Watching:
 
     @property
     def state(self) -> RunState:
-        """As the log tells it."""
+        """State of the run as its log tells it."""
         return self.following.state
 
     @property
@@ -69,13 +69,13 @@ class Watching:
 
     @property
     def elsewhere(self) -> str | None:
-        """`process 123 on host`, if another process trains the run or has it in its queue."""
+        """`process 123 on host` if another process trains the run or has it in its queue; else None."""
         mine = self.phase or self.run in self._queue or self.row["status"] in ENDED
         return None if mine else f"process {self.row['pid']} on {self.row['host']}"
 
     @property
     def why_not_paused(self) -> str:
-        """What to tell who tries to pause a run that isn't in training here."""
+        """Message for an attempt to pause a run that is not in training here."""
         name = self.row["name"]
         if self.row["status"] in ENDED or self.phase:
             return f"{name} is {self.phase or self.row['status']}"
@@ -85,12 +85,12 @@ class Watching:
 
     @property
     def situation(self) -> Situation:
-        """For the title bar."""
+        """Place of the run in this console, for the title bar."""
         place = self._queue.index(self.run) + 1 if self.run in self._queue else None
         return Situation(self.phase, place, self._elapsed())
 
     def _elapsed(self) -> float | None:
-        """Since it began; of a run that has ended, how long it took."""
+        """Return the seconds since the run started; for one that has ended, the seconds it took."""
         seconds: float | None = self.row["seconds"]
         if self.row["status"] == "running" and self.row["started"] is not None:
             seconds = max(time.time() - float(self.row["started"]), 0.0)
@@ -98,7 +98,7 @@ class Watching:
 
     @property
     def machine(self) -> Machine:
-        """For the facts."""
+        """Machine of the run, for the facts."""
         record = self.row["record"]
         threads = record.get("threads")
         parts = (record.get("device"), f"{threads} thread{'' if threads == 1 else 's'}", record.get("dtype"))
@@ -109,31 +109,31 @@ class Watching:
         return Machine(device, memory, "now" if peak is None else "peak", patience, peak_of(self.state))
 
     def neighbour(self, direction: int) -> int | None:
-        """The next run of the experiment, or the one before."""
+        """Return the next run of the experiment (direction 1) or the previous one (-1), if there is one."""
         runs = [row["id"] for row in self._siblings.rows(self.row["experiment"])]
         index = runs.index(self.run) + direction if self.run in runs else -1
         return runs[index] if 0 <= index < len(runs) else None
 
     def sibling_stages(self, stage: str) -> dict[str, StageState]:
-        """The same stage of the experiment's other runs, by their names."""
+        """Return the same stage of the experiment's other runs, by run name."""
         found = self._siblings.states(self.row["experiment"], self.run)
         stages = {name: next((one for one in state.stages if one.name == stage), None) for name, state in found.items()}
         return {name: one for name, one in stages.items() if one is not None and one.history}
 
 
 class Siblings:
-    """The other runs of an experiment; those that have ended are read once."""
+    """The other runs of an experiment; runs that have ended are read once."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._states: dict[int, tuple[str, float, RunState]] = {}
 
     def rows(self, experiment: int) -> list[dict[str, Any]]:
-        """All runs of the experiment in their order."""
+        """Return all runs of the experiment in their order."""
         return self.reader.runs(Query("experiment = ?", (experiment,)))
 
     def states(self, experiment: int, run: int) -> dict[str, RunState]:
-        """How every run but this one stands, by name."""
+        """Return the state of every run but this one, by name."""
         found: dict[str, RunState] = {}
         for row in self.rows(experiment):
             if row["id"] != run and row["status"] != "queued":
@@ -150,7 +150,7 @@ class Siblings:
 
 
 def resident_memory() -> int | None:
-    """Bytes this process has in memory, where the system tells."""
+    """Return the resident memory of this process in bytes, or None where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):

@@ -15,7 +15,7 @@ from tests.scripted_runs import PLANNED, add, append, scripted, until
 
 
 class Log:
-    """An event log in memory, an entry an event."""
+    """An event log in memory, one entry per event."""
 
     def __init__(self, *events: Event) -> None:
         self.entries = list(events)
@@ -114,7 +114,7 @@ def test_following_ten_times_as_many_steps_takes_no_more_memory() -> None:
 
 
 def stage(epochs_done: int, step: int, kind: str = "lm") -> StageState:
-    """Ten epochs of four steps; a step takes 1 s, an epoch 5 s with its validation."""
+    """Return a stage of ten epochs of four steps; a step takes 1 s, an epoch 5 s with its validation."""
     history = tuple(Epoch("s", n, 4.0, 4.0, None, None, True, 3, 5.0) for n in range(1, epochs_done + 1))
     steps = epochs_done * 4 + step
     epoch = epochs_done + (step > 0)

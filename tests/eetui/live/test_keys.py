@@ -1,4 +1,4 @@
-"""What the keys of the Live screen do to its run."""
+"""Keys of the Live screen that act on its run."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a stage measured, drawn without an app."""
+"""Table of what a stage measured, drawn without an app."""
 
 from core.state import RunState
 from eetui.drawing.palette import Palette

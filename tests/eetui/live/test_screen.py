@@ -1,4 +1,4 @@
-"""The Live screen follows a run that anybody trains, and shows its stages."""
+"""The Live screen follows a run, whichever process trains it, and shows its stages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What became of each planned stage."""
+"""Status of each planned stage."""
 
 import pytest
 

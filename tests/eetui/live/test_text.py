@@ -1,4 +1,4 @@
-"""What the Live screen says, drawn without an app."""
+"""Text of the Live screen, drawn without an app."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A real training, watched from its beginning to its end."""
+"""A real training, watched from beginning to end."""
 
 from pathlib import Path
 

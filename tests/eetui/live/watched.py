@@ -1,4 +1,4 @@
-"""Consoles that watch a run, and what can be read from their screen."""
+"""Helpers to open a console on a run and to read its screen."""
 
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
@@ -25,7 +25,7 @@ STOPPED = RunInterrupted("stopped by the user", 2.0)
 
 
 def experiment(writer: Writer, *events: Sequence[Event]) -> list[int]:
-    """Runs of one experiment, each with its events."""
+    """Store runs of one experiment, each with its events."""
     text = config().model_dump_json()
     runs = writer.create_experiment([NewRun(None, "loss", seed, "quick", text, RECORD) for seed in range(len(events))])
     for run, own in zip(runs, events, strict=True):
@@ -35,7 +35,7 @@ def experiment(writer: Writer, *events: Sequence[Event]) -> list[int]:
 
 @asynccontextmanager
 async def watching(database: Path, run: int, size: tuple[int, int] = (80, 24), **options: Any) -> Any:
-    """The console with the run open; yields pilot, console and screen."""
+    """Open a console on the run; yield pilot, console and screen."""
     bench = EetuiApp(database, Settings(bell=False), **options)
     async with bench.run_test(size=size) as pilot:
         bench.push_screen(LiveScreen(run))
