@@ -1,4 +1,4 @@
-"""What can be done to runs of the list: one method for each key."""
+"""Actions on runs of the list, one method per key."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ListActions(RunActions):
-    """Asks where something has to be asked, writes, and calls `changed` once something was written."""
+    """Actions of the list; some ask first, and all that write call `changed` afterwards."""
 
     changed: Callable[[], object]
     deletions: Deletions
 
     def rename(self, row: Row) -> None:
-        """Ask for another name."""
+        """Ask for a new name."""
 
         def check(name: str) -> None:
             require_name("the name", name)
@@ -40,7 +40,7 @@ class ListActions(RunActions):
         self.bench.push_screen(Prompt(f"New name of {row['name']} (run {row['id']})", row["name"], check), rename)
 
     def tag(self, row: Row) -> None:
-        """Ask for the tags, all of them."""
+        """Ask for the whole set of tags."""
         before = self.bench.reader.run(row["id"])["tags"]
 
         def check(text: str) -> None:
@@ -65,7 +65,7 @@ class ListActions(RunActions):
         self.bench.push_screen(Prompt(question, check=lambda text: require_plain("the note", text)), note)
 
     def export(self, query: Query) -> None:
-        """Ask for a format, and write the list to a file."""
+        """Ask for a format and write the list to a file."""
         from eetui.console.export import export
         from eetui.runs.export_text import FORMATS
 
@@ -80,7 +80,7 @@ class ListActions(RunActions):
         self.bench.push_screen(Question(f"Export {_runs(number)} as", list(FORMATS)), write)
 
     def delete_later(self, runs: Sequence[int]) -> None:
-        """Leave runs out of the list, those that are live aside, until they are deleted or brought back."""
+        """Hide runs, except live ones, from the list until they are deleted or brought back."""
         live = self._live_ones(runs)
         if live:
             names = ", ".join(live.values())
@@ -93,7 +93,7 @@ class ListActions(RunActions):
             self.changed()
 
     def close_books(self) -> None:
-        """Mark what is live in name only, its process being gone, as interrupted: opening for writing does."""
+        """Mark live runs whose process is gone as interrupted, which opening the store for writing does."""
 
         def open_for_writing() -> None:
             with self.bench.writing():
@@ -103,12 +103,12 @@ class ListActions(RunActions):
             self.bench.run_worker(open_for_writing, thread=True, group="books", exit_on_error=False)
 
     def _live_ones(self, runs: Sequence[int]) -> dict[int, str]:
-        """Those that are queued or running, by number, with their names."""
+        """Return the names of those runs that are queued or running, by number."""
         query = Query(f"id IN (SELECT value FROM json_each(?)) AND status IN {LIVE}", (json.dumps(list(runs)),))
         return {row["id"]: row["name"] for row in self.bench.reader.runs(query)}
 
     def delete(self, runs: Sequence[int]) -> None:
-        """Delete for good, those that are live by now aside."""
+        """Delete runs for good, except those that have become live."""
 
         def delete(writer: "Writer") -> None:
             live = self._live_ones(runs)

@@ -1,4 +1,4 @@
-"""A list of runs as Markdown, CSV or JSON, for a file."""
+"""Lists of runs as Markdown, CSV or JSON files."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ CSV_KEYS = (
 
 
 def runs_markdown(rows: Sequence[RunRow]) -> str:
-    """A pipe table as the screen shows it, with every column."""
+    """Write a pipe table like the screen's, with every column."""
     heads = ["Run", "Name", "Method", "Seed", "Status", *(column.head for column, _ in LISTED), "Time", "Tags"]
     rule = ["---:", "---", "---", "---:", "---", *("---:" for _ in LISTED), "---:", "---"]
     return "\n".join([_pipes(heads), _pipes(rule), *(_pipes(_cells(row)) for row in rows)]) + "\n"
 
 
 def runs_csv(rows: Sequence[RunRow]) -> str:
-    """One line a run, figures unrounded; what is missing is empty."""
+    """Write one line per run, figures unrounded; missing values are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_KEYS)

@@ -1,4 +1,4 @@
-"""The line a list of runs is filtered by."""
+"""The line in which a list of runs is filtered."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +16,7 @@ LANGUAGE = f"{' '.join(f'{field}:' for field in ('tag', *TEXT_FIELDS))} · {' '.
 
 
 class FilterBar(Vertical):
-    """One line of filter words, and while it is written in, another that says how, or what is wrong."""
+    """An input of filter words and, while it has the focus, a line with the language or the error."""
 
     DEFAULT_CSS = """
     FilterBar { height: auto; }
@@ -33,23 +33,23 @@ class FilterBar(Vertical):
 
     @dataclass
     class Changed(Message):
-        """There is another filter that can be understood."""
+        """The filter has changed to another valid one."""
 
         words: str
 
     class Left(Message):
-        """The list is to have the keys again."""
+        """The focus should go back to the list."""
 
     def compose(self) -> ComposeResult:
         yield Input(placeholder="/ filter: method:loss ppl<900 tag:x status:failed text")
         yield Static(LANGUAGE, markup=False)
 
     def write(self) -> None:
-        """Take the keys."""
+        """Focus the input."""
         self.query_one(Input).focus()
 
     def clear(self) -> None:
-        """Filter no more."""
+        """Clear the filter."""
         self.query_one(Input).value = ""
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -57,7 +57,7 @@ class FilterBar(Vertical):
         self._read(without_the_unfinished(event.value))
 
     def _read(self, words: str) -> None:
-        """Filter by these words; what can't be understood changes nothing."""
+        """Filter by these words; words that can't be parsed change nothing."""
         problem = ""
         try:
             parse([words])

@@ -25,7 +25,7 @@ _COMPARISON = re.compile(r"(?P<field>[a-z0-9_]+)(?P<operator><=|>=|<|>|=)(?P<num
 
 
 def parse(words: Iterable[str], sort: str = "id", *, descending: bool = False) -> Query:
-    """The query that the filter words and the sort key stand for.
+    """Return the query of the filter words and the sort key.
 
     Raises:
         UsageError: an unknown field or sort key, or a figure that is no number.
@@ -41,7 +41,7 @@ def parse(words: Iterable[str], sort: str = "id", *, descending: bool = False) -
 
 
 def without_the_unfinished(text: str) -> str:
-    """The filter without a last word that may only be the beginning of one: `sta`, `status:`, `status:fin`, `ppl`."""
+    """Drop a last word that may be unfinished: `sta`, `status:`, `status:fin`, `ppl`."""
     rest, space, word = text.rpartition(" ")
     field, colon, value = word.partition(":")
     if colon and field == "status":

@@ -1,4 +1,4 @@
-"""The list of runs for a terminal or a pipe, line by line or as JSON.
+"""The list of runs for a terminal or a pipe, as lines or as JSON.
 
 Plain strings: a Rich table of 10,000 runs takes eight seconds.
 """
@@ -18,18 +18,18 @@ from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
 LISTED = tuple((column, metric) for column, metric in STORED if column.head)
 """Metrics that lists show."""
 SHOWN = ("id", "name", "method", "seed", "status", *(column.name for column, _ in LISTED), "seconds", "tags")
-"""What of a run's row is read."""
+"""Columns of a run's row that are read."""
 NARROW = 134
-"""Terminals with fewer columns get the essential ones only."""
+"""Width in cells below which only the essential columns are shown."""
 LEAST = 8
-"""Columns that a name or tags get, whatever the width."""
+"""Least width in cells of names and tags."""
 GAP = "  "
 ANSI = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
 
 @dataclass
 class _TextColumn:
-    """A column as text; `folds`: what does not fit in its width goes on in the next line."""
+    """A column as text; `folds`: whether text too long for its width goes on in the next line."""
 
     head: str
     cells: list[str]
@@ -46,7 +46,7 @@ class _TextColumn:
         return space + text if self.right else text + space
 
     def lines(self) -> list[str]:
-        """The cells at the column's width; those that fold with line breaks in them."""
+        """Return the cells at the column's width; those that fold contain line breaks."""
         if self.right:
             return [cell.rjust(self.width) for cell in self.cells]
         if self.size is len and not self.folds:
@@ -63,7 +63,7 @@ class _TextColumn:
 
 
 def runs_lines(rows: Sequence[RunRow], width: int, *, colour: bool) -> Iterator[str]:
-    """A head and one line a run, more where a name or the tags fold, for a terminal of that many columns."""
+    """Yield the heads and one line per run, more where a name or tags fold, for a terminal `width` cells wide."""
     if not rows:
         yield "no runs"
         return
@@ -80,7 +80,7 @@ def runs_lines(rows: Sequence[RunRow], width: int, *, colour: bool) -> Iterator[
 
 
 def runs_json(rows: Sequence[RunRow]) -> str:
-    """A list of objects, unrounded; tags as a list."""
+    """Write a list of objects, unrounded; tags as a list."""
     return json.dumps([{**row, "tags": (row["tags"] or "").split()} for row in rows], indent=2, ensure_ascii=False)
 
 
@@ -102,7 +102,7 @@ def _columns(rows: Sequence[RunRow], *, wide: bool) -> list[_TextColumn]:
 
 
 def _fit(columns: Sequence[_TextColumn], width: int) -> None:
-    """Take what is too much from the columns that fold, the widest first."""
+    """Shrink the columns that fold, widest first, until all fit."""
     folding = [column for column in columns if column.folds]
     excess = sum(column.width for column in columns) + len(GAP) * (len(columns) - 1) - width
     while excess > 0 and (widest := max(folding, key=lambda column: column.width)).width > LEAST:

@@ -1,4 +1,4 @@
-"""The runs of a query, read page by page as they are looked at."""
+"""The runs of a query, read page by page as they come into view."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -11,7 +11,7 @@ PAGES_KEPT = 8
 
 
 class RunPages:
-    """Rows by their index in a query's order; what was not looked at lately is forgotten."""
+    """Rows by their index in a query's order; only the most recently used pages are kept."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -20,7 +20,7 @@ class RunPages:
         self._pages: OrderedDict[int, list[RunRow]] = OrderedDict()
 
     def show(self, query: Query) -> None:
-        """Take another query, or look anew at what the same one gives.
+        """Take another query, or read the same one again.
 
         Raises:
             StoreError: the database can't be read.
@@ -30,7 +30,7 @@ class RunPages:
         self._pages.clear()
 
     def row(self, index: int) -> RunRow | None:
-        """The row at an index of the query's order, if there is one.
+        """Return the row at an index of the query's order, if there is one.
 
         Raises:
             StoreError: the database can't be read.
@@ -47,14 +47,14 @@ class RunPages:
         return rows[place] if place < len(rows) else None
 
     def position(self, run: int) -> int | None:
-        """The index of a run; None if the query does not find it."""
+        """Return the index of a run, or None if the query does not find it."""
         where = f"({self.query.where}) AND id = ?"
         found = self.reader.runs(replace(self.query, where=where, values=(*self.query.values, run), limit=1))
         return self.reader.count(before(self.query, found[0])) if found else None
 
 
 def before(query: Query, row: RunRow) -> Query:
-    """The runs that come before this one in the query's order: missing values last, equal ones by number."""
+    """Return a query for the runs before this one in the query's order: missing values last, ties by number."""
     column, value = query.order_by, row[query.order_by]
     ahead = ">" if query.descending else "<"
     values: tuple[Any, ...] = (row["id"],)

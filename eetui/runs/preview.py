@@ -10,7 +10,7 @@ from core.state import RunState
 from eetui.drawing.palette import palette
 from eetui.runs.preview_text import run_preview
 
-BESIDE_WIDTH, BELOW_HEIGHT, ROOM_BELOW_HEIGHT = 120, 36, 18
+BESIDE_WIDTH, BELOW_HEIGHT, TOGGLED_BELOW_HEIGHT = 120, 36, 18
 Preview = tuple[dict[str, Any], RunState]
 
 Place = Literal["beside", "below", "line"]
@@ -18,15 +18,15 @@ PLACES: tuple[Place, ...] = get_args(Place)
 
 
 def preview_place(width: int, height: int, toggled: bool) -> Place:
-    """Where the preview stands on a terminal of that size, and where it goes when it is toggled."""
+    """Return the preview's place on a terminal of that size; `toggled` hides it, or shows it where it was hidden."""
     natural: Place = "beside" if width >= BESIDE_WIDTH else "below" if height >= BELOW_HEIGHT else "line"
     if not toggled:
         return natural
-    return "below" if natural == "line" and height >= ROOM_BELOW_HEIGHT else "line"
+    return "below" if natural == "line" and height >= TOGGLED_BELOW_HEIGHT else "line"
 
 
 class RunPreview(VerticalScroll, can_focus=False):
-    """Draws a run in short, anew when its own width or the theme changes."""
+    """Summary of a run, drawn again when its own width or the theme changes."""
 
     DEFAULT_CSS = """
     RunPreview { padding: 0 1; scrollbar-size-vertical: 1; }
@@ -40,7 +40,7 @@ class RunPreview(VerticalScroll, can_focus=False):
         yield Static(markup=False)
 
     def show(self, content: Preview | None) -> None:
-        """Another run, or none."""
+        """Show another run, or none."""
         self._content = content
         self._draw()
 

@@ -1,4 +1,4 @@
-"""A run in short, for beside or below the list it is in."""
+"""Summary of a run, beside or below the list."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,12 +21,12 @@ from eetui.runs.table_text import status_cell
 from eetui.summary.progress import progress
 
 SIDE_BY_SIDE = 76
-"""From this width on, figures and curves stand beside each other."""
+"""Width from which figures and curves stand side by side."""
 SPARK_WIDTH = 16
 
 
 def run_preview(row: Mapping[str, Any], state: RunState, style: Palette, width: int) -> RenderableType:
-    """Status, figures, curves, tags, notes and warnings of a run, as `Reader.run` and `Reader.state` give it."""
+    """Draw status, figures, curves, tags, notes and warnings of a run from `Reader.run` and `Reader.state`."""
     head = Group(*_head(row, state, style, width))
     figures = _figures(row, state)
     curves = Group(*_curves(state, style, width))
@@ -42,11 +42,11 @@ def run_preview(row: Mapping[str, Any], state: RunState, style: Palette, width: 
 
 
 def preview_line(row: Mapping[str, Any] | None, width: int, style: Palette, hint: str) -> Text:
-    """What a narrow list leaves out of the run under its cursor, and at the right how to see more."""
+    """Write what a narrow list leaves out of the run under the cursor, and at the right the key that shows more."""
     line = Text(no_wrap=True)
-    room = max(0, width - len(hint) - 1)
+    available = max(0, width - len(hint) - 1)
     if row is None:
-        return line.append(fitted("", room + 1)).append(hint, style.quiet)
+        return line.append(fitted("", available + 1)).append(hint, style.quiet)
     facts = [str(row["method"]), f"seed {row['seed']}"]
     if row["error"]:
         facts.append(str(row["error"]).splitlines()[0])
@@ -57,9 +57,9 @@ def preview_line(row: Mapping[str, Any] | None, width: int, style: Palette, hint
         ]
     if row["tags"]:
         facts.append(f"tags {row['tags']}")
-    while len(facts) > 3 and cell_len(" · ".join(facts)) > room:
+    while len(facts) > 3 and cell_len(" · ".join(facts)) > available:
         facts.pop()
-    return line.append(fitted(" · ".join(facts), room) + " ").append(hint, style.quiet)
+    return line.append(fitted(" · ".join(facts), available) + " ").append(hint, style.quiet)
 
 
 def _head(row: Mapping[str, Any], state: RunState, style: Palette, width: int) -> Iterator[Text]:
@@ -87,7 +87,7 @@ def _figures(row: Mapping[str, Any], state: RunState) -> RenderableType:
 
 
 def _curves(state: RunState, style: Palette, width: int) -> Iterator[RenderableType]:
-    """Early-stopping PPL of each epoch, block by block; the curves are on a log scale, being of losses."""
+    """Yield the early-stopping PPL of each epoch, block by block; the curves are of losses, so on a log scale."""
     stages = [stage for stage in state.stages if stage.kind == "lm" and stage.history]
     if stages:
         yield Text("Early-stop PPL by epoch, log scale", style="bold")

@@ -1,4 +1,4 @@
-"""All runs: watch, find, mark and tidy them."""
+"""The Runs screen: watch, find, mark and tidy all runs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,15 +28,15 @@ from eetui.runs.title_text import Facts, title_line
 
 SMALLEST = (40, 8)
 REST_SECONDS = 0.1
-"""The preview waits until the cursor has rested so long."""
+"""Time that the cursor rests before the preview is drawn."""
 REPAIR_SECONDS = 30.0
-"""Runs whose process is gone are looked for so often."""
+"""Interval between searches for runs whose process is gone."""
 NO_RUNS = "No runs yet: press n to set up the first."
 NO_MATCH = "No run matches the filter: escape clears it, / changes it."
 
 
 class RunsScreen(BenchScreen):
-    """The list of runs, from which everything else is reached."""
+    """The list of runs, from which all other screens are reached."""
 
     AUTO_FOCUS = "RunsTable"
     HELP_TEXT = (
@@ -120,15 +120,15 @@ class RunsScreen(BenchScreen):
     def table(self) -> RunsTable:
         return self.query_one(RunsTable)
 
-    # What is shown
+    # Display
 
     def update(self) -> None:
-        """Look at the database anew; nothing moves but what has changed."""
+        """Read the database again and draw what has changed."""
         self._show()
 
     def _show(self, *, from_top: bool = False) -> None:
         if not self.query(RunsTable):
-            return  # not composed yet, or being taken down
+            return  # not composed yet, or already closing
         found = replace(parse([self._words]), order_by=self._order[0], descending=self._order[1])
         query = self._deletions.hide(found)
         seen = self.bench.reader.version(), query
@@ -141,7 +141,7 @@ class RunsScreen(BenchScreen):
         self._show_preview_soon()
 
     def _show_soon(self, *, from_top: bool = False) -> None:
-        """The same, once what is going on has ended."""
+        """Show the list once pending work is done."""
         self.call_later(self.bench.attempt, lambda: self._show(from_top=from_top))
 
     def _written(self) -> None:
@@ -166,7 +166,7 @@ class RunsScreen(BenchScreen):
         self._show_line()
 
     def _show_line(self) -> None:
-        """The run under the cursor in one line, for where there is no room for the preview."""
+        """Show the run under the cursor on one line, where the preview does not fit."""
         hint = "p preview" if preview_place(*self.size, not self._toggled) != "line" else ""
         line = preview_line(self.table.row, self.size.width - 2, palette(self.app.theme_variables), hint)
         self.query_one("#line", Static).update(line, layout=False)
@@ -177,7 +177,7 @@ class RunsScreen(BenchScreen):
         self._rest = self.set_timer(REST_SECONDS, lambda: self.bench.attempt(self._show_preview))
 
     def _show_preview(self) -> None:
-        """Read the run under the cursor, unless it is the one shown and nothing of it has changed."""
+        """Read the run under the cursor, unless it is shown already and unchanged."""
         hidden = self.has_class("-line") or not self.query(RunsTable)
         row = None if hidden else self.table.row
         if row != self._previewed:
@@ -234,7 +234,7 @@ class RunsScreen(BenchScreen):
         self._toggled = not self._toggled
         self._arrange()
 
-    # Marks, and where they lead
+    # Marks, and screens opened for them
 
     def action_mark(self) -> None:
         if self.table.run is not None:
@@ -265,7 +265,7 @@ class RunsScreen(BenchScreen):
     def on_runs_table_opened(self, event: RunsTable.Opened) -> None:
         self.bench.open("live", event.run)
 
-    # What is done to the run under the cursor
+    # Actions on the run under the cursor
 
     def _with_row(self, work: Callable[[RunRow], object]) -> None:
         def on_row() -> None:
@@ -276,7 +276,7 @@ class RunsScreen(BenchScreen):
         self.bench.attempt(on_row)
 
     def action_act(self, what: str) -> None:
-        """Do to the run under the cursor what that method of `ListActions` does."""
+        """Call that method of `ListActions` for the run under the cursor."""
         self._with_row(getattr(self._actions, what))
 
     def action_export(self) -> None:
@@ -292,6 +292,6 @@ class RunsScreen(BenchScreen):
         self._show_soon()
 
     def leaving(self) -> None:
-        doomed = self._deletions.take()
-        if doomed:
-            self._actions.delete(doomed)
+        deleted = self._deletions.take()
+        if deleted:
+            self._actions.delete(deleted)

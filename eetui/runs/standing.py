@@ -1,4 +1,4 @@
-"""How far live runs are, from their events and from what the training thread is doing."""
+"""Progress of live runs, from their events and the training thread's snapshot."""
 
 import time
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a run beyond its row: how far it is, and what the training thread does with it.
+    """State of a live run beyond its row: its progress, and its place in the training thread.
 
     Attributes:
-        progress: share of the work done, of a running one.
-        elapsed: seconds since it started, of a running one.
-        place: in the queue of this console, from 1.
-        held: paused between two steps.
-        stopping: it was told to stop, and finishes its step.
+        progress: share of the work done; None unless the run is running.
+        elapsed: seconds since it started; None unless the run is running.
+        place: place in this console's queue, from 1.
+        held: whether it is paused between two steps.
+        stopping: whether it was told to stop and is finishing its step.
     """
 
     progress: float | None = None
@@ -34,13 +34,13 @@ class Standing:
 
 
 class Standings:
-    """What lists show of a run beyond its row."""
+    """The standing of each run of a list."""
 
     def __init__(self, reader: Reader, trainer: "Trainer") -> None:
         self.states, self.trainer = LiveStates(reader), trainer
 
     def of(self, row: dict[str, Any]) -> Standing:
-        """The standing of a run, whoever trains it.
+        """Return the standing of a run, whichever process trains it.
 
         Raises:
             StoreError: the database can't be read.
@@ -59,14 +59,14 @@ class Standings:
 
 
 class LiveStates:
-    """The states of running runs, kept up to date by reading only what was added to their logs."""
+    """States of running runs, updated by reading only what was added to their logs."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._states: dict[int, tuple[RunState, int]] = {}
 
     def state(self, run: int) -> RunState:
-        """The run as its events tell it by now; of the steps only those of the epoch in progress are read.
+        """Return the run's state by now; only the steps of the epoch in progress are read.
 
         Raises:
             StoreError: the database can't be read.
@@ -82,6 +82,6 @@ class LiveStates:
         return state
 
     def keep(self, runs: Iterable[int]) -> None:
-        """Forget the others: they are no longer running."""
+        """Forget all other runs, which are no longer running."""
         wanted = set(runs)
         self._states = {run: kept for run, kept in self._states.items() if run in wanted}

@@ -1,4 +1,4 @@
-"""The table of runs: a window on as many rows as a database holds."""
+"""The table of runs: a window onto any number of rows."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from eetui.runs.table_text import TableColumn, column_at, columns_for, head_line
 
 HEAD_LINES = 2
 SCROLLBAR = 1
-"""Cells that stay free for it, so that nothing moves when it comes."""
+"""Cells kept free for the scrollbar, so that nothing moves when it appears."""
 
 
 class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
-    """Shows the pages around what is in view; the cursor stays on its run, wherever the run goes."""
+    """Rows of the pages in view; the cursor stays on its run when the order changes."""
 
     DEFAULT_CSS = """
     RunsTable {
@@ -51,7 +51,7 @@ class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     @dataclass
     class Moved(Message):
-        """The cursor is on another run, or on none."""
+        """The cursor moved to another run, or to none."""
 
         run: int | None
 
@@ -79,11 +79,11 @@ class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.run: int | None = None
         """The run under the cursor."""
         self.empty = ""
-        """What to say where there are no rows."""
+        """Text shown instead of rows when there are none."""
 
     @property
     def columns(self) -> tuple[TableColumn, ...]:
-        """The columns that fit."""
+        """The columns that fit the width."""
         return columns_for(self.size.width - SCROLLBAR)
 
     @property
@@ -96,9 +96,9 @@ class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
         return max(1, self.size.height - HEAD_LINES)
 
     def show(self, query: Query, *, from_top: bool = False) -> None:
-        """Take other rows, or the same ones anew: the cursor keeps its run, and what is in view stays in view.
+        """Take other rows, or read the same ones again; the cursor keeps its run, and the rows in view stay in view.
 
-        Does not draw: refresh it.
+        Draws nothing: call `refresh` afterwards.
 
         Raises:
             StoreError: the database can't be read.
@@ -117,7 +117,7 @@ class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._note_run()
 
     def _place_of_cursor(self) -> int:
-        """Where the run under the cursor is now; where the cursor was, if it is gone."""
+        """Return the index of the run under the cursor, or the cursor's own if the run is gone."""
         last = max(0, self.pages.count - 1)
         row = self.pages.row(self.cursor)
         if self.run is None or (row is not None and row["id"] == self.run):
@@ -133,7 +133,7 @@ class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
             self.post_message(self.Moved(run))
 
     def go(self, index: int) -> None:
-        """Put the cursor on a row, and that row into view."""
+        """Put the cursor on a row and scroll it into view."""
         before, self.cursor = self.cursor, max(0, min(index, self.pages.count - 1))
         self._reveal()
         self._note_run()
@@ -217,7 +217,7 @@ class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
             return row_line(
                 self.columns, row, self.standing(row), self._palette(), marked=marked, under_cursor=under_cursor
             )
-        except EetuiError as error:  # nothing may be raised while the screen is drawn
+        except EetuiError as error:  # rendering must not raise
             return Text(f"  {error}")
 
     def _palette(self) -> Any:

@@ -1,4 +1,4 @@
-"""The table of runs, line by line: which columns fit, their heads, and a run's row."""
+"""Lines of the table of runs: the columns that fit, their heads, and a run's row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +24,10 @@ class TableColumn:
     """A column of the table.
 
     Attributes:
-        key: of the run's row, and what the list is sorted by if `sorts`.
-        heads: two lines; the second has room for the sort arrow.
-        falls: whether sorting starts with the largest.
-        gap: cells after it.
+        key: key in the run's row; if `sorts`, the list can be sorted by it.
+        heads: two lines; the second leaves space for the sort arrow.
+        falls: whether sorting starts with the largest value.
+        gap: empty cells after the column.
     """
 
     key: str
@@ -51,7 +51,7 @@ TAGS = TableColumn("tags", ("Tags", ""), 12, align="left", sorts=False)
 
 
 def _of_metric(column: ListColumn, metric: Metric) -> TableColumn:
-    """Its head has room for the sort arrow."""
+    """Return the column of a metric, wide enough for its head and the sort arrow."""
     upper, lower = column.heads
     width = max(len(upper), len(lower) + len(ASCENDING))
     return TableColumn(column.name, column.heads, width, metric.unit, falls=metric.better != "lower")
@@ -64,14 +64,14 @@ WHERE_THEY_FIT = (
     *(shown for column, shown in FIGURES.items() if column.essential), TIME, METHOD,
     *(shown for column, shown in FIGURES.items() if not column.essential), SEED, TAGS,
 )  # fmt: skip
-"""In this order; the first that does not fit ends it."""
+"""Columns in the order in which they are added, until one does not fit."""
 NAME_WIDTH, NAME_WIDTH_MOST = 20, 36
 STATUS_WIDTH_MOST = 22
 
 
 @cache
 def columns_for(width: int) -> tuple[TableColumn, ...]:
-    """The columns for a table that wide, left to right; name, status and tags take what is left over."""
+    """Return the columns of a table `width` cells wide, left to right; name, status and tags share what is left."""
     chosen: tuple[TableColumn, ...] = ALWAYS
     for column in WHERE_THEY_FIT:
         smallest_name = NAME.width if column == WHERE_THEY_FIT[0] else NAME_WIDTH
@@ -88,13 +88,13 @@ def columns_for(width: int) -> tuple[TableColumn, ...]:
 
 
 def _width(columns: Sequence[TableColumn]) -> int:
-    """Of all columns with the gaps between them."""
+    """Return the width of all columns and the gaps between them."""
     last = max(columns, key=lambda column: ORDER.index(column))
     return sum(column.width + column.gap for column in columns) - last.gap
 
 
 def column_at(columns: Sequence[TableColumn], x: int) -> TableColumn | None:
-    """The column whose head is at that cell."""
+    """Return the column whose head is at cell `x`."""
     start = 0
     for column in columns:
         end = start + column.width + column.gap
@@ -105,7 +105,7 @@ def column_at(columns: Sequence[TableColumn], x: int) -> TableColumn | None:
 
 
 def next_order(columns: Sequence[TableColumn], order_by: str) -> tuple[str, bool]:
-    """The column after the one sorted by, among those in view, and whether it starts with the largest."""
+    """Return the visible column after the one sorted by, and whether sorting by it starts with the largest value."""
     able = [column for column in columns if column.sorts]
     place = next((index for index, column in enumerate(able) if column.key == order_by), -1)
     following = able[(place + 1) % len(able)]
@@ -113,7 +113,7 @@ def next_order(columns: Sequence[TableColumn], order_by: str) -> tuple[str, bool
 
 
 def head_lines(columns: Sequence[TableColumn], order_by: str, descending: bool, style: Palette) -> tuple[Text, Text]:
-    """Both lines of the heads, the sorted column's with an arrow."""
+    """Write both lines of the heads, with an arrow at the sorted column."""
     first, second = Text(no_wrap=True), Text(no_wrap=True)
     for column in columns:
         sorted_by = column.sorts and column.key == order_by
@@ -135,7 +135,7 @@ def row_line(
     marked: bool = False,
     under_cursor: bool = False,
 ) -> Text:
-    """A run's line, every column at its place."""
+    """Write a run's line, every column in its place."""
     line = Text(no_wrap=True)
     for column in columns:
         if column.key == MARKS.key:
@@ -150,7 +150,7 @@ def row_line(
 
 
 def status_cell(status: str, standing: Standing, width: int, style: Palette) -> Text:
-    """Sign and word; of a running one the bar, and the word where there is room for both."""
+    """Write sign and word of a status; a running one has a progress bar, and the word only if both fit."""
     sign, _ = STATUS_STYLES[status]
     look = style.of_status(status)
     if standing.stopping:
@@ -163,8 +163,8 @@ def status_cell(status: str, standing: Standing, width: int, style: Palette) -> 
     if standing.held:
         return Text(fitted(f"‖ paused{percent}", width), style.caution)
     word = f"{sign} running " if width >= STATUS.width + 8 else f"{sign} "
-    room = width - len(word) - len(percent)
-    return Text.assemble((word, look), bar(standing.progress, room, look, style.quiet), (percent, look))
+    bar_width = width - len(word) - len(percent)
+    return Text.assemble((word, look), bar(standing.progress, bar_width, look, style.quiet), (percent, look))
 
 
 def _cell(column: TableColumn, row: Mapping[str, Any], standing: Standing) -> str:

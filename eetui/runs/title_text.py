@@ -11,7 +11,7 @@ UNDO = ", u undoes"
 
 @dataclass(frozen=True)
 class Facts:
-    """How many runs there are, by what the title bar tells of them."""
+    """Numbers of runs that the title bar shows."""
 
     shown: int = 0
     total: int = 0
@@ -22,12 +22,14 @@ class Facts:
 
 
 def title_line(facts: Facts, database: str, width: int) -> Text:
-    """Title, database and counts in one line; the path gives way first."""
+    """Write title, database and counts on one line; the path is shortened first."""
     counts = " · ".join(_counts(facts))
     if facts.deleted and width >= cell_len(TITLE) + cell_len(counts) + cell_len(UNDO) + 2:
         counts += UNDO
-    room = width - cell_len(TITLE) - cell_len(counts) - 4
-    path = database if cell_len(database) <= room else "…" + database[-(room - 1) :] if room > 8 else ""
+    path_width = width - cell_len(TITLE) - cell_len(counts) - 4
+    path = (
+        database if cell_len(database) <= path_width else "…" + database[-(path_width - 1) :] if path_width > 8 else ""
+    )
     line = Text(TITLE, style="bold", no_wrap=True, overflow="ellipsis").append("  ").append(path, "dim not bold")
     gap = width - cell_len(line.plain) - cell_len(counts)
     return line.append(" " * max(2, gap)).append(counts, "not bold")

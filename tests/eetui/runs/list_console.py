@@ -1,4 +1,4 @@
-"""A console that only notes where it was sent, and what can be read from its list of runs."""
+"""A console that records the screens it was sent to, and helpers to read its list of runs."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from eetui.runs.table import RunsTable
 
 
 class Opened(EetuiApp):
-    """A console that only notes which other screens were asked for, and what was copied."""
+    """A console that only records which other screens were opened and what was copied."""
 
     CSS_PATH = Path(eetui.app.__file__).with_name("eetui.tcss")
 

@@ -1,4 +1,4 @@
-"""What is done to runs from the list: names, tags, notes, files, deleting, cancelling; and the live rows."""
+"""Actions on runs of the list: names, tags, notes, files, deletion, cancelling; and live rows."""
 
 import json
 import os
@@ -224,7 +224,7 @@ async def test_runs_of_this_console_show_their_queue_and_are_cancelled(database:
         assert "‖ paused" in lines(bench)[3]
         await press(pilot, "down", "x")
         await until_true(pilot, lambda: "interrupted" in lines(bench)[3])
-        assert "… queued " in lines(bench)[4]  # another process's
+        assert "… queued " in lines(bench)[4]  # queued by another process
 
 
 # Live rows of other processes

@@ -1,4 +1,4 @@
-"""Ten thousand runs: what is read is bounded by what is seen."""
+"""Ten thousand runs: no more rows are read than are shown."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tests.scripted_runs import many_runs
 
 
 class Counting(Opened):
-    """Counts the rows that are read."""
+    """A console that counts the rows it reads."""
 
     def on_mount(self) -> None:
         self.rows = self.queries = 0

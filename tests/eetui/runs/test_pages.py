@@ -1,4 +1,4 @@
-"""What the list of runs reads: pages, places, marks, deletions, live states."""
+"""Reads of the list of runs: pages, positions, marks, deletions, live states."""
 
 import dataclasses
 import sqlite3
@@ -22,7 +22,7 @@ COUNT, ALL = 2_500, Query()
 
 
 class CountingReader(Reader):
-    """Remembers how many rows each query gave."""
+    """A reader that records how many rows each query gave."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -85,7 +85,7 @@ def test_pages_not_looked_at_lately_are_forgotten(reader: CountingReader) -> Non
     pages.show(Query())
     for page in range(PAGES_KEPT):
         pages.row(page * PAGE_ROWS)
-    pages.row(0)  # looked at once more, so the second page is the one to go
+    pages.row(0)  # used again, so the second page is dropped first
     pages.row(PAGES_KEPT * PAGE_ROWS)
     assert len(reader.fetched) == PAGES_KEPT + 1
     pages.row(0)

@@ -22,7 +22,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_database(tmp_path / "runs.db")
 
 
-# What is shown
+# Display
 
 
 async def test_all_runs_newest_first_with_their_figures(database: Path) -> None:
@@ -52,7 +52,7 @@ async def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
         await pilot.pause()
         assert "press n" in lines(bench)[3]
         assert text_of(bench, "#title").endswith("0 runs")
-        for key in EVERY_KEY:  # none of them minds that there is no run
+        for key in EVERY_KEY:  # every key works without a run
             await press(pilot, key)
             if bench.screen is not bench.screen_stack[1]:
                 await press(pilot, "escape")
@@ -108,7 +108,7 @@ async def test_a_click_selects_a_double_click_opens_and_the_wheel_scrolls(tmp_pa
         assert bench.asked == []
         table(bench).scroll_to(y=100, animate=False)
         await pilot.pause()
-        assert table(bench).run == 297  # scrolling takes no run with it
+        assert table(bench).run == 297  # scrolling does not move the cursor
         await pilot.click(RunsTable, offset=(10, 5), times=2)
         await pilot.pause()
         assert bench.asked == [("live", 197)]
@@ -157,7 +157,7 @@ async def test_a_run_deleted_elsewhere_leaves_the_cursor_where_it_was(database: 
             writer.delete(1)
         await until_true(pilot, lambda: len(shown(bench)) == 5)
         assert table(bench).run == 2
-        assert list(bench.marked) == [5]  # and its mark is gone
+        assert list(bench.marked) == [5]  # the mark of the deleted run is gone
 
 
 # Filter
@@ -201,7 +201,7 @@ async def test_an_invalid_filter_says_why_and_keeps_the_rows(database: Path) -> 
         assert "'speed' must be one of" in text_of(bench, "FilterBar Static")
         assert bench.screen.query_one("FilterBar Static").size.height == 1
         await press(pilot, "escape")
-        assert bench.screen.query_one("FilterBar Static").display  # it still says why
+        assert bench.screen.query_one("FilterBar Static").display  # the error stays visible
         await press(pilot, "escape")
         assert len(shown(bench)) == 6
         assert not bench.screen.query_one("FilterBar Static").display
@@ -227,7 +227,7 @@ async def test_sorting_by_keys_goes_through_the_columns_and_reverses(database: P
         await press(pilot, "down", "s")
         assert shown(bench) == [6, 2, 1, 4, 3, 5]
         assert lines(bench)[1].split() == ["▲", "eval", "eval", "savings"]
-        assert table(bench).cursor == 0  # the order is looked at from its top
+        assert table(bench).cursor == 0  # a new order starts at its top
         await press(pilot, "S")
         assert shown(bench) == [5, 3, 4, 1, 2, 6]
         await press(pilot, "s", "s")
