@@ -1,1 +1,1 @@
-"""What every screen needs: the bench, the screen base, dialogs, keys, settings, the training thread."""
+"""Shared parts of all screens: the bench, the screen base, dialogs, keys, settings, the training thread."""

@@ -1,4 +1,4 @@
-"""What screens ask of the app: the store, the training thread, what they have in common, and other screens."""
+"""The app as screens use it: the store, the training thread, shared state, and other screens by name."""
 
 import contextlib
 from abc import abstractmethod
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Bench(App[None]):
-    """The app as its screens know it."""
+    """Base of the app, with everything that screens ask of it."""
 
     def __init__(self, database: Path, settings: Settings, stray: StrayOutput) -> None:
         """Open a database, which is created if it is missing.
@@ -39,18 +39,18 @@ class Bench(App[None]):
         self.marked: Marks = {}
         """Marked runs, in the order they were marked."""
         self.kept: dict[str, Any] = {}
-        """What screens leave for the next time they are opened, by a name of their own."""
+        """Values that screens keep for the next time they are opened, each under a name of its own."""
 
     @contextlib.contextmanager
     def writing(self) -> "Iterator[Writer]":
-        """A connection to write a few rows through; what goes wrong is shown, and the screen goes on."""
+        """Open a connection to write a few rows through."""
         from core.store.writer import Writer
 
         with Writer(self.database) as writer:
             yield writer
 
     def attempt(self, work: Callable[[], object]) -> bool:
-        """Do something that may fail in a way the user can act on; False, and the message shown, where it did."""
+        """Call `work`; show an `EetuiError` to the user and return False if it raises one."""
         try:
             work()
         except EetuiError as error:
@@ -64,12 +64,12 @@ class Bench(App[None]):
         self.look_for_news()
 
     def resume_runs(self, runs: Sequence[int]) -> None:
-        """Let interrupted or failed runs go on."""
+        """Queue interrupted or failed runs to be resumed."""
         self.trainer.resume_runs(runs)
         self.look_for_news()
 
     def copy(self, text: str) -> None:
-        """To the clipboard, also over SSH, and to a file for terminals that refuse."""
+        """Copy text to the clipboard, also over SSH, and to a file for terminals that refuse."""
         from eetui.console.export import export
 
         self.copy_to_clipboard(text)
@@ -77,7 +77,7 @@ class Bench(App[None]):
 
     @abstractmethod
     def open(self, screen: str, *runs: int) -> None:
-        """Show a screen, by its name, for the runs it is about."""
+        """Open a screen by its name, for these runs."""
 
     @abstractmethod
     async def action_back(self) -> None:
@@ -85,4 +85,4 @@ class Bench(App[None]):
 
     @abstractmethod
     def look_for_news(self) -> None:
-        """Start the training thread where it is wanted, and let the screen look at what is new."""
+        """Start the training thread if there is work for it, and let the screen read what is new."""

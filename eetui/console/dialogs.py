@@ -1,4 +1,4 @@
-"""Small questions over a screen: choose an answer, or write a line."""
+"""Dialogs over a screen: choose an answer, or write a line."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -13,7 +13,7 @@ from core.errors import EetuiError
 
 
 class Question(ModalScreen[str | None]):
-    """A question with its answers as buttons; escape is no answer, None."""
+    """A question with its answers as buttons; escape dismisses it with None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_with_nothing", "Cancel", id="dialog.cancel", tooltip="Close without an answer"),
@@ -22,7 +22,7 @@ class Question(ModalScreen[str | None]):
     ]
 
     def __init__(self, text: str, answers: Sequence[str]) -> None:
-        """The last answer has the focus."""
+        """Ask `text`; the last answer has the focus."""
         super().__init__()
         self.text, self.answers = text, answers
 
@@ -44,7 +44,7 @@ class Question(ModalScreen[str | None]):
 
 
 class Prompt(ModalScreen[str | None]):
-    """One line of text; `check` raises an `EetuiError` that says what is wrong with it."""
+    """An input of one line; `check` raises an `EetuiError` that says what is wrong with the text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_with_nothing", "Cancel", id="dialog.cancel", tooltip="Close and change nothing"),

@@ -1,4 +1,4 @@
-"""Files that a screen writes when it is asked to export what it shows."""
+"""Files of exported screen contents."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ FOLDER = Path("eetui-exports")
 
 
 def export(name: str, text: str) -> Path:
-    """Write text to `eetui-exports/NAME` under the current folder, under a name that was free; where it went.
+    """Write text to `eetui-exports/NAME` in the current folder; return its path, numbered if the name was taken.
 
     Raises:
         UsageError: it can't be written.

@@ -1,4 +1,4 @@
-"""The keys of the screen beneath, and what that screen is for."""
+"""The help screen: the keys of the screen beneath, and its purpose."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -16,7 +16,7 @@ from eetui.console.keys import Key
 
 
 class HelpScreen(ModalScreen[None]):
-    """Every key that works where help was asked for, with its id for the settings file."""
+    """Every key that works on the screen beneath, with its id for the settings file."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,q", "app.pop_screen", "Close", id="help.close", tooltip="Close the help"),
@@ -35,7 +35,7 @@ class HelpScreen(ModalScreen[None]):
 
 
 def help_text(title: str, text: str, keys: Sequence[Key]) -> RenderableType:
-    """The page: what the screen is for, then a key a line."""
+    """Draw the screen's purpose, then one key per line."""
     table = Table(box=None, pad_edge=False, show_header=True, header_style="bold")
     for head in ("key", "does", "id"):
         table.add_column(head, overflow="fold", style="dim" if head == "id" else "")

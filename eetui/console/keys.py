@@ -1,4 +1,4 @@
-"""The keys that work right now, as plain data: for the help screen and the command palette."""
+"""The active keys as plain data, for the help screen and the command palette."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """One binding.
+    """A key binding.
 
     Attributes:
-        keys: as shown, several separated by a space.
-        action: in the notation of Textual, to be run in the binding's own namespace.
+        keys: keys as shown, several separated by spaces.
+        action: action in Textual's notation, to be run in the binding's own namespace.
     """
 
     keys: str
@@ -27,7 +27,7 @@ class Key:
 
 
 def active_keys(app: "App[None]", screen: "Screen[Any]") -> Iterator[Key]:
-    """The screen's and the app's bindings, once each; those of Textual's own widgets have no id and are left out."""
+    """Yield the bindings of screen and app, each once; those of Textual's own widgets have no id and are left out."""
     bindings = [
         (active.binding.id, app.get_key_display(active.binding), active)
         for active in screen.active_bindings.values()

@@ -1,4 +1,4 @@
-"""Marks on runs, in the order they were made."""
+"""Marks on runs, in the order they were set."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from core.store.reader import Query, Reader
 
 Marks = dict[int, None]
 MARK_LIMIT = 500
-"""Most runs that are marked by one key."""
+"""Most runs that one key marks."""
 
 
 def toggle(marks: Marks, run: int) -> None:
@@ -19,7 +19,7 @@ def toggle(marks: Marks, run: int) -> None:
 
 
 def mark_all(marks: Marks, reader: Reader, query: Query) -> None:
-    """Mark what a query finds, as far as the limit goes.
+    """Mark the runs that a query finds, up to the limit.
 
     Raises:
         StoreError: the database can't be read.
@@ -28,7 +28,7 @@ def mark_all(marks: Marks, reader: Reader, query: Query) -> None:
 
 
 def drop_the_gone(marks: Marks, reader: Reader) -> None:
-    """Take the marks off runs that somebody deleted.
+    """Unmark runs that have been deleted.
 
     Raises:
         StoreError: the database can't be read.

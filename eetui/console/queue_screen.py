@@ -1,4 +1,4 @@
-"""The runs that wait for the training thread of this console: put them in order, or take them out."""
+"""The queue of this console's training thread: reorder runs, or take them out."""
 
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ EMPTY, KEEP = "Empty the queue", "Keep it"
 
 
 class QueueScreen(ModalScreen[None]):
-    """The queue as a list that is up to date four times a second."""
+    """The queue as a list, updated four times a second."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,o,q", "dismiss", "Close", id="queue.close", tooltip="Close the queue"),
@@ -37,7 +37,7 @@ class QueueScreen(ModalScreen[None]):
 
     @property
     def bench(self) -> "Bench":
-        """The app, by its own type."""
+        """The app, typed as a `Bench`."""
         assert isinstance(self.app, Bench)
         return self.app
 
@@ -54,7 +54,7 @@ class QueueScreen(ModalScreen[None]):
         self.set_interval(0.25, self.refresh_list)
 
     def refresh_list(self, select: int | None = None) -> None:
-        """List what waits now; the cursor stays on its run, or goes to `select`."""
+        """List the waiting runs; the cursor stays on its run, or goes to `select`."""
         waiting = self.bench.trainer.snapshot.queue
         options = self.query_one(OptionList)
         if waiting == self._shown and select is None:

@@ -1,4 +1,4 @@
-"""What can be done to a run from any screen that shows it."""
+"""Actions on a run, for any screen that shows one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RunActions:
-    """One method for each key; what a run can't do is said instead."""
+    """One method per key; an action that the run's status does not allow shows the reason instead."""
 
     bench: Bench
 
     def inspect(self, row: Row) -> None:
-        """Look into a finished run."""
+        """Open a finished run in Inspect."""
         if row["status"] == "finished":
             self.bench.open("inspect", row["id"])
         else:
             self._say(f"{row['name']} is {row['status']}: only a finished run can be inspected")
 
     def generate(self, row: Row) -> None:
-        """Let a finished run write, if its weights are there."""
+        """Open a finished run in Generate, if its weights are there."""
         folder = checkpoint_folder(self.bench.database, row["id"])
         if row["status"] != "finished":
             self._say(f"{row['name']} is {row['status']}: only a finished run can write")
@@ -36,7 +36,7 @@ class RunActions:
             self.bench.open("generate", row["id"])
 
     def cancel(self, row: Row) -> None:
-        """Stop a run of this console, or say where it has to be stopped."""
+        """Stop a run of this console, or say where to stop it."""
         now = self.bench.trainer.snapshot
         if row["status"] not in LIVE:
             self._say(f"{row['name']} is {row['status']}: there is nothing to cancel")
@@ -52,7 +52,7 @@ class RunActions:
             )
 
     def resume(self, row: Row) -> None:
-        """Let a run go on that did not finish."""
+        """Resume a run that did not finish."""
         if row["status"] in ("interrupted", "failed"):
             self.bench.resume_runs([row["id"]])
             self._say(f"{row['name']} is queued to go on")
@@ -67,7 +67,7 @@ class RunActions:
         self.bench.copy(recorded_command(whole) or launch_command(whole))
 
     def compare_experiment(self, row: Row) -> None:
-        """Put the runs of its experiment side by side."""
+        """Compare the runs of its experiment."""
         self.bench.open("compare", *(each["id"] for each in self.bench.reader.runs(self._experiment(row))))
 
     def _experiment(self, row: Row) -> Query:

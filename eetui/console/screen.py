@@ -1,4 +1,4 @@
-"""What all screens of the console share."""
+"""Base of all screens of the console."""
 
 from typing import ClassVar
 
@@ -20,24 +20,24 @@ class BenchScreen(Screen[None]):
         Binding("escape", "app.back", "Back", id="app.back", tooltip="Return to the screen before"),
     ]
     HELP_TEXT: ClassVar[str] = ""
-    """One paragraph for the help screen: what this screen is for."""
+    """The screen's purpose in one paragraph, for the help screen."""
 
     @property
     def bench(self) -> "Bench":
-        """The app, by its own type."""
+        """The app, typed as a `Bench`."""
         assert isinstance(self.app, Bench)
         return self.app
 
     @property
     def ready(self) -> bool:
-        """Whether its parts are there to be drawn: not yet while it opens, no longer while it closes."""
+        """Whether its widgets can be drawn: not yet while it opens, no longer while it closes."""
         return self.is_mounted and bool(self.query(Footer))
 
     def update(self) -> None:
-        """Show what is in the store now."""
+        """Show the current contents of the store."""
 
     def on_screen_resume(self) -> None:
-        """Come back into view up to date."""
+        """Update the screen as it comes back into view."""
         self.call_later(self._update_if_ready)
 
     def _update_if_ready(self) -> None:
@@ -45,4 +45,4 @@ class BenchScreen(Screen[None]):
             self.update()
 
     def leaving(self) -> None:
-        """Called before the screen is left for good, and when the console ends."""
+        """Clean up before the screen is left for good or the console ends."""

@@ -1,4 +1,4 @@
-"""What a user sets once: `config.toml` in the XDG place, or wherever `EETUI_CONFIG` says.
+"""The user's settings: `config.toml` in the XDG config folder, or the file named by `EETUI_CONFIG`.
 
 db = "~/experiments/runs.db"      # the database; --db and EETUI_DB win over it
 theme = "eetui-light"
@@ -22,7 +22,7 @@ from core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings file's values, or what stands for those it does not hold."""
+    """Values of the settings file, or defaults for those it does not hold."""
 
     db: Path | None = None
     theme: str | None = None
@@ -36,13 +36,13 @@ KINDS: dict[str, type] = {"db": str, "theme": str, "bell": bool, "keys": dict}
 
 
 def settings_path() -> Path:
-    """Where the settings file is looked for; it need not exist."""
+    """Return the path of the settings file, which need not exist."""
     chosen = os.environ.get("EETUI_CONFIG")
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_config_dir("eetui")) / "config.toml"
 
 
 def load_settings() -> Settings:
-    """Read the settings file; the defaults if there is none.
+    """Read the settings file; return the defaults if there is none.
 
     Raises:
         ConfigError: it can't be read, or holds something unknown.

@@ -1,4 +1,4 @@
-"""The terminal around the console: what other code writes to it, and the signals that end it."""
+"""The terminal around the console: stray output of other code, and the signals that end the console."""
 
 import contextlib
 import io
@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from typing import TextIO
 
 NOISE_BYTES = 1_000_000
-"""Most bytes of stray output kept to be shown."""
+"""Most bytes of stray output that are shown."""
 
 
 class StrayOutput:
-    """What subprocesses and native code wrote to the file descriptors 1 and 2 while the console had the screen."""
+    """Output of subprocesses and native code to file descriptors 1 and 2 while the console owned the screen."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = descriptor
 
     def text(self) -> str:
-        """All of it so far."""
+        """Return the output so far."""
         if self._descriptor is None:
             return ""
         return os.pread(self._descriptor, NOISE_BYTES, 0).decode(errors="replace")
@@ -30,10 +30,10 @@ NOTHING = StrayOutput()
 
 @contextlib.contextmanager
 def stray_output_kept() -> Iterator[StrayOutput]:
-    """Give Textual the terminal for itself: whatever else is written to descriptors 1 and 2 goes to a file.
+    """Keep the terminal for Textual: other output to descriptors 1 and 2 goes to a file.
 
-    Textual redirects `sys.stdout` and `sys.stderr`, but not what is written below Python. What was kept is
-    printed to stderr at the end.
+    Textual redirects `sys.stdout` and `sys.stderr`, but not output below Python. The kept output is printed to
+    stderr at the end.
     """
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile())
@@ -50,7 +50,7 @@ def stray_output_kept() -> Iterator[StrayOutput]:
 
 
 class _Terminal(io.TextIOWrapper):
-    """A terminal that may go away. Textual's thread that writes to it would die, and who writes next wait for ever."""
+    """A terminal that may go away: an error would end Textual's writer thread, and the next write would block for good."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ class _Terminal(io.TextIOWrapper):
 
 @contextlib.contextmanager
 def _terminal_elsewhere(number: int, name: str, target: int) -> Iterator[None]:
-    """Point a descriptor at `target`, and `sys.<name>` at what the descriptor was."""
+    """Point a descriptor at `target`, and `sys.<name>` at the descriptor's former file."""
     original: TextIO = getattr(sys, name)
     original.flush()
     duplicate = os.dup(number)

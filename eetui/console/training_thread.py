@@ -1,7 +1,7 @@
 """The training thread of the console: one queue of runs, trained one after another by `core.session.run`.
 
-The screens never hear from it: they look, at `snapshot` for what it is doing and at the store for what came of it.
-So neither waits for the other, and a run that another process trains looks just the same.
+It never calls the screens. They read `snapshot` for what it is doing and the store for its results, so neither waits
+for the other, and a run that another process trains looks the same.
 """
 
 import gc
@@ -34,13 +34,13 @@ HEARTBEAT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the training thread is doing.
+    """State of the training thread.
 
     Attributes:
         run: the run in training.
         queue: the runs waiting, in their order.
         requests: experiments whose corpus has yet to be read.
-        problem: why the last request was refused, or what broke the thread.
+        problem: reason why the last request was refused, or error that ended the thread.
     """
 
     phase: Phase = "idle"
@@ -57,7 +57,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Job:
-    """A run in the queue, with what its experiment shares."""
+    """A run in the queue, with data shared by its experiment."""
 
     number: int
     config: "RunConfig"
@@ -68,7 +68,7 @@ class Job:
 
 
 class Trainer:
-    """The queue, and the switches of the run in training. Every method may be called from any thread."""
+    """The queue, and the controls of the run in training. Every method may be called from any thread."""
 
     def __init__(self, database: Path) -> None:
         self.database = database
@@ -83,12 +83,12 @@ class Trainer:
 
     @property
     def snapshot(self) -> Snapshot:
-        """What is going on right now."""
+        """State of the training thread right now."""
         with self._lock:
             return replace(self._snapshot, queue=tuple(job.number for job in self._jobs), requests=len(self._requests))
 
     def submit(self, plan: "Plan") -> None:
-        """Ask for an experiment; its corpus is read and its runs are queued on the training thread."""
+        """Request an experiment; its corpus is read and its runs are queued on the training thread."""
 
         def prepare(store: "Writer") -> "Prepared":
             from core.session.prepare import prepare
@@ -98,7 +98,7 @@ class Trainer:
         self.request(prepare)
 
     def resume_runs(self, runs: Sequence[int]) -> None:
-        """Ask for interrupted or failed runs to go on from their checkpoints."""
+        """Request that interrupted or failed runs go on from their checkpoints."""
 
         def prepare(store: "Writer") -> "Prepared":
             from core.session.prepare import prepare_resume
@@ -108,16 +108,16 @@ class Trainer:
         self.request(prepare)
 
     def request(self, request: Request) -> None:
-        """Ask for what `request` prepares."""
+        """Request the runs that `request` prepares."""
         with self._lock:
             self._requests.append(request)
 
     def pause(self) -> None:
-        """Hold the run after the step in progress."""
+        """Pause the run after the step in progress."""
         self._switch("training", "paused")
 
     def unpause(self) -> None:
-        """Let the run go on."""
+        """Let the paused run go on."""
         self._switch("paused", "training")
 
     def cancel(self, run: int) -> None:
@@ -129,7 +129,7 @@ class Trainer:
         self._take_out([run])
 
     def move(self, run: int, offset: int) -> None:
-        """Move a waiting run within the queue: -1 is one place earlier."""
+        """Move a waiting run within the queue; -1 is one place earlier."""
         with self._lock:
             index = next((index for index, job in enumerate(self._jobs) if job.number == run), None)
             if index is not None:
@@ -141,7 +141,7 @@ class Trainer:
         self._take_out(self.snapshot.queue)
 
     def stop(self) -> None:
-        """End all after the step in progress, for good."""
+        """End everything for good after the step in progress."""
         with self._lock:
             self._stopped = True
             self._requests.clear()
@@ -149,18 +149,18 @@ class Trainer:
                 self._set(phase="stopping")
 
     def claim(self) -> bool:
-        """Whether the caller is to start a thread for `work`: there is something to do, and nobody does it."""
+        """Whether the caller must start a thread for `work`: there is something to do and no thread does it."""
         with self._lock:
             wanted = not self._alive and not self._stopped and bool(self._requests or self._jobs)
             self._alive = self._alive or wanted
             return wanted
 
     def work(self) -> None:
-        """The body of the thread that `claim` asked for: train until nothing is left to do."""
-        from core.session import run  # noqa: F401 -- seconds for torch: now, and not in the middle of a run
+        """Train until nothing is left to do; the body of the thread that `claim` asked for."""
+        from core.session import run  # noqa: F401 -- torch takes seconds: import it now, not in the middle of a run
         from core.store.writer import Writer
 
-        gc.freeze()  # torch's half a million objects: walking them again and again holds up every thread
+        gc.freeze()  # torch's half a million objects: traversing them again and again would stall every thread
         try:
             with Writer(self.database) as store:
                 while self._work_once(store):
@@ -173,7 +173,7 @@ class Trainer:
                 self._rest(problem=message)
 
     def _work_once(self, store: "Writer") -> bool:
-        """Prepare what was asked for, or train the next run; False when there is neither."""
+        """Serve a request or train the next run; return False when there is neither."""
         with self._lock:
             request = self._requests.popleft() if self._requests else None
             job = self._jobs.pop(0) if self._jobs and request is None else None
@@ -223,7 +223,7 @@ class Trainer:
             return self._snapshot.phase == "paused" and not self._cancelled and not self._stopped
 
     def _keep_alive(self, store: "Writer") -> None:
-        """Tell other machines on this database that the waiting and the held runs are not abandoned."""
+        """Send heartbeats for queued and paused runs, so that other machines do not take them for abandoned."""
         if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
             self._heartbeat = time.monotonic()
             now = self.snapshot
@@ -242,7 +242,7 @@ class Trainer:
                     store.end(run, event)
 
     def _rest(self, **changes: object) -> None:
-        """Leave the thread; under the lock that found nothing to do, so that no request goes unseen."""
+        """Leave the thread, under the same lock that found nothing to do, so that no request is missed."""
         self._alive = False
         self._set(phase="idle", run=None, **changes)
 
@@ -257,4 +257,4 @@ class Trainer:
 
 
 def _ignore(run: int, events: Sequence[Event]) -> None:
-    """The screens read the store."""
+    """Ignore the events: screens read the store."""

@@ -1,4 +1,4 @@
-"""Questions over a screen."""
+"""Dialogs over a screen."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The queue is told, put in order and emptied."""
+"""The queue is shown, reordered and emptied."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.scripted_runs import config
 
 
 def hold_in_queue(bench: EetuiApp, runs: Sequence[int]) -> None:
-    """Let runs wait without anyone to train them."""
+    """Queue runs without a thread to train them."""
     bench.trainer._alive = True
     bench.trainer._jobs += [Job(run, config(), None, None) for run in runs]  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""What all screens have in common."""
+"""Behaviour common to all screens."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from eetui.runs.screen import RunsScreen
 async def test_a_screen_whose_parts_are_gone_is_not_asked_to_draw(
     six_runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a screen that closes loses them one by one while the console goes on looking for news."""
+    """Remove the widgets first, as happens when a screen closes while the console keeps looking for news."""
     bench = EetuiApp(six_runs)
     async with bench.run_test() as pilot:
         screen = bench.screen

@@ -1,4 +1,4 @@
-"""The settings file: what it says holds, and what it can't say is refused with its place."""
+"""The settings file: its values apply, and invalid ones are refused with their place."""
 
 from pathlib import Path
 

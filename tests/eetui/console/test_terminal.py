@@ -1,4 +1,4 @@
-"""What other code writes below Python must not reach the screen, and must not be lost."""
+"""Output of other code below Python must not reach the screen and must not be lost."""
 
 import io
 import os

@@ -76,7 +76,7 @@ def terminal(folder: Path) -> Iterator[Terminal]:
 
 @pytest.fixture
 def eetui(terminal: Terminal, text: Path) -> Callable[..., None]:
-    """Type an eetui command that trains on the test's text, and what tells of the terminal before and after."""
+    """Type an eetui command that trains on the test's text; print the state of the terminal before and after."""
 
     def start(*arguments: str, training: tuple[str, ...] = SHORT) -> None:
         trains = [f"--corpus={text}", *set_options(*TINY, *training)] if arguments else []
@@ -105,7 +105,7 @@ def statuses(folder: Path) -> list[str]:
 
 
 def wait_for_an_epoch(folder: Path) -> None:
-    """Until there is something to write a checkpoint of."""
+    """Wait until there is something to write a checkpoint of."""
     give_up = time.monotonic() + 60
     while True:
         with Reader(folder / "runs.db") as reader:
@@ -116,7 +116,7 @@ def wait_for_an_epoch(folder: Path) -> None:
 
 
 def require_a_clean_terminal(terminal: Terminal, folder: Path) -> None:
-    """Line discipline as before, the normal screen with what was typed on it, and a shell that echoes."""
+    """Check for the line discipline of before, the normal screen with what was typed on it, and a shell that echoes."""
     terminal.type("echo still-'here'", "Enter")
     screen = terminal.wait_for("still-here")
     assert "-m eetui" in screen

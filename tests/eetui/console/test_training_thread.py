@@ -1,4 +1,4 @@
-"""The training thread: runs go through one queue, in its order, and can be held, stopped and taken out."""
+"""The training thread: runs are trained in the order of one queue, and can be paused, stopped and taken out."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 @pytest.fixture
 def work(trainer: Trainer) -> Iterator[Callable[[], threading.Thread]]:
-    """Starts the training thread, and sees to it that it ends."""
+    """Return a function that starts the training thread, which is ended after the test."""
     threads: list[threading.Thread] = []
 
     def start() -> threading.Thread:
@@ -75,7 +75,7 @@ def test_a_paused_run_makes_no_step_until_it_goes_on(
     work()
     wait_for(lambda: trainer.snapshot.phase == "training")
     trainer.pause()
-    time.sleep(0.3)  # the step in progress, and what waits to be stored
+    time.sleep(0.3)  # for the step in progress and for events yet to be stored
     with Reader(trainer.database) as reader:
         before = len(reader.events(1)[0])
         time.sleep(0.3)
