@@ -1,4 +1,4 @@
-"""What the Live screen shows beside a run's state: its place in this console, the machine, the planned stages."""
+"""Data of the Live screen beside a run's state: its place in this console, the machine, the planned stages."""
 
 from dataclasses import dataclass
 from typing import Literal
