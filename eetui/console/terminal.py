@@ -50,7 +50,7 @@ def stray_output_kept() -> Iterator[StrayOutput]:
 
 
 class _Terminal(io.TextIOWrapper):
-    """A terminal that may go away: an error would end Textual's writer thread, and the next write would block for good."""
+    """A terminal that may go away: an error would end Textual's writer thread and block the next write for good."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
