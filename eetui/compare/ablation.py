@@ -1,7 +1,7 @@
-"""The ablation: a preset's protocol with one switch of the sound preset turned at a time, then all of them in turn.
+"""The ablation: a preset's protocol with each switch of the sound preset on alone, then all added up in turn.
 
-What the sound preset sets and the base does not is a switch, so one that is added there is ablated here. The plan and
-the table are pure; runs are known by their names, and those that are stored are not trained again.
+Every value that the sound preset sets and the base does not is a switch, so new ones are ablated without further
+code. Planning and table are pure. Runs are known by name; stored ones are not trained again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ ORDER = (
     "train.train_embedding", "train.head", "exit.exited_state", "exit.hard_tokens", "exit.calibration", "train.split",
     "model.norm", "model.dropout", "model.tie_embedding", "train.later_init", "exit.classifier_fit",
 )  # fmt: skip
-"""In which switches are added up; others follow as the preset has them."""
+"""Order in which switches are added up; others follow in the preset's order."""
 INERT = {"exit.last_exit": "nothing uses the last block's exit, so it changes no figure"}
 FIGURES = (
     way_ppl("as trained", 0), way_ppl("alone", 0), way_ppl("all blocks"), FINAL_PPL, SHALLOW_RATIO, LAYER_SAVINGS,
@@ -37,7 +37,7 @@ AblationSeries = Literal["base", "alone", "together"]
 
 @dataclass(frozen=True)
 class Switch:
-    """A config value that the goal has and the base has not."""
+    """A config value of the goal preset that differs from the base's."""
 
     key: str
     value: Any
@@ -53,10 +53,10 @@ class Switch:
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One line: the runs of a config, one for each seed.
+    """Runs of one config, one per seed.
 
     Attributes:
-        against: the line that its difference is to; None of the base.
+        against: index of the line to compare with; None for the base.
     """
 
     label: str
@@ -68,7 +68,7 @@ class AblationRow:
 
 @dataclass(frozen=True)
 class Ablation:
-    """All lines in the order of the table, and what was left out or repaired, with the reason."""
+    """All lines in table order, and notes on switches left out or combined, with the reason."""
 
     rows: tuple[AblationRow, ...]
     preset: str
@@ -76,7 +76,7 @@ class Ablation:
 
     @property
     def title(self) -> str:
-        """The method, and over how many seeds figures are a mean."""
+        """The method, and the seeds that figures are a mean over."""
         configs = self.rows[0].configs
         seeds = ", ".join(str(config.seed) for config in configs)
         return f"{configs[0].method}, " + (
@@ -85,7 +85,7 @@ class Ablation:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all its runs."""
+        """Names of all runs."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.names))
 
 
@@ -94,9 +94,9 @@ class AblationLine:
     """A line of the table with its figures.
 
     Attributes:
-        values: of `FIGURES`; None where a run has none.
-        difference: early exit's loss less that of the line in `against`, in nats: low, mean, high.
-        status: of its runs, where not all have finished.
+        values: values of `FIGURES`; None if a run lacks one.
+        difference: early exit's loss minus that of the line in `against`, in nats: low, mean, high.
+        status: statuses of its runs; empty if all have finished.
     """
 
     label: str
@@ -111,12 +111,12 @@ class AblationLine:
 def plan_ablation(
     layers: Sequence[Layer], *, preset: str, method: str = "loss", seeds: int = 1, name: str = "ablate"
 ) -> Ablation:
-    """The base, each switch alone, then the switches added up.
+    """Plan the base, each switch alone, then the switches added up.
 
     Args:
-        layers: what the base adds up to, that of the preset among them.
-        seeds: how many consecutive seeds, from the base's on.
-        name: what the runs' names begin with.
+        layers: config layers of the base, the preset's among them.
+        seeds: number of consecutive seeds, starting at the base's.
+        name: prefix of the runs' names.
 
     Raises:
         ConfigError: a value or the name is not valid.
@@ -135,7 +135,7 @@ def plan_ablation(
 
 
 def _switches(base: RunConfig) -> tuple[list[Switch], list[str]]:
-    """What the goal has and the base has not, in order; what is left out of it, and why."""
+    """Return the switches in order, and notes on those left out, with the reason."""
     goal, values = preset_layer(GOAL).values, flatten(base.model_dump())
     left_out = INERT | {
         key: "the runs of an experiment share their data and batch size"
@@ -151,7 +151,7 @@ def _switches(base: RunConfig) -> tuple[list[Switch], list[str]]:
 
 
 class _Planner:
-    """Makes lines of switches; the same config is the same run."""
+    """Builder of lines from switches; equal configs share one run."""
 
     def __init__(self, layers: Sequence[Layer], method: str, seeds: Sequence[int], name: str) -> None:
         self.layers, self.method, self.seeds, self.name = layers, method, seeds, name
@@ -165,7 +165,11 @@ class _Planner:
     def row(
         self, series: AblationSeries, part: str, label: str, switches: Sequence[Switch], against: int | None = None
     ) -> AblationRow:
-        """Raises: ConfigError: the switches can't stand together."""
+        """Return the line of these switches.
+
+        Raises:
+            ConfigError: the switches can't be combined.
+        """
         configs = tuple(self.config(switches, seed) for seed in self.seeds)
         sign = "+" if series == "together" else "-"
         for config in configs:
@@ -174,7 +178,7 @@ class _Planner:
         return AblationRow(label, series, tuple(self.names[config] for config in configs), configs, against)
 
     def add_alone(self, rows: list[AblationRow], switches: Sequence[Switch]) -> Iterator[str]:
-        """A line for each switch, with another where it can't stand alone; what had to be done so."""
+        """Add one line per switch, with a helper where it is invalid alone; yield a note on each exception."""
         line_of: dict[Switch, int] = {}
         for switch in switches:
             try:
@@ -199,7 +203,7 @@ class _Planner:
         return True
 
     def add_together(self, rows: list[AblationRow], switches: Sequence[Switch]) -> Iterator[str]:
-        """A line for each switch more, up to the goal."""
+        """Add one line per switch added to the ones before, up to the goal; yield a note on each exception."""
         turned, before = list[Switch](), 0
         for switch in switches:
             try:
@@ -212,7 +216,7 @@ class _Planner:
 
 
 def plan_of(ablation: Ablation, names: Sequence[str]) -> Plan:
-    """The experiment of those runs; runs that can share block 0 follow one another."""
+    """Return the experiment of those runs; runs that can share block 0 follow one another."""
     runs = {name: config for row in ablation.rows for name, config in zip(row.names, row.configs, strict=True)}
     chosen = {name: config for name, config in runs.items() if name in names}
     origins = [block0_origin(config, "") for config in chosen.values()]
@@ -221,10 +225,10 @@ def plan_of(ablation: Ablation, names: Sequence[str]) -> Plan:
 
 
 def stored_runs(ablation: Ablation, reader: Reader) -> tuple[dict[str, RunView], list[str]]:
-    """The runs that are stored, by name, and the names of those that are not.
+    """Return the stored runs by name, and the names of those not stored.
 
     Raises:
-        UsageError: a run of such a name has another config.
+        UsageError: a run of that name has another config.
     """
     views, missing = dict[str, RunView](), list[str]()
     for row in ablation.rows:
@@ -239,7 +243,7 @@ def stored_runs(ablation: Ablation, reader: Reader) -> tuple[dict[str, RunView],
 
 
 def _require_same(name: str, planned: RunConfig, stored: Mapping[str, Any]) -> None:
-    """What is resolved on the machine may be anything it could be resolved to."""
+    """Raise unless the stored config is the planned one; values resolved on the machine may differ."""
     found = flatten(build([Layer(f"run {name}", flatten(stored))]).model_dump())
     for key, value in flatten(planned.model_dump()).items():
         open_to_all = value == "auto" or (key == "machine.threads" and value == 0)
@@ -250,7 +254,7 @@ def _require_same(name: str, planned: RunConfig, stored: Mapping[str, Any]) -> N
 
 
 def ablation_lines(ablation: Ablation, views: Mapping[str, RunView]) -> tuple[AblationLine, ...]:
-    """The lines with what their runs, by name, came to."""
+    """Return the lines with the figures of their runs, which `views` holds by name."""
     return tuple(_line(row, ablation.rows, views) for row in ablation.rows)
 
 
@@ -273,7 +277,7 @@ def _line(row: AblationRow, rows: Sequence[AblationRow], views: Mapping[str, Run
 def _difference(
     row: AblationRow, before: AblationRow, views: Mapping[str, RunView]
 ) -> tuple[float, float, float] | None:
-    """Early exit's loss against another line's: of the same windows, mean over the seeds."""
+    """Return the paired difference of early exit's loss on the same windows, mean over seeds, or None."""
     if any(name not in views for name in (*row.names, *before.names)):
         return None
     first, second = (Column(tuple(views[name] for name in names)).window_losses for names in (row.names, before.names))

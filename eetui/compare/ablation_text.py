@@ -16,21 +16,21 @@ from eetui.drawing.figures import MISSING, figure
 TITLES = {"base": "", "alone": "One at a time", "together": "Added up"}
 
 HEADS = ("Block 0\ntrained", "Block 0\nalone", "All\nblocks", "Early\nexit", "Left\nearly", "Layers\nsaved", "Nats")
-"""Above `FIGURES`, and the difference."""
+"""Column heads of `FIGURES` and of the difference."""
 LEGEND = (
     "Trained: before later blocks were. Nats: early exit against the base or, where added up, the line before, with a "
     "paired bootstrap over windows; · no clear difference."
 )
 
 
-ROOM = {False: 110, True: 160}
-"""Cells of a line below which figures are shorter, deviations left out, and a mark stands for the interval; by whether
-figures have deviations."""
+FULL_WIDTH = {False: 110, True: 160}
+"""Width in cells from which figures have all digits, deviations and intervals, by whether there are several seeds;
+below it a mark stands for the interval."""
 
 
 def ablation_table(ablation: Ablation, lines: Sequence[AblationLine], width: int) -> RenderableType:
-    """All lines, for a terminal of that width; PPLs are of the evaluation split, all tokens."""
-    wide = width >= ROOM[len(lines[0].names) > 1]
+    """Draw all lines for a terminal of that width; PPLs are of the evaluation split, all tokens."""
+    wide = width >= FULL_WIDTH[len(lines[0].names) > 1]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, int(wide), 0, 0))
     table.add_column("", overflow="fold")
     for head in (*HEADS, "95% interval" if wide else ""):
@@ -52,7 +52,7 @@ def ablation_table(ablation: Ablation, lines: Sequence[AblationLine], width: int
 
 
 def line_figures(line: AblationLine, *, wide: bool = True) -> Iterator[str]:
-    """PPLs, shares, difference and its interval; a mark for that where there is no room."""
+    """Yield PPLs, shares, the difference and its interval; without `wide`, a mark instead of the interval."""
     write = figure if wide else _short
     yield from (write(value, metric.unit) for metric, value in zip(FIGURES, line.values, strict=True))
     if line.difference is None:
@@ -71,7 +71,7 @@ def _short(value: Value | None, unit: Unit) -> str:
 
 
 def ablation_json(ablation: Ablation, lines: Sequence[AblationLine]) -> str:
-    """All lines, unrounded."""
+    """Write all lines, unrounded."""
     rows = [
         {
             **asdict(line),

@@ -1,4 +1,4 @@
-"""What a comparison draws, as plain data: curves over the epochs, and PPL against layer savings."""
+"""Charts of a comparison as plain data: curves over the epochs, and PPL against layer savings."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ VIEWS: tuple[View, ...] = ("final", "training", "config", "curves", "savings", "
 
 @dataclass(frozen=True)
 class Point:
-    """A way through a column's models: what it saves of the layers, and its PPL on the evaluation split.
+    """A way through a column's models: the layers it saves, and its PPL on the evaluation split.
 
     Attributes:
-        column: number of the column.
-        block: at which all tokens leave, where the way is about one block.
+        column: index of the column.
+        block: block at which all tokens exit; None for ways that are not about one block.
     """
 
     column: int
@@ -38,13 +38,13 @@ class Point:
 
 
 def blocks_with_curves(comparison: Comparison) -> tuple[int, ...]:
-    """The blocks of which some run has trained an epoch."""
+    """Return the blocks of which some run has trained an epoch."""
     runs = [run for column in comparison.columns for run in column.runs]
     return tuple(sorted({block for run in runs for block, losses in run.curves.items() if losses}))
 
 
 def curve_rows(columns: Sequence[Column], block: int) -> tuple[Row, ...]:
-    """A row for each epoch: loss in nats on the early-stopping split."""
+    """Return one row per epoch: loss in nats on the early-stopping split."""
     curves = [column.curve(block) for column in columns]
     return tuple(
         Row(f"block{block}.epoch{epoch}", f"Block {block}, epoch {epoch}", "nats", values)
@@ -53,7 +53,7 @@ def curve_rows(columns: Sequence[Column], block: int) -> tuple[Row, ...]:
 
 
 def points(comparison: Comparison) -> tuple[Point, ...]:
-    """Early exit and the static depths of every column of the tokens that most columns share."""
+    """Return the points of all columns evaluated on the tokens that most columns share."""
     main = main_fingerprint(comparison.columns)
     return tuple(
         point
@@ -64,7 +64,7 @@ def points(comparison: Comparison) -> tuple[Point, ...]:
 
 
 def column_points(number: int, column: Column) -> Iterator[Point]:
-    """Early exit, then each static depth."""
+    """Yield early exit, then each static depth."""
     savings, ppl = column.value(LAYER_SAVINGS), column.value(FINAL_PPL)
     if savings and ppl:
         yield Point(number, "early exit", None, savings, ppl)
@@ -79,7 +79,7 @@ def column_points(number: int, column: Column) -> Iterator[Point]:
 
 
 def savings_rows(comparison: Comparison) -> tuple[Row, ...]:
-    """The scatter as a table: of every way through, what it saves and its PPL."""
+    """Return the scatter as a table: layer savings and PPL of every way through the model."""
     found = [
         {point.name: point for point in column_points(number, column)}
         for number, column in enumerate(comparison.columns)
@@ -97,10 +97,10 @@ def savings_rows(comparison: Comparison) -> tuple[Row, ...]:
 def seen(
     comparison: Comparison, view: View, block: int, *, as_ppl: bool = False, areas: tuple[Row, ...] = ()
 ) -> Comparison:
-    """What a view shows, to be exported; the recommendation is all in words, so it takes all tables along.
+    """Return the part of a comparison that a view shows, for export; advice is in words, so it keeps all tables.
 
     Args:
-        areas: of the savings view's curves.
+        areas: rows of the savings view's areas.
     """
     if view == "advice":
         return comparison
@@ -120,11 +120,11 @@ def seen(
 
 
 def _in_ppl(row: Row) -> Row:
-    """The PPL of the mean loss; a deviation of nats is none of PPLs."""
+    """Convert means from nats to PPL, without deviations: those of nats are not those of PPLs."""
     values = tuple(None if value is None else Value(perplexity(value.mean)) for value in row.values)
     return replace(row, unit="ppl", values=values)
 
 
 def nats(ppl: float) -> float:
-    """The loss of a PPL."""
+    """Return the loss in nats of a PPL."""
     return math.log(ppl)

@@ -32,25 +32,25 @@ class Column:
 
     @property
     def window_losses(self) -> list[float]:
-        """Early exit's loss of each evaluation window, mean over the seeds; empty where a run has none."""
+        """Early exit's loss of each evaluation window, mean over seeds; empty if a run has none."""
         losses = [run.window_losses for run in self.runs]
         if len({len(run) for run in losses}) != 1:
             return []
         return [statistics.fmean(window) for window in zip(*losses, strict=True)]
 
     def value(self, metric: Metric) -> Value | None:
-        """Mean and standard deviation of a metric, if every run has it."""
+        """Return mean and standard deviation of a metric, if every run has it."""
         values = [run.metrics[metric] for run in self.runs if metric in run.metrics]
         if len(values) < len(self.runs):
             return None
         return value_of(values)
 
     def curve(self, block: int) -> tuple[Value, ...]:
-        """Loss in nats on the early-stopping split after each epoch that every run reached."""
+        """Return the loss in nats on the early-stopping split after each epoch that every run reached."""
         curves = [run.curves.get(block, ()) for run in self.runs]
         return tuple(value_of(losses) for losses in zip(*curves, strict=False))
 
 
 def value_of(values: Sequence[float]) -> Value:
-    """The mean, and over several the sample standard deviation."""
+    """Return the mean, and over several values the sample standard deviation."""
     return Value(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)

@@ -1,6 +1,6 @@
-"""Runs side by side, as plain data: which rows there are, what stands in them, which value is best, and what follows.
+"""Runs side by side, as plain data: rows, values, the best value of each row, and advice.
 
-Runs that differ in their seed only share a column and show mean ± standard deviation.
+Runs that differ only in their seed share a column and show mean ± standard deviation.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from eetui.compare.run_view import RunView
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a value for each column, and which columns have the best one.
+    """One row of a table: a value for each column, and the columns with the best value.
 
     Attributes:
-        deltas: against the baseline, of the columns that can be held against it: of a PPL the relative difference.
+        deltas: differences from the baseline, for columns comparable with it; relative for a PPL.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that `eetui compare` shows, in every format."""
+    """Everything that `eetui compare` shows, in every format."""
 
     columns: tuple[Column, ...]
     final: tuple[Row, ...]
@@ -46,9 +46,9 @@ class Comparison:
     advice: tuple[Advice, ...]
     notes: tuple[str, ...] = ()
     baseline: int | None = None
-    """The column that the deltas are against."""
+    """The column that deltas are relative to."""
     further: tuple[tuple[str, tuple[Row, ...]], ...] = ()
-    """Titled tables of a chart's figures, where they are exported."""
+    """Titled tables of charts' figures, for export."""
 
 
 def compare(
@@ -62,7 +62,7 @@ def compare(
     """Put runs side by side.
 
     Args:
-        baseline: name of a run, to hold the other columns against its own.
+        baseline: name of the run whose column the others are compared with.
     """
     columns = _columns(runs) if group_seeds else tuple(Column((run,)) for run in runs)
     base = next((i for i, column in enumerate(columns) if baseline in [run.name for run in column.runs]), None)
@@ -115,7 +115,7 @@ def _rows(columns: Sequence[Column], metrics: Sequence[Metric], base: int | None
 def _deltas(
     metric: Metric, values: Sequence[Value | None], columns: Sequence[Column], base: int
 ) -> tuple[float | None, ...]:
-    """Against the baseline's value; PPLs only where they are of the same tokens."""
+    """Return each value's difference from the baseline's; of PPLs only if both are of the same tokens."""
     against = values[base]
     deltas: list[float | None] = []
     for index, (column, value) in enumerate(zip(columns, values, strict=True)):
@@ -130,7 +130,7 @@ def _deltas(
 
 
 def _best(columns: Sequence[Column], values: Sequence[Value | None], better: Better) -> frozenset[int]:
-    """The columns with the best value among those of the same tokens, where they are not all equal."""
+    """Return the columns with the best value among those of the same tokens, unless all values are equal."""
     if better is None:
         return frozenset()
     best: set[int] = set()
@@ -142,7 +142,7 @@ def _best(columns: Sequence[Column], values: Sequence[Value | None], better: Bet
 
 
 def _config_rows(columns: Sequence[Column], *, whole: bool) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What differs in the config, or all of it."""
+    """Return the config values that differ, or all of them."""
     keys = dict.fromkeys(key for column in columns for key in column.runs[0].config if key != "seed")
     rows = []
     for key in keys:

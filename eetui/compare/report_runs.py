@@ -1,7 +1,7 @@
 """The seed report's own results, as columns to compare with: `report:distill`, `report:loss`, `report:softmax`.
 
-Measured by its authors on WikiText-2 (vocabulary 69,830) on a GPU with seed 42. PPL depends on the corpus, so only
-order and ratios can be held against other runs.
+Its authors measured them on WikiText-2 (vocabulary 69,830) on a GPU with seed 42. PPL depends on the corpus, so only
+order and ratios can be compared with other runs.
 """
 
 from typing import Any
@@ -62,12 +62,12 @@ _METRICS: dict[str, dict[Metric, float]] = {
 
 
 def report_names() -> tuple[str, ...]:
-    """References of all the report's columns."""
+    """Return the references of all the report's columns."""
     return tuple(PREFIX + method for method in _METRICS)
 
 
 def report_view(reference: str) -> RunView | None:
-    """The report's run of that reference, if there is one."""
+    """Return the report's run of that reference, if there is one."""
     method = reference.removeprefix(PREFIX)
     if reference == method or method not in _METRICS:
         return None
@@ -84,7 +84,7 @@ def report_view(reference: str) -> RunView | None:
 
 
 def _config(method: str) -> dict[str, Any]:
-    """The report's configuration, with its corpus and machine."""
+    """Return the report's configuration, with its corpus and machine."""
     config = dict(seed_values())
     del config["data.vocab_size"]  # of the bpe tokenizer, which the report did not use
     own = {"method": method, "preset": "seed", "machine.device": "cuda"}

@@ -1,4 +1,4 @@
-"""A run as comparisons see it: its figures, and what they can be held against."""
+"""A run as comparisons see it: its figures, and the data that makes them comparable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from core.store.reader import Reader
 
 @dataclass(frozen=True)
 class RunView:
-    """What a comparison needs of a run.
+    """Values of a run that a comparison needs.
 
     Attributes:
-        fingerprint: of the tokens it was trained and evaluated on; figures of different ones can't be ranked.
-        config: by dotted names.
+        fingerprint: fingerprint of its training and evaluation tokens; figures of different ones can't be ranked.
+        config: config by dotted names.
         window_losses: early exit's mean loss of each evaluation window, in nats.
-        curves: of each block, the loss in nats on the early-stopping split after every epoch.
+        curves: for each block, the loss in nats on the early-stopping split after every epoch.
     """
 
     name: str
@@ -40,7 +40,7 @@ class RunView:
 
 
 def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float], config: Mapping[str, Any]) -> RunView:
-    """A stored run as a comparison sees it; `config` by dotted names."""
+    """Return the view of a stored run; `config` by dotted names."""
     return RunView(
         name=row["name"],
         method=row["method"],
@@ -61,10 +61,10 @@ def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float]
 
 
 def stored_view(reader: Reader, run: int) -> RunView:
-    """A run of the store as a comparison sees it.
+    """Return the view of a run of the store.
 
     Raises:
-        RunLookupError: there is none of that number.
+        RunLookupError: there is no run of that number.
     """
     row = reader.run(run)
     config = {"preset": row["preset"], **completed(row["config"])}

@@ -1,4 +1,4 @@
-"""Quality against layer savings at every threshold, run by run, from what the store keeps of the evaluated tokens."""
+"""Quality against layer savings at every threshold, run by run, from the stored statistics of evaluation tokens."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from eetui.compare.comparison import Comparison, Row
 
 @dataclass(frozen=True)
 class SavingsCurve:
-    """A run at every exit rate, from none to all; over several seeds their mean at each rate.
+    """Losses and savings of a run at every exit rate, from none to all; for several seeds, their means.
 
     Attributes:
-        savings: share of the layers that is not run; it rises.
+        savings: share of the layers that is skipped; rising.
         loss: mean nats of early exit, if every token goes on through all blocks to be attended to.
-        line: mean nats of the static depths, or mixtures of two, that save as much: the line to beat.
-        area: between line and curve, nats × savings; above 0 the curve lies below the line.
-        gain: the area over its width: nats below the line on average; None where nothing is saved.
-        beats: share of the exit rates at which it lies below the line.
+        line: mean nats of the static depths, or mixtures of two, with the same savings: the line to beat.
+        area: area between line and curve, nats × savings; positive where the curve lies below the line.
+        gain: area divided by its width: mean nats below the line; None if nothing is saved.
+        beats: share of the exit rates at which the curve lies below the line.
     """
 
     savings: tuple[float, ...]
@@ -36,11 +36,11 @@ class SavingsCurve:
 
 
 def run_curve(reader: Reader, number: int) -> SavingsCurve:
-    """Work the curve of a run out.
+    """Compute the curve of a run.
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: it keeps no statistics of its tokens, or has no exit.
+        UsageError: the run has no stored statistics of its tokens, or no exit.
     """
     run = stored_run(reader, number)
     table, per_block = exiting_tokens(reader, run), layers_saved(run.config.model.block_layers)
@@ -56,7 +56,7 @@ def run_curve(reader: Reader, number: int) -> SavingsCurve:
 
 
 def mean_curve(curves: Sequence[SavingsCurve]) -> SavingsCurve:
-    """Of several seeds, at each exit rate; at least one."""
+    """Return the mean curve of several seeds, at least one, at each exit rate."""
     gains = [curve.gain.mean for curve in curves if curve.gain is not None]
     return SavingsCurve(
         savings=_mean([curve.savings for curve in curves]),
@@ -69,10 +69,10 @@ def mean_curve(curves: Sequence[SavingsCurve]) -> SavingsCurve:
 
 
 def column_curves(comparison: Comparison, found: Mapping[str, SavingsCurve]) -> dict[int, SavingsCurve]:
-    """The curve of each column that is of the tokens most share, if each of its runs has one.
+    """Return the curve of each column evaluated on the tokens that most columns share, if each of its runs has one.
 
     Args:
-        found: by the name of the run.
+        found: curves by run name.
     """
     main = main_fingerprint(comparison.columns)
     return {
@@ -83,7 +83,7 @@ def column_curves(comparison: Comparison, found: Mapping[str, SavingsCurve]) -> 
 
 
 def area_rows(columns: Sequence[Column], curves: Mapping[int, SavingsCurve]) -> tuple[Row, ...]:
-    """Areas as rows of a table, for files."""
+    """Return the areas as rows of a table, for files."""
     if not curves:
         return ()
 

@@ -1,4 +1,4 @@
-"""Quality against layer savings: the curves of several runs in one chart, what there is to beat, and their areas."""
+"""Quality against layer savings: series of the runs' curves, a table of their areas, and the note below."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,18 +13,18 @@ from eetui.drawing.series import Series
 from eetui.drawing.themes import hue
 
 ROWS = 8
-"""Most curves that have a line in the table."""
+"""Most curves listed in the table."""
 
 
 def series(comparison: Comparison, curves: Mapping[int, SavingsCurve]) -> list[Series]:
-    """Each curve in the hue of its column, its static depths dotted behind, and what was measured on top."""
+    """Return each curve in the hue of its column, its static depths dotted behind, and measured points on top."""
     static = [Series("", curve.savings, curve.line, index, "behind") for index, curve in curves.items()]
     early = [Series("", curve.savings, curve.loss, index) for index, curve in curves.items()]
     return [*static, *early, *savings_series(comparison)]
 
 
 def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int, *, dark: bool) -> Text:
-    """One line a curve: how far, and how often, it lies below its static depths."""
+    """Draw one line per curve: how far, and at how many exit rates, it lies below its static depths."""
     if not curves:
         return Text()
     shown = list(curves.items())[:ROWS]
@@ -48,7 +48,7 @@ def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int
 
 
 def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: Iterable[str], *, busy: bool) -> str:
-    """The places of the runs in words, what the lines are, and who has none."""
+    """Write the runs' savings and PPLs in words, the meaning of the lines, and the runs without a curve."""
     words = [savings_note(comparison)]
     if curves:
         words.append("Lines: every threshold, worked out; dotted: the static depths, the line to beat.")

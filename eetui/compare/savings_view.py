@@ -1,4 +1,4 @@
-"""Quality against layer savings of the runs compared; the curves are worked out on a thread, run by run, and kept."""
+"""The savings view; a worker thread computes the curves run by run, and they are kept."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from eetui.drawing.chart import Chart
 
 
 class SavingsView(Vertical):
-    """Chart, areas, and words."""
+    """Chart, table of areas, and note."""
 
     DEFAULT_CSS = """
     SavingsView { height: 1fr; }
@@ -28,7 +28,7 @@ class SavingsView(Vertical):
     """
 
     class Found(Message):
-        """A run more is known."""
+        """The curve of one more run is known."""
 
     def __init__(self, database: Path) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class SavingsView(Vertical):
         self.comparison: Comparison | None = None
         self._numbers: Mapping[str, int] = {}
         self._known: dict[str, SavingsCurve | None] = {}
-        """By the name of the run; None where there are no statistics to make a curve of."""
+        """Curves by run name; None where there are no statistics to compute one from."""
         self._asked: set[str] = set()
 
     def compose(self) -> ComposeResult:
@@ -46,15 +46,15 @@ class SavingsView(Vertical):
 
     @property
     def curves(self) -> dict[int, SavingsCurve]:
-        """Of each column that has one."""
+        """The curve of each column that has one."""
         known = {name: curve for name, curve in dict(self._known).items() if curve is not None}
         return column_curves(self.comparison, known) if self.comparison else {}
 
     def show(self, comparison: Comparison, numbers: Mapping[str, int]) -> None:
-        """What is known of these; the rest is worked out.
+        """Show the curves known so far, and start computing the others.
 
         Args:
-            numbers: of the runs that are in the store, by their names.
+            numbers: numbers of the stored runs, by name.
         """
         self.comparison, self._numbers = comparison, numbers
         runs = [run for column in comparison.columns for run in column.runs if run.name in numbers]

@@ -1,4 +1,4 @@
-"""Runs side by side: what they reached, how they trained, how they differ, and which to take."""
+"""The Compare screen: results, training, config, curves, savings and advice of runs side by side."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -88,7 +88,7 @@ class CompareScreen(BenchScreen):
         self.group_seeds, self.only_changed, self.whole_config = True, False, False
         self.with_report, self.as_ppl, self.block = False, False, 0
         self.baseline: str | None = None
-        """A run in the column that the others are held against."""
+        """A run of the baseline column; None: no baseline."""
         self.comparison: Comparison | None = None
         self._views: dict[int, RunView] = {}
         self._rows: dict[int, dict[str, Any]] = {}
@@ -119,7 +119,7 @@ class CompareScreen(BenchScreen):
     def on_mount(self) -> None:
         self.query_one("#final").focus()
 
-    # What is compared
+    # Data
 
     def update(self) -> None:
         """Read the runs that have changed."""
@@ -148,16 +148,16 @@ class CompareScreen(BenchScreen):
         self.block = self.block if self.block in blocks else min(blocks, default=0)
         self._show()
 
-    # What is shown
+    # Display
 
     @property
     def view(self) -> View:
-        """The view in front."""
+        """The visible view."""
         active = self.query_one(TabbedContent).active.removeprefix("view-")
         return next((view for view in VIEWS if view == active), "final")
 
     def _show(self) -> None:
-        """The view in front, as the comparison is now."""
+        """Draw the visible view of the current comparison."""
         if self.comparison is None or not self.is_mounted:
             return
         options = (self.group_seeds, self.only_changed)
@@ -222,7 +222,7 @@ class CompareScreen(BenchScreen):
         self.query_one(TabbedContent).active = f"view-{view}"
 
     def action_baseline(self) -> None:
-        """The column under the cursor; where there is no cursor, one column after the other, then none."""
+        """Take the column under the cursor as baseline; without a cursor, the next column, and none after the last."""
         if self.comparison is None or not self.comparison.columns:
             return
         present, columns = self.comparison.baseline, self.comparison.columns
@@ -240,7 +240,7 @@ class CompareScreen(BenchScreen):
         self._compare()
 
     def action_only_changed(self) -> None:
-        """Of the config, what is left out at first is what agrees."""
+        """Show only rows that differ, or all; config rows that agree are hidden at first."""
         if self.view == "config":
             self.whole_config = not self.whole_config
         else:
@@ -263,7 +263,7 @@ class CompareScreen(BenchScreen):
             self._show()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What concerns curves, with the curves only."""
+        """Enable the keys of curves only in the views with curves."""
         if action in ("unit", "block"):
             return self.is_mounted and self.view == "curves"
         return True

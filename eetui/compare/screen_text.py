@@ -1,4 +1,4 @@
-"""What the Compare screen shows around its tables: the title, the series of its charts, and the words."""
+"""Text and series of the Compare screen around its tables."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ BASELINE = "baseline"
 
 
 def title_line(comparison: Comparison, runs: int, group_seeds: bool, only_changed: bool) -> Text:
-    """What is compared, and how."""
+    """Write how many runs are compared, and how."""
     facts = [f"{runs} {'run' if runs == 1 else 'runs'}"]
     if any(len(column.runs) > 1 for column in comparison.columns):
         facts.append("seeds joined: mean ± deviation")
@@ -33,7 +33,7 @@ def title_line(comparison: Comparison, runs: int, group_seeds: bool, only_change
 
 
 def subtitles(comparison: Comparison) -> tuple[str, ...]:
-    """Under each column's title: which it is of its seeds, and whether it is the baseline or still unfinished."""
+    """Return the line below each column's title: its seed or seeds, or that it is the baseline or unfinished."""
     return tuple(_subtitle(comparison, index) for index in range(len(comparison.columns)))
 
 
@@ -47,7 +47,7 @@ def _subtitle(comparison: Comparison, index: int) -> str:
 
 
 def curve_series(comparison: Comparison, block: int) -> list[Series]:
-    """Loss in nats after each epoch, a series for each column; over several seeds their mean."""
+    """Return the loss in nats after each epoch, one series per column; for several seeds, their mean."""
     return [
         Series(
             column.title, [float(epoch) for epoch in range(1, len(curve) + 1)], [v.mean for v in curve], index, "marked"
@@ -58,7 +58,7 @@ def curve_series(comparison: Comparison, block: int) -> list[Series]:
 
 
 def curves_note(comparison: Comparison, block: int, *, as_ppl: bool) -> str:
-    """The best epoch of each curve, curves that are one and the same, and the keys."""
+    """Write the best epoch of each curve, the curves that are identical, and the keys."""
     curves = {column.title: [value.mean for value in column.curve(block)] for column in comparison.columns}
     best = [
         f"{title} {figure(perplexity(min(losses)), 'ppl') if as_ppl else figure(min(losses), 'nats')}"
@@ -76,7 +76,7 @@ def curves_note(comparison: Comparison, block: int, *, as_ppl: bool) -> str:
 
 
 def savings_series(comparison: Comparison) -> list[Series]:
-    """Early exit of each column as its sign, and the static depths of the same models as dots; losses in nats."""
+    """Return early exit of each column as its sign, and the static depths of its models as dots; losses in nats."""
     return [*_series(comparison, early=False), *_series(comparison, early=True)]
 
 
@@ -90,7 +90,7 @@ def _series(comparison: Comparison, *, early: bool) -> Iterator[Series]:
 
 
 def savings_note(comparison: Comparison) -> str:
-    """The scatter in words: each column's place, what the dots are, and who is missing."""
+    """Write the scatter in words: each column's place, the meaning of the dots, and the missing columns."""
     found = points(comparison)
     places = [
         f"{comparison.columns[point.column].title} {figure(point.ppl.mean, 'ppl')} "
@@ -109,7 +109,7 @@ def savings_note(comparison: Comparison) -> str:
 
 
 def advice_text(comparison: Comparison) -> RenderableType:
-    """Recommendation, differences and notes, in the words that `eetui compare` prints."""
+    """Draw recommendation, differences and notes, in the words that `eetui compare` prints."""
     lines: list[RenderableType] = []
     for line in closing_lines(comparison):
         if line.startswith("\n"):

@@ -1,4 +1,4 @@
-"""A comparison as tables of plain text, which every format and the screen show."""
+"""A comparison as tables of plain text, used by every format and the screen."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CONFIG_TITLE = "Config: what differs"
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of plain text; `best` holds the (row, column) cells that have a best value."""
+    """A table of plain text; `best` holds the (row, column) cells with a best value."""
 
     title: str
     heads: tuple[str, ...]
@@ -23,7 +23,7 @@ class Sheet:
 
 
 def sheets(comparison: Comparison) -> Iterator[Sheet]:
-    """The final table, the training table and the config differences, those with rows."""
+    """Yield the final table, the training table and the config differences, unless they are empty."""
     heads = tuple(column.title for column in comparison.columns)
     for title, rows in _tables(comparison):
         if rows:
@@ -39,7 +39,7 @@ def _tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
 
 
 def sheet(title: str, heads: Sequence[str], rows: Sequence[Row]) -> Sheet:
-    """Rows as text, a value and what it is against the baseline in one cell."""
+    """Write rows as text, each value and its difference from the baseline in one cell."""
     deltas = [[delta(change, row.unit) for change in row.deltas] or [""] * len(heads) for row in rows]
     widths = [max((len(line[column]) for line in deltas), default=0) for column in range(len(heads))]
     cells = []
@@ -51,11 +51,11 @@ def sheet(title: str, heads: Sequence[str], rows: Sequence[Row]) -> Sheet:
 
 
 def _with_delta(value: str, change: str, width: int) -> str:
-    """Deltas of a column line up."""
+    """Join a value and its delta, aligned with the other deltas of the column."""
     return f"{value} {change.rjust(width)}" if width else value
 
 
 def config_sheet(comparison: Comparison) -> Sheet:
-    """What the config of each column is, as far as the comparison has it."""
+    """Write the config values of each column that the comparison holds."""
     heads = tuple(column.title for column in comparison.columns)
     return Sheet(CONFIG_TITLE, ("", *heads), tuple((key, *values) for key, values in comparison.config))

@@ -1,4 +1,4 @@
-"""A table of runs side by side: the metric names stay, the columns scroll, and cells change in place."""
+"""A table of runs side by side: metric names stay in view, columns scroll, cells change in place."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from textual.widgets import DataTable
 from eetui.compare.sheets import BEST, Sheet
 
 NARROW, NARROW_LABEL = 100, 24
-"""On screens with fewer columns, metric names are folded to so many cells, so that two runs fit beside them."""
+"""Screen width in cells below which metric names are folded, and the width they get: two runs fit beside them."""
 
 
 class CompareTable(DataTable[Text]):
@@ -43,11 +43,11 @@ class CompareTable(DataTable[Text]):
 
     @property
     def chosen(self) -> int | None:
-        """The run's column under the cursor, counted from 0; None where that is the metric names."""
+        """The run's column under the cursor, from 0; None on the metric names."""
         return self.cursor_column - 1 if self.cursor_column > 0 else None
 
     def show(self, sheet: Sheet, subtitles: tuple[str, ...], width: int) -> None:
-        """Show this sheet. Where it has the columns and rows of the one before, its cells change in place."""
+        """Show a sheet; if it has the columns and rows of the one before, its cells change in place."""
         heads = _heads(sheet, subtitles)
         shape = (heads, tuple(row[0] for row in sheet.rows), width < NARROW)
         cells = [_cells(sheet, number) for number in range(len(sheet.rows))]
@@ -64,7 +64,7 @@ class CompareTable(DataTable[Text]):
                     self.update_cell_at(Coordinate(row, column), new, update_width=True)
 
     def _build(self, heads: tuple[str, ...], cells: list[list[Text]], width: int) -> None:
-        """Anew, the cursor and the place staying as far as they can."""
+        """Build the table again, keeping the cursor and the scroll position if possible."""
         cursor, offset = max(1, self.cursor_column), self.scroll_offset
         with self.app.batch_update():
             self.clear(columns=True)
@@ -79,14 +79,14 @@ class CompareTable(DataTable[Text]):
 
 
 def _heads(sheet: Sheet, subtitles: tuple[str, ...]) -> tuple[str, ...]:
-    """Two lines each."""
+    """Return the column heads, of two lines each."""
     titles = zip(sheet.heads[1:], subtitles, strict=True)
     star = f"{BEST} best of the row" if sheet.best else ""
     return (f"{sheet.title}\n{star}", *(f"{title}\n{subtitle}" for title, subtitle in titles))
 
 
 def _cells(sheet: Sheet, number: int) -> list[Text]:
-    """A row's cells: figures to the right, two cells left free where there is no star, so that they line up."""
+    """Return a row's cells, figures right-aligned; two cells stay free where there is no star, so that they line up."""
     label, *values = sheet.rows[number]
     starred = bool(sheet.best)
     cells = [Text(label)]

@@ -16,12 +16,12 @@ from eetui.compare.sheets import BEST, sheets
 
 
 def as_tables(comparison: Comparison) -> RenderableType:
-    """For a terminal."""
+    """Draw the comparison for a terminal."""
     parts: list[RenderableType] = [Text(_seeds(comparison), style="dim")]
     for sheet in sheets(comparison):
         table = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for position, head in enumerate(sheet.heads):
-            # Text, never markup: a run's name is the user's, and may look like a tag
+            # Text, not markup: a run's name is the user's, and may look like a tag
             table.add_column(Text(head), justify="right" if position else "left", overflow="fold")
         for row_index, row in enumerate(sheet.rows):
             cells = [_cell(text, (row_index, position) in sheet.best, position) for position, text in enumerate(row)]
@@ -33,7 +33,7 @@ def as_tables(comparison: Comparison) -> RenderableType:
 
 
 def closing_lines(comparison: Comparison) -> Iterator[str]:
-    """Differences, recommendation and notes, one a line."""
+    """Yield differences, recommendation and notes, one per line."""
     if comparison.differences:
         base = comparison.baseline
         against = "the best" if base is None else comparison.columns[base].title
@@ -48,7 +48,7 @@ def closing_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """Pipe tables with right-aligned figures; the best is bold and starred."""
+    """Write pipe tables with right-aligned figures; the best values are bold and starred."""
     lines = [_seeds(comparison), ""]
     for sheet in sheets(comparison):
         lines += [f"**{sheet.title}**", "", _pipes(sheet.heads), "| --- |" + " ---: |" * (len(sheet.heads) - 1)]
@@ -60,7 +60,7 @@ def as_markdown(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One line a figure, unrounded: table, row, column, mean, deviation, seeds, best; delta if there is a baseline."""
+    """Write one line per value, unrounded: table, row, column, mean, deviation, seeds, best, and any delta."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     based = comparison.baseline is not None
@@ -86,7 +86,7 @@ def _named_tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]
 
 
 def as_json(comparison: Comparison) -> str:
-    """Everything, unrounded."""
+    """Write everything, unrounded."""
     data: dict[str, Any] = {
         "runs": [
             {

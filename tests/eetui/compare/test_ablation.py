@@ -1,4 +1,4 @@
-"""The ablation: which runs it is made of, which of them are there already, and the table of what they came to."""
+"""The ablation: its plan, the runs already stored, and the table of results."""
 
 import json
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def planned(*assignments: str, preset: str = "seed", **options: Any) -> Ablation
 
 
 def changes(row: AblationRow, base: AblationRow) -> set[str]:
-    """The config keys in which a line differs from the base."""
+    """Return the config keys in which a line differs from the base."""
     first, second = (flatten(each.configs[0].model_dump()) for each in (row, base))
     return {key for key in first if first[key] != second[key]}
 
@@ -196,6 +196,6 @@ def test_an_ablation_trains_once_and_shows_again(tmp_path: Path, text: Path) -> 
     lines = {line.label: line for line in ablation_lines(ablation, views)}
     assert all(None not in line.values for line in lines.values())
     frozen = lines["head=frozen"].values
-    assert frozen[0] == frozen[1]  # what was trained is what is left
+    assert frozen[0] == frozen[1]  # later blocks do not change a frozen head
     assert lines["tiny protocol"].values[0] != lines["tiny protocol"].values[1]
     assert build([*layers, Layer("all", {key: SOUND[key] for key in tried})]) == ablation.rows[-1].configs[0]

@@ -1,4 +1,4 @@
-"""What a comparison draws, and exports of what it draws."""
+"""Charts of a comparison, and exports of them."""
 
 import csv
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Runs side by side: which share a column, which rows there are, which value is best, and every format."""
+"""Runs side by side: shared columns, rows, best values, and every format."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Quality against layer savings in Compare: curves from stored statistics, areas, and who has none."""
+"""The savings view of Compare: curves from stored statistics, areas, and runs without a curve."""
 
 import json
 import threading
@@ -27,7 +27,7 @@ from tests.stored_tokens import store_run
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Runs 1 and 2 have statistics of their tokens, 3 has none; 7 and 8 are 1 with other seeds, the first with."""
+    """Store runs 1 and 2 with statistics of their tokens, 3 without; 7 and 8 repeat 1 with other seeds, 7 with them."""
     monkeypatch.chdir(tmp_path)
     path = make_database(tmp_path / "runs.db")
     with Writer(path) as writer:

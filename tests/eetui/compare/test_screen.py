@@ -21,7 +21,7 @@ from tests.scripted_runs import add, append, make_database, scripted, until
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Runs 1 loss, 2 distill, 3 softmax of seed 42, and 7 loss of seed 43."""
+    """Store runs 1 loss, 2 distill, 3 softmax of seed 42, and 7 loss of seed 43."""
     monkeypatch.chdir(tmp_path)
     path = make_database(tmp_path / "runs.db")
     with Writer(path) as writer:
@@ -261,7 +261,7 @@ async def test_runs_in_training_change_their_cells_in_place(database: Path) -> N
             after = row(pilot, "Block 0 epochs trained", "training")
             assert before[1].strip() == "2"
             assert int(after[1]) > 2
-            assert list(table(pilot, "training").columns) == keys  # not built anew
+            assert list(table(pilot, "training").columns) == keys  # not rebuilt
             done = half + events[len(half) : len(half) + 12]
             append(writer, run, events[len(done) :], done)
             await pilot.pause(1.2)  # two looks at the database
