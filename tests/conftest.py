@@ -1,6 +1,6 @@
-"""Every test is hermetic: one thread, its own cache folder, and none of the user's settings.
+"""Fixtures that keep every test hermetic: one thread, its own cache folder, and none of the user's settings.
 
-`eetui` is the command line as a user runs it: in a process of its own, on text and a database of the test's.
+`eetui` runs the command line as a user does: in a process of its own, with a text and a database of the test.
 """
 
 import os
@@ -36,7 +36,7 @@ def set_options(*assignments: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2,000 words in which the next one can partly be guessed."""
+    """Write 2,000 words in which the next one is partly predictable."""
     draw = random.Random(1)
     words = [f"w{number}" for number in range(20)]
     lines = [" ".join(draw.choice(words[:6] if draw.random() < 0.7 else words) for _ in range(20)) for _ in range(100)]
@@ -79,6 +79,6 @@ def eetui(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def trained(eetui: Eetui, text: Path) -> subprocess.CompletedProcess[str]:
-    """The report's three methods trained with two seeds: runs 1 to 6."""
+    """Train the report's three methods with two seeds: runs 1 to 6."""
     options = set_options(*TINY, *TINY_TRAINING)
     return eetui("run", "--no-ui", "--corpus", str(text), "--seeds", "2", "--tag", "tiny", *options)

@@ -54,12 +54,12 @@ TINY: dict[str, object] = {
 
 
 def config(method: str = "loss", seed: int = 42, **values: object) -> RunConfig:
-    """A config as the store holds it."""
+    """Return a config as the store holds it."""
     return build([Layer("test", {"method": method, "seed": seed, "device": "cpu", "threads": 1, **values})])
 
 
 def tiny_plan(text: Path, *methods: str, **values: object) -> "Plan":
-    """An experiment on a text file that trains in a fraction of a second; keywords are leaf names of config fields."""
+    """Plan an experiment on a text file that trains in a fraction of a second; keywords are leaf names of config."""
     from core.session.plan import Plan
 
     chosen = TINY | {"corpus": str(text), **values}
@@ -67,14 +67,14 @@ def tiny_plan(text: Path, *methods: str, **values: object) -> "Plan":
 
 
 def tiny_request(text: Path, *methods: str, **values: object) -> "Request":
-    """What asks for such an experiment."""
+    """Return a request for such an experiment."""
     from core.session.prepare import prepare
 
     return partial(prepare, tiny_plan(text, *methods, **values))
 
 
 def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[Event]:
-    """The events of a whole run of two blocks; figures depend on the method only."""
+    """Yield the events of a whole run of two blocks; figures depend on the method only."""
     worse = {"loss": 0.0, "distill": 0.01, "softmax": 0.03}.get(method, 0.02)
     yield RunStarted(PLANNED, 64_000, WINDOWS * WIDTH, 4096, (2, 2), 655_360)
     for block in range(2):
@@ -101,7 +101,7 @@ def state_of(events: Iterable[Event]) -> RunState:
 
 
 def until(events: Iterator[Event], stage: str, epoch: int) -> list[Event]:
-    """The events up to that epoch of that stage: a run in the middle."""
+    """Return the events up to that epoch of that stage: a run half-way through."""
     kept: list[Event] = []
     for event in events:
         kept.append(event)
@@ -118,7 +118,7 @@ def add(
     name: str | None = None,
     tags: tuple[str, ...] = (),
 ) -> int:
-    """Store a run with these events, an experiment of its own; its number."""
+    """Store a run with these events, in an experiment of its own; return its number."""
     new = NewRun(name, method, seed, "quick", config(method, seed).model_dump_json(), RECORD, tags)
     (run,) = writer.create_experiment([new])
     append(writer, run, events)
@@ -126,13 +126,13 @@ def add(
 
 
 def append(writer: Writer, run: int, events: Sequence[Event], before: Sequence[Event] = ()) -> None:
-    """Store further events of a run that has had those `before`."""
+    """Store further events of a run that already has those of `before`."""
     if events:
         writer.append(run, events, fold(reduce, [*before, *events], RunState()))
 
 
 def make_database(path: Path) -> Path:
-    """Six runs: three finished ones (1 loss, 2 distill, 3 softmax), 4 failed, 5 interrupted, 6 queued."""
+    """Store six runs: three finished ones (1 loss, 2 distill, 3 softmax), 4 failed, 5 interrupted, 6 queued."""
     with Writer(path) as writer:
         for method in ("loss", "distill", "softmax"):
             add(writer, list(scripted(method)), method, tags=("tiny",))
@@ -147,10 +147,10 @@ VOCABULARY = ["\n", " the", " model", "ling", " exits", " early", ".", "\n    ",
 
 
 def keep_tokens(writer: Writer, run: int, blocks: int = 2) -> None:
-    """Store the evaluation text of scripted runs, and what each block of a run says of its tokens.
+    """Store the evaluation text of scripted runs, and the statistics of its tokens after each block of a run.
 
-    The signal of token n after block 0 is (n % 20) / 20; block 0 is right on every third token, the last on every
-    second. Losses are 6 − signal nats, less one for each block further.
+    The signal of token n after block 0 is (n % 20) / 20; block 0 predicts every third token correctly, the last block
+    every second. Losses are 6 − signal nats, one less after each further block.
     """
     tokens = WINDOWS * WIDTH
     stream = array("i", [n * 7 % len(VOCABULARY) for n in range(tokens + 1)])
@@ -168,7 +168,7 @@ def keep_tokens(writer: Writer, run: int, blocks: int = 2) -> None:
 
 
 def many_runs(path: Path, count: int) -> Path:
-    """A database of `count` finished runs without events, fast."""
+    """Create a database of `count` finished runs without events, fast."""
     with Writer(path):
         pass
     text = config().model_dump_json()

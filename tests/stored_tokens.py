@@ -1,4 +1,4 @@
-"""Runs with statistics of their tokens, made up and stored as a training would."""
+"""Runs with invented statistics of their tokens, stored as a training stores them."""
 
 from array import array
 from functools import reduce as fold
@@ -29,11 +29,11 @@ SEQ_LEN = 16
 def store_run(
     path: Path, windows: int = 400, blocks: int = 2, method: str = "loss", spread: float = 0.2, measured: float = 0.0
 ) -> int:
-    """Store a run whose exits cost `0.2 · (0.5 − signal)` nats a token on average; its number.
+    """Store a run whose exits cost `0.2 · (0.5 − signal)` nats a token on average; return its number.
 
     Args:
-        spread: standard deviation of a token's excess, nats.
-        measured: nats that its own early exit lost over all blocks by its own account.
+        spread: standard deviation of a token's excess loss, in nats.
+        measured: nats that the measured early exit loses against all blocks.
     """
     draw = np.random.default_rng(windows)
     count = windows * SEQ_LEN

@@ -1,4 +1,4 @@
-"""What benchmarks make of what they measured."""
+"""Summaries of the benchmarks' measurements."""
 
 from dataclasses import asdict
 

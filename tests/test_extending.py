@@ -1,4 +1,4 @@
-"""The page on extending: its changes apply to the code as it is, touch as many files as it says, and work."""
+"""The page on extending: its changes apply to the current code, touch as many files as it says, and work."""
 
 import os
 import re

@@ -12,7 +12,7 @@ from tests.conftest import TINY, TINY_TRAINING
 
 
 def train_run(path: Path, text: Path, **values: Any) -> int:
-    """Train a tiny run into a database of its own; its number."""
+    """Train a tiny run into a database of its own; return its number."""
     config = build([*map(set_layer, (*TINY, *TINY_TRAINING)), Layer("test", {"corpus": str(text), **values})])
     with Writer(path) as store:
         prepared = prepare(Plan((config,), (None,)), store)
