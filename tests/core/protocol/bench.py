@@ -28,7 +28,7 @@ class Bench:
     """Runs tiny experiments, stops them where a test wants, and looks at what is left."""
 
     last: Event | None = None
-    """What the training said last; it is published later."""
+    """Last event of the training; it is published later."""
 
     def __init__(self, writer: Writer, reader: Reader, dataset: Dataset) -> None:
         self.writer, self.reader, self.dataset = writer, reader, dataset
