@@ -15,7 +15,7 @@ from core.head.loss import token_statistics
 from core.machine.device import prepare
 from core.model import Transformer, new_model
 from core.rng import stream
-from core.stages.block_data import BlockData, from_states, from_words
+from core.stages.block_data import BlockData, from_states, from_tokens
 from core.stages.exit_classifier import fit_classifier
 from core.stages.lm import train_block
 from core.stages.statistics import block_output
@@ -134,7 +134,7 @@ def _random_words(config: RunConfig, vocab_size: int) -> tuple[torch.Tensor, tor
 def _block_data(model: Transformer, block: int, inputs: torch.Tensor, targets: torch.Tensor) -> BlockData:
     """What a block reads: words, or states as those of the block before."""
     if block == 0:
-        return from_words(model, inputs, targets)
+        return from_tokens(model, inputs, targets)
     return from_states(model.embedding(inputs).detach(), targets)
 
 
