@@ -15,7 +15,7 @@ from core.machine.cores import Usage, allowed_cores, others, read_usage
 FAR_BELOW = 0.5
 """Share of the expected speed below which a window is slow."""
 MUCH_WAITING = 0.4
-"""Share of the time that a thread waits for a processor, above which a window is slow: all other threads wait for it."""
+"""Share of the time that a thread waits for a processor, above which a window is slow: all others wait for it."""
 WINDOW_SECONDS, WINDOW_STEPS = 10.0, 5
 """Shortest duration and smallest number of steps of a window."""
 WINDOWS = 2
@@ -77,7 +77,7 @@ def window(rates: Iterable[float], before: Usage, after: Usage) -> Window:
 
 
 def most_waiting(before: Usage, after: Usage) -> float:
-    """Return the largest share of its time that a thread waited for a processor, among threads that were mostly busy."""
+    """Return the largest share of its time that a thread waited for a processor, among mostly busy threads."""
     shares = [0.0]
     for thread, (ran, waited) in after.threads.items():
         ran_before, waited_before = before.threads.get(thread, (0.0, 0.0))
