@@ -148,7 +148,7 @@ def answer(threads: int) -> None:
     from core.machine.device import prepare
     from core.model import new_model
     from core.protocol.resolve import resolve_all
-    from core.stages.block_data import from_words
+    from core.stages.block_data import from_tokens
     from core.stages.trainer import Trainer
 
     values = Layer("benchmark", {"method": "loss", "device": "cpu", "threads": threads})
@@ -156,7 +156,7 @@ def answer(threads: int) -> None:
     prepare(config)
     inputs, targets = torch.randint(VOCABULARY, (2, WINDOWS, SEQ_LEN)).unbind()
     model = new_model(config, VOCABULARY)
-    trainer = Trainer(model, {0: 1.0}, from_words(model, inputs, targets), config, "busy", WINDOWS // BATCH)
+    trainer = Trainer(model, {0: 1.0}, from_tokens(model, inputs, targets), config, "busy", WINDOWS // BATCH)
     batches = torch.arange(WINDOWS).split(BATCH)
     for line in sys.stdin:
         if not line.strip():

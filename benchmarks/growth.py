@@ -123,10 +123,10 @@ def stepping(model: Any, windows: Any, config: Any) -> Iterator[float]:
     """Seconds of training steps on the first batch."""
     from torch import arange
 
-    from core.stages.block_data import from_words
+    from core.stages.block_data import from_tokens
     from core.stages.trainer import Trainer
 
-    trainer = Trainer(model, {0: 1.0}, from_words(model, windows.inputs, windows.targets), config, "growth", 1)
+    trainer = Trainer(model, {0: 1.0}, from_tokens(model, windows.inputs, windows.targets), config, "growth", 1)
     batch = arange(config.train.batch_size)
     for _ in range(6):
         began = time.perf_counter()

@@ -1,17 +1,17 @@
-"""Everything that can go wrong and that a user can act on.
+"""Errors that a user can act on.
 
     EetuiError                 exit code 1
     ├── UsageError             exit code 2: the request itself can't be carried out
     │   ├── ConfigError        a config value or key is not valid
-    │   ├── CorpusError        the text can't be had, or is too small
+    │   ├── CorpusError        the text can't be read, or is too small
     │   └── StoreError         the database can't be opened, read or written
     │       └── RunLookupError no run, or several, of that name
     └── TrainingError          a run started and failed
-        ├── DivergedError      the loss is no longer a finite number
+        ├── DivergedError      the loss is not finite
         └── NoHardTokensError  the exit signal leaves no token for the next block
 
-Every message says what was wrong, where, and what to do. A bug is not in this tree: it raises whatever Python
-raises, and the run it happened in keeps the traceback.
+Every message says what is wrong, where, and what to do. Bugs are not in this tree: they raise Python's own errors, and
+the run keeps the traceback.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class ConfigError(UsageError):
     """One or more config values are not valid; the message has one line for each.
 
     Attributes:
-        reasons: what is wrong, by the dotted name of each field it is about; reads on after the name.
+        reasons: reason for each field that is not valid, by its dotted name; it reads on after the name.
     """
 
     def __init__(self, message: str, reasons: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -59,8 +59,8 @@ class TrainingError(EetuiError):
 
 
 class DivergedError(TrainingError):
-    """The training loss became infinite or not a number."""
+    """The training loss became infinite or NaN."""
 
 
 class NoHardTokensError(TrainingError):
-    """No token lies below the threshold, so the next block has nothing to train on."""
+    """Too few tokens have a signal below the threshold to train the next block."""

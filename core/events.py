@@ -1,4 +1,4 @@
-"""What a run reports: frozen records of plain values, in the order things happen.
+"""Events that a run reports: frozen records of plain values, in the order in which they happen.
 
 Losses are mean nats per token, durations seconds, shares between 0 and 1. Exactly one of `RunFinished`, `RunFailed`
 and `RunInterrupted` ends a run.
@@ -6,7 +6,7 @@ and `RunInterrupted` ends a run.
     RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  Savings?  TokensMeasured*  Profiled?  StageEnded …
     RunFinished
 
-A run that is resumed starts again, in the same log: `RunStarted` voids what was before it.
+A resumed run starts again in the same log: `RunStarted` voids the events before it.
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ FIXED_DEPTHS: tuple[Way, ...] = ("as trained", "alone", "all blocks")
 
 
 def way_name(way: Way, block: int | None, split: Split = "eval") -> str:
-    """Name a way through the model for readers: `early exit`, `block 0 alone`, `block 0 on its training windows`."""
+    """Return the name of a way for readers: `early exit`, `block 0 alone`, `block 0 on its training windows`."""
     if block is None:
         return way
     if split == "eval":
@@ -42,10 +42,10 @@ class PlannedStage:
     """A stage that a run is going to have.
 
     Attributes:
-        name: in events, random streams and checkpoints, such as `block0.lm`.
-        block: None for a stage of all blocks.
+        name: name in events, random streams and checkpoints, such as `block0.lm`.
+        block: block of the stage; None for a stage of all blocks.
         trains: whether the stage produces weights, which a checkpoint keeps.
-        ahead: whether the stage sets an exit that looks at later blocks, after all of them are trained.
+        ahead: whether the stage sets an exit that needs the later blocks, after all of them are trained.
     """
 
     name: str
@@ -57,9 +57,9 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run begins: what is about to happen, and on how much.
+    """The run begins: its stages and sizes.
 
-    `peak_flops` is what matrix products reach here, now, in FLOP/s, with the run's number type and threads.
+    `peak_flops` is the FLOP/s of a matmul on this machine now, with the run's dtype and threads.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -73,10 +73,13 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
-    """A stage begins. `epochs` and `steps` (of one epoch) are upper bounds.
+    """A stage begins.
 
-    `reused` results come from a sibling run, or from this run's checkpoint. `flops` are those of a step for each of
-    its tokens, on average; 0 where they are not known beforehand.
+    Attributes:
+        epochs, steps: upper bounds on the epochs, and on the steps of one epoch.
+        tokens: tokens of the stage, or of one epoch.
+        reused: whether the results come from a sibling run or from this run's checkpoint.
+        flops: mean FLOPs of a step per token; 0 where they are not known beforehand.
     """
 
     stage: str
@@ -91,7 +94,7 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One batch: mean loss over its tokens (None where nothing is fitted). `epoch` and `step` count from 1."""
+    """One batch, with the mean loss over its tokens (None where nothing is fitted); `epoch` and `step` count from 1."""
 
     stage: str
     epoch: int
@@ -109,7 +112,7 @@ class Epoch:
         loss: mean training loss during the epoch: cross-entropy in nats, or the exit classifier's.
         val_loss: mean cross-entropy on the early-stopping split (LM stages). Where several blocks are trained together,
             both are weighted means over the blocks.
-        exit_loss, avg_label: of the exit classifier, where one is fitted.
+        exit_loss, avg_label: mean loss and label of the exit classifier, where one is fitted.
         improved: whether this is the best epoch so far; `patience_left` epochs may still pass without a better one.
     """
 
@@ -126,9 +129,11 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Where an exit decides, and the signal it was set on, as counts over 50 equal bins of [0, 1].
+    """The threshold of an exit, with the distribution of the signal.
 
-    `tokens` and `hard_tokens` are those of the split it was set on.
+    Attributes:
+        tokens, hard_tokens: numbers of tokens, and of those below the threshold, in the split that it was set on.
+        histogram: counts of the signal in 50 equal bins of [0, 1].
     """
 
     stage: str
@@ -145,7 +150,7 @@ class Measured:
     """Loss and accuracy of one way through the model, on a named split and token set.
 
     Attributes:
-        block: at which all tokens leave, where `way` is about one block; else None.
+        block: block at which all tokens leave, where `way` is about one block; else None.
         exit_shares: share of the tokens that leave at each block.
         layer_savings: 1 − layers run ÷ layers of the full model, if exited tokens are really skipped.
         window_losses: mean loss of each window, for paired comparisons; not kept in the event log.
@@ -176,14 +181,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """What early exit saves of the cost of all blocks without exits, everything counted.
+    """Savings of early exit against all blocks without exits, with the cost of the exits included.
 
     Attributes:
-        flops: share of the FLOPs; negative where the exits cost more than they save.
-        break_even: share of the tokens that must leave for `flops` to be 0; None where no share would do.
-        time: share of the time, measured on the same tokens in turns: the median round, and the quartiles below and
-            above it; None where a method that knows the later blocks' losses can't be timed.
-        tokens, rounds: how many were timed, and how often.
+        flops: share of the FLOPs saved; negative where the exits cost more than they save.
+        break_even: share of the tokens that must exit early for `flops` to be 0; None if there is no such share.
+        time, time_low, time_high: share of the time saved, measured on the same tokens in turns: median and quartiles
+            of the rounds; None for a method that reads the later blocks' losses, which can't be timed.
+        tokens, rounds: numbers of timed tokens and of rounds.
     """
 
     stage: str
@@ -198,17 +203,17 @@ class Savings:
 
 @dataclass(frozen=True, slots=True)
 class TokensMeasured:
-    """What one block says of every evaluated token, in order, when all of them go through all blocks.
+    """One block's results for every evaluated token, in order, when all tokens go through all blocks.
 
-    The columns are arrays of the machine's own float32 as bytes (prediction: int32). They are stored beside the event
-    log, never in it, and change no `RunState`; `core.analysis.token_table` makes matrices of them.
+    The columns are bytes of float32 arrays in the machine's byte order (prediction: int32). They are stored beside the
+    event log, never in it, and change no `RunState`; `core.analysis.token_table` makes matrices of them.
 
     Attributes:
-        cross_entropy: nats.
-        signal: the exit signal of the run's method; empty for the last block, and where there are no exits. At the
-            run's threshold, the tokens whose signal at block 0 reaches it are those that left there.
-        max_prob: the largest probability.
-        prediction: the most probable word.
+        cross_entropy: loss in nats.
+        signal: exit signal of the run's method; empty for the last block, and without exits. The tokens whose signal at
+            block 0 reaches the run's threshold are those that exited there.
+        max_prob: largest probability.
+        prediction: id of the most probable token.
     """
 
     block: int
@@ -220,12 +225,12 @@ class TokensMeasured:
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """Where the time of a stage went, in a run that is profiled.
+    """The profile of a stage.
 
     Attributes:
-        seconds: what the whole stage took, without pauses; as in `StageEnded`, when it was computed.
-        parts: what was timed (`core.machine.clock`); whatever else was done is the rest.
-        part_seconds, part_flops: of each part.
+        seconds: duration of the whole stage when it was computed, as in `StageEnded`, without pauses.
+        parts: names of the timed parts (`core.machine.clock`); they need not cover the whole stage.
+        part_seconds, part_flops: duration and FLOPs of each part.
     """
 
     stage: str
@@ -239,7 +244,7 @@ class Profiled:
 class StageEnded:
     """A stage is complete.
 
-    `seconds` is what it took when it was computed, also where it is reused; of a stage that was resumed, the last leg.
+    `seconds` is its duration when it was computed, also where it is reused; for a resumed stage, that of the last leg.
     """
 
     stage: str
@@ -248,7 +253,7 @@ class StageEnded:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something the reader of the numbers should know."""
+    """A warning for the reader of the numbers."""
 
     message: str
 
@@ -257,7 +262,7 @@ class Warned:
 class RunFinished:
     """The run is complete; `peak_memory` is the process's largest resident size so far, in bytes.
 
-    `seconds`, here as in the other ends, are those of this leg: a resumed run's earlier legs are not in it.
+    `seconds`, as in the other terminal events, is the duration of this leg, without a resumed run's earlier legs.
     """
 
     seconds: float
@@ -266,7 +271,7 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """The run can't go on. `traceback` is empty where the message says it all."""
+    """The run failed; `traceback` is empty where the message is enough."""
 
     message: str
     traceback: str
@@ -275,7 +280,7 @@ class RunFailed:
 
 @dataclass(frozen=True, slots=True)
 class RunInterrupted:
-    """The run was stopped before its end, for the reason given."""
+    """The run was stopped before its end, for the given reason."""
 
     reason: str
     seconds: float

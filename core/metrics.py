@@ -1,4 +1,4 @@
-"""The table of metrics: for each figure of a run its name, its unit, its value and where it is shown.
+"""The table of metrics: name, unit, value and place of each figure of a run.
 
 Final and training tables, lists with their sorting and filters, previews, exports and the columns of the store are all
 derived from these rows. To add a metric, add a row here, the event that carries its figure and, where lists sort by
@@ -16,11 +16,11 @@ from core.state import RunState, StageState
 
 Unit = Literal["ppl", "share", "signal", "loss", "count", "nats"]
 Better = Literal["lower", "higher"] | None
-"""Which of two values is the better one; None where that depends."""
+"""Direction in which a metric improves; None where it depends."""
 Config = Mapping[str, Any]
 """A run's config by dotted names, complete (`core.config.stored.completed`)."""
 WAYS: tuple[Way, ...] = ("as trained", "alone", "all blocks", "oracle")
-"""Ways through the model that stand beside early exit, in the order of the final table."""
+"""Ways through the model in the final table beside early exit, in its order."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class ListColumn:
     """A metric as a column of the store, which lists of runs sort and filter by.
 
     Attributes:
-        name: of the column in the database.
+        name: name of the column in the database.
         word: name in filters and after `--sort`.
-        head: one line above the figures; empty where lists do not show them.
-        heads: the same in two lines.
+        head: heading in one line; empty if lists do not show the column.
+        heads: heading in two lines.
         essential: whether narrow lists show it too.
     """
 
@@ -57,11 +57,12 @@ class Metric:
     Attributes:
         key: name in JSON and CSV.
         label: name in tables.
-        value: figure of a run; None where there is none. Where it is a column of the store, the config plays no part.
-        table: where it stands: the final table, of the evaluation split and all tokens, or the training table.
-        way: way through the model that it is the PPL of, where that is not early exit.
-        block: that it is about.
-        own_tokens: whether it is of the run's own hard tokens, so that those of two runs can't be compared.
+        value: function that returns the figure of a run, None if it has none; for a column of the store, the result
+            does not depend on the config.
+        table: table that shows it: the final table (evaluation split, all tokens) or the training table.
+        way: way through the model whose PPL it is; None for early exit and other figures.
+        block: block that it is about; None for the whole run.
+        own_tokens: whether it is measured on the run's own hard tokens, so that two runs can't be compared.
     """
 
     key: str
@@ -78,12 +79,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class StageMetric:
-    """A figure of the stages of a block, or of all blocks trained together: a metric for each of them.
+    """A figure of a block's stages, or of the stage that trains all blocks together: one metric for each.
 
     Attributes:
-        key, label: what follows the block in those of the metrics.
-        value: figure of a stage; None where it has none.
-        list_column: of block 0.
+        key, label: parts of the metrics' key and label that follow the block.
+        value: function that returns the figure of a stage, None if it has none.
+        list_column: column of the metric of block 0.
     """
 
     key: str
@@ -94,8 +95,8 @@ class StageMetric:
     list_column: ListColumn | None = None
 
     def at(self, block: int | None) -> Metric:
-        """Return the metric of a block; of all blocks together where that is None."""
-        own_tokens = self.unit == "ppl" and bool(block)  # later blocks train on what their run's exits let through
+        """Return the metric of a block; None: of all blocks together."""
+        own_tokens = self.unit == "ppl" and bool(block)  # later blocks train on their own run's hard tokens
         label = f"All blocks together: {self.label}" if block is None else f"Block {block} {self.label}"
         return Metric(
             key=f"{'together' if block is None else f'block{block}'}.{self.key}",
@@ -110,7 +111,7 @@ class StageMetric:
         )
 
     def _last(self, state: RunState, block: int | None) -> float | None:
-        """Figure of the last stage that has one: an exit that looks ahead is fitted, and its threshold set, twice."""
+        """Return the figure of the last stage that has one: an exit that needs the later blocks is set twice."""
         found = [self.value(stage) for stage in state.stages if stage.block == block]
         return next((value for value in reversed(found) if value is not None), None)
 
@@ -145,7 +146,7 @@ def _of_best_epoch(figure: Callable[[Epoch], float | None]) -> Callable[[StageSt
 
 
 def _of_fit(figure: Callable[[StageState], float | None]) -> Callable[[StageState], float | None]:
-    """Of a stage in which an exit classifier was fitted from its first epoch on."""
+    """Return the value of a stage that fits an exit classifier from its first epoch on."""
     return lambda stage: figure(stage) if stage.history and stage.history[0].exit_loss is not None else None
 
 
@@ -240,7 +241,7 @@ def best_of(values: Iterable[float], better: Better) -> float:
 
 
 def final_rows(found: Collection[Metric]) -> list[Metric]:
-    """Return those of the final table: early exit's, then the PPLs of the other ways through the model."""
+    """Return the metrics of the final table: early exit's, then the PPLs of the other ways through the model."""
     ways = sorted((metric for metric in found if metric.way), key=lambda metric: metric.block or 0)
     return [metric for metric in FINAL if metric in found] + [
         metric for way in WAYS for metric in ways if metric.way == way
@@ -248,7 +249,7 @@ def final_rows(found: Collection[Metric]) -> list[Metric]:
 
 
 def training_rows(found: Collection[Metric]) -> list[Metric]:
-    """Return those of the training table: of all blocks together, then of one block after the other."""
+    """Return the metrics of the training table: of all blocks together, then of each block in order."""
     blocks = {metric.block for metric in found if metric.table == "training"}
     together_first = sorted(blocks, key=lambda block: -1 if block is None else block)
     return [metric for block in together_first for row in TRAINING if (metric := row.at(block)) in found]

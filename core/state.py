@@ -1,4 +1,4 @@
-"""A run as its events tell it: `state = reduce(state, event)`, pure, so that every screen sees the same run."""
+"""State of a run, computed from its events: `state = reduce(state, event)` is pure, so all screens show the same."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -38,12 +38,12 @@ class StageState:
     """One stage so far.
 
     Attributes:
-        epoch, step: the last completed ones, counted from 1; 0 before the first.
+        epoch, step: last completed epoch and step, counted from 1; 0 before the first.
         step_loss: loss of the last step.
-        step_tokens, step_seconds: tokens and seconds of the steps seen, for the rate.
-        seconds: the whole stage's, once it has ended.
-        flops: of a step, for each of its tokens; 0 where they are not known.
-        profile: where its time went, once it has ended, if that was asked for.
+        step_tokens, step_seconds: sums over the steps so far, for the rate.
+        seconds: duration of the whole stage; None before its end.
+        flops: FLOPs of a step per token; 0 where they are not known.
+        profile: profile of the stage; None before its end, or if it is not profiled.
     """
 
     name: str
@@ -66,7 +66,7 @@ class StageState:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch whose weights were kept: the last that improved."""
+        """Epoch whose weights were kept: the last that improved."""
         return next((epoch for epoch in reversed(self.history) if epoch.improved), None)
 
     @property
@@ -76,11 +76,12 @@ class StageState:
 
     @property
     def tokens_per_second(self) -> float | None:
+        """Tokens a second over the steps so far."""
         return self.step_tokens / self.step_seconds if self.step_seconds else None
 
     @property
     def flops_per_second(self) -> float | None:
-        """Of the steps seen."""
+        """FLOP/s over the steps so far."""
         return self.tokens_per_second * self.flops if self.tokens_per_second and self.flops else None
 
     @property
@@ -105,22 +106,22 @@ class RunState:
     traceback: str | None = None
 
     def stage(self, kind: StageKind, block: int | None = None) -> StageState | None:
-        """The last stage of that kind and block that has started: an exit that looks ahead is set twice."""
+        """Return the last started stage of that kind and block: an exit that needs the later blocks is set twice."""
         return next((stage for stage in reversed(self.stages) if stage.kind == kind and stage.block == block), None)
 
     def measure(self, way: Way, block: int | None = None) -> Measured | None:
-        """The measurement of that way through the model on the evaluation split, if it was made."""
+        """Return the result of that way through the model on the evaluation split; None if there is none."""
         wanted = (way, block, "eval")
         return next((found for found in self.measured if (found.way, found.block, found.split) == wanted), None)
 
     @property
     def final(self) -> Measured | None:
-        """The run's result: early exit on the evaluation split."""
+        """Result of the run: early exit on the evaluation split."""
         return self.measure("early exit")
 
 
 def reduce(state: RunState, event: Event) -> RunState:
-    """The state after the event. Never raises on a well-formed event stream."""
+    """Return the state after the event. Never raises on a well-formed event stream."""
     match event:
         case RunStarted():
             return RunState(status="running", started=event)
@@ -158,7 +159,7 @@ def _begun(event: StageStarted) -> StageState:
 
 
 def reduce_all(state: RunState, events: Iterable[Event]) -> RunState:
-    """The state after all the events; consecutive steps of a stage cost as much as one."""
+    """Return the state after all the events; consecutive steps of a stage are joined into one first."""
     for stage, group in groupby(events, key=lambda event: event.stage if isinstance(event, Step) else None):
         some = list(group)
         state = fold(reduce, some if stage is None else [_joined(some)], state)
@@ -166,7 +167,7 @@ def reduce_all(state: RunState, events: Iterable[Event]) -> RunState:
 
 
 def _joined(steps: Iterable[Event]) -> Step:
-    """One step that does to a state what all of them do."""
+    """Join steps into one that changes a state as all of them do."""
     every = [step for step in steps if isinstance(step, Step)]
     return replace(every[-1], tokens=sum(step.tokens for step in every), seconds=sum(step.seconds for step in every))
 

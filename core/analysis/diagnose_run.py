@@ -135,11 +135,11 @@ def _as_trained_on(
     """Which tokens come to the last block when they are handed on as in training, and their loss there, `[n]`."""
     import torch
 
-    from core.stages.block_data import from_words
+    from core.stages.block_data import from_tokens
     from core.stages.hard_tokens import hard_tokens
     from core.stages.statistics import block_output
 
-    data = from_words(model, _in_windows(table.inputs, table), _in_windows(table.targets, table))
+    data = from_tokens(model, _in_windows(table.inputs, table), _in_windows(table.targets, table))
     kept: Integers = np.arange(table.tokens)
     for block, threshold in enumerate(thresholds):
         output = yield from _heard(block_output(model, block, data, config, "diagnosis"), f"block {block}")

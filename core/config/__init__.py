@@ -1,1 +1,1 @@
-"""What a run is: the validated config, its sections, presets, and all that follows from a config alone."""
+"""The config of a run: its sections, its presets, and all that follows from a config alone."""

@@ -1,6 +1,6 @@
-"""What follows from a config alone: loss weights of the blocks, number of exits, target exit rates, held-out windows.
+"""Values that follow from a config alone: loss weights of the blocks, exits, target exit rates, held-out windows.
 
-Functions on plain values also serve runs that are read back from a store, without building a `RunConfig`.
+Functions on plain values also serve runs that are read back from a store, without a `RunConfig`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Shares = Mapping[int, float]
 
 
 def loss_shares(config: "RunConfig") -> Shares:
-    """Weights of the blocks' losses when all blocks are trained together.
+    """Return the weights of the blocks' losses when all blocks are trained together.
 
     joint: proportional to the block's number, as in CALM (Schuster et al. 2022: ω_i = i / Σ_j j). full_depth: the last
     block's loss only.
@@ -26,14 +26,14 @@ def loss_shares(config: "RunConfig") -> Shares:
 
 
 def exit_count(protocol: str, blocks: int) -> int:
-    """Number of exits at which tokens may leave: every block but the last has one, `full_depth` has none."""
+    """Return the number of exits before the last block: every other block has one, `full_depth` has none."""
     return 0 if protocol == "full_depth" else blocks - 1
 
 
 def target_exit_shares(protocol: str, hard_ratio: float, blocks: int) -> tuple[float, ...]:
-    """Share of the tokens that leaves at each block if every threshold holds on the evaluated text, `[K]`.
+    """Return the share of the tokens that exits at each of K blocks if every threshold holds on the evaluated text.
 
-    Each exit lets `1 − hard_ratio` of the arriving tokens leave; all leave at the last block.
+    At each exit `1 − hard_ratio` of the arriving tokens exit, and all others at the last block.
     """
     exits = exit_count(protocol, blocks)
     leaving = tuple((1 - hard_ratio) * hard_ratio**block for block in range(exits))
@@ -41,18 +41,18 @@ def target_exit_shares(protocol: str, hard_ratio: float, blocks: int) -> tuple[f
 
 
 def target_shallow_ratio(protocol: str, hard_ratio: float, blocks: int) -> float | None:
-    """Share of the tokens that leaves before the last block if every threshold holds; None where there are no exits."""
+    """Return the share of the tokens that exits before the last block if every threshold holds; None without exits."""
     exits = exit_count(protocol, blocks)
     return 1 - hard_ratio**exits if exits else None
 
 
 def calibration_windows(windows: int, config: "RunConfig") -> int:
-    """How many windows at the end of the training text are held out for calibration; two are left at least."""
+    """Return how many windows at the end of the training text are held out for calibration; at least two are left."""
     if config.exit.calibration == "train":
         return 0
     return max(0, min(max(1, int(windows * config.exit.calibration_ratio)), windows - 2))
 
 
 def early_stopping_windows(windows: int, config: "RunConfig") -> int:
-    """How many of a stage's windows stop its training early; one at least, and one is left at least."""
+    """Return how many of a stage's windows are its early-stopping split: at least one, and at least one is left."""
     return min(max(1, int(windows * config.train.val_ratio)), windows - 1)

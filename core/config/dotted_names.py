@@ -5,7 +5,7 @@ from typing import Any
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping to dotted names: `{"train": {"lr": 1}}` to `{"train.lr": 1}`."""
+    """Convert a nested mapping to dotted names: `{"train": {"lr": 1}}` to `{"train.lr": 1}`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
@@ -13,7 +13,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted names to a nested mapping, the inverse of `flatten`."""
+    """Convert dotted names to a nested mapping, the inverse of `flatten`."""
     nested: dict[str, Any] = {}
     for name, value in flat.items():
         *sections, leaf = name.split(".")

@@ -1,4 +1,4 @@
-"""Why a config was refused, in the user's words: a line for each problem, and the fields each is about."""
+"""Messages about a refused config: a line for each problem, and the fields that it is about."""
 
 import difflib
 import re
@@ -7,11 +7,13 @@ from typing import Any
 
 
 def explain(problem: Mapping[str, Any], origins: Mapping[str, str], known: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """One pydantic problem as `train.lr must be > 0, got -1 (from --set train.lr=-1)`, and the reason by field.
+    """Return a message about one pydantic problem, and the reason for each field that it is about.
+
+    The message reads `train.lr must be > 0, got -1 (from --set train.lr=-1)`.
 
     Args:
-        origins: where each value that was given came from.
-        known: every field there is; a problem that is not one field's own is about those it mentions.
+        origins: source of each given value, by field.
+        known: names of all fields; a problem of several fields is about those that its message mentions.
     """
     name = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
     reason = _reason(str(problem["msg"]))
@@ -24,7 +26,7 @@ def explain(problem: Mapping[str, Any], origins: Mapping[str, str], known: Seque
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """`; did you mean …?` with the nearest known name, comparing whole names and leaf names."""
+    """Return `; did you mean …?` with the nearest known name, comparing whole names and leaf names."""
     leaves = {full.rpartition(".")[2]: full for full in known}
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or [
         leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.5)
@@ -33,7 +35,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def _reason(message: str) -> str:
-    """A message of pydantic's, to be read on after the field's name."""
+    """Reword a message of pydantic's so that it reads on after the field's name."""
     reason = re.sub(r"^(Value error, |(Input|String|Tuple) (?=should))", "", message)
     reason = reason.removesuffix(" after validation, not 0").replace("should have", "must have")
     reason = reason.replace("should match pattern", "must match")

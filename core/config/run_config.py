@@ -1,8 +1,8 @@
-"""What a run is made of: a frozen, validated `RunConfig`, and how it is put together from its sources.
+"""The config of a run: a frozen, validated `RunConfig`, built from layers of values.
 
 The field names are those of the seed report. Every leaf name is unique, so `lr` and `train.lr` name the same field.
-Values come in layers, later ones winning: a preset, config files, `--set a.b=value`, and named flags such as
-`--corpus`. Each leaf remembers its layer, so a rejected value can be traced to the place it was written.
+Layers are a preset, config files, `--set a.b=value`, and named flags such as `--corpus`; later ones override earlier
+ones. The message about a rejected value names its layer.
 """
 
 import tomllib
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from core.config.dotted_names import flatten, nest
 from core.config.messages import did_you_mean, explain
-from core.config.sections import DataConfig as DataConfig  # the sections are part of what a config offers
+from core.config.sections import DataConfig as DataConfig  # imported from here elsewhere
 from core.config.sections import ExitConfig as ExitConfig
 from core.config.sections import FieldUnit as FieldUnit
 from core.config.sections import MachineConfig as MachineConfig
@@ -31,7 +31,7 @@ DEFAULT_PRESET = "sound"
 
 
 def method_names() -> tuple[str, ...]:
-    """The exit methods there are: one file each under `core/exits/`, listed without importing them."""
+    """List the exit methods: one file each under `core/exits/`, listed without importing them."""
     return tuple(sorted(path.stem for path in EXITS.glob("*.py") if not path.stem.startswith("_")))
 
 
@@ -41,10 +41,10 @@ class RunConfig(Section):
     method: str = Field("loss", description="the exit method")
     protocol: Literal["staged", "joint", "full_depth"] = Field(
         "staged",
-        description="staged: block after block; joint: all blocks and their exits together; full_depth: all blocks for "
-        "the last one's prediction, no exits",
+        description="staged: one block after the other; joint: all blocks together, each with its loss; full_depth: "
+        "all blocks together, with the last block's loss only and no exits",
     )
-    seed: int = Field(42, ge=0, lt=2**63, description="root of every random stream")
+    seed: int = Field(42, ge=0, lt=2**63, description="seed of every random stream")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -70,28 +70,31 @@ class RunConfig(Section):
     def _switches_agree(self) -> Self:
         if self.model.tie_embedding and not self.train.train_embedding:
             raise ValueError(
-                "model.tie_embedding needs train.train_embedding: the one matrix can't be trained and stay as it was"
+                "model.tie_embedding needs train.train_embedding: the head is trained, and the embedding is the same "
+                "matrix"
             )
         if self.protocol == "full_depth" and self.train.head == "per_block":
-            raise ValueError("train.head must be shared or frozen where protocol is full_depth: it predicts once")
+            raise ValueError(
+                "train.head must be shared or frozen where protocol is full_depth: only the last block predicts"
+            )
         return self
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Values of one source; `origin` is how the user would recognise it, such as `--set lr=-1`."""
+    """Values of one source; `origin` names it for the user, such as `--set lr=-1`."""
 
     origin: str
     values: Mapping[str, Any]
 
 
 def fields() -> dict[str, tuple[str, Any]]:
-    """Every leaf by its dotted name: (description, default). The source of help texts."""
+    """Return every leaf's description and default by its dotted name, for help texts."""
     return {name: (info.description or "", info.default) for name, info in leaves()}
 
 
 def leaves(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every leaf's dotted name and what pydantic knows of it. The source of forms."""
+    """Yield every leaf's dotted name and pydantic's information about it, for forms."""
     for name, info in section.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from leaves(info.annotation, f"{prefix}{name}.")
@@ -100,12 +103,12 @@ def leaves(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[t
 
 
 def preset_names() -> tuple[str, ...]:
-    """The presets there are, in alphabetical order."""
+    """List the presets, in alphabetical order."""
     return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
 def preset_layer(name: str) -> Layer:
-    """The layer of a preset.
+    """Read the layer of a preset.
 
     Raises:
         ConfigError: there is no such preset.
@@ -118,7 +121,7 @@ def preset_layer(name: str) -> Layer:
 
 
 def file_layer(path: Path, origin: str | None = None) -> Layer:
-    """The layer of a TOML file.
+    """Read the layer of a TOML file.
 
     Raises:
         ConfigError: the file is missing, unreadable or not TOML.
@@ -132,10 +135,10 @@ def file_layer(path: Path, origin: str | None = None) -> Layer:
 
 
 def set_layer(assignment: str) -> Layer:
-    """The layer of one `--set name=value`; the value is read as TOML, else as plain text.
+    """Parse one `--set name=value` into a layer; the value is TOML, else plain text.
 
     Raises:
-        ConfigError: there is no `=` in it.
+        ConfigError: it has no name or no `=`.
     """
     name, equals, text = assignment.partition("=")
     if not equals or not name.strip():
@@ -148,10 +151,10 @@ def set_layer(assignment: str) -> Layer:
 
 
 def build(layers: Iterable[Layer]) -> RunConfig:
-    """The config that the layers add up to, later layers winning.
+    """Build the config from its layers; later layers override earlier ones.
 
     Raises:
-        ConfigError: with one line for each unknown key and each rejected value: field, value, why, where from.
+        ConfigError: a key is unknown or a value rejected; each has a line with field, value, reason and source.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}

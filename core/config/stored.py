@@ -1,4 +1,4 @@
-"""Configs as the store holds them, by dotted names. Reads no more than TOML, so lists can use it without pydantic."""
+"""Stored configs by dotted names. Importing this module does not import pydantic, so that lists show sooner."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from core.config.dotted_names import flatten
 
 @cache
 def seed_values() -> Mapping[str, Any]:
-    """Values of the seed preset, which is the report's configuration."""
+    """Return the values of the seed preset, which is the report's configuration."""
     preset = Path(__file__).parent / "presets" / "seed.toml"
     return flatten(tomllib.loads(preset.read_text(encoding="utf-8")))
 
@@ -19,6 +19,6 @@ def seed_values() -> Mapping[str, Any]:
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten a run's config, and add the fields that are newer than the run.
 
-    Before they could be chosen, everything was as in the seed preset.
+    Their values are those of the seed preset, which applied before the fields existed.
     """
     return {**seed_values(), "machine.head_dtype": "same", **flatten(config)}

@@ -1,1 +1,1 @@
-"""Before a run: its FLOPs, memory and time, measured and worked out."""
+"""Estimates before a run: FLOPs, memory and time."""

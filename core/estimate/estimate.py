@@ -1,8 +1,7 @@
-"""What an experiment will take, before it starts: tokens, FLOPs, seconds, memory.
+"""Estimate of an experiment before it starts: tokens, FLOPs, seconds, memory.
 
-What is to be done follows from the protocol (`core.estimate.workload`), how fast it goes from a short measurement on
-this machine (`core.estimate.speed`). Imports no torch before it is asked for something: a form is on the screen
-sooner.
+The work follows from the protocol (`core.estimate.workload`), the speed from a short measurement on this machine
+(`core.estimate.speed`). Importing this module does not import torch, so that a form shows sooner.
 """
 
 import os
@@ -25,14 +24,14 @@ ShouldStop = Callable[[], bool]
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the runs of an experiment will take together.
+    """Estimate for all runs of an experiment together.
 
     Attributes:
-        train_tokens, eval_tokens: of the dataset.
-        epochs: of each block.
-        trained_tokens: those that blocks are trained on, every epoch counted.
-        memory: bytes; on a CPU the largest resident size of this process, else what the device will hold.
-        speed: tokens a second of the first training; 0 where that is not known.
+        train_tokens, eval_tokens: tokens of the dataset's splits.
+        epochs: epochs of each block.
+        trained_tokens: tokens that blocks are trained on, summed over epochs.
+        memory: bytes; on a CPU the largest resident size of this process, else the arrays on the device.
+        speed: tokens a second of the first training; 0 where it is not known.
     """
 
     runs: int
@@ -50,10 +49,10 @@ class Estimate:
 
 
 def read_sizes(config: RunConfig) -> Sizes:
-    """Read a config's corpus, as its training will.
+    """Load the config's dataset and return its sizes.
 
     Raises:
-        UsageError: the text can't be had, or is too small.
+        UsageError: the text can't be read, or is too small.
     """
     from core.data.windows import load_dataset
 
@@ -64,16 +63,17 @@ def read_sizes(config: RunConfig) -> Sizes:
 def estimate(
     configs: Sequence[RunConfig], sizes: Sizes, held: int = 0, should_stop: ShouldStop = lambda: False
 ) -> Estimate | None:
-    """Measure for about half a second, and add up what all runs of an experiment will take; None if stopped.
+    """Measure this machine's speed for about half a second and estimate all runs of an experiment; None if stopped.
 
-    To be called where nothing trains: torch's thread count is one for the whole process (`core.estimate.process`).
+    Call it in a process that trains nothing (`core.estimate.process`): it changes torch's thread count, which the whole
+    process shares.
 
     Args:
-        configs: they differ in method and seed only.
-        held: bytes that the process which is to train holds already.
+        configs: configs that differ in method and seed only.
+        held: bytes that the process which will train holds already.
 
     Raises:
-        UsageError: the device is not there, or the memory is too small.
+        UsageError: the device does not exist, or the memory is too small.
     """
     from core.estimate.speed import measure
     from core.protocol.resolve import resolve_all
@@ -84,14 +84,14 @@ def estimate(
     speed = measure((learning or configs)[0], sizes.vocab_size, should_stop=should_stop)
     if speed is None:
         return None
-    return add_up(configs, sizes, speed, max(held, resident_memory()))  # by now, all that torch needs is loaded
+    return add_up(configs, sizes, speed, max(held, resident_memory()))  # torch is loaded by now
 
 
 def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int) -> Estimate:
-    """All runs together, on a machine of that speed.
+    """Estimate all runs together on a machine of that speed.
 
     Args:
-        configs: resolved; they differ in method and seed only.
+        configs: resolved configs that differ in method and seed only.
         held: bytes that the process holds before it trains.
     """
     first, nothing = configs[0], Span(0, 0)
@@ -114,26 +114,26 @@ def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int
 
 
 def pass_seconds(one: Pass, speed: "Speed") -> Span:
-    """How long a pass takes at that speed."""
+    """Return the seconds of a pass at that speed."""
     if one.classifier:
         return one.tokens * speed.classifier
     if one.trains:
-        other_heads = (one.heads - len(one.blocks)) * costs.TRAINING * speed.head  # each block was timed with one
+        other_heads = (one.heads - len(one.blocks)) * costs.TRAINING * speed.head  # each block was timed with one head
         return one.tokens * max(0.0, sum(speed.training[layers] for layers in one.blocks) + other_heads)
     return one.tokens * (sum(speed.layers[layers] for layers in one.blocks) + one.heads * speed.head)
 
 
 def _rate(one: Pass, speed: "Speed") -> float:
-    """Tokens a second of a pass; 0 if it takes no time."""
+    """Return the tokens a second of a pass; 0 if it takes no time."""
     seconds = pass_seconds(one, speed).high
     return one.tokens.high / seconds if seconds else 0.0
 
 
 def _require_memory(config: RunConfig, sizes: Sizes) -> None:
-    """Refuse what can't be measured without bringing the machine down.
+    """Refuse a config whose measurement would exhaust the machine's memory.
 
     Raises:
-        UsageError: a run needs more memory than there is.
+        UsageError: a run needs more memory than the machine has.
     """
     needed, there = memory(config, sizes), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if config.machine.device == "cpu" and needed > there:
@@ -144,7 +144,7 @@ def _require_memory(config: RunConfig, sizes: Sizes) -> None:
 
 
 def resident_memory() -> int:
-    """Bytes this process holds now, where the system tells; else the most it has held."""
+    """Return the resident size of this process in bytes; its peak where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):

@@ -1,8 +1,8 @@
-"""Estimates, made in a process of its own that is asked over a pipe.
+"""Estimates from a separate process, requested over a pipe.
 
-In this process they would do harm: importing torch and reading a corpus hold up a screen, torch's thread count is that
-of the whole process and would change under a run in training, and so its numbers, and a model too large for the
-machine would take everything else with it.
+An estimate can't be made in the caller's process: importing torch and reading a corpus block the screen; torch's thread
+count is shared by the whole process, so a run in training would change its numbers; and a model too large for the
+machine would kill the process.
 
     → {"number": 1, "config": "…", "methods": ["loss"], "seeds": 1, "held": 123}
     ← {"number": 1, "begun": true}
@@ -28,12 +28,13 @@ from core.estimate.workload import Sizes, Span
 
 ShouldStop = Callable[[], bool]
 LOOK_SECONDS = 0.05
+"""Interval between two checks of `should_stop`."""
 PATIENCE_SECONDS = 2.0
-"""A process that has not begun with a new request for so long is in the middle of a very long step."""
+"""Time after which a process that has not begun a new request is taken to be in a very long step, and replaced."""
 
 
 class Estimator:
-    """The asking side. One request at a time; any thread may ask."""
+    """Client of the process: one request at a time, from any thread."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,10 +45,14 @@ class Estimator:
     def estimate(
         self, config: RunConfig, methods: Sequence[str], seeds: int, should_stop: ShouldStop = lambda: False
     ) -> Estimate | None:
-        """What all methods with all seeds, from the config's on, will take; None if stopped.
+        """Estimate an experiment; None if stopped.
+
+        Args:
+            methods: exit methods, each trained with every seed.
+            seeds: number of consecutive seeds, from the config's on.
 
         Raises:
-            UsageError: the corpus, the device or the memory does not suffice.
+            UsageError: the corpus can't be used, the device does not exist, or the memory is too small.
         """
         with self._lock:
             if should_stop():
@@ -67,7 +72,7 @@ class Estimator:
         return _decode(answer["estimate"])
 
     def close(self) -> None:
-        """End the process, whatever it is doing; the next request would start another."""
+        """Kill the process, whatever it is doing; another request would start a new one."""
         process = self._process
         if process is not None:
             process.kill()
@@ -75,7 +80,7 @@ class Estimator:
             self._discard()
 
     def _discard(self) -> int | None:
-        """Let go of the process; its exit code."""
+        """Kill the process, close its pipes, and return its exit code; None if there is none."""
         process, self._process, self._unread = self._process, None, b""
         if process is None:
             return None
@@ -85,7 +90,7 @@ class Estimator:
         return process.wait()
 
     def _ask(self, line: bytes, should_stop: ShouldStop, begin_within: float | None) -> dict[str, Any] | None:
-        """Send a request and wait for what becomes of it; None if stopped, or not begun in time."""
+        """Send a request and wait for the answer; None if stopped, or not begun in time."""
         self._process = process = self._process or _start()
         asked, begun = time.monotonic(), False
         stdin, stdout = _pipes(process)
@@ -100,11 +105,11 @@ class Estimator:
                     return None
         except (BrokenPipeError, EOFError):
             code = self._discard()
-            return {"error": f"the measurement was ended (exit code {code}): is there memory enough for this model?"}
+            return {"error": f"the measurement ended early (exit code {code}): is there enough memory for this model?"}
         return None
 
     def _answers(self, stdout: IO[bytes]) -> list[dict[str, Any]]:
-        """The complete lines that have come, after a short wait if there is none."""
+        """Return the complete lines received by now, after a short wait if there is none."""
         if select.select([stdout], [], [], LOOK_SECONDS)[0]:
             read = os.read(stdout.fileno(), 1 << 16)
             if not read:
@@ -115,7 +120,7 @@ class Estimator:
 
 
 def main() -> None:
-    """The answering side: requests from standard input until it ends. Nothing else may write to standard output."""
+    """Answer requests from standard input until it ends. Nothing else may write to standard output."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sizes: dict[object, Sizes] = {}
@@ -128,7 +133,7 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any], sizes: dict[object, Sizes], should_stop: ShouldStop) -> dict[str, Any]:
-    """An estimate, or why there is none."""
+    """Return the answer to a request: an estimate, an error, or that it was stopped."""
     config = RunConfig.model_validate_json(request["config"])
     configs = [
         config.model_copy(update={"method": method, "seed": config.seed + offset})
@@ -142,7 +147,7 @@ def _answer(request: dict[str, Any], sizes: dict[object, Sizes], should_stop: Sh
         found = estimate(configs, sizes[key], request["held"], should_stop)
     except EetuiError as error:
         return {"error": str(error)}
-    except Exception as error:  # torch's own, of a model too large: it is to be seen, and the next may be smaller
+    except Exception as error:  # torch's own, for a model too large: show it, and keep answering
         return {"error": f"{type(error).__name__}: {error}"}
     return {"stopped": True} if found is None else {"estimate": asdict(found)}
 
@@ -161,7 +166,7 @@ def _start() -> "subprocess.Popen[bytes]":
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         bufsize=0,
-        start_new_session=True,  # a Ctrl-C at the terminal is not meant for it
+        start_new_session=True,  # Ctrl-C at the terminal must not reach it
         env={**os.environ, "PYTHONPATH": path},
     )
 

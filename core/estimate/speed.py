@@ -1,4 +1,4 @@
-"""How fast this machine trains: a few steps of the real stages, on random tokens, with a config's own dimensions."""
+"""Training speed of this machine: a few steps of the real stages, on random tokens, with the config's dimensions."""
 
 import statistics
 import time
@@ -15,16 +15,17 @@ from core.head.loss import token_statistics
 from core.machine.device import prepare
 from core.model import Transformer, new_model
 from core.rng import stream
-from core.stages.block_data import BlockData, from_states, from_words
+from core.stages.block_data import BlockData, from_states, from_tokens
 from core.stages.exit_classifier import fit_classifier
 from core.stages.lm import train_block
 from core.stages.statistics import block_output
 
 SECONDS = 0.5
-"""What a measurement may take, unless two steps take longer."""
+"""Duration of a measurement, unless two steps take longer."""
 SHARE_FOR_TRAINING = 0.6
+"""Share of that duration that goes to training steps."""
 BATCHES = 2
-"""Batches of random tokens there are to train on, over and over."""
+"""Batches of random tokens, trained on over and over."""
 STAGE = "measurement"
 FOREVER = 10**9
 
@@ -37,10 +38,10 @@ class Speed:
     """Seconds per token.
 
     Attributes:
-        training: a step on a block of that many layers and the head.
-        layers: a forward pass through a block of that many layers.
-        head: a forward pass through the head.
-        classifier: a step on an exit classifier; 0 where none is fitted.
+        training: training step on a block and the head, by the block's number of layers.
+        layers: forward pass through a block, by its number of layers.
+        head: forward pass through the head.
+        classifier: training step on an exit classifier; 0 where none is fitted.
     """
 
     training: dict[int, float]
@@ -50,15 +51,15 @@ class Speed:
 
 
 class _StoppedError(Exception):
-    """Nobody waits for the measurement any more."""
+    """The measurement was stopped."""
 
 
 def measure(
     config: RunConfig, vocab_size: int, seconds: float = SECONDS, should_stop: ShouldStop = lambda: False
 ) -> Speed | None:
-    """Time the stages of a resolved config; None if `should_stop` said so between two steps.
+    """Time the stages of a resolved config; None if `should_stop` returned true between two steps.
 
-    The figures hold for a machine that is as busy as it is now. The thread count is put back afterwards.
+    The figures hold while the machine is as busy as it is now. The thread count is restored afterwards.
     """
     threads = torch.get_num_threads()
     try:
@@ -72,7 +73,7 @@ def measure(
 def _measure(config: RunConfig, vocab_size: int, seconds: float, should_stop: ShouldStop) -> Speed:
     device = prepare(config)
     model = new_model(config, vocab_size).to(device)
-    inputs, targets = (words.to(device) for words in _random_words(config, vocab_size))
+    inputs, targets = (tokens.to(device) for tokens in _random_tokens(config, vocab_size))  # each [N, T]
     training, layers, classifier = {}, {}, 0.0
     head = _time_head(model, inputs[: config.train.batch_size], targets[: config.train.batch_size])
     config, blocks = _endless(config), {count: block for block, count in enumerate(config.model.block_layers)}
@@ -94,7 +95,10 @@ def _measure(config: RunConfig, vocab_size: int, seconds: float, should_stop: Sh
 def _watch(
     stage: Generator[Event, None, Result], budget: float, should_stop: ShouldStop
 ) -> tuple[float, Result | None]:
-    """Median seconds per token of a stage's steps, the first aside, and its result if it ends within the budget."""
+    """Run a stage for `budget` seconds; return its median seconds per token, and its result if it has ended.
+
+    The first step is left out of the median; at least one other step is taken.
+    """
     rates: list[float] = []
     result: Result | None = None
     began = time.perf_counter()
@@ -113,17 +117,17 @@ def _watch(
 
 @torch.no_grad()
 def _time_head(model: Transformer, inputs: torch.Tensor, targets: torch.Tensor) -> float:
-    """A batch through the head, twice; the second time counts."""
-    states, words, took = model.embedding(inputs).flatten(0, 1), targets.flatten(), 0.0
+    """Time the second of two forward passes of a batch through the head; return seconds per token."""
+    states, tokens, took = model.embedding(inputs).flatten(0, 1), targets.flatten(), 0.0  # [B · T, D], [B · T]
     for _ in range(2):
         began = time.perf_counter()
-        float(token_statistics(states, model.head.weight, words).cross_entropy.sum())
+        float(token_statistics(states, model.head.weight, tokens).cross_entropy.sum())
         took = time.perf_counter() - began
-    return took / len(words)
+    return took / len(tokens)
 
 
-def _random_words(config: RunConfig, vocab_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and targets: as many windows as give `BATCHES` full batches beside the early-stopping split."""
+def _random_tokens(config: RunConfig, vocab_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw inputs and targets `[N, T]` of enough windows for `BATCHES` full batches beside the early-stopping split."""
     ratio, wanted = _endless(config).train.val_ratio, BATCHES * config.train.batch_size
     windows = next(count for count in range(wanted, 3 * wanted) if count - max(1, int(count * ratio)) >= wanted)
     draw, shape = stream(config.seed, STAGE), (windows, config.data.seq_len)
@@ -132,14 +136,14 @@ def _random_words(config: RunConfig, vocab_size: int) -> tuple[torch.Tensor, tor
 
 
 def _block_data(model: Transformer, block: int, inputs: torch.Tensor, targets: torch.Tensor) -> BlockData:
-    """What a block reads: words, or states as those of the block before."""
+    """Return the data of a block: tokens for block 0, else states of the right shape."""
     if block == 0:
-        return from_words(model, inputs, targets)
+        return from_tokens(model, inputs, targets)
     return from_states(model.embedding(inputs).detach(), targets)
 
 
 def _endless(config: RunConfig) -> RunConfig:
-    """The config with a training that goes on until it is stopped, too slow to diverge, and seldom validates."""
+    """Return the config with endless training, at a learning rate too small to diverge, with a small validation set."""
     endless = {"max_epochs": FOREVER, "patience": FOREVER, "lr": 1e-9, "val_ratio": 0.1}
     return config.model_copy(
         update={

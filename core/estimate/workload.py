@@ -1,8 +1,8 @@
-"""The protocol as arithmetic: which tokens go through which parts of the model, and which arrays are held meanwhile.
+"""Work of a run, from its config alone: tokens through each part of the model, FLOPs, and memory.
 
-How many epochs a block will train nobody knows. The low end of a span has the first epoch as the best one, after which
-patience runs out; the high end uses all of `max_epochs`. What is fitted to nothing, thresholds and packing, is left
-out. Imports no torch before it is asked.
+The number of epochs of a block is not known beforehand. The low end of a span assumes that the first epoch is the best
+and patience then runs out; the high end assumes all of `max_epochs`. Thresholds and packing are left out. Importing
+this module does not import torch.
 """
 
 import os
@@ -17,23 +17,23 @@ from core.exits import exit_method
 from core.protocol.order import block0_origin, planned_stages
 
 TRAINED_COPIES = 12
-"""Of the weights in training: themselves, gradients, two moments; the newest progress, with moments, twice while it
-is replaced; the best epoch's, and a sibling's."""
+"""Copies of the weights in training: weights, gradients and two moments; the progress with its moments, twice while it
+is replaced; the weights of the best epoch, and a sibling run's."""
 LAYER_WIDTHS, LAYER_FFN_WIDTHS = 16, 4
 """Values that a layer keeps of each token for its backward pass, in units of `dim` and of `ffn_dim`."""
 CHUNK_TOKENS, ACCELERATOR_CHUNK_TOKENS = 256, 1024
-"""Tokens whose logits a thread, or a device that is no CPU, holds at once, as in `core.head.loss`."""
+"""Tokens whose logits are held at once, by each CPU thread and by any other device, as in `core.head.loss`."""
 LEAST_SHARE = 128
-"""Tokens worth a thread of their own, as there."""
+"""Fewest tokens worth a thread of their own, as in `core.head.loss`."""
 LBFGS_EVALUATIONS = (25, 500)
-"""Fewest and most passes over its tokens that L-BFGS takes to fit an exit classifier."""
+"""Smallest and largest number of passes over its tokens in an L-BFGS fit of an exit classifier."""
 EVALUATED_BYTES = 33
-"""Of each evaluated token and block: loss, correctness, block; signal, probability, prediction; and their copies."""
+"""Bytes for each evaluated token and block: loss, correctness, block, signal, probability, prediction, and copies."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A figure's lowest and highest value."""
+    """Lowest and highest value of a figure."""
 
     low: float
     high: float
@@ -47,7 +47,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What matters of a dataset."""
+    """Sizes of a dataset."""
 
     train_windows: int
     eval_windows: int
@@ -59,10 +59,10 @@ class Pass:
     """Tokens that go through parts of the model.
 
     Attributes:
-        blocks: the layers of each block they go through.
-        heads: how many times, on average, a token goes through the head.
-        trains: whether these parts are trained on them.
-        classifier: whether it is an exit classifier, and nothing else.
+        blocks: numbers of layers of the blocks they go through.
+        heads: mean number of times that a token goes through the head.
+        trains: whether these parts are trained on the tokens.
+        classifier: whether the only part is an exit classifier.
     """
 
     tokens: Span
@@ -73,12 +73,12 @@ class Pass:
 
 
 def epochs(config: RunConfig) -> Span:
-    """The fewest and the most epochs of a block."""
+    """Return the smallest and largest number of epochs of a block."""
     return Span(min(config.train.max_epochs, 1 + config.train.patience), config.train.max_epochs)
 
 
 def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pass]:
-    """The passes of all runs; block 0 is trained once where the run before had the same (`StageMemory`)."""
+    """Yield the passes of all runs; block 0 is trained once for consecutive runs that share it (`StageMemory`)."""
     kept = None
     for config in configs:
         origin = block0_origin(config, "")
@@ -87,7 +87,7 @@ def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pa
 
 
 def run_passes(config: RunConfig, sizes: Sizes, *, reuses_block0: bool = False) -> Iterator[Pass]:
-    """The passes of one run, in the order of the stages."""
+    """Yield the passes of one run, in the order of its stages."""
     for stage in planned_stages(config):
         shared = stage.kind in ("lm", "statistics") and stage.block in (0, None) and not stage.ahead
         if not (shared and reuses_block0):
@@ -108,7 +108,7 @@ def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Itera
 
 
 def _block_passes(stage: PlannedStage, block: int, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
-    """The passes of one block's stage; thresholds are left out."""
+    """Yield the passes of one block's stage, without its threshold."""
     width, layers = config.data.seq_len, config.model.block_layers
     held_out = calibration_windows(sizes.train_windows, config)
     windows, share = block_windows(config, sizes)[block], _shares_in(config)[block]
@@ -127,7 +127,7 @@ def _block_passes(stage: PlannedStage, block: int, config: RunConfig, sizes: Siz
 
 
 def block_windows(config: RunConfig, sizes: Sizes) -> list[int]:
-    """Windows that each block reads: all that are not held out, or where hard tokens are repacked what these fill."""
+    """Return the number of training windows of each block: smaller for later blocks where hard tokens are repacked."""
     held_out, width = calibration_windows(sizes.train_windows, config), config.data.seq_len
     windows = [sizes.train_windows - held_out]
     ratio = config.exit.hard_ratio if _repacks(config) else 1.0
@@ -137,7 +137,7 @@ def block_windows(config: RunConfig, sizes: Sizes) -> list[int]:
 
 
 def pass_flops(one: Pass, config: RunConfig, vocab_size: int) -> Span:
-    """What a pass computes (`core.costs`)."""
+    """Return the FLOPs of a pass (`core.costs`)."""
     model, factor = config.model, costs.TRAINING if one.trains else 1
     if one.classifier:
         return one.tokens * (factor * costs.classifier_flops(model))
@@ -146,8 +146,10 @@ def pass_flops(one: Pass, config: RunConfig, vocab_size: int) -> Span:
 
 
 def memory(config: RunConfig, sizes: Sizes) -> int:
-    """Bytes of the arrays a run holds at its largest: all that is kept to its end, and the larger of a training step
-    and the evaluation."""
+    """Return the largest size in bytes of a run's arrays.
+
+    It is the sum of all that is kept to the run's end and of the larger of a training step and the evaluation.
+    """
     model, number = config.model, 4 if config.machine.dtype == "float32" else 8
     staged, own_heads = config.protocol == "staged", config.train.head == "per_block"
     heads = len(model.block_layers) if own_heads else 1
@@ -156,15 +158,17 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
     trained = matrices * sizes.vocab_size * model.dim + layers * costs.layer_parameters(model)
     tokens = [windows * config.data.seq_len for windows in block_windows(config, sizes)]
     outputs = sum(tokens) * (number * (model.dim + 2) + 9) + sum(tokens[1:]) * (number * model.dim + 8)
-    words = 8 * config.data.seq_len * (sizes.train_windows + sizes.eval_windows)
+    token_ids = 8 * config.data.seq_len * (sizes.train_windows + sizes.eval_windows)
     weights = number * (costs.parameters(model, sizes.vocab_size, heads) + (TRAINED_COPIES - 1) * trained)
     evaluation = EVALUATED_BYTES * config.data.seq_len * sizes.eval_windows * (len(model.block_layers) + 1)
-    return weights + outputs + words + max(evaluation, number * _activations(config, sizes.vocab_size))
+    return weights + outputs + token_ids + max(evaluation, number * _activations(config, sizes.vocab_size))
 
 
 def _activations(config: RunConfig, vocab_size: int) -> int:
-    """Values that a training step keeps for its backward pass; of the logits, one chunk of each thread, which sums its
-    own gradient of the head."""
+    """Count the values that a training step keeps for its backward pass.
+
+    Each thread holds one chunk of the logits, and all but the first a gradient of the head of their own.
+    """
     model, tokens = config.model, config.train.batch_size * config.data.seq_len
     layer = LAYER_WIDTHS * model.dim + LAYER_FFN_WIDTHS * model.ffn_dim
     chunk, threads = ACCELERATOR_CHUNK_TOKENS, 1
@@ -177,7 +181,7 @@ def _activations(config: RunConfig, vocab_size: int) -> int:
 
 
 def _trainings(config: RunConfig, blocks: tuple[int, ...], windows: int, heads: float) -> Iterator[Pass]:
-    """Training with early stopping."""
+    """Yield the passes of a training with early stopping: training and validation."""
     width, held_out = config.data.seq_len, early_stopping_windows(windows, config)
     yield Pass(epochs(config) * ((windows - held_out) * width), blocks, heads, trains=True)
     yield Pass(epochs(config) * (held_out * width), blocks, heads)
@@ -188,26 +192,26 @@ def _repacks(config: RunConfig) -> bool:
 
 
 def _shares_in(config: RunConfig) -> list[float]:
-    """Share of the tokens of its windows that each block is trained and judged on."""
+    """Return, for each block, the share of its windows' tokens that it is trained and evaluated on."""
     return [
         1.0 if _repacks(config) else config.exit.hard_ratio**block for block in range(len(config.model.block_layers))
     ]
 
 
 def _heads_trained(config: RunConfig) -> int:
-    """How many blocks predict where all are trained together."""
+    """Return the number of blocks with a loss of their own where all are trained together."""
     return 1 if config.protocol == "full_depth" else len(config.model.block_layers)
 
 
 def _fits(config: RunConfig) -> Span:
-    """How often the exit classifier goes through its tokens."""
+    """Return the number of passes over its tokens that fit an exit classifier."""
     if config.exit.classifier_fit == "adam":
         return _once(config.exit.exit_epochs)
     return Span(*LBFGS_EVALUATIONS)
 
 
 def _heads(config: RunConfig) -> float:
-    """How many times a token that may leave early goes through the head, should the thresholds hold."""
+    """Return the mean number of times that a token goes through the head under early exit, if the thresholds hold."""
     if config.protocol == "full_depth" or not exit_method(config.method).reads_head:
         return 1
     return sum(config.exit.hard_ratio**block for block in range(len(config.model.block_layers)))

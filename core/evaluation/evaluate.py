@@ -1,6 +1,6 @@
-"""What the model is worth on the evaluation split: early exit, and every static way through it on the same tokens.
+"""Evaluation of a trained model: early exit and every fixed depth on the same tokens of the evaluation split.
 
-Shapes: N windows, T tokens of a window, K blocks.
+Shapes: N windows, B windows of a batch, T tokens of a window.
 """
 
 import time
@@ -25,21 +25,21 @@ from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
 
 LARGEST_RATE_GAP = 0.05
-"""Difference between target and realised exit rate above which the reader is warned."""
+"""Difference between target and realised exit rate above which a warning is given."""
 LARGEST_FLOP_LOSS = 0.01
-"""Share of the full model's FLOPs that exits may cost without a warning: classifiers cost next to nothing."""
+"""Share of the full model's FLOPs that exits may cost without a warning: classifiers alone cost almost nothing."""
 
 
 @dataclass(frozen=True)
 class BlockTrace:
-    """What one block says of every evaluated token when all go through it; kept on the CPU.
+    """One block's results for every evaluated token when all tokens go through it; kept on the CPU.
 
     Attributes:
-        cross_entropy: nats, float64 `[N, T]`.
-        correct: bool `[N, T]`.
-        max_prob: the largest probability, float32 `[N, T]`.
-        prediction: the most probable word, int32 `[N, T]`.
-        signal: exit signal, float32 `[N, T]`; None for the last block, and where there are no exits.
+        cross_entropy: loss in nats, float64 `[N, T]`.
+        correct: whether the prediction is the target, bool `[N, T]`.
+        max_prob: largest probability, float32 `[N, T]`.
+        prediction: id of the most probable token, int32 `[N, T]`.
+        signal: exit signal, float32 `[N, T]`; None for the last block, and without exits.
     """
 
     cross_entropy: Tensor
@@ -50,7 +50,7 @@ class BlockTrace:
 
     @staticmethod
     def empty(like: Tensor, *, exits: bool) -> "BlockTrace":
-        """Room for the tokens of `like [N, T]`."""
+        """Return a trace with unfilled tensors for the tokens of `like [N, T]`."""
         return BlockTrace(
             cross_entropy=torch.empty(like.shape, dtype=torch.float64),
             correct=torch.empty(like.shape, dtype=torch.bool),
@@ -60,7 +60,7 @@ class BlockTrace:
         )
 
     def fill(self, windows: slice, statistics: TokenStatistics, signal: Tensor | None = None) -> None:
-        """Note what the block says of the tokens of those windows."""
+        """Store the statistics and signals `[B · T]` of those windows."""
         shape = self.max_prob[windows].shape
         for name in ("cross_entropy", "correct", "max_prob", "prediction"):
             getattr(self, name)[windows] = getattr(statistics, name).view(shape).cpu()
@@ -68,11 +68,11 @@ class BlockTrace:
             self.signal[windows] = signal.view(shape).cpu()
 
     def alone(self, block: int) -> Pass:
-        """Every token leaves here, at that block."""
+        """Return the pass on which every token exits at this block."""
         return Pass(self.cross_entropy, self.correct, torch.tensor(block).expand(self.correct.shape))
 
     def event(self, block: int) -> TokensMeasured:
-        """The same as the store takes it."""
+        """Return the trace as an event for the store."""
         return TokensMeasured(
             block=block,
             cross_entropy=_as_bytes(self.cross_entropy.float()),
@@ -94,10 +94,10 @@ def evaluate(
     stage: str,
     clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, None]:
-    """Measure early exit, each block alone, all blocks and the oracle on the same tokens.
+    """Measure early exit, each block alone, all blocks and the oracle on the same tokens; yield the results.
 
     Args:
-        thresholds: one for every block but the last; none at all where there are no exits.
+        thresholds: threshold of every block but the last; empty without exits.
     """
     batches = tuple(in_order(len(windows.inputs), config))
     rounds = rounds_to_time(thresholds, config)
@@ -130,7 +130,7 @@ def evaluate(
 
 
 def evaluate_block(model: Transformer, block: int, windows: Windows, config: RunConfig, stage: str) -> Measured:
-    """A block alone on the evaluation split, with the head as it is now, before later blocks move it."""
+    """Measure a block alone on the evaluation split, before the training of later blocks changes the head."""
     trace = BlockTrace.empty(windows.targets, exits=False)
     for batch in in_order(len(windows.inputs), config):
         *_, seen = static_depths(model, windows, batch, block + 1, config)
@@ -142,7 +142,7 @@ def evaluate_block(model: Transformer, block: int, windows: Windows, config: Run
 def _each_block(
     model: Transformer, windows: Windows, batch: slice, traces: Sequence[BlockTrace], config: RunConfig
 ) -> list[TokenStatistics]:
-    """Note what every block says of these windows when all tokens go through it; the statistics of each."""
+    """Run all tokens of these windows through all blocks; fill the traces, and return each block's statistics."""
     method = exit_method(config.method)
     seen = static_depths(model, windows, batch, len(traces), config, method.extras)
     for depth, (observation, trace) in enumerate(zip(seen, traces, strict=True)):
@@ -152,10 +152,10 @@ def _each_block(
 
 
 def judge(early: Measured, static: Iterable[Measured], saved: Savings, config: RunConfig) -> Iterator[Warned]:
-    """Warn of an exit rate that is not what was asked for, and of exits that cost more, or are worth less, than none.
+    """Warn of an exit rate off its target, of exits that cost FLOPs, and of fixed depths that beat early exit.
 
     Args:
-        static: fixed depths on the same tokens; one that is as cheap and no worse is named.
+        static: fixed depths on the same tokens; each that saves as many layers at no higher loss is named.
     """
     target = target_shallow_ratio(config.protocol, config.exit.hard_ratio, len(config.model.block_layers))
     if target is not None and abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:

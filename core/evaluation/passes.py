@@ -1,6 +1,6 @@
-"""Ways through the model on evaluation windows: every block alone, early exit, and what comes of them.
+"""Ways through the model on evaluation windows: fixed depths, early exit, and the oracle.
 
-Shapes: N windows, T tokens of a window, D model width, K blocks.
+Shapes: N windows, B windows of a batch, T tokens of a window, D model width, K blocks; n active tokens.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ from core.model import Transformer
 
 @dataclass(frozen=True)
 class Pass:
-    """What happened to every evaluated token on one way through the model; kept on the CPU.
+    """Results for every evaluated token on one way through the model; kept on the CPU.
 
     Attributes:
-        cross_entropy: nats, `[N, T]`.
-        correct: bool `[N, T]`.
-        left_at: block whose output made the prediction, int64 `[N, T]`.
+        cross_entropy: loss in nats, float64 `[N, T]`.
+        correct: whether the prediction is the target, bool `[N, T]`.
+        left_at: block at which the token exits, int64 `[N, T]`.
     """
 
     cross_entropy: Tensor
@@ -41,7 +41,7 @@ class Pass:
 
     @staticmethod
     def empty(like: Tensor) -> "Pass":
-        """Room for the tokens of `like [N, T]`."""
+        """Return a pass with unfilled tensors for the tokens of `like [N, T]`."""
         return Pass(
             torch.empty(like.shape, dtype=torch.float64),
             torch.empty(like.shape, dtype=torch.bool),
@@ -49,7 +49,12 @@ class Pass:
         )
 
     def fill(self, windows: slice, tokens: Tensor, statistics: TokenStatistics, block: int) -> None:
-        """Note what the tokens of the mask `[B, T]` of those windows get from a block."""
+        """Store the results of the tokens of those windows that exit at a block.
+
+        Args:
+            tokens: mask of these tokens, bool `[B, T]`.
+            statistics: their statistics, in order.
+        """
         tokens = tokens.cpu()
         self.cross_entropy[windows][tokens] = statistics.cross_entropy.cpu().double()
         self.correct[windows][tokens] = statistics.correct.cpu()
@@ -57,15 +62,18 @@ class Pass:
 
 
 def oracle(static: Sequence[Pass]) -> Pass:
-    """Every token leaves at the block with the lowest loss, the earliest among equals: a bound, not a method."""
-    losses = torch.stack([depth.cross_entropy for depth in static])
-    best = losses.min(0)
-    correct = torch.stack([depth.correct for depth in static]).gather(0, best.indices[None])[0]
+    """Return the pass on which every token exits at the block with its lowest loss, the earliest if several have it.
+
+    It is a bound: no method can know these losses.
+    """
+    losses = torch.stack([depth.cross_entropy for depth in static])  # [K, N, T]
+    best = losses.min(0)  # values and indices, [N, T]
+    correct = torch.stack([depth.correct for depth in static]).gather(0, best.indices[None])[0]  # [N, T]
     return Pass(best.values, correct, best.indices)
 
 
 def measured(stage: str, way: Way, result: Pass, config: RunConfig, block: int | None = None) -> Measured:
-    """Summarise a pass over the evaluation split."""
+    """Summarise a pass over the evaluation split as an event."""
     layers = config.model.block_layers
     shares = tuple(float((result.left_at == block).double().mean()) for block in range(len(layers)))
     return Measured(
@@ -87,18 +95,18 @@ def measured(stage: str, way: Way, result: Pass, config: RunConfig, block: int |
 def static_depths(
     model: Transformer, windows: Windows, batch: slice, depths: int, config: RunConfig, extras: Extras = NO_EXTRAS
 ) -> list[Observation]:
-    """All tokens go through the first blocks, and the output of each is asked for its prediction.
+    """Run all tokens through the first `depths` blocks, and compute the statistics of each.
 
     Returns:
-        What each of these blocks says, with its statistics and with those of the blocks after it among these.
+        An observation of all tokens for each of these blocks, with its statistics and those of the later ones.
     """
-    states, targets = model.embed(windows.inputs[batch]), windows.targets[batch]
-    tokens = torch.arange(targets.numel(), device=targets.device) + batch.start * targets.shape[1]
+    states, targets = model.embed(windows.inputs[batch]), windows.targets[batch]  # [B, T, D], [B, T]
+    tokens = torch.arange(targets.numel(), device=targets.device) + batch.start * targets.shape[1]  # [B · T]
     seen: list[Observation] = []
     for depth in range(depths):
         entered, states = states, model.blocks[depth](states)
-        rows = states.flatten(0, 1)
-        hidden = model.readout(depth, rows)
+        rows = states.flatten(0, 1)  # [B · T, D]
+        hidden = model.readout(depth, rows)  # [B · T, D]
         statistics = token_statistics(hidden, model.head_weight(depth), targets.flatten(), extras)
         seen.append(Observation(hidden, rows, entered.flatten(0, 1), tokens, depth, config.seed, statistics))
     known = [observation.known for observation in seen]
@@ -115,13 +123,14 @@ def early_exit(
     foreseen: Sequence[TokenStatistics] = (),
     states: EarlyExitStates = skipping_states,
 ) -> None:
-    """Tokens leave at the first block whose signal reaches its threshold; without a threshold there is no exit.
+    """Run a batch with early exit, and store the results of its tokens in `result`.
 
+    A token exits at the first block where its signal reaches the threshold; a block without a threshold has no exit.
     On the CPU, each thread takes windows of its own.
 
     Args:
-        foreseen: statistics of each block should all tokens go through all blocks, for methods that `foresee`.
-        states: how tokens go through the model.
+        foreseen: statistics of each block when all tokens go through all blocks, for methods that `foresee`.
+        states: implementation of early exit.
     """
     targets = windows.targets[batch]
     count, width = targets.shape
@@ -145,17 +154,17 @@ def _early_exit(
     foreseen_from: int,
     states: EarlyExitStates,
 ) -> None:
-    """What one thread does of `early_exit`; the foreseen statistics begin with the tokens of a window."""
+    """Run one thread's windows of `early_exit`; the foreseen statistics begin at window `foreseen_from`."""
     method, targets = exit_method(config.method), windows.targets[batch]
     width = targets.shape[1]
-    token = torch.arange(targets.numel(), device=targets.device).view_as(targets) + batch.start * width
+    token = torch.arange(targets.numel(), device=targets.device).view_as(targets) + batch.start * width  # [B, T]
     walk = states(model, windows.inputs[batch], config.exit.exited_state)
     arrival = go_on(walk)
     while arrival is not None:
         block, statistics = arrival.block, None
-        leaves = torch.full_like(arrival.hidden[:, 0], block == len(model.blocks) - 1, dtype=torch.bool)
+        leaves = torch.full_like(arrival.hidden[:, 0], block == len(model.blocks) - 1, dtype=torch.bool)  # [n]
         if block < len(thresholds):
-            here = token[arrival.tokens]
+            here = token[arrival.tokens]  # [n]
             if method.reads_head:
                 head = model.head_weight(block)
                 statistics = token_statistics(arrival.hidden, head, targets[arrival.tokens], method.extras)
@@ -172,7 +181,7 @@ def _early_exit(
                 else (),
             )
             leaves = method.signal(seen, model.classifier(block)) >= thresholds[block]
-        leaving = arrival.tokens.masked_scatter(arrival.tokens, leaves)
+        leaving = arrival.tokens.masked_scatter(arrival.tokens, leaves)  # [B, T]
         if statistics is None:
             statistics = token_statistics(arrival.hidden[leaves], model.head_weight(block), targets[leaving])
         else:

@@ -1,4 +1,4 @@
-"""What early exit saves of the cost of all blocks without exits: by FLOPs as the tokens left, and by the clock."""
+"""Savings of early exit against all blocks without exits: in FLOPs, from the exit shares, and in measured time."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -16,7 +16,7 @@ from core.model import Transformer
 
 
 def rounds_to_time(thresholds: Sequence[float], config: RunConfig) -> int:
-    """How often it is timed: not at all without exits, nor where a method knows the later blocks' losses."""
+    """Return the number of timed rounds: 0 without exits, and for a method that reads the later blocks' losses."""
     return ROUNDS if thresholds and not exit_method(config.method).foresees else 0
 
 
@@ -30,12 +30,12 @@ def measure_savings(
     steps: range,
     clock: Clock,
 ) -> Generator[Event, None, None]:
-    """FLOP savings, their break-even, and time savings, on the first windows; a timed round is a step.
+    """Compute FLOP savings and their break-even, time the first windows, and yield the savings.
 
     Args:
-        early: early exit, as measured.
-        cost: of it (`exit_costs`).
-        steps: the rounds' numbers as steps of the stage.
+        early: result of early exit.
+        cost: costs of early exit (`exit_costs`).
+        steps: step numbers of the timed rounds, a step each; empty: no time savings.
     """
     saved = Savings(
         stage=early.stage,
@@ -64,7 +64,7 @@ def measure_savings(
     yield saved
 
 
-def exit_costs(words: int, config: RunConfig) -> ExitCosts:
-    """What early exit costs a run with a vocabulary of so many words."""
+def exit_costs(vocab_size: int, config: RunConfig) -> ExitCosts:
+    """Return the costs of early exit in a run."""
     reads_head = exit_method(config.method).reads_head
-    return ExitCosts(config.model, words, config.data.seq_len, reads_head, config.exit.exited_state)
+    return ExitCosts(config.model, vocab_size, config.data.seq_len, reads_head, config.exit.exited_state)

@@ -1,6 +1,6 @@
-"""Time savings: early exit by the clock against all blocks without exit, on the same tokens.
+"""Time savings: measured seconds of early exit against all blocks without exit, on the same tokens.
 
-Both go the fastest way there is, and take turns, so that whatever else the machine does falls on both.
+Both use the fastest implementation and take turns, so that other load on the machine affects both.
 """
 
 import statistics
@@ -21,12 +21,12 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class TimeSavings:
-    """Seconds of early exit ÷ seconds of all blocks without exit, round by round.
+    """Distribution over rounds of seconds of early exit ÷ seconds of all blocks without exit.
 
     Attributes:
-        ratio: their median.
-        low, high: their quartiles.
-        rounds: how many there were.
+        ratio: median.
+        low, high: quartiles.
+        rounds: number of rounds.
     """
 
     ratio: float
@@ -36,7 +36,7 @@ class TimeSavings:
 
     @staticmethod
     def of(ratios: Sequence[float]) -> "TimeSavings":
-        """Their median and quartiles; at least two."""
+        """Return median and quartiles of at least two ratios."""
         low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
         return TimeSavings(statistics.median(ratios), low, high, len(ratios))
 
@@ -47,25 +47,25 @@ class TimeSavings:
 
     @property
     def speed_up(self) -> float:
-        """How many times as fast."""
+        """Speed of early exit as a multiple of that of all blocks."""
         return 1 / self.ratio
 
 
 def time_savings(
     model: Transformer, thresholds: Sequence[float], windows: Windows, config: RunConfig, rounds: int = ROUNDS
 ) -> TimeSavings:
-    """Measure early exit as it is, signals and all, against the model without exits; see `timed_rounds`."""
+    """Time early exit, signals included, against the model without exits; see `timed_rounds`."""
     return TimeSavings.of(list(timed_rounds(model, thresholds, windows, config, rounds)))
 
 
 def timed_rounds(
     model: Transformer, thresholds: Sequence[float], windows: Windows, config: RunConfig, rounds: int = ROUNDS
 ) -> Iterator[float]:
-    """Seconds of early exit ÷ seconds of all blocks without exit, round by round, after one that does not count.
+    """Yield seconds of early exit ÷ seconds of all blocks without exit, round by round, after a warm-up round.
 
-    The latter goes through the blocks as they were trained, or through the skipping pass that nobody leaves, whichever
-    is faster here. With exited state `input` nothing is skipped, and nothing saved. Methods that foresee are told
-    nothing of later blocks, so they can't be timed.
+    All blocks without exit are timed with the masked or the skipping implementation, whichever is faster here. With
+    exited state `input` no layer is skipped, so no time is saved. Methods that `foresee` can't be timed: they get no
+    statistics of later blocks here.
     """
     full_pass = fastest_full_pass(model, windows, config)
     for turn in range(rounds + 1):
@@ -80,7 +80,7 @@ def fastest_full_pass(
     config: RunConfig,
     passes: Sequence[EarlyExitStates] = (skipping_states, early_exit_states),
 ) -> EarlyExitStates:
-    """Which implementation takes the tokens through all blocks in the least time; each is tried twice, in turn."""
+    """Return the implementation that runs all blocks in the least time; each is timed twice, in turn."""
     trials = [[seconds(model, (), windows, config, states) for states in passes] for _ in range(2)]
     return min(zip(map(min, *trials), passes, strict=True), key=lambda timed: timed[0])[1]
 
@@ -88,7 +88,10 @@ def fastest_full_pass(
 def seconds(
     model: Transformer, thresholds: Sequence[float], windows: Windows, config: RunConfig, states: EarlyExitStates
 ) -> float:
-    """What one pass over the windows takes; its result comes to the CPU, so other devices have finished too."""
+    """Time one pass over the windows, in seconds.
+
+    Its results are copied to the CPU, so any other device has finished by then.
+    """
     result, began = Pass.empty(windows.targets), time.perf_counter()
     for batch in in_order(len(windows.inputs), config):
         early_exit(model, thresholds, windows, batch, result, config, states=states)
@@ -103,7 +106,7 @@ def _round(
     full_pass: EarlyExitStates,
     turn: int,
 ) -> float:
-    """Both once, each first in every other turn: early ÷ full."""
+    """Time both once, with the order alternating by turn; return seconds of early exit ÷ seconds of all blocks."""
     sides = {
         "early": lambda: seconds(model, thresholds, windows, config, skipping_states),
         "full": lambda: seconds(model, (), windows, config, full_pass),

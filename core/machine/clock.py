@@ -1,8 +1,8 @@
-"""Where the time of a stage goes: a clock with named parts, and one that never looks.
+"""Profile of a stage: a clock that times named parts, and one that does nothing.
 
-Stages say what they are about to do, and never ask whether anybody measures it. The parts of a training step are data
-(gathering windows, embedding them), forward, head (its loss and, in the same pass, its gradients), backward and
-optimizer (clipping included); set-up is what comes before the first, such as the optimizer's imports.
+Stages name the part they are in, whether it is timed or not. The parts of a training step are data (gathering windows,
+embedding them), forward, head (its loss and, in the same pass, its gradients), backward and optimizer (with clipping).
+The part set-up comes before the first step and contains, for example, the optimizer's imports.
 """
 
 import time
@@ -13,29 +13,29 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from core.events import Profiled
 
 PAUSED = "paused"
-"""The part that counts for nothing: the run was held."""
+"""Part that no figure includes: the run was paused."""
 _NOTHING = nullcontext()
 
 
 class Clock:
-    """The clock of a run that is not profiled: costs nothing, says nothing."""
+    """Clock of a run that is not profiled: it measures nothing and yields nothing."""
 
     def begin(self) -> None:
-        """A stage begins."""
+        """Start a stage."""
 
     def part(self, name: str, flops: float = 0.0) -> AbstractContextManager[None]:
-        """What is done in here belongs to that part of the stage; parts may lie in one another.
+        """Return a context manager that adds its duration to that part of the stage; parts may be nested.
 
         Args:
-            flops: how many it takes.
+            flops: number of FLOPs in it.
         """
         return _NOTHING
 
     def count(self, name: str, flops: float) -> None:
-        """FLOPs of a part that are known only now."""
+        """Add FLOPs to a part, where they are known only afterwards."""
 
     def read(self, stage: str) -> Iterator[Profiled]:
-        """What there is to report at the end of a stage."""
+        """Yield the profile at the end of a stage."""
         return iter(())
 
 
@@ -43,10 +43,10 @@ UNPROFILED = Clock()
 
 
 class Stopwatch(Clock):
-    """Takes the time of every part; that of a part within another counts for the inner one alone.
+    """Clock that times every part; the time of a nested part counts for the inner one only.
 
     Args:
-        wait: returns when the device has done all it was given, where that works on its own.
+        wait: blocks until the device is idle; needed for devices that work asynchronously.
     """
 
     def __init__(self, wait: Callable[[], None] = lambda: None) -> None:

@@ -1,7 +1,7 @@
-"""What this process may use of the machine's processors, and what others leave of them.
+"""Processors that this process may use, and their load by other processes.
 
-Linux says so in /proc and in the files of control groups. Elsewhere, and where a file is missing, nobody is known to
-take anything.
+Both are read from Linux's /proc and control groups. On other systems, and where a file is missing, no limit and no load
+is assumed.
 """
 
 import os
@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SAMPLE_SECONDS = 0.3
-"""Thirty ticks of each processor's counters: who computes without a break is seen, who woke up for a moment is not."""
+"""Thirty ticks of each processor's counters: enough to see a process that computes all the time, not one that woke up
+for a moment."""
 
 NANOSECONDS = 1e-9
 
 
 @dataclass(frozen=True)
 class Cores:
-    """The processors of this process.
+    """Processors of this process.
 
     Attributes:
-        allowed: those it may run on (CPU affinity).
+        allowed: number of processors it may run on (CPU affinity).
         quota: processor time its control group grants, in cores; None without a limit.
-        busy: how many of those allowed others keep busy.
+        busy: number of allowed processors that other processes keep busy.
     """
 
     allowed: int
@@ -33,14 +34,14 @@ class Cores:
 
 @dataclass(frozen=True)
 class Usage:
-    """Counters, of which only differences mean anything.
+    """Counters; only differences between two readings have a meaning.
 
     Attributes:
-        at: seconds by the clock.
-        busy, own: processor seconds on the allowed processors, of everybody, and of this process.
-        threads: seconds that each thread of this process ran, and that it was ready to run and had no processor.
-        periods, held: periods of the control group's quota, and those in which it was used up.
-        swapped: bytes moved between memory and swap space, for whatever process.
+        at: time of the reading, seconds.
+        busy, own: processor seconds on the allowed processors, of all processes and of this one.
+        threads: for each thread of this process, seconds that it ran and seconds that it waited for a processor.
+        periods, held: periods of the control group's quota, and those in which the quota was used up.
+        swapped: bytes moved between memory and swap space, by all processes.
     """
 
     at: float
@@ -53,14 +54,14 @@ class Usage:
 
 
 def read_cores(seconds: float = SAMPLE_SECONDS) -> Cores:
-    """Read what there is, watching the others for so many seconds."""
+    """Return the processors, with the load by other processes measured over so many seconds."""
     before = read_usage()
     time.sleep(seconds)
     return Cores(len(allowed_cores()), read_quota(), others(before, read_usage()))
 
 
 def read_usage() -> Usage:
-    """Read all counters now."""
+    """Read all counters."""
     periods, held = _quota_periods()
     return Usage(
         at=time.monotonic(),
@@ -74,28 +75,28 @@ def read_usage() -> Usage:
 
 
 def read_quota() -> float | None:
-    """Processor time that the control groups of this process grant, in cores; None without a limit."""
+    """Return the processor time that the control groups of this process grant, in cores; None without a limit."""
     return min((found for folder in _own_groups() if (found := quota_of(folder)) is not None), default=None)
 
 
 def allowed_cores() -> set[int]:
-    """Numbers of the processors that this process may run on."""
+    """Return the numbers of the processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def others(before: Usage, after: Usage) -> float:
-    """How many of the allowed processors other processes kept busy between two readings."""
+    """Return how many of the allowed processors other processes kept busy between two readings."""
     seconds = after.at - before.at
     return max(0.0, (after.busy - before.busy) - (after.own - before.own)) / seconds if seconds > 0 else 0.0
 
 
 def busy_ticks(stat: str, allowed: set[int]) -> int:
-    """Clock ticks that some processors were not idle, from the text of /proc/stat.
+    """Sum the clock ticks during which the allowed processors were not idle, from the text of /proc/stat.
 
-    Time stolen by a hypervisor counts, and so does work of a lower priority (nice): it makes way only for what is of
-    the same session or control group, and half the speed was lost beside it.
+    Time stolen by a hypervisor counts. So does work of a lower priority (nice): it yields only to processes of the same
+    session or control group, and training beside it ran at half the speed.
     """
     total = 0
     for name, *columns in (line.split() for line in stat.splitlines() if line):
@@ -106,10 +107,13 @@ def busy_ticks(stat: str, allowed: set[int]) -> int:
 
 
 def group_folders(mounts: str, groups: str) -> list[Path]:
-    """Folders of the control groups that may limit processor time, from /proc/self/mounts and /proc/self/cgroup.
+    """List the folders of the control groups that may limit processor time, inner ones first.
 
-    Each comes before those it lies in. In a container, where the paths can be those of the host, only the last may
-    exist: it is the container's own.
+    In a container, where the paths can be those of the host, only the last may exist: the container's own.
+
+    Args:
+        mounts: text of /proc/self/mounts.
+        groups: text of /proc/self/cgroup.
     """
     of_kind = {
         "cgroup2" if not controllers else "cgroup": path
@@ -125,13 +129,13 @@ def group_folders(mounts: str, groups: str) -> list[Path]:
 
 
 def quota_of(folder: Path) -> float | None:
-    """Cores' worth of time that a control group grants, version 2 or 1; None if it sets no limit."""
+    """Return the processor time that a control group (version 1 or 2) grants, in cores; None without a limit."""
     limit = _text(folder / "cpu.max").split()
     if not limit:
         limit = [_text(folder / name).strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
     try:
         quota, period = map(int, limit)
-    except ValueError:  # version 2 says "max"
+    except ValueError:  # version 2 writes "max" for no limit
         return None
     return quota / period if quota > 0 and period > 0 else None
 
@@ -141,7 +145,7 @@ def _own_groups() -> list[Path]:
 
 
 def _quota_periods() -> tuple[int, int]:
-    """Periods of the quotas of this process, and those in which one was used up."""
+    """Return the periods of this process's quotas, and the periods in which one was used up."""
     periods = held = 0
     for folder in _own_groups():
         counts = dict(line.split()[:2] for line in _text(folder / "cpu.stat").splitlines() if " " in line)
@@ -151,6 +155,7 @@ def _quota_periods() -> tuple[int, int]:
 
 
 def _threads() -> Iterator[tuple[int, tuple[float, float]]]:
+    """Yield each thread of this process, with the seconds that it ran and that it waited for a processor."""
     try:
         threads = os.listdir("/proc/self/task")
     except OSError:
@@ -166,7 +171,7 @@ def _swapped_pages() -> int:
 
 
 def _text(path: str | Path) -> str:
-    """The text of one of the system's files; empty if it has none to tell."""
+    """Return the text of a system file; empty if it can't be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:

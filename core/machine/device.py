@@ -11,19 +11,19 @@ from core.config.run_config import RunConfig
 from core.machine.thread_count import possible
 
 PEAK_SECONDS = 0.05
-"""Long enough for one product in which nobody else held up the machine."""
+"""Duration of the measurement: long enough for one matmul that no other process disturbs."""
 CPU_PEAK_SIZE, OTHER_PEAK_SIZE = 384, 4096
-"""Of the matrices, the former for one thread: large enough for full speed, small enough for many products."""
+"""Size of the matrices, on a CPU for one thread: large enough for full speed, small enough for many matmuls."""
 
 
 def prepare(config: RunConfig) -> torch.device:
-    """Set the thread count of a resolved config, or what of it can be started, and return its device."""
+    """Set the thread count of a resolved config, or as many as can be started, and return its device."""
     torch.set_num_threads(possible(config.machine.threads))
     return torch.device(config.machine.device)
 
 
 def waiter(device: torch.device) -> Callable[[], None]:
-    """What returns when the device has done all it was given; the CPU has by the time one can ask."""
+    """Return a function that blocks until the device is idle; for the CPU it returns at once."""
     others: dict[str, Callable[[], None]] = {
         "cuda": lambda: torch.cuda.synchronize(device),
         "mps": lambda: torch.mps.synchronize(),
@@ -33,26 +33,26 @@ def waiter(device: torch.device) -> Callable[[], None]:
 
 @torch.no_grad()
 def peak_flops(config: RunConfig) -> float:
-    """FLOP/s that a product of square matrices reaches now, the best of several; of a prepared config.
+    """Measure the FLOP/s that a matmul of square matrices reaches now, the best of several, for a prepared config.
 
-    Takes `PEAK_SECONDS`, draws nothing, and the result of no other computation depends on it.
+    It takes `PEAK_SECONDS`, uses no random stream, and affects no other result.
     """
     device = torch.device(config.machine.device)
     wait, size = waiter(device), OTHER_PEAK_SIZE
     if device.type == "cpu":
         size = round(CPU_PEAK_SIZE * config.machine.threads ** (1 / 3))
     matrix = torch.full((size, size), 0.5, dtype=getattr(torch, config.machine.dtype), device=device)
-    product, took, began = torch.empty_like(matrix), list[float](), time.perf_counter()
+    output, took, began = torch.empty_like(matrix), list[float](), time.perf_counter()  # [size, size]
     while len(took) < 2 or time.perf_counter() - began < PEAK_SECONDS:
         wait()
         one = time.perf_counter()
-        torch.mm(matrix, matrix, out=product)
+        torch.mm(matrix, matrix, out=output)
         wait()
         took.append(time.perf_counter() - one)
     return 2 * size**3 / min(took)
 
 
 def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes, as the operating system counts it."""
+    """Return the largest resident size of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,8 +1,8 @@
-"""Whether a run trains far more slowly than it could, and why: said once, as a warning.
+"""Warning about a run that trains far more slowly than it could, with the likely causes; given once.
 
-A training is watched in windows of some seconds. It is too slow where its steps take twice as long as they did, or as
-was estimated before the run, or where its threads are ready to run and have no processor for much of the time, which
-shows in a run that was slow from its first step.
+A training is watched in windows of some seconds. It is too slow if its steps take twice as long as before, or as
+estimated before the run, or if a thread waits for a processor much of the time; the latter also shows in a run that was
+slow from its first step.
 """
 
 import statistics
@@ -13,16 +13,16 @@ from core.events import Event, RunStarted, StageStarted, Step, Warned
 from core.machine.cores import Usage, allowed_cores, others, read_usage
 
 FAR_BELOW = 0.5
-"""Share of the expected speed."""
+"""Share of the expected speed below which a window is slow."""
 MUCH_WAITING = 0.4
-"""Share of the time that a thread could run and has no processor: all the others wait for it."""
+"""Share of the time that a thread waits for a processor, above which a window is slow: all others wait for it."""
 WINDOW_SECONDS, WINDOW_STEPS = 10.0, 5
-"""Steps are judged together that took so long, and are so many."""
+"""Shortest duration and smallest number of steps of a window."""
 WINDOWS = 2
-"""That must be slow one after the other."""
+"""Number of consecutive slow windows that cause the warning."""
 OTHERS, HELD, SWAPPED, PEAK = 0.5, 0.1, 2**20, 0.7
-"""What counts as a cause: cores taken by others, periods in which the quota was used up, bytes swapped a second, share
-of the first peak."""
+"""Limits of what counts as a cause: cores taken by other processes, share of periods in which the quota was used up,
+bytes swapped a second, share of the peak FLOP/s at the run's start."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Outlook:
     """What is known of a run before it starts.
 
     Attributes:
-        remark: what there is to say of its number of threads.
-        speed: tokens a second of its first training, as estimated.
+        remark: remark on its number of threads; empty if there is none.
+        speed: estimated tokens a second of its first training.
     """
 
     remark: str = ""
@@ -46,11 +46,11 @@ class Window:
     """Some seconds of training.
 
     Attributes:
-        speed: tokens a second of its median step.
+        speed: tokens a second of the median step.
         others: cores that other processes kept busy.
-        waited: share of its time that the thread which waited most could have run and had no processor.
-        held: share of the quota's periods in which it was used up.
-        swapped: bytes a second, by whatever process.
+        waited: share of the time that a thread waited for a processor, for the thread that waited most.
+        held: share of the quota's periods in which the quota was used up.
+        swapped: bytes swapped a second, by all processes.
     """
 
     speed: float
@@ -60,12 +60,12 @@ class Window:
     swapped: float = 0.0
 
     def is_slow(self, expected: float) -> bool:
-        """Whether it is far below an expected speed, or below what its threads could do."""
+        """Whether the window is far below an expected speed, or its threads waited much."""
         return self.speed < FAR_BELOW * expected or self.waited > MUCH_WAITING
 
 
 def window(rates: Iterable[float], before: Usage, after: Usage) -> Window:
-    """What was seen between two readings, with the steps' tokens a second."""
+    """Return the window between two readings, from the tokens a second of its steps."""
     seconds, periods = after.at - before.at, after.periods - before.periods
     return Window(
         speed=statistics.median(rates),
@@ -77,7 +77,7 @@ def window(rates: Iterable[float], before: Usage, after: Usage) -> Window:
 
 
 def most_waiting(before: Usage, after: Usage) -> float:
-    """Largest share of its own time that a thread waited for a processor, of those that mostly had something to do."""
+    """Return the largest share of its time that a thread waited for a processor, among mostly busy threads."""
     shares = [0.0]
     for thread, (ran, waited) in after.threads.items():
         ran_before, waited_before = before.threads.get(thread, (0.0, 0.0))
@@ -88,10 +88,10 @@ def most_waiting(before: Usage, after: Usage) -> float:
 
 
 def causes(seen: Window, threads: int, allowed: int, peak: Callable[[], float | None]) -> str:
-    """Why a window may have been slow, as far as can be told.
+    """Name the likely causes of a slow window.
 
     Args:
-        peak: share of the peak at the run's start that the processor reaches now; asked if there is no other cause.
+        peak: measures the share of the peak FLOP/s at the run's start; called if there is no other cause.
     """
     found = []
     if seen.others >= OTHERS:
@@ -104,16 +104,16 @@ def causes(seen: Window, threads: int, allowed: int, peak: Callable[[], float | 
         found.append(f"the system swaps {seen.swapped / 2**20:,.0f} MiB a second")
     if not found and (share := peak()) is not None and share < PEAK:
         found.append(f"the processor itself computes at {share:.0%} of its speed at the start: heat, or a power limit")
-    return "; ".join(found) or "nothing on this machine tells why"
+    return "; ".join(found) or "no cause was found on this machine"
 
 
 class Pace:
     """Watches the trainings of one run.
 
     Args:
-        threads: of the run.
-        outlook: what was known before.
-        peak: measures what the processor reaches, in FLOP/s.
+        threads: the run's number of threads.
+        outlook: what was known before the run.
+        peak: measures the processor's FLOP/s.
         read: reads the counters.
     """
 
@@ -128,14 +128,14 @@ class Pace:
         self._rates, self._seconds, self._before = list[float](), 0.0, Usage(0.0)
 
     def watch(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events, with what there is to say of their pace among them."""
+        """Yield the events, with a warning after the one that caused it."""
         for event in events:
             yield event
             if (warning := self.see(event)) is not None:
                 yield warning
 
     def see(self, event: Event) -> Warned | None:
-        """What there is to say after this event, if anything."""
+        """Return the warning that this event causes, if any."""
         match event:
             case RunStarted(peak_flops=peak):
                 self._first_peak = peak
@@ -148,7 +148,7 @@ class Pace:
 
     def _begin(self, stage: str) -> None:
         if self._stage is not None:
-            self._estimated = 0.0  # it is of the first training
+            self._estimated = 0.0  # the estimate is for the first training only
         self._stage, self._best, self._slow = stage, 0.0, 0
         self._begin_window()
 
@@ -167,14 +167,14 @@ class Pace:
         return self._say(seen) if self._slow == WINDOWS else None
 
     def _say(self, seen: Window) -> Warned:
-        """The warning, after which nothing more is watched."""
+        """Return the warning, and stop watching."""
         line = f"{self._stage} trains at {seen.speed:,.0f} tokens a second (median step)"
         known = {"it reached before": self._best, "estimated": self._estimated}
         name, expected = max(known.items(), key=lambda item: item[1])
         if seen.speed < FAR_BELOW * expected:
             line += f", {seen.speed / expected:.0%} of the {expected:,.0f} {name}"
         if seen.waited > MUCH_WAITING:
-            line += f", a thread being without a processor {seen.waited:.0%} of the time"
+            line += f", with a thread waiting for a processor {seen.waited:.0%} of the time"
         self._said, self._stage = True, None
         return Warned(f"{line}: {causes(seen, self.threads, len(allowed_cores()), self._peak_share)}")
 

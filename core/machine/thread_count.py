@@ -1,8 +1,8 @@
-"""How many threads a run takes where its config leaves that open.
+"""Number of threads of a run whose config leaves it open.
 
-Threads of one run meet after every operation, so each waits for the slowest. One that shares its processor with another
-process computes at half speed, and so do all: fewer threads that have processors of their own are faster, unless they
-are fewer than half.
+The threads of a run synchronise after every operation, so all wait for the slowest. A thread that shares its processor
+with another process runs at half speed, and so do all the others: fewer threads with processors of their own are
+faster, unless they are fewer than half.
 """
 
 import math
@@ -14,24 +14,24 @@ from core.machine.cores import Cores
 SPARE = 8
 """Threads and processes beside those that compute: the store's, a screen's, a call of git."""
 LEAST_SHARE = 0.25
-"""Of a core that a quota grants beyond whole ones, for a thread of its own."""
+"""Share of a core, beyond the whole ones that a quota grants, that is worth a thread."""
 LIMITS = "the system lets this user start no more (ulimit -u, or pids.max of the control group)"
 
 
 @dataclass(frozen=True)
 class ThreadChoice:
-    """A number of threads, and what there is to say about it; nothing if it is all there could be."""
+    """A number of threads, with a remark if there could be more or other processes slow them down."""
 
     threads: int
     remark: str = ""
 
 
 def choose(own: int, cores: Cores, can_start: int) -> ThreadChoice:
-    """The fastest number of threads on a machine as busy as it is now.
+    """Choose the fastest number of threads for the machine's present load.
 
     Args:
-        own: as many as torch would take.
-        can_start: threads that this process could start.
+        own: torch's own number of threads.
+        can_start: number of threads that this process can start.
     """
     most, reasons = own, list[str]()
     if cores.quota is not None and (granted := max(1, math.ceil(cores.quota - LEAST_SHARE))) < most:
@@ -52,23 +52,23 @@ def choose(own: int, cores: Cores, can_start: int) -> ThreadChoice:
 
 
 def needed(threads: int) -> int:
-    """How many threads a process must be able to start for so many that compute.
+    """Return how many threads a process must be able to start to compute with so many.
 
-    Every operation's, as many of tasks side by side (`core.machine.threads`), and what else a run starts.
+    They are those of torch's operations, as many for tasks side by side (`core.machine.threads`), and `SPARE` others.
     """
     return 2 * threads + SPARE
 
 
 def computing(can_start: int) -> int:
-    """How many threads can compute in a process that could start so many: the inverse of `needed`, at least 1."""
+    """Return how many threads can compute in a process that can start so many: the inverse of `needed`, at least 1."""
     return max(1, (can_start - SPARE) // 2)
 
 
 def startable(most: int) -> int:
-    """How many threads this process can start now, if `most` are asked for.
+    """Return how many of `most` threads this process can start now, by starting them.
 
-    Tried, because limits of users, control groups, memory and the whole system play together. OpenMP must not be the
-    one to find out: it ends the process.
+    Limits of the user, control groups, memory and the whole system all apply. OpenMP must not be the first to reach
+    one: it aborts the process.
     """
     leave, trials = threading.Event(), list[threading.Thread]()
     try:
@@ -76,7 +76,7 @@ def startable(most: int) -> int:
             thread = threading.Thread(target=leave.wait, name="trial", daemon=True)
             thread.start()
             trials.append(thread)
-    except RuntimeError:  # there are no more to be had
+    except RuntimeError:  # a limit is reached
         pass
     finally:
         leave.set()
@@ -86,12 +86,12 @@ def startable(most: int) -> int:
 
 
 def possible(threads: int) -> int:
-    """As many of these threads as can be started now, at least 1."""
+    """Return as many of these threads as can be started now, at least 1."""
     return threads if threads == 1 else min(threads, computing(startable(needed(threads))))
 
 
 def fewer_than_recorded(threads: int, recorded: int) -> str:
-    """What to say where a run can't have the threads of its config."""
+    """Return the warning for a run that can't have the threads of its config."""
     difference = f"Numbers may differ from those of {recorded} threads by rounding"
     return f"{_counted(threads)} instead of {recorded}: {LIMITS}. {difference}"
 

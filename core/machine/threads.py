@@ -1,8 +1,8 @@
-"""Tasks side by side on the CPU, each alone on its share of the threads.
+"""Tasks side by side on the CPU, each on its own share of the threads.
 
 A parallel region makes all threads wait for the slowest, in each of the hundreds of operations of a training step.
-Where another process takes a core now and then, that costs more than half of the speed. Threads that meet once, at the
-end, lose what was taken and no more.
+Where another process takes a core now and then, that costs more than half of the speed. Threads that synchronise once,
+at the end, lose only the time that was taken.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 MOST_WORKERS = 256
-"""Threads are started as they are needed."""
+"""Largest number of worker threads; they are started when first needed."""
 
 CPU = torch.device("cpu")
 
@@ -22,18 +22,18 @@ _workers = ThreadPoolExecutor(MOST_WORKERS, thread_name_prefix="tensor work")
 
 
 def shares(count: int, least: int, device: torch.device = CPU) -> list[slice]:
-    """`count` things in a part for each thread of torch's; in fewer where a part would have less than `least`.
+    """Split `count` items into one slice for each of torch's threads, or fewer so that each has at least `least`.
 
-    Another device has them all in one.
+    On a device other than the CPU there is one slice.
     """
     parts = max(1, min(torch.get_num_threads(), count // least)) if device.type == "cpu" else 1
     return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
 
 
 def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Do all tasks, none of which records gradients; the first is the caller's own.
+    """Run all tasks at once without recording gradients, the first on the calling thread; return their results.
 
-    A result may depend on how many tasks there are, by rounding, but not on which is done first.
+    Results may depend on the number of tasks, by rounding, but not on the order in which they run.
     """
     if len(tasks) == 1:
         return [tasks[0]()]

@@ -1,4 +1,4 @@
-"""Where finished stages are kept, for those who need not compute them again."""
+"""Results of finished stages, kept so that they are not computed twice."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -7,20 +7,20 @@ from core.events import Event
 
 
 class Shelf(Protocol):
-    """Where finished stages are kept: their events, without steps, and what they returned."""
+    """A store of finished stages: their events, without steps, and their results."""
 
     def recall(self, stage: str) -> tuple[tuple[Event, ...], Any] | None:
-        """A stage, if it is there."""
+        """Return a stage's events and result; None if it is not stored."""
 
     def keep(self, stage: str, events: Sequence[Event], result: Any) -> None:
-        """Keep a stage; one that is there may stay."""
+        """Store a stage; one that is already stored may stay as it is."""
 
 
 class StageMemory:
-    """Results of finished stages, for the sibling runs of an experiment.
+    """Finished stages that sibling runs of an experiment share.
 
-    It holds the stages of one origin (seed, data, model, training) at a time: an experiment runs all methods of
-    a seed before the next seed.
+    It holds the stages of one origin (seed, data, model, training) at a time: an experiment runs all methods with one
+    seed before the next seed.
     """
 
     def __init__(self) -> None:
@@ -28,15 +28,15 @@ class StageMemory:
         self._finished: dict[str, tuple[tuple[Event, ...], Any]] = {}
 
     def shelf(self, origin: str) -> Shelf:
-        """The stages of that origin; those of any other are forgotten."""
+        """Return the store for that origin, and drop the stages of any other."""
         if origin != self._origin:
             self._origin, self._finished = origin, {}
         return self
 
     def recall(self, stage: str) -> tuple[tuple[Event, ...], Any] | None:
-        """The events (without steps) and the result of a stage, if it was kept."""
+        """Return a stage's events (without steps) and result; None if it is not stored."""
         return self._finished.get(stage)
 
     def keep(self, stage: str, events: Sequence[Event], result: object) -> None:
-        """Keep a finished stage."""
+        """Store a finished stage."""
         self._finished[stage] = (tuple(events), result)

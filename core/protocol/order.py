@@ -1,6 +1,6 @@
-"""Plan the stages of a run: which there are, and in which order.
+"""Plan of a run's stages, in order.
 
-Imports no torch before it is asked.
+Importing this module does not import torch.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from core.events import PlannedStage, StageKind
 from core.exits import exit_method, first_method, fits_classifier_jointly
 
 Part = Literal["lm", "statistics", "exit", "hard", "ahead", "refit", "threshold"]
-"""What is done with a block in one of its stages."""
+"""Work of one stage on a block."""
 
 KINDS: dict[Part, StageKind] = {
     "lm": "lm", "statistics": "statistics", "exit": "exit classifier", "hard": "hard tokens",
@@ -23,25 +23,26 @@ EVALUATION = PlannedStage("evaluation", "evaluation", None, trains=False)
 
 
 def planned_stages(config: RunConfig) -> tuple[PlannedStage, ...]:
-    """Plan all stages of a run, in their order."""
+    """Return all stages of a run, in order."""
     return (*_planned(config), EVALUATION)
 
 
 def block_stage(block: int, part: Part) -> PlannedStage:
-    """A stage of one block: `block0.lm` and so on."""
+    """Return a stage of one block: `block0.lm` and so on."""
     kind = KINDS[part]
     return PlannedStage(f"block{block}.{part}", kind, block, trains=kind in TRAINING, ahead=part in AHEAD)
 
 
 def common_training(config: RunConfig) -> PlannedStage:
-    """The stage that trains all blocks together, where the protocol has one: `joint.lm` or `full_depth.lm`."""
+    """Return the stage that trains all blocks together in the protocols `joint` and `full_depth`: `joint.lm`."""
     return PlannedStage(f"{config.protocol}.lm", "lm", None, trains=True)
 
 
 def block0_origin(config: RunConfig, fingerprint: str) -> str:
-    """All that the first training depends on; the method is part of it only where a classifier trains along.
+    """Return a string of all that the first training depends on; runs with the same string share its result.
 
-    Of the exits only the windows that are held out for them count.
+    The method is part of it only where a classifier is trained together with the block. Of the exit settings, only
+    those of the held-out windows are.
     """
     if fits_classifier_jointly(config):
         return fingerprint + config.model_dump_json()
@@ -62,7 +63,7 @@ def _planned(config: RunConfig) -> Iterator[PlannedStage]:
 
 
 def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
-    """The stages up to the block's exit: staged training can't go on to the next block without them."""
+    """Yield the stages of a block that come before training the next one."""
     if config.protocol == "staged":
         yield block_stage(block, "lm")
     yield block_stage(block, "statistics")
@@ -73,7 +74,7 @@ def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
 
 
 def _stages_ahead(config: RunConfig, block: int) -> Iterator[PlannedStage]:
-    """The stages that set an exit once all blocks are trained."""
+    """Yield the stages that set a block's exit once all blocks are trained."""
     yield block_stage(block, "ahead")
     if exit_method(config.method).learns:
         yield block_stage(block, "refit")

@@ -1,13 +1,13 @@
-"""The protocols: the order of the stages, as one generator of events.
+"""The protocols: the stages of a run in order, as one generator of events.
 
 staged: for each block, train it and the head, run it once over its windows, fit its exit classifier, set its
-threshold, and give the tokens below it to the next block. joint: train all blocks together, then the same for each but
-for its training. full_depth: train all blocks for the last one's prediction; there are no exits. Methods that look
-ahead are fitted, and their thresholds set, once all blocks are trained. Then evaluate.
+threshold, and pass the tokens below it to the next block. joint: train all blocks together, then do the other stages
+for each block. full_depth: train all blocks for the last one's prediction; there are no exits. Methods that need the
+later blocks are fitted, and their thresholds set, once all blocks are trained. Each protocol ends with the evaluation.
 
-What does not depend on the exit method is computed once for all runs of an experiment (`StageMemory`) and equals, bit
-for bit, what each run would compute itself; and what was trained before a run was interrupted (`Checkpoint`) is not
-trained again.
+Stages that do not depend on the exit method are computed once for all runs of an experiment (`StageMemory`); their
+results are bit for bit those that each run would compute itself. A run that was interrupted does not repeat the
+training that its checkpoint holds (`Checkpoint`).
 """
 
 import time
@@ -45,7 +45,7 @@ from core.model import Transformer, new_model
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import Shelf, StageMemory
 from core.protocol.order import EVALUATION, Part, block0_origin, block_stage, common_training, planned_stages
-from core.stages.block_data import BlockData, from_words
+from core.stages.block_data import BlockData, from_tokens
 from core.stages.exit_classifier import fit_classifier
 from core.stages.hard_tokens import exit_signal, hard_tokens, mask_hard_tokens, set_threshold
 from core.stages.lm import train_blocks
@@ -64,14 +64,14 @@ def train(
     checkpoint: Checkpoint | None = None,
     clock: Clock = UNPROFILED,
 ) -> Iterator[Event]:
-    """Run the whole protocol, reporting as it goes; the consumer may stop at any event.
+    """Train and evaluate a model by the config's protocol, yielding events; the consumer may stop at any of them.
 
     Args:
-        config: resolved (`core.machine.device.resolve`).
-        dataset: made from `config.data`.
-        memory: where siblings share what does not depend on the method.
-        checkpoint: where the run's weights go, and come from if it was interrupted; without one nothing is written.
-        clock: what takes the time of every stage's parts.
+        config: resolved config (`core.protocol.resolve`).
+        dataset: dataset of `config.data`.
+        memory: store of the stages that sibling runs share.
+        checkpoint: store of the run's weights, from which an interrupted run resumes; None: nothing is written.
+        clock: clock that times the parts of every stage.
 
     Raises:
         TrainingError: the loss diverged, or no hard tokens are left for a block.
@@ -99,14 +99,14 @@ def train(
 
 
 def first_data(model: Transformer, windows: Windows, config: RunConfig) -> Splits[BlockData]:
-    """What block 0 reads, without and with the windows that are held out for calibration."""
-    data = from_words(model, windows.inputs, windows.targets)
+    """Return the data of block 0, split into training and calibration windows if any are held out."""
+    data = from_tokens(model, windows.inputs, windows.targets)
     held_out = calibration_windows(len(data), config)
     return Splits(data[: len(data) - held_out], data[len(data) - held_out :]) if held_out else Splits(data)
 
 
 class _Protocol:
-    """One run's way through the stages."""
+    """The stages of one run, and the model and results they share."""
 
     def __init__(
         self,
@@ -124,6 +124,7 @@ class _Protocol:
         self.as_trained: list[Measured] = []
 
     def run(self, data: Splits[BlockData]) -> Iterator[Event]:
+        """Carry out all planned stages, from the data of block 0."""
         if (stage := common_training(self.config)) in self.planned:
             yield from self._lm(stage, loss_shares(self.config), data.train)
         thresholds = yield from self._block_by_block(data)
@@ -131,7 +132,10 @@ class _Protocol:
         yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
 
     def _block_by_block(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
-        """Each block in turn, on the tokens that are still in; the thresholds of all exits but the last block's."""
+        """Carry out the stages of each block in turn, on its active tokens; return the thresholds by block.
+
+        The last block may have an exit too; its threshold is not returned.
+        """
         method, thresholds = first_method(self.config.method), dict[int, float]()
         for block, stage in self._having("statistics"):
             if training := self._stage_of(block, "lm"):
@@ -147,11 +151,15 @@ class _Protocol:
                 threshold = yield from self._threshold(setting, block, outputs.calibration, method)
                 if block < self.last:
                     thresholds[block] = threshold
-                    data = outputs.map(partial(self._staying, block, method, threshold))
+                    data = outputs.map(partial(self._next_data, block, method, threshold))
         return thresholds
 
     def _looking_ahead(self, data: BlockData) -> Stage[dict[int, float]]:
-        """Every exit but the last block's, once the later blocks are trained, on the calibration windows."""
+        """Set every exit but the last block's on the calibration windows, once all blocks are trained.
+
+        Returns:
+            The thresholds by block.
+        """
         method, thresholds = exit_method(self.config.method), dict[int, float]()
         for block, stage in self._having("ahead"):
             foreseen = foreseen_output(self.model, block, data, self.config, stage.name, method, self.clock)
@@ -165,12 +173,12 @@ class _Protocol:
         return thresholds
 
     def _having(self, part: Part) -> list[tuple[int, PlannedStage]]:
-        """The blocks that have such a stage, and the stage."""
+        """Return the blocks that have such a stage, each with the stage."""
         found = ((block, self._stage_of(block, part)) for block in range(self.last + 1))
         return [(block, stage) for block, stage in found if stage]
 
     def _stage_of(self, block: int, part: Part) -> PlannedStage | None:
-        """A stage of a block, if it is planned."""
+        """Return a stage of a block; None if it is not planned."""
         stage = block_stage(block, part)
         return stage if stage in self.planned else None
 
@@ -188,7 +196,10 @@ class _Protocol:
     def _outputs(
         self, block: int, data: Splits[BlockData], name: str
     ) -> Stage[tuple[Splits[BlockOutput], Measured | None]]:
-        """The block's output on its windows and, unless it is the last or all were trained together, its worth now."""
+        """Run a block over its windows; return its output and, in staged training, its loss on the evaluation split.
+
+        The loss is None for the last block, where it equals that of all blocks.
+        """
         method = first_method(self.config.method)
         outputs = yield from block_outputs(self.model, block, data, self.config, name, method, self.clock)
         if block == self.last or self.config.protocol != "staged":
@@ -199,7 +210,7 @@ class _Protocol:
         return outputs, alone
 
     def _alone_flops(self, block: int) -> float:
-        """Of the evaluation windows through the blocks up to that one, each block asked for its prediction."""
+        """FLOPs of evaluating blocks 0 to `block` on the evaluation windows, each with its head."""
         targets, vocab_size = self.eval_windows.targets, len(self.model.head.weight)
         return targets.numel() * costs.reading_flops(self.config.model, range(block + 1), vocab_size, targets.shape[1])
 
@@ -213,8 +224,8 @@ class _Protocol:
         threshold = yield from self._timed(stage, setting)
         return threshold.threshold
 
-    def _staying(self, block: int, method: ExitMethod, threshold: float, output: BlockOutput) -> BlockData:
-        """What the next block reads."""
+    def _next_data(self, block: int, method: ExitMethod, threshold: float, output: BlockOutput) -> BlockData:
+        """Return the data of the next block: the tokens below the threshold."""
         signal = exit_signal(self.model, block, output, method, self.config)
         return hard_tokens(output, signal, threshold, self.config)
 
@@ -233,10 +244,13 @@ class _Protocol:
             yield from judge(early, [*self.as_trained, *static], saved, self.config)
 
     def _stage(self, stage: PlannedStage, work: Callable[[], Stage[Result]], *, shared: bool = False) -> Stage[Result]:
-        """The stage's events and result: a sibling's, else the checkpoint's, else computed; then all of them have it.
+        """Yield a stage's events and return its result: from a sibling run, else the checkpoint, else computed.
 
-        Siblings share what does not depend on the method: block 0, or all that is trained together, but for exits.
-        The checkpoint holds weights.
+        The result is then stored wherever it was missing. The checkpoint stores trained weights only.
+
+        Args:
+            work: function that starts the stage.
+            shared: whether the result does not depend on the method, so that sibling runs share it.
         """
         shelves: list[Shelf] = [self.siblings] if shared else []
         if stage.trains and self.checkpoint is not None:
@@ -254,7 +268,7 @@ class _Protocol:
         return found
 
     def _timed(self, stage: PlannedStage, work: Stage[Result]) -> Stage[Result]:
-        """The stage's work, closed by what the clock says and a `StageEnded`."""
+        """Carry out a stage; yield its profile and `StageEnded` after its events, and return its result."""
         began = time.perf_counter()
         self.clock.begin()
         result = yield from work
@@ -264,7 +278,7 @@ class _Protocol:
 
 
 def _recorded(events: list[Event], stage: Stage[Result]) -> Stage[Result]:
-    """The stage, with every event but its steps also put into `events`."""
+    """Carry out a stage, adding every event but its steps to `events`."""
     while True:
         try:
             event = next(stage)

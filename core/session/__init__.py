@@ -1,1 +1,1 @@
-"""One run from config to store: preparing it, draining its events, what it takes to repeat it."""
+"""One run from config to store: its plan, its preparation, its events, and the record to reproduce it."""

@@ -1,10 +1,10 @@
-"""What a run, a tag and a note may be called."""
+"""Rules for the names of runs and for tags."""
 
 from core.errors import ConfigError
 
 
 def require_plain(what: str, text: str) -> None:
-    """Names and tags are shown on terminals: no control characters, nothing invisible.
+    """Check a text that terminals show: no control characters, nothing invisible.
 
     Raises:
         ConfigError: the text is empty, too long or not printable; `what` names it in the message.
@@ -14,10 +14,10 @@ def require_plain(what: str, text: str) -> None:
 
 
 def require_name(what: str, text: str) -> None:
-    """A run's name must not look like a number or a column of the report, which name other things.
+    """Check a run's name: it must not read as a run number or a column of the report.
 
     Raises:
-        ConfigError: it does, or is not plain.
+        ConfigError: it does, or is not plain; `what` names it in the message.
     """
     require_plain(what, text)
     if text.isdecimal() or text.startswith("report:"):
@@ -25,10 +25,10 @@ def require_name(what: str, text: str) -> None:
 
 
 def require_tag(what: str, text: str) -> None:
-    """A tag is one plain word.
+    """Check a tag: one plain word.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not; `what` names it in the message.
     """
     require_plain(what, text)
     if len(text.split()) != 1:

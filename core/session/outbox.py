@@ -1,4 +1,4 @@
-"""Hand a run's events to the store in batches, then to whoever listens."""
+"""Outbox of a run's events: to the store in batches, then to the listener."""
 
 import threading
 import time
@@ -12,17 +12,17 @@ from core.state import RunState, reduce_all
 from core.store.writer import Writer
 
 BATCH_SECONDS = 0.1
-"""Steps are stored and published at most this often; anything rarer goes at once."""
+"""Interval at which steps are stored and published; other events go at once."""
 
 
 Publish = Callable[[int, Sequence[Event]], None]
 
 
 class Outbox:
-    """Hands events on in batches, to the store and then to the listener; the checkpoint's warnings among them.
+    """Passes events and the checkpoint's warnings in batches to the store, then to the listener.
 
-    Steps are stored by a thread of their own, so that training never waits for the disk: what comes meanwhile goes with
-    the next batch. Whatever is rarer is stored before training goes on. The listener is called by who puts the events.
+    Steps are stored on a thread of their own, so that training never waits for the disk; events that arrive meanwhile
+    go with the next batch. Other events are stored before `put` returns. The listener is called on the caller's thread.
     """
 
     def __init__(self, run: int, store: Writer, publish: Publish, checkpoint: Checkpoint) -> None:
@@ -33,7 +33,7 @@ class Outbox:
         self._stored: list[list[Event]] = []
         self._sent = 0.0
         self._busy = False
-        self._lock = threading.Lock()  # of the six above
+        self._lock = threading.Lock()  # guards the six above
         self._thread = ThreadPoolExecutor(1, "store")
         self._storing: Future[None] | None = None
 
@@ -44,6 +44,11 @@ class Outbox:
         self._thread.shutdown()
 
     def put(self, event: Event) -> None:
+        """Take an event; publish the batches that are stored by now.
+
+        Raises:
+            Exception: what the store or the listener raised.
+        """
         with self._lock:
             fresh = (*self.checkpoint.warnings(), event)
             self._waiting += fresh
@@ -61,12 +66,12 @@ class Outbox:
         self._publish()
 
     def end(self, event: TerminalEvent) -> None:
-        """Put the end of a run that did not finish, once its checkpoint is written."""
+        """Write the checkpoint of a run that did not finish, then put its terminal event."""
         self.checkpoint.flush()
         self.put(event)
 
     def _see(self) -> None:
-        """Bring the state up to date, which for each step at once would take longer than to store it."""
+        """Update the state; doing so for each step would take longer than storing it."""
         self.state = reduce_all(self.state, self._unseen)
         self._unseen = []
 
@@ -74,7 +79,7 @@ class Outbox:
         return bool(self._waiting) and time.monotonic() - self._sent >= BATCH_SECONDS
 
     def _begin_storing(self) -> None:
-        """Store on the thread, or here and now where the system has no thread for us."""
+        """Store on the worker thread, or on this one if no thread can be started."""
         try:
             self._storing = self._thread.submit(self._store_what_is_due)
         except RuntimeError:
@@ -83,7 +88,7 @@ class Outbox:
             self._store()
 
     def _store_what_is_due(self) -> None:
-        """On the thread. What can't be stored fails again, and is raised, where training waits for the store."""
+        """Worker loop. Errors are swallowed here: the batch stays queued and the next blocking store raises."""
         try:
             while self._busy:
                 self._store()
@@ -94,6 +99,7 @@ class Outbox:
                 self._busy = False
 
     def _store(self) -> None:
+        """Store the waiting events; on an error they stay queued."""
         with self._lock:
             self._see()
             batch, self._waiting, state = self._waiting, [], self.state
@@ -104,12 +110,13 @@ class Outbox:
             self.store.append(self.run, batch, state)
         except BaseException:
             with self._lock:
-                self._waiting = batch + self._waiting  # it is stored with the next batch
+                self._waiting = batch + self._waiting  # stored with the next batch
             raise
         with self._lock:
             self._stored.append(batch)
 
     def _publish(self) -> None:
+        """Pass the stored batches to the listener."""
         with self._lock:
             batches, self._stored = self._stored, []
         for batch in batches:

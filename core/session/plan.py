@@ -1,4 +1,4 @@
-"""An experiment before it starts. Imports no torch, so that a form or a command line can make one at once."""
+"""Plan of an experiment. Importing this module does not import torch, so that forms and commands can plan at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from core.config.run_config import Layer, RunConfig, build
 from core.session.names import require_name, require_tag
 
 REPORT_METHODS = ("distill", "loss", "softmax")
-"""The methods of the seed report, trained where none is chosen."""
+"""Methods of the seed report, trained where none is chosen."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment to run: one config a run, all on one corpus, with their names (None: made from the number)."""
+    """An experiment to run: one config for each run, all on one corpus, with names (None: from the run's number)."""
 
     configs: tuple[RunConfig, ...]
     names: tuple[str | None, ...]
@@ -21,7 +21,7 @@ class Plan:
     profile: bool = False
     """Whether the parts of every stage are timed."""
     speed: float | None = None
-    """Tokens a second of the first training, as estimated."""
+    """Estimated tokens a second of the first training."""
 
 
 def plan_from(
@@ -35,13 +35,13 @@ def plan_from(
     sign: str = "",
     profile: bool = False,
 ) -> Plan:
-    """All methods of the first seed, then those of the next: siblings share what does not depend on the method.
+    """Plan all methods with the first seed, then with the next, so that sibling runs can share stages.
 
     Args:
-        layers: what the configs add up to, method aside; their seed is the first one.
-        methods: none: the method that a layer names, else the report's three.
-        seeds: how many consecutive seeds.
-        sign: what messages put before `method`, `name` and `tag`, such as `--`.
+        layers: layers of the configs, without the method; their seed is the first one.
+        methods: exit methods; empty: the method that a layer names, else the report's three.
+        seeds: number of consecutive seeds.
+        sign: prefix of `method`, `name` and `tag` in messages, such as `--`.
 
     Raises:
         ConfigError: a value, the name or a tag is not valid.
@@ -61,10 +61,10 @@ def plan_from(
 
 
 def run_names(name: str | None, configs: Sequence[RunConfig], what: str = "name") -> list[str | None]:
-    """The name itself for a single run; with method and seed added where they tell runs apart.
+    """Name the runs of an experiment: the name, with method and seed added where these differ between runs.
 
     Raises:
-        ConfigError: it is no name; the message calls it `what`.
+        ConfigError: the name is not valid; `what` names it in the message.
     """
     if name is None:
         return [None] * len(configs)

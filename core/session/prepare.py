@@ -1,4 +1,4 @@
-"""Check a plan before training: read its corpus, resolve its configs, queue its runs in the store."""
+"""Preparation of a plan: load its dataset, resolve its configs, queue its runs in the store."""
 
 from array import array
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from core.store.writer import NewRun, Writer
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan whose corpus was read and whose runs are queued in the store."""
+    """A plan whose dataset is loaded and whose runs are queued in the store."""
 
     configs: tuple[RunConfig, ...]
     runs: tuple[int, ...]
@@ -29,10 +29,10 @@ class Prepared:
 
 
 def prepare(plan: Plan, store: Writer) -> Prepared:
-    """Check everything that can be checked before training, then queue the runs.
+    """Check all that can be checked before training, then queue the runs.
 
     Raises:
-        UsageError: the corpus, a device or a name is no good; nothing is stored.
+        UsageError: the corpus, a device or a name can't be used; nothing is stored.
     """
     configs, remark = resolve_all(plan.configs)
     dataset = _shared_dataset(configs)
@@ -55,10 +55,10 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
 
 
 def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
-    """Queue runs that were interrupted or failed once more, to go on from their checkpoints.
+    """Queue interrupted or failed runs again, to resume from their checkpoints.
 
     Raises:
-        UsageError: one of them is not there, has finished or is live, its corpus changed or a device is gone, or they
+        UsageError: a run does not exist, has finished or is live, its corpus changed or its device is gone, or the runs
             do not share their data; nothing is changed.
     """
     with Reader(store.path) as reader:
@@ -84,10 +84,10 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
 
 
 def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
-    """The dataset of all these configs.
+    """Load the dataset of all these configs.
 
     Raises:
-        UsageError: there are none, or they do not agree on one; or it can't be had.
+        UsageError: there are no configs, they do not share a dataset, or it can't be read.
     """
     if not configs:
         raise UsageError("an experiment needs at least one run")

@@ -1,4 +1,4 @@
-"""What it takes to make a run again: versions, code state, host, command line."""
+"""Record for reproducing a run: versions, code state, host, command line."""
 
 import importlib.metadata
 import platform
@@ -16,7 +16,7 @@ PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual
 
 
 def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    """Plain values, ready for JSON: everything beyond the config that a run's numbers may depend on."""
+    """Return all that a run's numbers may depend on beyond the config, as plain values for JSON."""
     return {
         "corpus": dataset.corpus_name,
         "fingerprint": dataset.fingerprint,
@@ -42,7 +42,7 @@ def _version(package: str) -> str | None:
 
 
 def _code_state(folder: Path) -> dict[str, Any]:
-    """Commit and dirty flag of the checkout this code runs from; empty where it runs from an installed package."""
+    """Return commit and dirty flag of the checkout that this code runs from; None each for an installed package."""
     commit = _git(folder, "rev-parse", "HEAD")
     top = _git(folder, "rev-parse", "--show-toplevel")
     if commit is None or top is None or Path(top) != folder:

@@ -1,6 +1,6 @@
-"""Runs experiments: drains `protocol.train` into the store first and to the listener second.
+"""Run experiments: pass the events of `protocol.train` to the store first and to the listener second.
 
-Where it runs is the caller's choice: the console gives it a worker thread, the command line the main one.
+The caller chooses the thread: the console uses a worker thread, the command line the main one.
 """
 
 import time
@@ -26,7 +26,7 @@ from core.state import LIVE, Status
 from core.store.writer import Writer
 
 HEARTBEAT_SECONDS = 60.0
-"""Runs that wait for their turn show at most this often that they are not forgotten."""
+"""Interval at which queued runs are marked as not abandoned."""
 
 ShouldStop = Callable[[], bool]
 
@@ -34,9 +34,9 @@ ShouldStop = Callable[[], bool]
 def run_experiment(
     prepared: Prepared, store: Writer, publish: Publish, should_stop: ShouldStop = lambda: False
 ) -> list[Status]:
-    """Run all runs in order, sharing what does not depend on the method; how each ended.
+    """Run all runs in order, sharing the stages that do not depend on the method; return the status of each.
 
-    A run that fails does not keep the others from running. When stopped, the runs still queued are interrupted too.
+    If a run fails, the others still run. If the experiment is stopped, the queued runs are interrupted too.
     """
     memory = StageMemory()
     statuses: list[Status] = []
@@ -49,12 +49,12 @@ def run_experiment(
 
 
 def new_clock(config: RunConfig, *, profile: bool) -> Clock:
-    """The clock of a run with that resolved config."""
+    """Return the clock of a run with that resolved config."""
     return Stopwatch(waiter(torch.device(config.machine.device))) if profile else UNPROFILED
 
 
 def _keeping_alive(waiting: Sequence[int], store: Writer, publish: Publish) -> Publish:
-    """The listener, seeing to it that the runs which wait meanwhile are not taken for abandoned."""
+    """Return a listener that also marks the waiting runs, so that they are not taken for abandoned."""
     last = time.monotonic()
 
     def listener(run: int, events: Sequence[Event]) -> None:
@@ -78,10 +78,10 @@ def run(
     clock: Clock = UNPROFILED,
     outlook: Outlook = NO_OUTLOOK,
 ) -> Status:
-    """Drain one run; exactly one terminal event ends it. How it ended.
+    """Run one run to its single terminal event, from its checkpoint if there is one; return its final status.
 
-    It goes on from its checkpoint, if there is one. Whatever stops it, the checkpoint is written before that is
-    stored. `should_stop` may block for as long as the run is to be held.
+    Whatever ends the run, the checkpoint is written before the terminal event is stored. `should_stop` may block for as
+    long as the run is paused.
     """
     began = time.perf_counter()
     if should_stop():
@@ -104,7 +104,7 @@ def run(
         except TrainingError as error:
             outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
         except BaseException as error:
-            if outbox.state.status not in LIVE:  # the run had ended; what broke is the listener
+            if outbox.state.status not in LIVE:  # the run had ended: the listener raised
                 raise
             message = f"{type(error).__name__}: {error}"
             if not isinstance(error, Exception):

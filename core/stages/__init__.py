@@ -1,1 +1,1 @@
-"""The stages of the protocol, one file each: generators that yield events and return what the next stage needs."""
+"""The protocol's stages, one file each: generators that yield events and return what the next stage needs."""

@@ -1,4 +1,7 @@
-"""Exit-classifier stage: fit the classifier of one block to its labels, everything else frozen."""
+"""Exit-classifier stage: fit the classifier of one block to its labels, with everything else frozen.
+
+Shapes: N windows, T tokens of a window, D model width; n active tokens, b active tokens of a batch.
+"""
 
 import math
 import time
@@ -22,11 +25,11 @@ from core.stages.statistics import BlockOutput, observe
 from core.stages.trainer import Weights, block_learning_rate
 
 LBFGS_ROUNDS, LBFGS_ITERATIONS = 20, 25
-"""Most rounds, each reported as an epoch, and most iterations of one."""
+"""Largest number of rounds, each reported as an epoch, and of iterations in a round."""
 CONVERGED = 1e-6
-"""Relative decrease of the loss in a round below which the fit has converged."""
+"""Relative decrease of the loss in a round at which the fit has converged."""
 FLAT = 1e-6
-"""Share of the largest variance below which a direction of the states counts as flat."""
+"""Share of the largest variance up to which a direction of the states counts as flat."""
 
 
 def fit_classifier(
@@ -38,13 +41,13 @@ def fit_classifier(
     stage: str,
     clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Weights]:
-    """Fit `model.classifiers[block]` to the method's label, on states that were computed once.
+    """Fit `model.classifiers[block]` to the method's labels, on the stored states of the block.
 
     Returns:
         The classifier's weights, by their names in the model.
 
     Raises:
-        DivergedError: the loss is no longer finite.
+        DivergedError: the loss is not finite.
     """
     with clock.part("data"):
         seen, classifier = observe(model, block, output, config.seed), model.classifier(block)
@@ -55,7 +58,7 @@ def fit_classifier(
 
 @dataclass(frozen=True)
 class _Fit:
-    """One classifier, and what it is fitted to: `hidden [n, D]` to `labels [n]`."""
+    """A classifier with its training set: `hidden [n, D]` and `labels [n]`."""
 
     stage: str
     block: int
@@ -67,17 +70,17 @@ class _Fit:
     clock: Clock
 
     def by_adam(self, rows: Tensor) -> Iterator[Event]:
-        """`exit_epochs` epochs over batches of whole windows, as in the report.
+        """Fit by Adam for `exit_epochs` epochs over batches of whole windows, as in the report.
 
         Args:
-            rows: for each token of each window its row in `hidden`, or −1 where it has left, int64 `[N, T]`.
+            rows: row of each token in `hidden`, −1 for an exited token, int64 `[N, T]`.
         """
         stage, config, batch_size = self.stage, self.config, self.config.train.batch_size
-        windows = torch.arange(len(rows), device=rows.device)
+        windows = torch.arange(len(rows), device=rows.device)  # [N]
         learning_rate = block_learning_rate(config, self.block)
         optimizer = torch.optim.Adam(self.classifier.parameters(), lr=learning_rate, fused=True)
         steps, epochs = -(-len(windows) // batch_size), config.exit.exit_epochs
-        flops = costs.classifier_flops(config.model)  # as many again for the weight's gradient; the states need none
+        flops = costs.classifier_flops(config.model)  # the weight's gradient takes as many; the states have none
         yield StageStarted(stage, "exit classifier", self.block, epochs, steps, len(self.hidden), flops=2 * flops)
         for epoch in range(1, epochs + 1):
             began, total = time.perf_counter(), 0.0
@@ -86,10 +89,10 @@ class _Fit:
                 step_began = time.perf_counter()
                 with self.clock.part("data"):
                     tokens = rows[batch].flatten()
-                    tokens = tokens[tokens >= 0]
+                    tokens = tokens[tokens >= 0]  # [b]
                     if len(tokens) == 0:
                         continue
-                    hidden, labels = self.hidden[tokens], self.labels[tokens]
+                    hidden, labels = self.hidden[tokens], self.labels[tokens]  # [b, D], [b]
                 with self.clock.part("forward", flops * len(tokens)):
                     loss = self.method.loss(self.classifier(hidden), labels)
                 optimizer.zero_grad(set_to_none=True)
@@ -102,19 +105,19 @@ class _Fit:
             yield self._epoch(epoch, total / len(self.hidden), began)
 
     def by_lbfgs(self) -> Iterator[Event]:
-        """L-BFGS on the mean loss over all tokens until it no longer falls (Nocedal and Wright 2006, algorithm 7.5).
+        """Fit by L-BFGS on the mean loss over all tokens until it converges (Nocedal and Wright 2006, algorithm 7.5).
 
-        It starts from the constant that fits best, not from what was drawn, so that nothing random is left in it. It
-        computes in float64 on the CPU, where a line search can see the small slopes of a sigmoid near 0, and on
+        The fit starts from the best constant instead of the random initial weights, so it does not depend on the seed.
+        It runs in float64 on the CPU, where a line search resolves the small slopes of a sigmoid near 0, and on
         whitened states, so that a few dozen iterations are enough.
         """
         stage, tokens, linear = self.stage, len(self.hidden), self.classifier.linear
         flops = tokens * costs.classifier_flops(self.config.model)
         with self.clock.part("data"):
-            labels = self.labels.cpu().double()
+            labels = self.labels.cpu().double()  # [n]
             hidden, mean_state, whitening = _whitened(self.hidden.cpu().double())
-        weight = hidden.new_zeros(hidden.shape[1], requires_grad=True)
-        bias = labels.mean().clamp(1e-3, 1 - 1e-3).logit().requires_grad_()
+        weight = hidden.new_zeros(hidden.shape[1], requires_grad=True)  # [D]
+        bias = labels.mean().clamp(1e-3, 1 - 1e-3).logit().requires_grad_()  # scalar
         optimizer = torch.optim.LBFGS(
             [weight, bias],
             max_iter=LBFGS_ITERATIONS,
@@ -150,29 +153,27 @@ class _Fit:
 
     def _epoch(self, epoch: int, mean: float, began: float) -> Epoch:
         if not math.isfinite(mean):
-            raise DivergedError(
-                f"{self.stage} diverged in epoch {epoch}: the loss is not a finite number; lower train.lr"
-            )
+            raise DivergedError(f"{self.stage} diverged in epoch {epoch}: the loss is not finite; lower train.lr")
         seconds = time.perf_counter() - began
         return Epoch(self.stage, epoch, mean, None, mean, mean64(self.labels), True, None, seconds)
 
 
 def _whitened(states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """States `[n, D]` with mean 0 and covariance 1, the mean `[D]`, and the matrix `[D, D]` that made them so.
+    """Whiten states: return them with mean 0 and covariance 1 `[n, D]`, their mean `[D]`, and the matrix `[D, D]`.
 
-    Directions in which they hardly vary are left out: a weight there would fit noise.
+    Flat directions are set to 0: a weight there would fit noise.
     """
-    mean = states.mean(0)
-    values, vectors = torch.linalg.eigh((states - mean).T @ (states - mean) / len(states))
-    scales = torch.where(values > FLAT * values[-1], values, torch.inf).rsqrt()
-    matrix = vectors * scales
+    mean = states.mean(0)  # [D]
+    values, vectors = torch.linalg.eigh((states - mean).T @ (states - mean) / len(states))  # [D], [D, D]
+    scales = torch.where(values > FLAT * values[-1], values, torch.inf).rsqrt()  # [D]; 0 for a flat direction
+    matrix = vectors * scales  # [D, D]
     return (states - mean) @ matrix, mean, matrix
 
 
 def _rows(output: BlockOutput) -> Tensor:
-    """For each token of each window its place among those that are still in, or −1; int64 `[N, T]`."""
+    """Return each token's index among the active tokens, −1 for an exited one; int64 `[N, T]`."""
     active, targets = output.data.active, output.targets
     if active is None:
         return torch.arange(targets.numel(), device=targets.device).view_as(targets)
-    places = torch.arange(output.data.tokens, device=targets.device)
-    return torch.full_like(targets, -1).masked_scatter(active, places)
+    indices = torch.arange(output.data.tokens, device=targets.device)  # [n]
+    return torch.full_like(targets, -1).masked_scatter(active, indices)

@@ -1,4 +1,7 @@
-"""Hard-tokens stage: set a block's threshold; the tokens below it are what the next block trains on."""
+"""Hard-tokens stage: set a block's threshold; the next block trains on the tokens below it.
+
+Shapes: N windows, T tokens of a window, D model width; n active tokens, h hard tokens.
+"""
 
 from collections.abc import Generator
 
@@ -16,7 +19,8 @@ from core.stages.splits import calibration_split
 from core.stages.statistics import BlockOutput, observe
 
 HISTOGRAM_BINS = 50
-FEWEST_WINDOWS = 2  # one to train on, one for early stopping
+FEWEST_WINDOWS = 2
+"""Smallest number of windows of hard tokens: one to train on, one for early stopping."""
 
 
 def set_threshold(
@@ -28,10 +32,10 @@ def set_threshold(
     stage: str,
     clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Threshold]:
-    """The threshold: the `hard_ratio` quantile of the signal over all tokens that are still in."""
+    """Set the block's threshold to the `hard_ratio` quantile of the signal over all active tokens, and return it."""
     yield StageStarted(stage, "hard tokens", block, 1, 1, output.data.tokens)
     with clock.part("signal"):
-        signal = exit_signal(model, block, output, method, config)
+        signal = exit_signal(model, block, output, method, config)  # [n]
     with clock.part("threshold"):
         value = quantile(signal, config.exit.hard_ratio)
         threshold = Threshold(
@@ -49,15 +53,15 @@ def set_threshold(
 
 @torch.no_grad()
 def exit_signal(model: Transformer, block: int, output: BlockOutput, method: ExitMethod, config: RunConfig) -> Tensor:
-    """The exit signal of every token that is still in, in order, `[n]`."""
+    """Compute the exit signal of the active tokens, in order, `[n]`."""
     return method.signal(observe(model, block, output, config.seed), model.classifier(block))
 
 
 def hard_tokens(output: BlockOutput, signal: Tensor, threshold: float, config: RunConfig) -> BlockData:
-    """What the next block reads, once the tokens whose signal reaches the threshold have left.
+    """Return the data of the next block: the tokens whose signal is below the threshold.
 
     Raises:
-        NoHardTokensError: too few are left to go on with.
+        NoHardTokensError: there are too few of them.
     """
     if config.exit.hard_tokens == "mask" or config.protocol != "staged":
         return mask_hard_tokens(output, signal, threshold, config)
@@ -65,26 +69,26 @@ def hard_tokens(output: BlockOutput, signal: Tensor, threshold: float, config: R
 
 
 def pack_hard_tokens(output: BlockOutput, signal: Tensor, threshold: float) -> BlockData:
-    """The tokens strictly below the threshold, in order, in new windows of `seq_len`.
+    """Pack the tokens strictly below the threshold, in order, into new windows of T tokens.
 
-    Their old positions and easy neighbours are lost, and the remainder is dropped, as in the report.
+    As in the report, a token loses its position and its easy neighbours, and the remainder is dropped.
 
     Raises:
-        NoHardTokensError: fewer than two windows of them.
+        NoHardTokensError: they fill fewer than two windows.
     """
     width = output.targets.shape[1]
-    hard = (signal < threshold).nonzero().squeeze(1)
+    hard = (signal < threshold).nonzero().squeeze(1)  # [h]
     windows = len(hard) // width
     if windows < FEWEST_WINDOWS:
         raise _too_few(len(hard), len(signal), threshold, FEWEST_WINDOWS * width)
     tokens = hard[: windows * width]
-    states = output.states.flatten(0, 1)[tokens].unflatten(0, (windows, width))
+    states = output.states.flatten(0, 1)[tokens].unflatten(0, (windows, width))  # [windows, T, D]
     return from_states(states, output.targets.flatten()[tokens].unflatten(0, (windows, width)))
 
 
 @torch.no_grad()
 def mask_hard_tokens(output: BlockOutput, signal: Tensor, threshold: float, config: RunConfig) -> BlockData:
-    """All windows as they are, with only the tokens strictly below the threshold still in.
+    """Keep all windows, with only the tokens strictly below the threshold active.
 
     Raises:
         NoHardTokensError: there are none.
@@ -93,20 +97,24 @@ def mask_hard_tokens(output: BlockOutput, signal: Tensor, threshold: float, conf
     if not hard.any():
         raise _too_few(0, len(signal), threshold, 1)
     before = torch.ones_like(data.targets, dtype=torch.bool) if data.active is None else data.active
-    staying = before.masked_scatter(before, hard)
-    states = carried(output.states, data.states(slice(None)), staying, config.exit.exited_state)
-    return from_states(states, data.targets, staying)
+    active = before.masked_scatter(before, hard)  # [N, T]
+    states = carried(output.states, data.states(slice(None)), active, config.exit.exited_state)  # [N, T, D]
+    return from_states(states, data.targets, active)
 
 
 def quantile(signal: Tensor, share: float) -> float:
-    """The value below which `share` of the signal lies, interpolated linearly as `torch.quantile` does.
+    """Return the quantile of a signal, interpolated linearly as `torch.quantile` does.
 
-    `torch.quantile` itself refuses more than 16 million values. The value is one that the signal's type can hold, so
-    that whoever compares it with a signal, in whatever type, decides as the model does.
+    `torch.quantile` itself refuses more than 16 million values. The result is rounded to the signal's dtype, so that a
+    comparison with a signal gives the same answer in every dtype.
+
+    Args:
+        signal: values, `[n]`.
+        share: share of the values below the quantile, in [0, 1].
     """
     position = share * (len(signal) - 1)
     below = int(position)
-    values = signal.sort().values[below : below + 2].cpu().double()
+    values = signal.sort().values[below : below + 2].cpu().double()  # the two nearest values, [2] or [1]
     return float(torch.lerp(values[0], values[-1], position - below).to(signal.dtype))
 
 

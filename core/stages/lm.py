@@ -1,4 +1,4 @@
-"""LM stage: train one block, or all of them together, to predict the next word, with early stopping."""
+"""LM stage: train one block, or all blocks together, to predict the next token, with early stopping."""
 
 import math
 import time
@@ -25,12 +25,12 @@ from core.stages.trainer import Sums, Trainer, Weights, observations
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the training of a block stands after a whole epoch: all that the next epoch follows from.
+    """State of a training between two epochs: all that the next epoch depends on.
 
     Attributes:
-        epochs: those that are over, in order.
-        weights, best_weights: the trained ones as they are, and as they were after the best epoch.
-        moments: the optimizer's state of each weight: `head.weight.exp_avg` and so on.
+        epochs: reports of the finished epochs, in order.
+        weights, best_weights: trained weights after the last epoch and after the best one.
+        moments: optimizer state of each weight: `head.weight.exp_avg` and so on.
     """
 
     epochs: tuple[Epoch, ...]
@@ -40,16 +40,17 @@ class Progress:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch with the lowest loss on the early-stopping split."""
+        """Epoch with the lowest loss on the early-stopping split; None before the first."""
         return next((epoch for epoch in reversed(self.epochs) if epoch.improved), None)
 
     @property
     def best_loss(self) -> float:
-        """Its loss; infinite before the first epoch."""
+        """Loss of the best epoch on the early-stopping split, nats; infinite before the first."""
         return math.inf if self.best is None or self.best.val_loss is None else self.best.val_loss
 
     @property
     def out_of_patience(self) -> bool:
+        """Whether `patience` epochs in a row brought no improvement."""
         return bool(self.epochs) and self.epochs[-1].patience_left == 0
 
 
@@ -62,7 +63,7 @@ def train_block(
     progress: Progress | None = None,
     keep: Callable[[Progress], None] = lambda progress: None,
 ) -> Generator[Event, None, Weights]:
-    """Train `model.blocks[block]` and what else learns with it; see `train_blocks`."""
+    """Train `model.blocks[block]` alone; see `train_blocks`."""
     weights = yield from train_blocks(model, {block: 1.0}, data, config, stage, progress, keep)
     return weights
 
@@ -77,24 +78,24 @@ def train_blocks(
     keep: Callable[[Progress], None] = lambda progress: None,
     clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Weights]:
-    """Train blocks that feed one another and what learns with them; the best epoch's weights end up in the model.
+    """Train consecutive blocks, with the heads and the embedding where these learn, and load the best epoch's weights.
 
-    AdamW on the loss summed over the batch's tokens; the gradient norm of all that is trained is clipped. Where the
-    exit classifier is fitted along (`exit_classifier_mode="joint"`), its loss is added and it trains too.
+    AdamW minimises the loss summed over the batch's tokens; the gradient norm over all trained weights is clipped.
+    With `exit_classifier_mode="joint"` the loss of the exit classifiers is added and they are trained too.
 
     Args:
-        shares: of each block's loss in what is minimised.
-        data: what the first of them reads.
-        progress: where to go on from, its epochs being reported again; what follows is bit for bit what would have
-            followed without a break, as every epoch's batches and dropout come from random streams of its own.
-        keep: called with the progress after each epoch, before that is reported.
+        shares: weight of each block's loss in the objective.
+        data: input of the first of these blocks.
+        progress: state to resume from; its epochs are reported again. Each epoch has random streams of its own, so a
+            resumed training is bit for bit the same as one without a break.
+        keep: called with the progress after each epoch, before the epoch is reported.
 
     Returns:
-        The weights that were trained, by their names in the model.
+        The trained weights, by their names in the model.
 
     Raises:
-        DivergedError: the loss is no longer finite.
-        NoHardTokensError: the training or the early-stopping windows have no token that is still in.
+        DivergedError: the loss is not finite.
+        NoHardTokensError: the training or the early-stopping windows have no active token.
     """
     with clock.part("data"):
         train_windows, val_windows = _windows(data, config, stage)
@@ -116,7 +117,7 @@ def train_blocks(
         with clock.part("validation", _validation_flops(model, shares, data, val_windows, config)):
             val_loss = validation_loss(model, shares, data, val_windows, config)
         if not math.isfinite(val_loss):
-            raise DivergedError(f"{stage} diverged in epoch {epoch}: its PPL is not a finite number; lower train.lr")
+            raise DivergedError(f"{stage} diverged in epoch {epoch}: its PPL is not finite; lower train.lr")
         improved = val_loss < progress.best_loss
         best_epoch = epoch if improved or progress.best is None else progress.best.epoch
         report = Epoch(
@@ -139,7 +140,7 @@ def train_blocks(
 
 
 def _advanced(before: Progress, epoch: Epoch, trainer: Trainer) -> Progress:
-    """Where the training stands after one more epoch."""
+    """Return the progress after one more epoch."""
     weights = trainer.weights()
     return Progress(
         epochs=(*before.epochs, epoch),
@@ -150,7 +151,7 @@ def _advanced(before: Progress, epoch: Epoch, trainer: Trainer) -> Progress:
 
 
 def _train_epoch(trainer: Trainer, batches: Iterable[Tensor], stage: str, epoch: int) -> Generator[Event, None, Sums]:
-    """One step for each batch; the sums over all their tokens."""
+    """Take one optimizer step for each batch; return the sums over all their tokens."""
     sums = Sums()
     trainer.begin(epoch)
     for step, windows in enumerate(batches, start=1):
@@ -158,7 +159,7 @@ def _train_epoch(trainer: Trainer, batches: Iterable[Tensor], stage: str, epoch:
         batch = trainer.step(windows)
         if not math.isfinite(batch.loss):
             raise DivergedError(
-                f"{stage} diverged in epoch {epoch}, step {step}: the loss is not a finite number; lower train.lr"
+                f"{stage} diverged in epoch {epoch}, step {step}: the loss is not finite; lower train.lr"
             )
         sums.add(batch)
         yield Step(stage, epoch, step, batch.loss / batch.tokens, batch.tokens, time.perf_counter() - began)
@@ -166,12 +167,12 @@ def _train_epoch(trainer: Trainer, batches: Iterable[Tensor], stage: str, epoch:
 
 
 def _windows(data: BlockData, config: RunConfig, stage: str) -> tuple[Tensor, Tensor]:
-    """Training and early-stopping windows, without those in which every token has left."""
+    """Return the indices of the training and the early-stopping windows that have an active token, int64 each."""
     parts = split_windows(len(data), config, stage, data.targets.device)
     if data.active is None:
         return parts
-    occupied = data.active.any(1)
-    train_windows, val_windows = (part[occupied[part]] for part in parts)
+    has_active = data.active.any(1)  # [N]
+    train_windows, val_windows = (part[has_active[part]] for part in parts)
     if len(train_windows) == 0 or len(val_windows) == 0:
         lacking = "training" if len(train_windows) == 0 else "early-stopping"
         raise NoHardTokensError(
@@ -181,12 +182,12 @@ def _windows(data: BlockData, config: RunConfig, stage: str) -> tuple[Tensor, Te
 
 
 def _tokens(data: BlockData, windows: Tensor) -> int:
-    """How many tokens of some windows are still in."""
+    """Count the active tokens of some windows."""
     return len(windows) * data.targets.shape[1] if data.active is None else int(data.active[windows].sum())
 
 
 def _validation_flops(model: Transformer, shares: Shares, data: BlockData, windows: Tensor, config: RunConfig) -> float:
-    """Of a pass over those windows."""
+    """Count the FLOPs of `validation_loss` on those windows."""
     vocab_size, predictions = len(model.head.weight), sum(share > 0 for share in shares.values())
     layers = sum(costs.block_flops(config.model, block, data.targets.shape[1]) for block in shares)
     heads = predictions * costs.head_flops(config.model, vocab_size)
@@ -195,10 +196,10 @@ def _validation_flops(model: Transformer, shares: Shares, data: BlockData, windo
 
 @torch.no_grad()
 def validation_loss(model: Transformer, shares: Shares, data: BlockData, windows: Tensor, config: RunConfig) -> float:
-    """Mean cross-entropy in nats over the tokens of those windows that are still in."""
+    """Return the mean cross-entropy over the active tokens of those windows, in nats, weighted by `shares`."""
     total = 0.0
     for batch in (windows[some] for some in in_order(len(windows), config)):
-        targets = data.active_targets(batch)
+        targets = data.active_targets(batch)  # [n]
         for seen in observations(model, shares, data, batch, config):
             statistics = token_statistics(seen.hidden, model.head_weight(seen.block), targets)
             total += shares[seen.block] * float(statistics.cross_entropy.cpu().double().sum())

@@ -1,4 +1,4 @@
-"""Which of a run's training windows are trained on, stop the training early, or are held out for calibration."""
+"""Splits of a run's training windows: training, early stopping, and calibration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,34 +18,34 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True)
 class Splits(Generic[Part]):
-    """Something of the windows that blocks train on and, where some are held out for calibration, of those."""
+    """One value for the windows that blocks train on and one for those held out for calibration, if there are any."""
 
     train: Part
     heldout: Part | None = None
 
     @property
     def calibration(self) -> Part:
-        """That of the windows which exit classifiers are fitted and thresholds are set on."""
+        """Value for the windows that exit classifiers are fitted on and thresholds are set on."""
         return self.train if self.heldout is None else self.heldout
 
     def map(self, made_of: Callable[[Part], Other]) -> "Splits[Other]":
-        """What a function makes of each."""
+        """Apply a function to each value."""
         return Splits(made_of(self.train), None if self.heldout is None else made_of(self.heldout))
 
 
 def calibration_split(config: RunConfig) -> Split:
-    """The name of the windows which exit classifiers are fitted and thresholds are set on."""
+    """Return the name of the split that exit classifiers are fitted on and thresholds are set on."""
     return "calibration" if config.exit.calibration == "heldout" else "train"
 
 
 def split_windows(windows: int, config: RunConfig, stage: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A stage's windows as (training, early-stopping) indices; both get at least one.
+    """Split a stage's windows into training and early-stopping indices, int64; each gets at least one window.
 
-    Random windows, or the tail, so that no training window lies beside an early-stopping one.
+    The early-stopping windows are random ones or, with `train.split = "contiguous"`, the last ones.
     """
     held_out = early_stopping_windows(windows, config)
     if config.train.split == "contiguous":
-        order = torch.arange(windows, device=device)
+        order = torch.arange(windows, device=device)  # [N]
         return order[:-held_out], order[-held_out:]
-    shuffled = torch.randperm(windows, generator=stream(config.seed, stage, "split"))
+    shuffled = torch.randperm(windows, generator=stream(config.seed, stage, "split"))  # [N]
     return shuffled[held_out:].sort().values.to(device), shuffled[:held_out].sort().values.to(device)

@@ -1,7 +1,8 @@
-"""Statistics stage: run a trained block once over all its windows and keep what every later stage asks for.
+"""Statistics stage: run a trained block once over all its windows and keep its states and statistics.
 
-The exit classifier's epochs, the threshold and the next block all read these states and statistics, so the
-transformer is not run again for any of them.
+The exit classifier, the threshold and the next block read these, so none of them runs the block again.
+
+Shapes: N windows, B windows of a batch, T tokens of a window, D model width; n active tokens, b those of a batch.
 """
 
 import time
@@ -22,19 +23,19 @@ from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, TokenStatistics, mean64
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer, carried
-from core.stages.block_data import BlockData, among
+from core.stages.block_data import BlockData, select_active
 from core.stages.splits import Splits
 
 
 @dataclass(frozen=True)
 class BlockOutput:
-    """A block's output over its windows.
+    """Output of a block over its windows.
 
     Attributes:
-        data: what it read.
+        data: the block's input.
         states: output states, `[N, T, D]`.
-        statistics: of every token that is still in, in order, `[n]`.
-        later: the same of each later block, should these tokens stay in; empty where that was not asked for.
+        statistics: statistics of the active tokens, in order, `[n]`.
+        later: statistics of each later block if none of these tokens exits; empty if they were not computed.
     """
 
     data: BlockData
@@ -44,14 +45,14 @@ class BlockOutput:
 
     @property
     def targets(self) -> Tensor:
-        """Next words, `[N, T]`."""
+        """Ids of the next tokens, int64 `[N, T]`."""
         return self.data.targets
 
 
 def block_output(
     model: Transformer, block: int, data: BlockData, config: RunConfig, stage: str
 ) -> Generator[Event, None, BlockOutput]:
-    """States and statistics of all windows of a block, and its loss on its own training set."""
+    """Run a block over all its windows, report its loss on them, and return its output."""
     outputs = yield from block_outputs(model, block, Splits(data), config, stage)
     return outputs.train
 
@@ -65,10 +66,10 @@ def block_outputs(
     method: ExitMethod | None = None,
     clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Splits[BlockOutput]]:
-    """The same of the training windows and of those held out, if there are any.
+    """Run a block over its training windows and the held-out ones; report its loss and return its output on each.
 
     Args:
-        method: whose extra statistics are made.
+        method: exit method, for the extra statistics that it needs.
     """
     extras = NO_EXTRAS if method is None else method.extras
     parts: list[tuple[Split, BlockData]] = [("train", data.train)]
@@ -99,7 +100,7 @@ def foreseen_output(
     method: ExitMethod,
     clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, BlockOutput]:
-    """States and statistics of a block, and the statistics of all later blocks on the tokens that are in here."""
+    """Run a block and all later ones; return its output with their statistics on the tokens that are active here."""
     batches = len(list(in_order(len(data), config)))
     blocks, active_share = range(block, len(model.blocks)), data.tokens / data.targets.numel()
     flops = costs.reading_flops(config.model, blocks, len(model.head.weight), data.targets.shape[1], active_share)
@@ -110,7 +111,7 @@ def foreseen_output(
 
 
 def own_outputs(outputs: Splits[BlockOutput], data: Splits[BlockData]) -> Splits[BlockOutput]:
-    """Outputs that may be a sibling's, on this run's own data: its embedding is its own, and may be trained on."""
+    """Return outputs, which may be a sibling run's, with this run's own data: its embedding may differ by now."""
     train = replace(outputs.train, data=data.train)
     if outputs.heldout is None or data.heldout is None:
         return Splits(train)
@@ -119,14 +120,15 @@ def own_outputs(outputs: Splits[BlockOutput], data: Splits[BlockData]) -> Splits
 
 @torch.no_grad()
 def observe(model: Transformer, block: int, output: BlockOutput, seed: int) -> Observation:
-    """What an exit method gets to see of the tokens that are still in."""
+    """Return the exit method's view of the active tokens."""
     data = output.data
-    rows = among(output.states, data.active)
+    rows = select_active(output.states, data.active)  # [n, D]
+    tokens = torch.arange(data.targets.numel(), device=rows.device).view_as(data.targets)  # [N, T]
     return Observation(
         hidden=model.readout(block, rows),
         output=rows,
-        entered=among(data.states(slice(None)), data.active),
-        tokens=among(torch.arange(data.targets.numel(), device=rows.device).view_as(data.targets), data.active),
+        entered=select_active(data.states(slice(None)), data.active),
+        tokens=select_active(tokens, data.active),
         block=block,
         seed=seed,
         statistics=output.statistics,
@@ -135,7 +137,7 @@ def observe(model: Transformer, block: int, output: BlockOutput, seed: int) -> O
 
 
 class _Run:
-    """One pass of consecutive blocks over windows; the states of the first and the statistics of all are kept."""
+    """A pass of consecutive blocks over windows that keeps the states of the first and the statistics of all."""
 
     def __init__(
         self,
@@ -149,11 +151,12 @@ class _Run:
         self.model, self.blocks, self.data, self.config, self.extras = model, blocks, data, config, extras
         self.clock = clock
         like = model.head.weight.detach()
-        self.states = like.new_empty(*data.targets.shape, config.model.dim)
+        self.states = like.new_empty(*data.targets.shape, config.model.dim)  # [N, T, D]
         self.statistics = [TokenStatistics.empty(data.tokens, like, extras) for _ in blocks]
         self.filled = 0
 
     def steps(self, stage: str, numbers: Iterator[int]) -> Generator[Event, None, BlockOutput]:
+        """Run the blocks batch by batch; yield a step for each, and return the first block's output."""
         for windows in in_order(len(self.data), self.config):
             began = time.perf_counter()
             tokens = self._step(windows)
@@ -162,22 +165,22 @@ class _Run:
 
     @torch.no_grad()
     def _step(self, windows: slice) -> int:
-        """Fill in these windows; return the number of their tokens."""
+        """Run the blocks on these windows; return the number of their active tokens."""
         with self.clock.part("data"):
             states, active, targets = (
-                self.data.states(windows),
-                self.data.active_in(windows),
-                self.data.active_targets(windows),
+                self.data.states(windows),  # [B, T, D]
+                self.data.active_in(windows),  # [B, T]
+                self.data.active_targets(windows),  # [b]
             )
         tokens = slice(self.filled, self.filled + len(targets))
         exited_state = self.config.exit.exited_state
         for block, found in zip(self.blocks, self.statistics, strict=True):
             with self.clock.part("forward", self._layer_flops(block, windows)):
-                output = self.model.blocks[block](states, active, exited_state)
+                output = self.model.blocks[block](states, active, exited_state)  # [B, T, D]
                 if block == self.blocks[0]:
                     self.states[windows] = output
                     output = self.states[windows]
-                hidden = self.model.readout(block, among(output, active))
+                hidden = self.model.readout(block, select_active(output, active))  # [b, D]
             weight = self.model.head_weight(block)
             with self.clock.part("head", costs.head_flops(self.config.model, len(weight)) * len(targets)):
                 found.fill(tokens, token_statistics(hidden, weight, targets, self.extras))

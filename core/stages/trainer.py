@@ -1,4 +1,7 @@
-"""What an LM stage trains, and how one step of it goes."""
+"""The trained weights of an LM stage, and one optimizer step on them.
+
+Shapes: B windows of a batch, T tokens of a window, D model width; n active tokens of the batch.
+"""
 
 import math
 from collections.abc import Iterator
@@ -16,14 +19,14 @@ from core.head.loss import linear_cross_entropy, linear_cross_entropy_with_stati
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
 from core.rng import stream
-from core.stages.block_data import BlockData, among
+from core.stages.block_data import BlockData, select_active
 
 Weights = dict[str, Tensor]
 
 
 @dataclass(slots=True)
 class Sums:
-    """Totals over tokens, of a batch or of an epoch; losses weighted by the blocks' shares."""
+    """Totals over the active tokens of a batch or an epoch; loss and labels are weighted by the blocks' shares."""
 
     loss: float = 0.0
     exit_loss: float = 0.0
@@ -31,6 +34,7 @@ class Sums:
     tokens: int = 0
 
     def add(self, batch: "Sums") -> None:
+        """Add the totals of a batch."""
         self.loss += batch.loss
         self.exit_loss += batch.exit_loss
         self.label += batch.label
@@ -38,10 +42,10 @@ class Sums:
 
 
 class Trainer:
-    """Blocks, the heads and the embedding that learn with them and, in joint mode, their exit classifiers.
+    """Trains blocks, with the heads and the embedding where these learn and, in joint mode, the exit classifiers.
 
     Args:
-        steps: of an epoch.
+        steps: number of steps in an epoch.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class Trainer:
         self.joint = fits_classifier_jointly(config)
         self.matmul_dtype = torch.bfloat16 if config.machine.head_dtype == "bfloat16" else None
         self.taken = 0
-        begin_as_before(model, min(shares), config)
+        start_from_previous(model, min(shares), config)
         self.learning = {id(weight) for weight in self._learning()}
         self.trained = {name: weight for name, weight in model.named_parameters() if id(weight) in self.learning}
         self.learning_rate = block_learning_rate(config, min(shares))
@@ -73,16 +77,16 @@ class Trainer:
 
     @property
     def only_block(self) -> int | None:
-        """The block that is trained, if it is one alone."""
+        """The trained block; None if there are several."""
         return min(self.shares) if len(self.shares) == 1 else None
 
     def begin(self, epoch: int) -> None:
-        """Get ready for the steps of an epoch, which counts from 1."""
+        """Prepare for the steps of an epoch; epochs count from 1."""
         self.taken = (epoch - 1) * self.steps
         self.dropout = stream(self.config.seed, self.stage, "dropout", epoch)
 
     def step(self, windows: Tensor) -> Sums:
-        """One optimizer step on those windows; what it summed over their tokens."""
+        """Take one optimizer step on those windows; return the sums over their active tokens."""
         with self.model.dropping(self.dropout):
             total, sums = self._losses(windows)
         self.optimizer.zero_grad(set_to_none=True)
@@ -98,7 +102,7 @@ class Trainer:
 
     @torch.no_grad()
     def restore(self, weights: Weights, moments: Weights) -> None:
-        """Take weights and optimizer back to where they were."""
+        """Load the trained weights and the optimizer's state."""
         for name, weight in self.trained.items():
             weight.copy_(weights[name])
         for key, value in moments.items():
@@ -107,11 +111,11 @@ class Trainer:
             self.optimizer.state[weight][moment] = value.to(weight.device, copy=True)
 
     def weights(self) -> Weights:
-        """A copy of the trained weights as they are now."""
+        """Return a copy of the trained weights."""
         return {name: weight.detach().clone() for name, weight in self.trained.items()}
 
     def moments(self) -> Weights:
-        """A copy of the optimizer's state: `head.weight.exp_avg` and so on."""
+        """Return a copy of the optimizer's state: `head.weight.exp_avg` and so on."""
         return {
             f"{name}.{moment}": value.detach().clone()
             for name, weight in self.trained.items()
@@ -119,6 +123,7 @@ class Trainer:
         }
 
     def _learning(self) -> Iterator[Tensor]:
+        """Yield the weights to train; a shared one may come more than once."""
         first = 0 in self.shares
         for block, share in self.shares.items():
             yield from self.model.blocks[block].parameters()
@@ -130,9 +135,9 @@ class Trainer:
             yield self.model.embedding.weight
 
     def _losses(self, windows: Tensor) -> tuple[Tensor, Sums]:
-        """What is minimised, and its parts."""
+        """Return the objective, a differentiable scalar, and the sums over the active tokens."""
         with self.clock.part("data"):
-            targets = self.data.active_targets(windows)
+            targets = self.data.active_targets(windows)  # [n]
         total, sums = self.model.head.weight.new_zeros(()), Sums(tokens=len(targets))
         for seen in observations(self.model, self.shares, self.data, windows, self.config, self.clock):
             with self.clock.part("head", self.flops.head * len(targets)):
@@ -140,7 +145,7 @@ class Trainer:
         return total, sums
 
     def _loss(self, seen: Observation, targets: Tensor, sums: Sums) -> Tensor:
-        """What a block adds to what is minimised, and to the sums."""
+        """Return a block's term of the objective, and add its losses to the sums."""
         share, head = self.shares[seen.block], self.model.head_weight(seen.block)
         weight = head if id(head) in self.learning else head.detach()
         arguments = (seen.hidden, weight, targets, self.config.train.label_smoothing, self.matmul_dtype)
@@ -178,22 +183,25 @@ def observations(
     config: RunConfig,
     clock: Clock = UNPROFILED,
 ) -> Iterator[Observation]:
-    """What each block whose loss counts says of the tokens that are still in, without statistics."""
+    """Run the blocks on those windows; yield each block's view of the active tokens where its loss counts.
+
+    The observations hold no statistics.
+    """
     width = data.targets.shape[1]
     with clock.part("data"):
-        states, active = data.states(windows), data.active_in(windows)
-        tokens = among(windows[:, None] * width + torch.arange(width, device=windows.device), active)
+        states, active = data.states(windows), data.active_in(windows)  # [B, T, D], [B, T]
+        tokens = select_active(windows[:, None] * width + torch.arange(width, device=windows.device), active)  # [n]
     for block, share in shares.items():
         with clock.part("forward", len(windows) * width * costs.block_flops(config.model, block, width)):
             entered, states = states, model.blocks[block](states, active, config.exit.exited_state)
-            rows = among(states, active)
-            hidden = model.readout(block, rows) if share else rows
+            rows = select_active(states, active)  # [n, D]
+            hidden = model.readout(block, rows) if share else rows  # [n, D]
         if share:
-            yield Observation(hidden, rows, among(entered, active), tokens, block, config.seed)
+            yield Observation(hidden, rows, select_active(entered, active), tokens, block, config.seed)
 
 
-def begin_as_before(model: Transformer, block: int, config: RunConfig) -> None:
-    """Give a later block what it starts from: a head of its own the head before it, identity the readout before it."""
+def start_from_previous(model: Transformer, block: int, config: RunConfig) -> None:
+    """Initialise a later block's own head and, with `later_init = "identity"`, its readout from the block before."""
     if block == 0:
         return
     model.begin_head(block)
@@ -202,10 +210,14 @@ def begin_as_before(model: Transformer, block: int, config: RunConfig) -> None:
 
 
 def rate_factor(step: int, steps: int, config: RunConfig) -> float:
-    """What the learning rate is multiplied with at a step, counted from 0 and of `steps` an epoch.
+    """Return the factor of the learning rate at a step, in [0, 1].
 
-    Linear warm-up; then constant, or half a cosine to 0 at the end of `max_epochs` (Loshchilov and Hutter 2017, eq. 5,
-    without restarts).
+    It rises linearly over the warm-up; then it is constant, or falls as half a cosine to 0 at the end of `max_epochs`
+    (Loshchilov and Hutter 2017, eq. 5, without restarts).
+
+    Args:
+        step: number of the step in the training, from 0.
+        steps: number of steps in an epoch.
     """
     train = config.train
     factor = min(1.0, (step + 1) / train.warmup_steps) if train.warmup_steps else 1.0
@@ -215,5 +227,5 @@ def rate_factor(step: int, steps: int, config: RunConfig) -> float:
 
 
 def block_learning_rate(config: RunConfig, block: int) -> float:
-    """Learning rate of a block and of its exit classifier."""
+    """Return the learning rate of a block and of its exit classifier."""
     return config.train.lr * (config.train.later_lr_scale if block else 1.0)

@@ -1,4 +1,4 @@
-"""A config and a dataset small enough to train in milliseconds."""
+"""Fixtures: a config and a dataset small enough to train in milliseconds."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ WORDS = 28  # and <unk> and <pad>
 
 @pytest.fixture
 def tiny_config() -> Callable[..., RunConfig]:
-    """Makes a tiny run config; keywords are leaf names of config fields."""
+    """Return a factory of tiny run configs; keywords are leaf names of config fields."""
 
     def make(method: str = "loss", **values: Any) -> RunConfig:
         return build([Layer("test", {**TINY, "method": method, **values})])
@@ -45,7 +45,7 @@ def tiny_config() -> Callable[..., RunConfig]:
 
 @pytest.fixture
 def tiny_dataset() -> Dataset:
-    """Random words, the common ones first, in 48 training and 16 evaluation windows of 4."""
+    """Return a dataset of random words, the common ones first, in 48 training and 16 evaluation windows of 4 tokens."""
     draw = torch.Generator().manual_seed(7)
     chances = 1 / torch.arange(1, WORDS + 1)
 

@@ -1,4 +1,4 @@
-"""The table of metrics: every row against the events it comes from and the columns of the store it fills."""
+"""The table of metrics: every row, compared with its events and its column of the store."""
 
 import math
 import sqlite3

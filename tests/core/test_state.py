@@ -1,4 +1,4 @@
-"""What a fold of the events says of a run."""
+"""The state of a run, folded from its events."""
 
 import math
 from dataclasses import replace

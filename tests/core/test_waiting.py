@@ -1,4 +1,4 @@
-"""Threads of torch wait passively, unless the user has said how they are to wait."""
+"""Torch's threads wait passively, unless the user chose otherwise."""
 
 import os
 import re

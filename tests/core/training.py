@@ -1,4 +1,4 @@
-"""What tests of training share: events by type, the result of a stage, figures without clocks."""
+"""Helpers for tests of training: events by type, the result of a stage, figures without clocks."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from core.stages.trainer import Weights
 
 MakeConfig = Callable[..., RunConfig]
 DIM, WORDS, SEED = 8, 30, 42
-"""Of `tiny_config` and `tiny_dataset`."""
+"""Dimensions of `tiny_config` and `tiny_dataset`."""
 SOUND = {
     "norm": "pre",
     "dropout": 0.2,
@@ -31,7 +31,7 @@ SOUND = {
     "classifier_fit": "lbfgs",
     "last_exit": False,
 }
-"""Switches as in the preset of that name."""
+"""Switches of the preset `sound`."""
 
 
 def of(kind: type, events: Iterable[Event]) -> list[Any]:
@@ -39,7 +39,7 @@ def of(kind: type, events: Iterable[Event]) -> list[Any]:
 
 
 def result_of(stage: Any) -> Any:
-    """What a stage returns once its events are drained."""
+    """Drain a stage's events and return its result."""
     while True:
         try:
             next(stage)
@@ -48,12 +48,12 @@ def result_of(stage: Any) -> Any:
 
 
 def stage_names(config: RunConfig) -> tuple[str, ...]:
-    """Names of the planned stages."""
+    """Return the names of the planned stages."""
     return tuple(stage.name for stage in planned_stages(config))
 
 
 def numbers(events: Iterable[Event], *, steps: bool = False) -> list[Event]:
-    """What must be the same each time: everything but clocks, who computed it and, unless asked for, steps."""
+    """Return the events without durations, reuse and, unless asked for, steps: all that must be the same each time."""
     found: list[Event] = []
     for event in events:
         if isinstance(event, RunStarted):
@@ -76,7 +76,7 @@ def profiles(events: Iterable[Event]) -> dict[str, Profiled]:
 
 
 class Shelf:
-    """A checkpoint in memory: what the stages trained."""
+    """A checkpoint in memory."""
 
     folder = "nowhere"
 
@@ -97,7 +97,7 @@ class Shelf:
 
 
 def trained(config: RunConfig, dataset: Dataset) -> tuple[list[Event], Transformer]:
-    """A whole run, and its model from what the stages kept."""
+    """Run the whole protocol; return its events and the trained model."""
     shelf = Shelf()
     events = list(train(config, dataset, None, shelf))  # type: ignore[arg-type]
     return events, load_model(config, WORDS, shelf)  # type: ignore[arg-type]

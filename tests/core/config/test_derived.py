@@ -1,4 +1,4 @@
-"""What follows from a config alone: loss weights, exits, target exit rates, held-out windows."""
+"""Values that follow from a config alone: loss weights, exits, target exit rates, held-out windows."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""How a config is put together from its sources, and how a bad one is refused."""
+"""A config: built from layers, refused with reasons."""
 
 import tomllib
 from pathlib import Path
@@ -172,7 +172,7 @@ def test_full_depth_has_no_head_for_each_block() -> None:
 
 
 def test_the_defaults_of_all_switches_are_the_seed_preset_s() -> None:
-    """So that a config which was stored before they existed keeps its meaning."""
+    """A config that was stored before a switch existed keeps its meaning."""
     assert build([preset_layer("seed")]) == RunConfig()
 
 

@@ -1,4 +1,4 @@
-"""Configs of older runs, completed by what newer fields were before they could be chosen."""
+"""Configs of older runs, completed with the values of newer fields."""
 
 import subprocess
 import sys

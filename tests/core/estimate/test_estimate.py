@@ -1,4 +1,4 @@
-"""An estimate: its runs added up, and what is refused."""
+"""An estimate: the sum over its runs, and refused configs."""
 
 from collections.abc import Callable
 from pathlib import Path

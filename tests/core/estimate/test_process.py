@@ -1,4 +1,4 @@
-"""Estimates from a process of their own: asked, interrupted, killed."""
+"""Estimates from a separate process: answered, stopped, killed."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def estimator() -> Iterator[Estimator]:
 
 @pytest.fixture
 def on_text(tiny_config: Make, tmp_path: Path) -> Make:
-    """Makes a tiny config on a text file."""
+    """Return a factory of tiny configs on a text file."""
     text = tmp_path / "text.txt"
     text.write_text(" ".join(f"w{number % 17}" for number in range(2000)))
 
@@ -66,7 +66,7 @@ def test_a_process_that_is_killed_is_told_of_and_replaced(estimator: Estimator, 
     assert estimator.estimate(on_text(), ["loss"], 1) is not None
     assert estimator._process is not None
     os.kill(estimator._process.pid, signal.SIGKILL)
-    with pytest.raises(UsageError, match="the measurement was ended"):
+    with pytest.raises(UsageError, match="the measurement ended early"):
         estimator.estimate(on_text(), ["loss"], 1)
     assert estimator.estimate(on_text(), ["loss"], 1) is not None
 

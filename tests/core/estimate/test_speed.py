@@ -1,4 +1,4 @@
-"""The measurement that an estimate rests on."""
+"""The measurement behind an estimate."""
 
 from collections.abc import Callable
 

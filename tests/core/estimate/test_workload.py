@@ -1,4 +1,4 @@
-"""The protocol as arithmetic, against what a run then does."""
+"""The estimated work of a run, compared with a real run."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def sizes_of(dataset: Dataset) -> Sizes:
 
 
 def tokens_stepped(configs: Sequence[RunConfig], dataset: Dataset) -> Counter[tuple[str, int | None]]:
-    """Tokens of all steps that siblings really take, by stage kind and block."""
+    """Sum the tokens of all steps that sibling runs really take, by stage kind and block."""
     taken: Counter[tuple[str, int | None]] = Counter()
     memory = StageMemory()
     for config in configs:

@@ -1,4 +1,4 @@
-"""A model of unequal blocks."""
+"""Fixture: a model of unequal blocks."""
 
 import pytest
 

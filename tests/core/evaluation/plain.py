@@ -1,4 +1,4 @@
-"""Early exit and static depths, computed plainly: token by token, all tokens through all blocks."""
+"""Plain reference for early exit and fixed depths: token by token, with all tokens through all blocks."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from tests.core.training import SEED
 def plain_early_exit(
     model: Transformer, thresholds: list[float], windows: Windows, method_name: str
 ) -> tuple[Tensor, Tensor]:
-    """The report's rule, token by token: losses and the block each token left at, both `[N, T]`.
+    """Apply the report's rule token by token; return losses and the block each token exits at, both `[N, T]`.
 
     A token that leaves enters the next block with the state it had when it entered the block it left, and runs
     through it with the others.
@@ -50,7 +50,7 @@ def plain_early_exit(
 
 
 def statistics_of(probabilities: Tensor, targets: Tensor) -> TokenStatistics:
-    """All there is to say of predictions `[N, V]`."""
+    """Compute all statistics of predictions `[N, V]`."""
     best, second = probabilities.topk(2).values.T
     entropy = -(probabilities * probabilities.log()).sum(1) / torch.tensor(float(probabilities.shape[1])).log()
     guess = probabilities.argmax(1)
@@ -59,7 +59,7 @@ def statistics_of(probabilities: Tensor, targets: Tensor) -> TokenStatistics:
 
 
 def plain_statistics(model: Transformer, windows: Windows) -> list[TokenStatistics]:
-    """Of each block, when all tokens go through all blocks."""
+    """Compute the statistics of each block when all tokens go through all blocks."""
     states, found = model.embedding(windows.inputs), []
     for block in model.blocks:
         states = block(states)
@@ -73,12 +73,12 @@ def measure(model: Transformer, thresholds: list[float], dataset: Dataset, confi
 
 
 def middling_thresholds(model: Transformer, dataset: Dataset, method_name: str) -> list[float]:
-    """Medians of the signal over the evaluation tokens: some tokens leave at every block."""
+    """Return medians of the signal over the evaluation tokens, so that some tokens exit at every block."""
     return [signal.median().item() + 1e-9 for signal in static_signals(model, dataset, method_name)]
 
 
 def static_signals(model: Transformer, dataset: Dataset, method_name: str) -> list[Tensor]:
-    """The signals at every exit when all tokens go through all blocks, `[N·T]`."""
+    """Compute the signals at every exit when all tokens go through all blocks, `[N · T]` each."""
     method, statistics = exit_method(method_name), plain_statistics(model, dataset.evaluation)
     states, signals = model.embedding(dataset.evaluation.inputs), []
     for depth, block in enumerate(model.blocks[:-1]):

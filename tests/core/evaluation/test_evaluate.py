@@ -1,4 +1,4 @@
-"""An evaluation: the statistics of every token, and what it warns of."""
+"""An evaluation: statistics of every token, and warnings."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Ways through the model, against the plain forward pass."""
+"""Ways through the model, compared with the plain forward pass."""
 
 import pytest
 import torch

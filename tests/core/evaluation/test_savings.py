@@ -1,4 +1,4 @@
-"""What early exit saves: FLOPs as the tokens left, and time."""
+"""Savings of early exit: FLOPs, from the exit shares, and time."""
 
 import pytest
 

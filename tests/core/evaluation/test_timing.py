@@ -1,4 +1,4 @@
-"""Time savings on a model that is large enough for them."""
+"""Time savings of a model that is large enough to have some."""
 
 import time
 

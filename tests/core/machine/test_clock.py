@@ -1,4 +1,4 @@
-"""The clock: parts within parts, pauses, stages."""
+"""The clock: nested parts, pauses, stages."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from core.machine.clock import PAUSED, UNPROFILED, Stopwatch
 
 @pytest.fixture
 def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A clock that stands still; call it to let so many seconds pass."""
+    """Stop the clock; return a function that lets so many seconds pass."""
     now = [100.0]
     monkeypatch.setattr(profile.time, "perf_counter", lambda: now[0])
 

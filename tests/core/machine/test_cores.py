@@ -1,4 +1,4 @@
-"""What is read of the processors: affinity, quotas of control groups, and who else computes."""
+"""Readings of the processors: affinity, quotas of control groups, and load by other processes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the machine reaches."""
+"""The machine's peak FLOP/s and memory."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A run that trains far more slowly than it could says so, once, and why; on a quiet machine nobody says anything."""
+"""The warning about a slow run: given once, with its cause, and never on a quiet machine."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -22,12 +22,12 @@ TOKENS = 1000
 
 
 class Machine:
-    """Two cores whose counters go on as the steps take their time.
+    """Two cores whose counters advance with the steps' seconds.
 
     Attributes:
         others: cores that other processes take.
-        waiting: share of the time that this process's second thread has no core.
-        peak: what products reach.
+        waiting: share of the time that this process's second thread waits for a core.
+        peak: FLOP/s of a matmul.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ def begun(stage: str = "block0.lm", **values: object) -> StageStarted:
 def steps(
     machine: Machine, speed: float, seconds: float, stage: str = "block0.lm", noise: Callable[[], float] = lambda: 1.0
 ) -> Iterator[Event]:
-    """Steps at that many tokens a second, for so long."""
+    """Yield steps at that many tokens a second, for so many seconds."""
     end = machine.now + seconds
     while machine.now < end:
         took = TOKENS / speed * noise()
@@ -128,7 +128,7 @@ def test_a_pause_is_not_slow_whatever_others_do_meanwhile(machine: Machine) -> N
 def test_a_run_that_was_slow_from_its_first_step_shows_by_its_threads_waiting(machine: Machine) -> None:
     machine.waiting, machine.others = 0.55, 1.0
     assert said(machine.pace(), [STARTED, begun()], steps(machine, 1000, 60)) == [
-        "block0.lm trains at 1,000 tokens a second (median step), a thread being without a processor 55% of the "
+        "block0.lm trains at 1,000 tokens a second (median step), with a thread waiting for a processor 55% of the "
         "time: other processes take 1.0 of 2 cores"
     ]
 
@@ -177,8 +177,8 @@ def test_a_processor_that_slows_down_is_named_where_nothing_else_is_wrong(machin
         (Window(1.0, held=0.8), 2, None, "the control group's quota was used up 80% of the time"),
         (Window(1.0), 4, None, "it has 4 threads on 2 cores"),
         (Window(1.0, swapped=50 * 2**20), 2, 1.0, "the system swaps 50 MiB a second"),
-        (Window(1.0, others=0.2), 2, 0.95, "nothing on this machine tells why"),
-        (Window(1.0), 2, None, "nothing on this machine tells why"),
+        (Window(1.0, others=0.2), 2, 0.95, "no cause was found on this machine"),
+        (Window(1.0), 2, None, "no cause was found on this machine"),
         (
             Window(1.0, others=1.0, swapped=2**21),
             2,

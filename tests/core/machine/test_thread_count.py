@@ -1,4 +1,4 @@
-"""How many threads a run takes: of what the machine has, what others leave of it, and what can be started."""
+"""The number of threads of a run: by cores, load of other processes, and threads that can be started."""
 
 import threading
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def test_as_many_compute_as_there_are_threads_for(threads: int) -> None:
 
 
 def no_more_than(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    """A system that starts so many threads and then refuses."""
+    """Let the system start only so many threads."""
     start, left = threading.Thread.start, [limit]
 
     def limited(thread: threading.Thread) -> None:
@@ -113,12 +113,12 @@ def test_one_thread_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (possible(1), possible(4)) == (1, 1)
 
 
-# What `auto` stands for
+# The value of `auto`
 
 
 @pytest.fixture
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of eight cores, two of them busy."""
+    """Make it a machine of eight cores, two of them busy."""
     monkeypatch.setattr(resolving, "OWN_THREADS", 8)
     monkeypatch.setattr(resolving, "read_cores", lambda: Cores(8, busy=2.0))
     monkeypatch.setattr(resolving, "startable", lambda most: most)
@@ -151,7 +151,7 @@ def test_who_sets_the_number_for_torch_gets_it_however_busy_the_machine(
     assert (config.machine.threads, remark) == (8, "")
 
 
-# A run whose threads are not to be had
+# Runs that can not have their threads
 
 
 def test_a_run_goes_on_with_the_threads_there_are_and_says_so(

@@ -1,4 +1,4 @@
-"""A bench for checkpoints: runs tiny experiments and stops them where a test wants."""
+"""A bench for checkpoints: tiny experiments that a test stops where it wants."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,20 +21,20 @@ from tests.core.training import WORDS
 
 NEVER = ("", 0, 0)
 Place = tuple[str, int, int]
-"""Stage, epoch and step after which a run is stopped."""
+"""Stage, epoch and step after which a run stops."""
 
 
 class Bench:
-    """Runs tiny experiments, stops them where a test wants, and looks at what is left."""
+    """Runs tiny experiments and stops them where a test wants."""
 
     last: Event | None = None
-    """What the training said last; it is published later."""
+    """Last event of the training; it is published later."""
 
     def __init__(self, writer: Writer, reader: Reader, dataset: Dataset) -> None:
         self.writer, self.reader, self.dataset = writer, reader, dataset
 
     def train(self, *arguments: Any) -> Iterator[Event]:
-        """The protocol, watched."""
+        """Run the protocol, and remember its last event."""
         for event in protocol.train(*arguments):
             self.last = event
             yield event
@@ -46,7 +46,7 @@ class Bench:
     def run(
         self, config: RunConfig, number: int, stop_after: Place = NEVER, memory: StageMemory | None = None
     ) -> tuple[Status, list[Event]]:
-        """How the leg ended, and its events."""
+        """Run one leg of a run; return its final status and its events."""
         seen: list[Event] = []
         memory = memory or StageMemory()
 

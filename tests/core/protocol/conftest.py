@@ -1,4 +1,4 @@
-"""The bench on which checkpoints are tested."""
+"""Fixture: the bench on which checkpoints are tested."""
 
 import pytest
 

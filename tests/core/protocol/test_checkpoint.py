@@ -1,4 +1,4 @@
-"""Checkpoints: when they are written, what they hold, and whose they are."""
+"""Checkpoints: times of writing, contents, and the run they belong to."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The head's products in bfloat16: training takes them, measuring does not."""
+"""The head's matmuls in bfloat16: in training, not in evaluation."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ MakeConfig = Callable[..., RunConfig]
 
 
 def losses(config: RunConfig, dataset: Dataset) -> tuple[list[float], list[float]]:
-    """Of training and of what was measured."""
+    """Return the losses of the training and of the evaluation."""
     events = list(train(config, dataset))
     return (
         [event.loss for event in events if isinstance(event, Epoch) and event.val_loss is not None],

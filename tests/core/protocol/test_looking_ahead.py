@@ -1,4 +1,4 @@
-"""Exits that look ahead: fitted again, and set, once all blocks are trained."""
+"""Exits that need the later blocks: fitted again, and set, once all blocks are trained."""
 
 import pytest
 import torch

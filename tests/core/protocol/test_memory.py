@@ -1,4 +1,4 @@
-"""What sibling runs share: never a stage that would differ."""
+"""Stages that sibling runs share: none that would differ between them."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ def test_a_run_that_reuses_block_0_equals_bit_for_bit_the_run_that_trains_it(
     shared = list(train(tiny_config(method), tiny_dataset, memory))
     alone = list(train(tiny_config(method), tiny_dataset))
     stages = ["block0.lm", "block0.statistics"]
-    if exit_method(first).extras or exit_method(method).extras:  # not every method makes the same statistics
+    if exit_method(first).extras or exit_method(method).extras:  # methods with extras compute other statistics
         stages.remove("block0.statistics")
     assert [event.stage for event in of(StageStarted, shared) if event.reused] == stages
     assert not any(event.reused for event in of(StageStarted, alone))
@@ -72,7 +72,7 @@ def test_sound_runs_share_what_does_not_depend_on_the_method(tiny_config: MakeCo
 
 
 def test_a_shared_block_0_is_read_with_the_run_s_own_embedding(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
-    """The sibling that trained it has moved its own embedding since, with the head that it is tied to."""
+    """The sibling run that trained block 0 has changed its own embedding since, with the head that is tied to it."""
     memory = StageMemory()
     values = {"train_embedding": True, "tie_embedding": True, "hard_tokens": "mask", "exited_state": "input"}
     for method in ("softmax", "saturation", "loss"):

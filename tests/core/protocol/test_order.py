@@ -1,4 +1,4 @@
-"""The plan: which stages a config has, and in which order."""
+"""The plan: a config's stages, in order."""
 
 from tests.core.training import MakeConfig, stage_names
 

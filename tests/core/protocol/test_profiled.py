@@ -1,4 +1,4 @@
-"""Where the time goes: every stage is timed, and no number depends on it."""
+"""Profiles of a run: every stage is timed, and no number depends on it."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_a_profiled_run_gives_the_same_numbers_and_times_every_stage(
 def test_flops_announced_for_steps_are_those_of_the_parts(
     values: dict[str, Any], tiny_config: MakeConfig, tiny_dataset: Dataset
 ) -> None:
-    """So that what the Live screen shows without a profile agrees with the profile."""
+    """The Live screen computes its FLOP/s from the former, the profile from the latter."""
     events = list(train(tiny_config(**values), tiny_dataset, clock=Stopwatch()))
     found = profiles(events)
     announced = [event for event in events if isinstance(event, StageStarted) and event.flops]
@@ -57,7 +57,7 @@ def test_flops_announced_for_steps_are_those_of_the_parts(
 
 
 def test_the_reads_of_heads_are_counted_where_the_head_decides(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
-    """All tokens go through the head at block 0, and those that stay once more."""
+    """All tokens go through the head at block 0, and those that do not exit there go through it once more."""
     config = tiny_config("softmax")
     events = list(train(config, tiny_dataset, clock=Stopwatch()))
     early = next(event for event in events if getattr(event, "name", "") == "early exit")

@@ -1,4 +1,4 @@
-"""What `auto` stands for on this machine."""
+"""The values of `auto` on this machine."""
 
 import torch
 

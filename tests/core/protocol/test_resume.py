@@ -1,4 +1,4 @@
-"""A run that was interrupted goes on, bit for bit, as if it had not been."""
+"""Resumed runs: bit for bit the same as without the interruption."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""The seed protocol gives the figures it gave before there was any other: losses, thresholds, exits, to the last digit.
+"""The seed protocol gives the recorded figures: losses, thresholds and exits.
 
-`seed_figures.json` was written by the code of 2026-11-24 in float64, where another machine's rounding stays far below
-the tolerance and no token's exit hangs on it.
+`seed_figures.json` was written by the code of 2026-11-24 in float64, where the rounding of another machine stays far
+below the tolerance and changes no token's exit.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Every way in which a protocol can differ: any switches go together."""
+"""Combinations of the protocol's switches: all of them train."""
 
 import dataclasses
 import math

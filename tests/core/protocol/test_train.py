@@ -1,4 +1,4 @@
-"""The protocols: the stages happen as planned, and give the same numbers each time."""
+"""The protocols: stages run as planned and give the same numbers each time."""
 
 import dataclasses
 from typing import Any

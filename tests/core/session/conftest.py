@@ -1,4 +1,4 @@
-"""Tiny runs in a queue, and a tiny text."""
+"""Fixtures: tiny queued runs, and a tiny text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.core.training import MakeConfig
 
 @pytest.fixture
 def queue(writer: Writer, tiny_config: MakeConfig, tiny_dataset: Dataset) -> Callable[..., Prepared]:
-    """Queues one tiny run a method."""
+    """Return a function that queues one tiny run for each method."""
 
     def queue(*methods: str, **values: Any) -> Prepared:
         configs = tuple(tiny_config(method, max_epochs=1, **values) for method in methods)
@@ -26,7 +26,7 @@ def queue(writer: Writer, tiny_config: MakeConfig, tiny_dataset: Dataset) -> Cal
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> str:
-    """A text of a thousand words, the same few over and over in a changing order."""
+    """Write a text of a thousand words, a few of them over and over in a changing order; return its path."""
     file = tmp_path / "words.txt"
     file.write_text("\n".join(" ".join(f"w{line * word % 23}" for word in range(10)) for line in range(100)))
     return str(file)

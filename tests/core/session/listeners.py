@@ -1,4 +1,4 @@
-"""Listeners, and what is found in the store of a run that ended."""
+"""Listeners, and the stored events of a run that ended."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ METHODS = ("distill", "loss", "softmax")
 
 
 def ignore(run: int, events: Sequence[Event]) -> None:
-    """Publish to nobody."""
+    """Ignore the events."""
 
 
 def ends(reader: Reader, run: int) -> list[Event]:

@@ -1,4 +1,4 @@
-"""The outbox: stored first, published second, and training never waits for steps to be stored."""
+"""The outbox: events are stored first and published second, and training never waits for steps to be stored."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ from tests.core.session.listeners import ignore
 
 
 class SlowWriter(Writer):
-    """Takes until it is told to go on to store steps alone; or can't store them at all."""
+    """A writer that blocks on a batch of steps until it is released, or fails to store it."""
 
     broken = False
 
@@ -87,7 +87,7 @@ def test_rare_events_are_published_at_once(
 def test_a_run_that_is_held_has_everything_stored(
     monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, queue: Callable[..., Prepared]
 ) -> None:
-    """Whatever is due gets stored though the caller who is asked may take hours to answer."""
+    """Due events are stored although `should_stop` may block for hours."""
     monkeypatch.setattr(outbox, "BATCH_SECONDS", 0.0)
     real, yielded, stored = session.train, [0], []
 

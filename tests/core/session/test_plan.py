@@ -1,4 +1,4 @@
-"""From what was chosen to an experiment."""
+"""The plan of an experiment."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Before training: what is checked, stored and queued, and what can go on."""
+"""Preparation: checks, the record, the queue, and runs that can be resumed."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.core.training import MakeConfig
 
 
 def stop_after(count: int) -> Callable[[], bool]:
-    """Asks to stop after that many events."""
+    """Return a function that asks to stop after that many events."""
     asked = iter(range(10**9))
     return lambda: next(asked) >= count
 

@@ -1,4 +1,4 @@
-"""Profiled experiments: what is stored of them, and what is nobody's time."""
+"""Profiled experiments: the stored profile, and the pauses left out of it."""
 
 import pytest
 

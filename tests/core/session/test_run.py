@@ -1,4 +1,4 @@
-"""Running an experiment: one end to every run, and none keeps the others from running."""
+"""Running an experiment: every run ends once, and none keeps the others from running."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,11 +1,11 @@
-"""A block that has run over its windows."""
+"""Fixture: the output of a block over its windows."""
 
 import pytest
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
 from core.model import Transformer
-from core.stages.block_data import from_words
+from core.stages.block_data import from_tokens
 from core.stages.statistics import BlockOutput, block_output
 from tests.core.training import WORDS, MakeConfig, result_of
 
@@ -14,5 +14,5 @@ from tests.core.training import WORDS, MakeConfig, result_of
 def output(tiny_config: MakeConfig, tiny_dataset: Dataset) -> tuple[Transformer, BlockOutput, RunConfig]:
     config = tiny_config(hard_ratio=0.4)
     model = Transformer(config.model, WORDS, config.seed)
-    data = from_words(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
+    data = from_tokens(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
     return model, result_of(block_output(model, 0, data, config, "block0.statistics")), config

@@ -1,4 +1,4 @@
-"""Exit classifiers: fitted after their block or along with it, to the tokens that are still in."""
+"""Exit classifiers: fitted to the active tokens, after their block or together with it."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from core.events import Epoch, StageStarted
 from core.exits import exit_method
 from core.model import new_model
 from core.protocol.train import train
-from core.stages.block_data import BlockData, from_states, from_words
+from core.stages.block_data import BlockData, from_states, from_tokens
 from core.stages.exit_classifier import fit_classifier
 from core.stages.statistics import block_output
 from tests.core.training import DIM, WORDS, MakeConfig, of, result_of
@@ -38,7 +38,7 @@ def test_the_classifier_s_lbfgs_fit_has_converged_and_draws_nothing(
 ) -> None:
     config = tiny_config(classifier_fit="lbfgs", dtype="float64")
     method, model = exit_method("loss"), new_model(config, WORDS)
-    data = from_words(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
+    data = from_tokens(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
     output = result_of(block_output(model, 0, data, config, "any"))
     events = list(fit_classifier(model, 0, output, method, config, "block0.exit"))
     losses = [epoch.exit_loss for epoch in of(Epoch, events)]

@@ -1,4 +1,4 @@
-"""Thresholds, and the tokens below them."""
+"""Thresholds and the hard tokens below them."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from core.data.windows import Dataset
 from core.errors import NoHardTokensError
 from core.exits import exit_method
 from core.model import Transformer, new_model
-from core.stages.block_data import from_words
+from core.stages.block_data import from_tokens
 from core.stages.hard_tokens import exit_signal, mask_hard_tokens, pack_hard_tokens, quantile, set_threshold
 from core.stages.statistics import BlockOutput, block_output
 from tests.core.training import DIM, WORDS, MakeConfig, result_of
@@ -23,8 +23,8 @@ def test_the_threshold_is_torch_s_quantile(tokens: int, share: float) -> None:
     assert quantile(signal, share) == pytest.approx(torch.quantile(signal, share).item(), rel=1e-12)
 
 
-def test_a_threshold_is_a_number_that_the_signal_s_type_can_hold() -> None:
-    """Else the model, which rounds it to that type, and a reader of stored signals could disagree on a token."""
+def test_a_threshold_is_a_number_that_the_signal_s_dtype_can_hold() -> None:
+    """Otherwise the model, which rounds it to that dtype, and a reader of stored signals could disagree on a token."""
     low = torch.tensor(0.3)
     signal = torch.stack([low, low.nextafter(torch.tensor(1.0))])
     for share in (0.2, 0.5, 0.8):
@@ -82,7 +82,7 @@ def test_masked_hard_tokens_keep_their_windows_and_the_others_state_is_as_asked(
 ) -> None:
     config = tiny_config(exited_state=exited_state, hard_tokens="mask", block_layers=(1, 1, 1))
     model = new_model(config, WORDS)
-    data = from_words(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
+    data = from_tokens(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
     for block in range(2):
         output = result_of(block_output(model, block, data, config, "any"))
         signal = exit_signal(model, block, output, exit_method("loss"), config)

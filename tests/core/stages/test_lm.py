@@ -1,4 +1,4 @@
-"""LM training: plain AdamW with early stopping, of one block or of all together."""
+"""LM training of one block or of all together: plain AdamW with early stopping."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from core.events import Epoch, Event, StageStarted, Step
 from core.model import Transformer, new_model
 from core.protocol.train import train
 from core.rng import stream
-from core.stages.block_data import from_states, from_words
+from core.stages.block_data import from_states, from_tokens
 from core.stages.lm import train_block, train_blocks
 from core.stages.splits import split_windows
 from tests.core.training import DIM, WORDS, MakeConfig, of
@@ -23,7 +23,7 @@ from tests.core.training import DIM, WORDS, MakeConfig, of
 def test_training_lowers_the_loss_and_the_best_weights_are_kept(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
     config = tiny_config(max_epochs=30, lr=0.03)
     model = Transformer(config.model, WORDS, config.seed)
-    data = from_words(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
+    data = from_tokens(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
     events = list(train_block(model, 0, data, config, "block0.lm"))
     epochs = of(Epoch, events)
     best = min(epochs, key=lambda epoch: epoch.val_loss)
@@ -43,7 +43,7 @@ def test_one_epoch_is_adamw_on_summed_loss_with_clipped_gradients(
     config = tiny_config(max_epochs=1, dtype="float64")
     trained, plain = (Transformer(config.model, WORDS, config.seed).double() for _ in range(2))
     inputs, targets = tiny_dataset.train.inputs, tiny_dataset.train.targets
-    list(train_block(trained, 0, from_words(trained, inputs, targets), config, "block0.lm"))
+    list(train_block(trained, 0, from_tokens(trained, inputs, targets), config, "block0.lm"))
     windows, _ = split_windows(48, config, "block0.lm", torch.device("cpu"))
     order = windows[torch.randperm(len(windows), generator=stream(config.seed, "block0.lm", "batches", 1))]
     weights = [*plain.blocks[0].parameters(), *plain.head.parameters()]
@@ -110,7 +110,7 @@ def test_each_of_them_changes_the_training(
 ) -> None:
     def losses(config: RunConfig) -> list[float]:
         model = new_model(config, WORDS)
-        data = from_words(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
+        data = from_tokens(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
         return [epoch.loss for epoch in of(Epoch, list(train_block(model, 0, data, config, "block0.lm")))]
 
     assert losses(tiny_config(**values)) != losses(tiny_config())
@@ -123,7 +123,7 @@ def test_joint_training_minimises_the_blocks_losses_weighted_by_their_number(
     assert loss_shares(config) == pytest.approx({0: 1 / 6, 1: 2 / 6, 2: 3 / 6})
     model, plain = new_model(config, WORDS), new_model(config, WORDS)
     inputs, targets = tiny_dataset.train.inputs, tiny_dataset.train.targets
-    events = list(train_blocks(model, loss_shares(config), from_words(model, inputs, targets), config, "joint.lm"))
+    events = list(train_blocks(model, loss_shares(config), from_tokens(model, inputs, targets), config, "joint.lm"))
     windows, _ = split_windows(48, config, "joint.lm", torch.device("cpu"))
     order = windows[torch.randperm(len(windows), generator=stream(config.seed, "joint.lm", "batches", 1))]
     weights = [*plain.blocks.parameters(), plain.head.weight]

@@ -1,4 +1,4 @@
-"""Which windows stop the training early."""
+"""Splits of the training windows: early stopping."""
 
 import pytest
 import torch

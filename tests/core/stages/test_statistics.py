@@ -1,4 +1,4 @@
-"""What a block says of its windows."""
+"""The statistics stage: a block's states and statistics on its windows."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""One step of LM training: what it moves, what it starts from, what it costs."""
+"""One step of LM training: the weights it trains, their initial values, its FLOPs."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.data.windows import Dataset
 from core.machine.clock import Stopwatch
 from core.model import Transformer, new_model
-from core.stages.block_data import from_states, from_words
+from core.stages.block_data import from_states, from_tokens
 from core.stages.lm import train_block
-from core.stages.trainer import Trainer, begin_as_before, rate_factor
+from core.stages.trainer import Trainer, rate_factor, start_from_previous
 from tests.core.training import DIM, WORDS, MakeConfig, result_of
 
 
@@ -44,7 +44,7 @@ def test_a_block_s_training_moves_what_the_switches_say(
     config = tiny_config(max_epochs=1, **values)
     model = new_model(config, WORDS)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    data = from_words(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
+    data = from_tokens(model, tiny_dataset.train.inputs, tiny_dataset.train.targets)
     if block:
         data = from_states(data.states(slice(None)).detach(), data.targets)
     weights = result_of(train_block(model, block, data, config, f"block{block}.lm"))
@@ -57,7 +57,7 @@ def test_heads_of_blocks_start_as_copies_of_the_one_before_as_it_was_trained(tin
     model = new_model(config, WORDS)
     assert all(torch.equal(model.head_weight(block), model.head.weight) for block in (1, 2))
     model.head_weight(1).data.add_(1)
-    begin_as_before(model, 2, config)
+    start_from_previous(model, 2, config)
     assert torch.equal(model.head_weight(2), model.head_weight(1))
     assert model.head_weight(2) is not model.head_weight(1)
     assert not torch.equal(model.head_weight(0), model.head_weight(1))
@@ -68,7 +68,7 @@ def test_an_identity_block_starts_by_saying_what_the_block_before_said(tiny_conf
     config = tiny_config(later_init="identity", norm="pre", block_layers=(1, 2))
     model = new_model(config, WORDS)
     model.blocks[0].readout.weight.uniform_(0.5, 1.5)
-    begin_as_before(model, 1, config)
+    start_from_previous(model, 1, config)
     states = model.blocks[0](torch.randn(3, 4, DIM))
     after = model.blocks[1](states)
     assert torch.equal(after, states)
@@ -111,7 +111,7 @@ def test_the_parts_of_a_step_cost_what_torch_counts(
 ) -> None:
     config, windows = tiny_config(**values), tiny_dataset.train
     model, clock = new_model(config, WORDS), Stopwatch()
-    data = from_words(model, windows.inputs, windows.targets)
+    data = from_tokens(model, windows.inputs, windows.targets)
     if block:
         active = torch.arange(windows.targets.numel()).view_as(windows.targets) % 3 > 0
         data = from_states(model.embedding(windows.inputs).detach(), windows.targets, active)
