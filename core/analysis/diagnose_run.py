@@ -26,6 +26,8 @@ from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build
 from core.errors import EetuiError
 from core.events import Event, StageStarted, Step
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import find, is_pinned
 from core.state import RunState
 from core.store.reader import Reader
 
@@ -65,6 +67,7 @@ def diagnose_run(reader: Reader, run: int) -> Diagnosed:
     Raises:
         RunLookupError: there is no such run.
         UsageError: the run has not come to its end, or keeps no statistics of its tokens.
+        ConfigError: its exit method is a plug-in that is gone or has changed.
     """
     *_, found = diagnosis_steps(reader, run)
     return found
@@ -74,10 +77,12 @@ def diagnosis_steps(reader: Reader, run: int) -> Iterator[Diagnosed]:
     """The same as it becomes known: first what needs no model, last all of it. Who has seen enough may stop.
 
     Raises:
-        RunLookupError, UsageError: as above.
+        RunLookupError, UsageError, ConfigError: as above.
     """
     row, state = reader.run(run), reader.state(run)
     config = build([Layer(f"run {run}", flatten(row["config"]))])
+    if is_pinned(config.method):
+        find(EXIT_METHODS, config.method)
     tokens, text = evaluated_tokens(reader, row)
     inputs = np.asarray(text.inputs, np.int64)[: tokens.tokens].reshape(-1, text.seq_len)
     found = Diagnosed(

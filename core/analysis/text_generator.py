@@ -84,7 +84,7 @@ def open_writer(reader: Reader, run: int) -> Writer:
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: its checkpoint, its thresholds or its vocabulary can't be had.
+        UsageError: its checkpoint, its thresholds, its vocabulary or its own exit method can't be had.
     """
     row = reader.run(run)
     config = build([Layer(f"run {run}", flatten(row["config"]))])

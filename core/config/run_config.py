@@ -24,21 +24,22 @@ from core.config.sections import Section as Section
 from core.config.sections import TrainConfig as TrainConfig
 from core.config.sections import Unit as Unit
 from core.errors import ConfigError
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import pinned, short_name
 
 PRESETS = Path(__file__).parent / "presets"
-EXITS = Path(__file__).parents[1] / "exits"
 DEFAULT_PRESET = "sound"
 
 
 def method_names() -> tuple[str, ...]:
-    """The exit methods there are: one file each under `core/exits/`, listed without importing them."""
-    return tuple(sorted(path.stem for path in EXITS.glob("*.py") if not path.stem.startswith("_")))
+    """The built-in exit methods: one file each under `core/exits/`, listed without importing them."""
+    return EXIT_METHODS.built_in
 
 
 class RunConfig(Section):
     """Everything that decides a run's numbers."""
 
-    method: str = Field("loss", description="the exit method")
+    method: str = Field("loss", description="exit method: a name, or the path of your own file")
     protocol: Literal["staged", "joint", "full_depth"] = Field(
         "staged",
         description="staged: block after block; joint: all blocks and their exits together; full_depth: all blocks for "
@@ -51,12 +52,16 @@ class RunConfig(Section):
     exit: ExitConfig = ExitConfig()
     machine: MachineConfig = MachineConfig()
 
+    @property
+    def method_name(self) -> str:
+        """The exit method's name in lists: a user's own file without its path and hash."""
+        return short_name(self.method)
+
     @field_validator("method")
     @classmethod
     def _known_method(cls, value: str) -> str:
-        if value not in method_names():
-            raise ValueError(f"must be one of {', '.join(method_names())}")
-        return value
+        """A user's own method is pinned to its content (`core.extensions.plugins`)."""
+        return pinned(EXIT_METHODS, value)
 
     @model_validator(mode="after")
     def _windows_fit_positions(self) -> Self:

@@ -24,7 +24,8 @@ from core.early_exit.fused_layer import exited_input
 from core.early_exit.kv_cache import CachedBlock
 from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose
 from core.errors import UsageError
-from core.exits import Observation, exit_method
+from core.exits._contract import Observation
+from core.exits._load import exit_method
 from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics
 from core.model import Block, ExitedState, Transformer
@@ -85,7 +86,9 @@ def _check(model: Transformer, config: RunConfig, prompt: Sequence[int], window:
     if not config.model.causal:
         raise UsageError("a model that is not causal attends to the tokens that follow, so it can't generate any")
     if exit_method(config.method).foresees:
-        raise UsageError(f"the {config.method} exit looks at the later blocks before it leaves: no model can run it")
+        raise UsageError(
+            f"the {config.method_name} exit looks at the later blocks before it leaves: no model can run it"
+        )
 
 
 def _generate(

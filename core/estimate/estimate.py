@@ -73,7 +73,7 @@ def estimate(
         UsageError: the device is not there, or the memory is too small.
     """
     from core.estimate.speed import measure
-    from core.exits import exit_method
+    from core.exits._load import exit_method
     from core.protocol.resolve import resolve
 
     configs = [resolve(config) for config in configs]

@@ -203,7 +203,7 @@ def _fits(config: RunConfig) -> Span:
 
 def _heads(config: RunConfig) -> float:
     """How many times a token that may leave early goes through the head, should the thresholds hold."""
-    from core.exits import exit_method
+    from core.exits._load import exit_method
 
     if config.protocol == "full_depth" or not exit_method(config.method).reads_head:
         return 1

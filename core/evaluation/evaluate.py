@@ -18,7 +18,7 @@ from core.data.windows import Windows
 from core.evaluation.passes import Pass, early_exit, everyone, measured, oracle, static_depths
 from core.evaluation.savings import exit_costs, measure_savings, rounds_to_time
 from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned
-from core.exits import exit_method
+from core.exits._load import exit_method
 from core.formulas import perplexity
 from core.head.token_statistics import TokenStatistics
 from core.machine.clock import UNPROFILED, Clock

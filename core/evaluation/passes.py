@@ -16,7 +16,8 @@ from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, go_on
 from core.early_exit.skipping import skipping_states
 from core.events import Measured
-from core.exits import Observation, exit_method
+from core.exits._contract import Observation
+from core.exits._load import exit_method
 from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from core.config.run_config import ExitConfig, RunConfig
-from core.exits import exit_method, first_method
+from core.exits._load import exit_method, first_method
 from core.stages.trainer import fits_classifier_jointly
 
 EVALUATION = "evaluation"

@@ -5,6 +5,7 @@ import torch
 from core.config.run_config import RunConfig
 from core.data.tokenizers import resolve_tokenizer
 from core.errors import ConfigError
+from core.exits._load import exit_method
 
 OWN_THREADS = torch.get_num_threads()
 """What torch chose for itself; asked later, it tells what somebody last set."""
@@ -14,8 +15,9 @@ def resolve(config: RunConfig) -> RunConfig:
     """The config with every `auto` replaced by what it stands for here.
 
     Raises:
-        ConfigError: the device asked for is not there.
+        ConfigError: the device asked for is not there, or the exit method is a plug-in that is no good.
     """
+    exit_method(config.method)
     machine = config.machine.model_copy(
         update={
             "device": _resolve_device(config.machine.device),

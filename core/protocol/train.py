@@ -22,7 +22,8 @@ from core.config.run_config import RunConfig
 from core.data.windows import Dataset, Windows
 from core.evaluation.evaluate import evaluate, evaluate_block, judge
 from core.events import Event, Measured, RunFinished, RunStarted, Savings, StageEnded, StageStarted, Step
-from core.exits import ExitMethod, exit_method, first_method
+from core.exits._contract import ExitMethod
+from core.exits._load import exit_method, first_method
 from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
 from core.model import Transformer, new_model

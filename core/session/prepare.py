@@ -38,7 +38,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
         [
             NewRun(
                 name=name,
-                method=config.method,
+                method=config.method_name,
                 seed=config.seed,
                 preset=plan.preset,
                 config=config.model_dump_json(),

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
+from core.exits._load import method_record
 
 PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual", "rich", "typer")
 
@@ -29,6 +30,7 @@ def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        **method_record(config.method),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         **_code_state(Path(__file__).parents[2]),
     }

@@ -13,7 +13,7 @@ from core.config.run_config import RunConfig
 from core.data.batches import shuffled
 from core.errors import DivergedError
 from core.events import Epoch, Event, StageStarted, Step
-from core.exits import ExitMethod
+from core.exits._contract import ExitMethod
 from core.head.token_statistics import mean64
 from core.machine.clock import UNPROFILED, Clock
 from core.model import ExitClassifier, Transformer

@@ -8,7 +8,7 @@ from torch import Tensor
 from core.config.run_config import RunConfig
 from core.errors import NoHardTokensError
 from core.events import Event, StageStarted, Threshold
-from core.exits import ExitMethod
+from core.exits._contract import ExitMethod
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer, carried
 from core.stages.block_data import BlockData, from_states

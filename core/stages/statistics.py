@@ -16,7 +16,7 @@ from core import costs
 from core.config.run_config import RunConfig
 from core.data.batches import in_order
 from core.events import Event, Measured, Split, StageStarted, Step
-from core.exits import ExitMethod, Observation
+from core.exits._contract import ExitMethod, Observation
 from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, TokenStatistics, mean64

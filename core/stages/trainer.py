@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from core import costs
 from core.config.derived import Shares
 from core.config.run_config import RunConfig
-from core.exits import Observation, first_method
+from core.exits._contract import Observation
+from core.exits._load import first_method
 from core.head.loss import linear_cross_entropy, linear_cross_entropy_with_statistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer

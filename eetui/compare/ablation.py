@@ -78,7 +78,7 @@ class Ablation:
         """The method, and over how many seeds figures are a mean."""
         configs = self.rows[0].configs
         seeds = ", ".join(str(config.seed) for config in configs)
-        return f"{configs[0].method}, " + (
+        return f"{configs[0].method_name}, " + (
             f"{len(configs)} seeds: {seeds}" if len(configs) > 1 else f"one seed: {seeds}"
         )
 

@@ -48,7 +48,7 @@ def generation_json(writer: Writer, prompt: str, pieces: Sequence[Piece], shares
     found: dict[str, Any] = {
         "run": writer.number,
         "name": writer.name,
-        "method": writer.config.method,
+        "method": writer.config.method_name,
         "thresholds": writer.thresholds,
         "prompt": prompt,
         "text": "".join(piece.text for piece in pieces),

@@ -20,7 +20,7 @@ from core.data.windows import Dataset
 from core.errors import NoHardTokensError
 from core.estimate.workload import Sizes, experiment_passes, memory
 from core.events import Epoch, Event, Measured, StageStarted, Step, Threshold, TokensMeasured
-from core.exits import exit_method
+from core.exits._load import exit_method
 from core.model import Transformer, new_model
 from core.protocol.checkpoint import load_model
 from core.protocol.train import StageMemory, first_data, planned_stages, train

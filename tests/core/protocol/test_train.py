@@ -29,7 +29,8 @@ from core.events import (
     TokensMeasured,
     Warned,
 )
-from core.exits import Observation, exit_method
+from core.exits._contract import Observation
+from core.exits._load import exit_method
 from core.head.token_statistics import TokenStatistics
 from core.model import Transformer
 from core.protocol.train import StageMemory, planned_stages, train
