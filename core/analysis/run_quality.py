@@ -5,29 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.analysis.exit_quality import (
-    Claim,
+    GROUPS,
     ExitQuality,
     Overthinking,
     Quality,
-    claimed_truth,
+    ToGain,
     exit_quality,
     overthinking,
     quality,
+    signal_reliability,
 )
-from core.analysis.reliability import Reliability, reliability
-from core.analysis.token_table import Recorded, recorded
+from core.analysis.reliability import Reliability
+from core.analysis.token_table import Floats, Recorded, recorded
 from core.analysis.tradeoff import DepthSavings, depth_savings
 from core.config.run_config import ModelConfig
 from core.errors import UsageError
+from core.exits._facts import MethodFacts, run_facts
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
-
-CLAIMS: dict[str, Claim] = {"distill": "max_prob", "loss": "p(target)", "agree": "agrees"}
-"""What a method's signal is read as: its exit label, where it is a probability; else, that the block is right."""
-
-GROUPS = 10
-"""Of equally many tokens, in the diagram of an exit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +31,46 @@ class Judgement:
     """One exit, judged.
 
     Attributes:
-        diagram: the signal against what it claims, over groups of equally many tokens.
+        diagram: what the signal claims against what is found, over groups of equally many tokens; None where it claims
+            an order only.
         overthinking: of the whole run.
     """
 
     exit: ExitQuality
-    diagram: Reliability
+    diagram: Reliability | None
     overthinking: Overthinking
 
 
-def judge(tokens: Recorded, block: int, method: str) -> Judgement:
-    """Judge the exit of a block."""
-    claim = CLAIMS.get(method, "correct")
-    truth = claimed_truth(tokens, block, claim)
-    diagram = reliability(tokens.signal[block], truth, GROUPS, equal_mass=True)
-    return Judgement(exit_quality(tokens, block, claim), diagram, overthinking(tokens))
+def judge(tokens: Recorded, block: int, method: MethodFacts) -> Judgement:
+    """Judge the exit of a block.
+
+    Raises:
+        ConfigError: the signal claims a gain, and the user's own method that knows which is gone or has changed.
+    """
+    to_gain = gain_of(method)
+    diagram = signal_reliability(tokens, block, method.claims, to_gain, GROUPS, equal_mass=True)
+    return Judgement(exit_quality(tokens, block, method.claims, to_gain), diagram, overthinking(tokens))
+
+
+def gain_of(method: MethodFacts) -> ToGain | None:
+    """Map from a method's signals to the nats they claim; None where they claim no gain.
+
+    Raises:
+        ConfigError: a user's own method is gone or has changed.
+    """
+    if method.claims != "gain":
+        return None
+    import torch  # 1 to 2 s
+
+    from core.exits._load import exit_method
+
+    claimed_gain = exit_method(method.reference).claimed_gain
+
+    def to_gain(signal: Floats) -> Floats:
+        gain: Floats = claimed_gain(torch.from_numpy(signal).double()).numpy()
+        return gain
+
+    return to_gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +85,7 @@ class RunTokens:
     number: int
     name: str
     method: str
+    facts: MethodFacts
     tokens: Recorded
     savings: DepthSavings
     thresholds: tuple[float, ...] | None
@@ -86,9 +108,10 @@ def run_quality(reader: Reader, run: int) -> RunQuality:
 
     Raises:
         UsageError: the run keeps no statistics of its tokens, or has no exit.
+        ConfigError: its signal claims a gain, and the user's own method that knows which is gone or has changed.
     """
     found = run_tokens(reader, run)
-    judged = quality(found.tokens, found.savings, CLAIMS.get(found.method, "correct"), found.thresholds)
+    judged = quality(found.tokens, found.savings, found.facts.claims, found.thresholds, gain_of(found.facts))
     return RunQuality(found.number, found.name, found.method, found.tokens.tokens, judged)
 
 
@@ -99,20 +122,19 @@ def run_tokens(reader: Reader, run: int) -> RunTokens:
         RunLookupError: there is no such run.
         UsageError: the run keeps no statistics of its tokens, or has no exit.
     """
-    from core.exits import exit_method  # imports torch, 1 to 2 s
-
     row, state = reader.run(run), reader.state(run)
     tokens = stored_tokens(reader, row)
     model = ModelConfig.model_validate(row["config"]["model"])
-    reads_head = exit_method(row["method"]).reads_head
+    facts = run_facts(row)
     exited_state = row["config"]["exit"].get("exited_state", "input")
     return RunTokens(
         number=run,
         name=row["name"],
         method=row["method"],
+        facts=facts,
         tokens=tokens,
         savings=depth_savings(
-            model, row["record"]["vocab_size"], tokens.seq_len, reads_head=reads_head, exited_state=exited_state
+            model, row["record"]["vocab_size"], tokens.seq_len, reads_head=facts.reads_head, exited_state=exited_state
         ),
         thresholds=own_thresholds(state, tokens.exits),
         measured_excess=_measured_excess(state),

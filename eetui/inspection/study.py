@@ -9,6 +9,7 @@ from rich.text import Text
 from core.analysis.run_quality import block_layers
 from core.analysis.what_if import Booleans, Curve, Inspection, Outcome, Setting, inspection, own_thresholds
 from core.events import Measured, Threshold
+from core.exits._facts import MethodFacts, run_facts
 from core.state import RunState
 from core.store.reader import Reader
 from eetui.drawing.histogram import histogram
@@ -30,7 +31,7 @@ class Study:
     def __init__(
         self,
         title: Text,
-        method: str,
+        method: MethodFacts,
         data: Inspection,
         thresholds: Sequence[float],
         measured: Measured | None,
@@ -178,7 +179,7 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study | None:
     facts = f"{row['method']}, seed {row['seed']}, {row['record']['corpus']}, {data.tokens:,} evaluated tokens"
     return Study(
         Text.assemble(("Inspect ", "bold"), (row["name"], "bold"), (f"  {facts}", "dim")),
-        row["method"],
+        run_facts(row),
         data,
         thresholds,
         state.final,

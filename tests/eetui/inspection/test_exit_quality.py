@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from core.analysis.run_quality import RunQuality, run_quality
+from core.config.run_config import method_names
 from core.errors import RunLookupError, UsageError
+from core.exits._load import exit_method
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from eetui.cli.quality_text import bars, quality_json, quality_tables
@@ -62,6 +64,29 @@ def test_json_has_curve_line_and_diagrams_of_one_length(tmp_path: Path) -> None:
     assert len(diagram["counts"]) == len(diagram["claimed"]) == len(diagram["found"])
     assert sum(data["exits"][0]["histogram"]) == data["tokens"]
     assert data["exit_histogram"] == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_a_gain_is_judged_as_a_gain_and_an_order_as_an_order(tmp_path: Path) -> None:
+    gain = judged(tmp_path, method="gain")
+    shown = plain(quality_tables(gain), width=120)
+    assert "a gain, nats" in shown
+    assert "Exit 0: nats that block 1 saves, claimed and realised, by decile of the claim" in shown
+    assert "ECE of the signal" not in shown
+    signal = json.loads(quality_json(gain))["exits"][0]["signal"]
+    assert (signal["unit"], len(signal["counts"])) == ("nats", 10)
+    assert signal["claimed"] == sorted(signal["claimed"])
+    order = judged(tmp_path, method="margin")
+    shown = plain(quality_tables(order), width=120)
+    assert "an order only" in shown
+    assert "AUROC: the block is right" in shown
+    assert "ECE of the signal" not in shown
+    assert json.loads(quality_json(order))["exits"][0]["signal"] is None
+    assert json.loads(quality_json(judged(tmp_path)))["exits"][0]["signal"]["unit"] == "probability"
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_a_signal_is_judged_as_what_its_method_claims(method: str, tmp_path: Path) -> None:
+    assert judged(tmp_path, method=method).quality.exits[0].claims == exit_method(method).claims
 
 
 def test_bars_show_every_group_that_holds_something() -> None:
