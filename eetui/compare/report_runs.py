@@ -6,6 +6,7 @@ order and ratios can be held against other runs.
 
 from typing import Any
 
+from core.exits._facts import declared_facts
 from eetui.compare.run_view import RunView, report_config
 
 PREFIX = "report:"
@@ -67,6 +68,7 @@ def report_view(reference: str) -> RunView | None:
         corpus=CORPUS,
         config=_config(method),
         metrics=_METRICS[method],
+        reads_head=declared_facts(method).reads_head,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import core.config
 from core.config.derived import target_shallow_ratio
 from core.config.dotted_names import flatten
+from core.exits._facts import run_facts
 from core.formulas import perplexity
 from core.state import RunState
 from core.store.reader import Reader
@@ -23,6 +24,7 @@ class RunView:
     """What a comparison needs of a run.
 
     Attributes:
+        reads_head: whether its exit signal reads the output head, at its full cost.
         fingerprint: of the tokens it was trained and evaluated on; figures of different ones can't be ranked.
         config: by dotted names.
         metrics: by the keys of `FINAL_ROWS` and of the training table.
@@ -41,6 +43,7 @@ class RunView:
     window_losses: Sequence[float] = ()
     warnings: tuple[str, ...] = ()
     curves: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    reads_head: bool = False
 
 
 def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float], config: Mapping[str, Any]) -> RunView:
@@ -61,6 +64,7 @@ def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float]
             for stage in state.stages
             if stage.kind == "lm" and stage.block is not None
         },
+        reads_head=run_facts(row).reads_head,
     )
 
 
@@ -72,6 +76,7 @@ def stored_view(reader: Reader, run: int) -> RunView:
     """
     row = reader.run(run)
     config = {"preset": row["preset"], **report_config(), "machine.head_dtype": "same", **flatten(row["config"])}
+    config["method"] = run_facts(row).label
     return view(row, reader.state(run), reader.window_losses(run, "early exit"), config)
 
 
