@@ -21,7 +21,7 @@ import torch
 from benchmarks import plain_protocol
 from benchmarks._report import Report, figure
 from core.config.run_config import Layer, RunConfig, build, preset_layer, set_layer
-from core.data.pydocs import pydocs_text
+from core.data.readers.pydocs import pydocs_text
 from core.events import Event, Measured, StageEnded, StageStarted, Step
 from core.formulas import perplexity
 from core.protocol.order import EVALUATION

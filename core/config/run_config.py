@@ -25,7 +25,7 @@ from core.config.sections import TrainConfig as TrainConfig
 from core.config.sections import Unit as Unit
 from core.errors import ConfigError
 from core.extensions.kinds import EXIT_METHODS
-from core.extensions.plugins import pinned, short_name
+from core.extensions.plugins import installed, pinned, short_name
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "sound"
@@ -34,6 +34,11 @@ DEFAULT_PRESET = "sound"
 def method_names() -> tuple[str, ...]:
     """The built-in exit methods: one file each under `core/exits/`, listed without importing them."""
     return EXIT_METHODS.built_in
+
+
+def method_labels() -> dict[str, str]:
+    """Names that `method` takes and how each is shown: the built-in ones, then those of installed packages, marked."""
+    return {name: name for name in method_names()} | {name: f"{name} (own)" for name in installed(EXIT_METHODS)}
 
 
 class RunConfig(Section):

@@ -43,6 +43,10 @@ class Kind:
         classes = {node.name: node for node in (*contract.body, *tree.body) if isinstance(node, ast.ClassDef)}
         return dict(_literals(_class_of(tree, self.attribute), classes))
 
+    def said(self, attribute: str) -> tuple[str, ...]:
+        """What each of the built-in ones declares as one attribute, in their order."""
+        return tuple(str(self.declared(name)[attribute]) for name in self.built_in)
+
 
 EXIT_METHODS = Kind("exit method", CORE / "exits", "eetui.exits", "EXIT", "docs/exits.md")
 CORPUS_READERS = Kind("corpus reader", CORE / "data" / "readers", "eetui.corpora", "READER", "docs/corpora.md")

@@ -126,17 +126,18 @@ def pinned(kind: Kind, reference: str) -> str:
 
 
 def find(kind: Kind, reference: str) -> Plugin:
-    """The plug-in of a pinned reference.
+    """The plug-in of a reference; of a pinned one, only with the same content.
 
     Raises:
-        ConfigError: it is gone, or its content is no longer the same.
+        ConfigError: it can't be had, or its content is no longer the same.
     """
-    name = f"{kind.noun} {short_name(reference)}"
+    name, place = f"{kind.noun} {short_name(reference)}", unpinned(reference)
     try:
-        plugin = _look_up(kind, unpinned(reference))
+        plugin = _look_up(kind, place)
     except PluginError as error:
-        raise ConfigError(f"{name} {error}, as {unpinned(reference)!r} was: restore it, or start a new run") from error
-    if plugin.reference != reference:
+        advice = "; it was there when the run began: restore it, or start a new run" if is_pinned(reference) else ""
+        raise ConfigError(f"{name} {error}, got {place!r}{advice}") from error
+    if is_pinned(reference) and plugin.reference != reference:
         asked, there = (digest[:SHORT_HASH] for digest in (reference.partition(PIN)[2], plugin.sha256))
         raise ConfigError(
             f"{name} has changed: {plugin.file} has SHA-256 {there}…, and the config asks for {asked}…; restore the "

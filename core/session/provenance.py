@@ -31,6 +31,7 @@ def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         **method_record(config.method),
+        **dataset.readers,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         **_code_state(Path(__file__).parents[2]),
     }

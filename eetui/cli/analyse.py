@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eetui.cli.options import AsJson, Database, output
+from eetui.cli.options import AsJson, CorpusText, Database, EvaluationText, output
 
 if TYPE_CHECKING:
     from core.session.prepare import Prepared
@@ -96,12 +96,12 @@ def diagnose(
 
 
 def ablate(
-    method: Annotated[str, typer.Option("--method", "-m", help="Exit method.")] = "loss",
+    method: Annotated[str, typer.Option("--method", "-m", help="Exit method, a name or your own file.")] = "loss",
     preset_from: Annotated[str, typer.Option("--preset-from", help="Preset whose protocol is taken apart.")] = "seed",
     config: Annotated[list[Path] | None, typer.Option(help="TOML file of config values, repeatable.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="pydocs, a file, folder or glob, or hub:NAME[:CONFIG].")] = None,
-    eval_corpus: Annotated[str | None, typer.Option(help="Text to evaluate on. [default: the corpus's tail]")] = None,
+    corpus: CorpusText = None,
+    eval_corpus: EvaluationText = None,
     seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Number of consecutive seeds.")] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,

@@ -10,7 +10,7 @@ import typer
 from core.errors import EetuiError, UsageError
 from eetui import __version__
 from eetui.cli import analyse as analysis
-from eetui.cli.options import AsJson, Database, NoUi, output_shape
+from eetui.cli.options import AsJson, CorpusText, Database, EvaluationText, NoUi, output_shape
 from eetui.cli.options import output as console
 
 if TYPE_CHECKING:
@@ -81,24 +81,28 @@ def _open_console(db: Path, request: "Request | None" = None) -> int:
 def _print_config_help(asked: bool) -> None:
     if asked:
         from core.config.dotted_names import flatten
-        from core.config.run_config import DEFAULT_PRESET, build, fields, preset_layer
+        from core.config.run_config import DEFAULT_PRESET, build, fields, method_labels, preset_layer
 
         values = flatten(build([preset_layer(DEFAULT_PRESET)]).model_dump())
+        choices = {"method": f"; the names: {', '.join(method_labels().values())}"}
         for name, (description, _) in fields().items():
-            print(f"{name:28} {description} [{values[name]}]")
+            print(f"{name:28} {description}{choices.get(name, '')} [{values[name]}]")
         raise typer.Exit
 
 
 @app.command()
 def run(
     method: Annotated[
-        list[str] | None, typer.Option("--method", "-m", help="Exit method, repeatable. [default: the report's three]")
+        list[str] | None,
+        typer.Option(
+            "--method", "-m", help="Exit method, a name or your own file, repeatable. [default: the report's three]"
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="sound (default), seed or quick.")] = None,
     config: Annotated[list[Path] | None, typer.Option(help="TOML file of config values, repeatable.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="pydocs, a file, folder or glob, or hub:NAME[:CONFIG].")] = None,
-    eval_corpus: Annotated[str | None, typer.Option(help="Text to evaluate on. [default: the corpus's tail]")] = None,
+    corpus: CorpusText = None,
+    eval_corpus: EvaluationText = None,
     seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Number of consecutive seeds.")] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,

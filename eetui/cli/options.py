@@ -28,6 +28,13 @@ Database = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WIDTH_OFF_TERMINAL = 200
+CorpusText = Annotated[
+    str | None,
+    typer.Option("--corpus", help="A file, folder or glob, or a reader, such as hub:NAME or your own (--help-config)."),
+]
+EvaluationText = Annotated[
+    str | None, typer.Option("--eval-corpus", help="Text to evaluate on. [default: the corpus's tail]")
+]
 NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
 
 

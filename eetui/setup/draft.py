@@ -3,6 +3,7 @@
 Text is kept as it was written, so that a value that is not valid yet is not lost.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -10,8 +11,23 @@ from functools import cache
 from core.config.dotted_names import flatten
 from core.config.run_config import DEFAULT_PRESET, Layer, RunConfig, build, preset_layer, preset_names
 from core.errors import ConfigError
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import PluginError, is_path, pinned, unpinned
 from core.session.plan import Plan
-from eetui.setup.fields import CONFIG_NAMES, FIELDS, METHODS, MOST_SEEDS, NAME, PRESET, SEEDS, TAGS, Raw, parse, written
+from eetui.setup.fields import (
+    CONFIG_NAMES,
+    FIELDS,
+    METHOD_FILES,
+    METHODS,
+    MOST_SEEDS,
+    NAME,
+    PRESET,
+    SEEDS,
+    TAGS,
+    Raw,
+    parse,
+    written,
+)
 from eetui.setup.names import require_name, require_tag
 from eetui.setup.plan import REPORT_METHODS, plan_from
 
@@ -31,9 +47,12 @@ class Draft:
     def of_config(config: RunConfig, preset: str | None = None) -> "Draft":
         """What makes that config again."""
         draft = Draft(preset if preset in preset_names() else DEFAULT_PRESET)
-        for name, value in flatten(config.model_dump()).items():
-            draft = draft.edited(name, written(value)) if name != "method" else draft.edited(METHODS, (str(value),))
-        return draft
+        for name, value in flatten(config.model_dump(exclude={"method"})).items():
+            draft = draft.edited(name, written(value))
+        method = unpinned(config.method)  # a user's own as it is now
+        if is_path(method):
+            return draft.edited(METHODS, ()).edited(METHOD_FILES, shlex.quote(method))
+        return draft.edited(METHODS, (method,))
 
     def raw(self, name: str) -> Raw:
         """What a field's editor is to hold."""
@@ -85,8 +104,13 @@ class Draft:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        chosen = self.raw(METHODS)
-        return chosen if isinstance(chosen, tuple) else ()
+        """Those ticked, then the user's own files, as far as they can be told apart."""
+        ticked = self.raw(METHODS)
+        try:
+            files = tuple(shlex.split(str(self.raw(METHOD_FILES))))
+        except ValueError:  # a quotation mark that is not closed
+            files = ()
+        return (*(ticked if isinstance(ticked, tuple) else ()), *files)
 
     def layers(self) -> list[Layer]:
         """What the config adds up to."""
@@ -117,6 +141,7 @@ class Draft:
     def _experiment_problems(self) -> Iterator[tuple[str, str]]:
         if not self.methods:
             yield METHODS, "must be one at least"
+        yield from self._file_problems()
         name = str(self.raw(NAME)).strip()
         if not 1 <= self.seeds <= MOST_SEEDS:
             yield SEEDS, f"must be 1 to {MOST_SEEDS}, got {self.raw(SEEDS)!r}"
@@ -126,6 +151,19 @@ class Draft:
                     require(what, text)
                 except ConfigError as error:
                     yield what, str(error).removeprefix(f"{what} ")
+
+    def _file_problems(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with the user's own methods, as far as that can be told without loading them."""
+        try:
+            for place in shlex.split(str(self.raw(METHOD_FILES))):
+                if not is_path(place):
+                    yield METHOD_FILES, f"must be paths, such as ./mine.py, got {place!r}"
+                else:
+                    pinned(EXIT_METHODS, place)
+        except PluginError as error:
+            yield METHOD_FILES, f"{error}, got {place!r}"
+        except ValueError as error:
+            yield METHOD_FILES, f"must be paths, quoted where they have spaces ({error})"
 
     def _tags(self) -> list[str]:
         return str(self.raw(TAGS)).split()
@@ -137,7 +175,7 @@ def preset_values(preset: str) -> Mapping[str, Raw]:
     layer = preset_layer(preset)
     config = build([layer])
     methods = (config.method,) if "method" in layer.values else REPORT_METHODS
-    own: dict[str, Raw] = {PRESET: preset, METHODS: methods, SEEDS: "1", NAME: "", TAGS: ""}
+    own: dict[str, Raw] = {PRESET: preset, METHODS: methods, SEEDS: "1", NAME: "", TAGS: "", METHOD_FILES: ""}
     return own | {name: written(value) for name, value in flatten(config.model_dump()).items()}
 
 

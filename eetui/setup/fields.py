@@ -5,14 +5,14 @@ A later field of the config, with its unit, bounds and choices, shows up by itse
 
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from core.config.run_config import RunConfig, Unit, leaves, method_names, preset_names
+from core.config.run_config import RunConfig, Unit, leaves, method_labels, preset_names
 
 Kind = Literal["integer", "number", "text", "list", "choice", "switch", "several"]
 Raw = str | bool | tuple[str, ...]
@@ -21,6 +21,7 @@ Raw = str | bool | tuple[str, ...]
 KIND_WORDS: dict[Kind, str] = {"integer": "whole number", "number": "number", "list": "whole numbers, by comma"}
 MOST_SEEDS = 1000
 PRESET, METHODS, SEEDS, NAME, TAGS = "preset", "methods", "seeds", "name", "tags"
+METHOD_FILES = "method_files"
 FIRST = ("data.corpus", "protocol", "seed")
 """Fields of the config that stand above the sections, among those of the experiment."""
 
@@ -33,6 +34,7 @@ class Field:
         name: dotted, as in the config; a plain word for what is the experiment's and not the config's.
         limits: what the value must be, in words, such as `number > 0`.
         choices: values to choose from.
+        labels: how some of the choices are shown, where that is not as they are written.
         optional: whether it may be left empty.
     """
 
@@ -43,6 +45,7 @@ class Field:
     limits: str = ""
     choices: tuple[object, ...] = ()
     optional: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -61,7 +64,7 @@ class Field:
     @property
     def names_a_source(self) -> bool:
         """Whether half of the text may mean something else and costly to read: a path, a dataset on the hub."""
-        return self.kind == "text" and self.section == "data"
+        return self.kind == "text" and (self.section == "data" or self.name == METHOD_FILES)
 
 
 def form_fields(model: type[BaseModel] = RunConfig) -> tuple[Field, ...]:
@@ -111,11 +114,14 @@ def written(value: object) -> Raw:
 def _experiment_fields(config: Iterable[Field]) -> Iterator[Field]:
     """What is chosen for all runs together."""
     yield Field(PRESET, "choice", "values to start from; what you changed yourself stays", choices=preset_names())
-    yield Field(METHODS, "several", "exit methods: one run for each, and for each seed", choices=method_names())
+    labels = method_labels()
+    meaning = "exit methods: one run for each, and for each seed"
+    yield Field(METHODS, "several", meaning, choices=tuple(labels), labels=labels)
     yield from config
     yield Field(SEEDS, "integer", "how many consecutive seeds", limits=f"whole number, 1 to {MOST_SEEDS}")
     yield Field(NAME, "text", "name of the run; several get their method and seed added", optional=True)
     yield Field(TAGS, "text", "words to find the runs by, separated by spaces", optional=True)
+    yield Field(METHOD_FILES, "text", "files of your own exit methods, separated by spaces", optional=True)
 
 
 def _place(order: Sequence[str], attribute: str) -> Callable[[Field], int]:

@@ -1,5 +1,6 @@
 """The form as data: its fields follow from the config, and what is written into them becomes an experiment."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -19,9 +20,23 @@ from core.config.run_config import (
 from core.errors import ConfigError
 from core.estimate.estimate import Estimate
 from core.estimate.workload import Span
+from core.extensions.plugins import unpinned
 from eetui.setup.draft import Draft, preset_values
 from eetui.setup.estimate_text import Forecast, amount, forecast_lines, forecast_table, headline, rough_duration
-from eetui.setup.fields import FIELDS, METHODS, NAME, PRESET, SEEDS, TAGS, Field, Raw, form_fields, parse, written
+from eetui.setup.fields import (
+    FIELDS,
+    METHOD_FILES,
+    METHODS,
+    NAME,
+    PRESET,
+    SEEDS,
+    TAGS,
+    Field,
+    Raw,
+    form_fields,
+    parse,
+    written,
+)
 from eetui.setup.form_text import Look, Queue, about_field, field_lines, form_title, queue_line, queue_list
 from eetui.setup.plan import REPORT_METHODS, plan_from, run_names
 
@@ -47,7 +62,8 @@ def edited(**raws: Raw) -> Draft:
 
 
 def test_every_field_of_the_config_is_there_with_its_meaning() -> None:
-    assert {name for name, _ in leaves()} - {"method"} == set(FIELDS) - {PRESET, METHODS, SEEDS, NAME, TAGS}
+    own = {PRESET, METHODS, SEEDS, NAME, TAGS, METHOD_FILES}
+    assert {name for name, _ in leaves()} - {"method"} == set(FIELDS) - own
     assert all(field.meaning for field in FIELDS.values())
 
 
@@ -160,6 +176,9 @@ def test_a_plan_is_every_method_with_every_seed() -> None:
         (SEEDS, "x", "must be 1 to 1000, got 'x'"),
         (NAME, "12", "must not be a number"),
         (TAGS, "a\x07", "must be 1 to 200 printable characters"),
+        (METHOD_FILES, "loss", "must be paths, such as ./mine.py, got 'loss'"),
+        (METHOD_FILES, "./none.py", "must be a file that can be read (No such file or directory), got './none.py'"),
+        (METHOD_FILES, "'./none.py", "must be paths, quoted where they have spaces"),
     ],
 )
 def test_a_problem_is_named_at_its_field(name: str, raw: Raw, reason: str) -> None:
@@ -185,6 +204,31 @@ def test_a_draft_of_a_config_makes_it_again() -> None:
     assert set(draft.edits) == {"train.lr", METHODS, "model.block_layers"}
     assert draft.plan().configs == config.configs
     assert Draft.of_config(config.configs[0], "gone").plan().configs == config.configs
+
+
+def test_own_methods_are_trained_beside_those_that_are_ticked(tmp_path: Path) -> None:
+    first, second = tmp_path / "my first.py", tmp_path / "second.py"
+    for file in (first, second):
+        file.write_text("# to be loaded when a run begins\n")
+    draft = edited(methods=("loss",), method_files=f"'{first}' {second}", name="x")
+    assert draft.runs == 3
+    plan = draft.plan()
+    assert [config.method_name for config in plan.configs] == ["loss", "my first", "second"]
+    assert plan.names == ("x-loss", "x-my first", "x-second")
+    alone = edited(methods=(), method_files=str(second))
+    assert [config.method_name for config in alone.plan().configs] == ["second"]
+
+
+def test_a_draft_of_a_config_names_the_file_of_an_own_method_as_it_is_now(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("# before\n")
+    (config,) = edited(methods=(), method_files=str(file)).plan().configs
+    file.write_text("# after\n")
+    draft = Draft.of_config(config, DEFAULT_PRESET)
+    assert set(draft.edits) == {METHODS, METHOD_FILES}
+    (now,) = draft.plan().configs
+    assert now.method != config.method
+    assert unpinned(now.method) == unpinned(config.method) == str(file)
 
 
 def test_an_estimate_depends_on_neither_name_nor_tags() -> None:
