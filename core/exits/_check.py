@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.exits._contract import ExitMethod, Observation
+from core.exits._contract import ComputedExit, ExitMethod, Observation
 from core.exits._facts import CLAIMS
 from core.extensions.kinds import EXIT_METHODS
 from core.head.loss import token_statistics
@@ -122,9 +122,10 @@ def _check_attributes(method: ExitMethod) -> None:
 
 
 def _check_label(method: ExitMethod, seen: Observation) -> None:
-    label = _values("label", lambda: method.label(seen))
+    part = "value" if isinstance(method, ComputedExit) else "label"
+    label = _values(part, lambda: method.label(seen))
     needed = not _same(label, lambda: method.label(replace(seen, later=())))
-    _require_flag("needs_later", method.needs_later, needed, "label", "the later blocks' statistics")
+    _require_flag("needs_later", method.needs_later, needed, part, "the later blocks' statistics")
 
 
 @torch.no_grad()
@@ -132,16 +133,17 @@ def _check_signal(method: ExitMethod, seen: Observation, classifier: ExitClassif
     def ask(seen: Observation) -> Callable[[], Tensor]:
         return lambda: method.signal(seen, classifier)
 
-    signal = _values("signal", ask(seen))
+    part = "value" if isinstance(method, ComputedExit) else "signal"
+    signal = _values(part, ask(seen))
     for flag, declared, less, what in (
         ("reads_head", method.reads_head, replace(seen, statistics=None), "the head's statistics"),
         ("foresees", method.foresees, replace(seen, later=()), "the later blocks' statistics"),
     ):
-        _require_flag(flag, declared, not _same(signal, ask(less)), "signal", what)
+        _require_flag(flag, declared, not _same(signal, ask(less)), part, what)
     chosen = torch.tensor(CHOSEN)
-    alone = _called("signal", ask(some(seen, chosen)))
+    alone = _called(part, ask(some(seen, chosen)))
     same = alone.shape == chosen.shape and torch.allclose(alone, signal[chosen])
-    _require(same, "signal", "must be the same for a token whichever others are asked for with it")
+    _require(same, part, "must be the same for a token whichever others are asked for with it")
 
 
 def _check_loss(method: ExitMethod, seen: Observation, classifier: ExitClassifier) -> None:

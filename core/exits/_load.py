@@ -50,9 +50,10 @@ def _own_method(plugin: Plugin) -> ExitMethod:
     Raises:
         ConfigError: it does not run, or does not keep the contract.
     """
+    loaded = load(plugin)
     try:
-        return check(load(plugin))
+        return check(loaded)
     except BrokenContractError as broken:
         cause = broken.__cause__
-        place = plugin.place_of(cause) if cause else plugin.line_of(broken.part)
+        place = plugin.place_of(cause) if cause else plugin.line_of(broken.part, type(loaded).__name__)
         raise plugin.refused(place, f"{broken.part} {broken.reason}") from broken

@@ -59,11 +59,13 @@ class Plugin:
         package = {"package": self.package} if self.package else {}
         return {"name": self.name, "file": str(self.file), "sha256": self.sha256, **package}
 
-    def line_of(self, part: str) -> str:
-        """`FILE:LINE` of a function or class attribute, just `FILE` where it is not written out."""
+    def line_of(self, *parts: str) -> str:
+        """`FILE:LINE` of the first of these attributes, functions or classes that is written out, else just `FILE`."""
         text = self.source.decode(errors="replace")
-        found = re.search(rf"^[ \t]*(?:def |class )?{re.escape(part)}\b[ \t]*[(:=]", text, re.MULTILINE)
-        return f"{self.file}:{text.count(chr(10), 0, found.end()) + 1}" if found else str(self.file)
+        for part in parts:
+            if found := re.search(rf"^[ \t]*(?:def |class )?{re.escape(part)}\b[ \t]*[(:=]", text, re.MULTILINE):
+                return f"{self.file}:{text.count(chr(10), 0, found.end()) + 1}"
+        return str(self.file)
 
     def place_of(self, error: BaseException) -> str:
         """`FILE:LINE` that an error came from, the last in this file."""

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.config.dotted_names import flatten
+from core.exits._facts import run_facts
 from core.state import RunState
 from eetui.compare.comparison import FINAL_ROWS, training_rows
 from eetui.compare.run_view import run_metrics
@@ -26,7 +27,7 @@ def status_text(status: str) -> Text:
 
 def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
     """Everything of a run, in sections."""
-    config = flatten(row["config"])
+    config = {**flatten(row["config"]), "method": run_facts(row).label}
     metrics = run_metrics(state, str(config.get("protocol", "staged")), float(config["exit.hard_ratio"]))
     head = Text.assemble((str(row["name"]), "bold"), f"  run {row['id']}, experiment {row['experiment']}  ")
     head.append_text(status_text(row["status"]))

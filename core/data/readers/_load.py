@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from core.data.readers._contract import TOKENIZERS, CorpusReader, Texts
-from core.errors import CorpusError, EetuiError
+from core.errors import ConfigError, CorpusError, EetuiError
 from core.extensions.kinds import CORPUS_READERS
-from core.extensions.plugins import Plugin, find, installed, load
+from core.extensions.plugins import Plugin, find, installed, is_path, load
 
 OWN_FILE = "reader:"
 
@@ -74,7 +74,10 @@ def source(reference: str) -> Source:
     """
     if reference.startswith(OWN_FILE):
         place, suffix, argument = reference.removeprefix(OWN_FILE).partition(".py:")
-        return _own(reference, place + suffix.removesuffix(":"), argument)
+        path = place + suffix.removesuffix(":")
+        if not is_path(path):
+            raise ConfigError(f"corpus {reference} must name a file, such as {OWN_FILE}./mine.py")
+        return _own(reference, path, argument)
     name, colon, argument = reference.partition(":")
     found = None
     if name in CORPUS_READERS.built_in:
@@ -114,5 +117,8 @@ def _checked(plugin: Plugin) -> CorpusReader:
     )
     for part, holds, what in parts:
         if not holds:
-            raise plugin.refused(plugin.line_of(part), f"{part} must be {what}, got {getattr(reader, part, None)!r}")
+            raise plugin.refused(
+                plugin.line_of(part, type(reader).__name__),
+                f"{part} must be {what}, got {getattr(reader, part, None)!r}",
+            )
     return reader
