@@ -7,7 +7,7 @@ DEMO_DB = demo.db
 RECORD_DB = record.db
 
 RESULTS = benchmarks/results
-BENCHMARKS = head_loss three_methods early_exit startup store growth console
+BENCHMARKS = head_loss three_methods early_exit startup store growth console busy
 
 .PHONY: demo test check static record bench clean
 

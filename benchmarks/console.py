@@ -34,8 +34,8 @@ from core.events import Epoch
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.inspection.study import load
-from tests.eetui.console import many_runs
-from tests.eetui.stored_tokens import SEQ_LEN, store_run
+from tests.scripted_runs import many_runs
+from tests.stored_tokens import SEQ_LEN, store_run
 
 EETUI = [sys.executable, "-m", "eetui"]
 SIZE = (50, 160)

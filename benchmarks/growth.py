@@ -159,12 +159,12 @@ def runs(report: Report, rounds: int) -> None:
 
 def run_times(database: Path, kind: str, size: int, rounds: int) -> dict[str, float]:
     """Seconds of what the commands do once they are imported."""
-    from eetui.cli.main import _views
+    from eetui.cli.compare import views_of
     from eetui.compare.comparison import compare
     from eetui.compare.tables_text import as_markdown
 
     many_with_events(database, size if kind == "in the database" else 100, 3 if kind == "in the database" else size)
-    commands: dict[str, Callable[[], object]] = {"compare": lambda: as_markdown(compare(_views([], database)))}
+    commands: dict[str, Callable[[], object]] = {"compare": lambda: as_markdown(compare(views_of([], database)))}
     if kind == "in the database":
         commands["ls"] = lambda: listing(database)
     return {name: min(clocked(command) for _ in range(rounds + 1)) for name, command in commands.items()}
@@ -174,7 +174,7 @@ def many_with_events(database: Path, count: int, compared: int) -> None:
     """A database in which so many runs, one experiment, have the events of a whole run."""
     from core.store.reader import Reader
     from core.store.writer import NewRun, Writer
-    from tests.eetui.console import RECORD, append, config, many_runs, scripted
+    from tests.scripted_runs import RECORD, append, config, many_runs, scripted
 
     many_runs(database, count)
     text = [config(method, seed).model_dump_json() for seed in range(compared) for method in ("loss", "softmax")]

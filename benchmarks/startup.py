@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks._report import Report, figure
 from core.store.reader import Reader
 from core.store.writer import Writer
-from tests.eetui.console import append, many_runs, scripted
+from tests.scripted_runs import append, many_runs, scripted
 
 RUNS = 10_000
 EETUI = (sys.executable, "-m", "eetui")

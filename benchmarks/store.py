@@ -19,12 +19,13 @@ from unittest.mock import patch
 from benchmarks._report import Report, figure
 from core.data.windows import Dataset
 from core.events import Epoch, Event, RunFinished, RunStarted, StageEnded, StageStarted, Step
-from core.protocol.train import StageMemory
+from core.protocol.memory import StageMemory
+from core.protocol.order import block_stage
 from core.session import run as session
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.writer import Writer
-from tests.eetui.console import add, config
+from tests.scripted_runs import add, config
 
 FIGURES = 3
 """Of a step."""
@@ -33,7 +34,8 @@ SLOW_SECONDS = 0.3
 STEP_SECONDS = 0.005
 EPOCH = 1000
 """Steps."""
-STAGE = "block0.lm"
+PLANNED = block_stage(0, "lm")
+STAGE = PLANNED.name
 DATASET = cast(Dataset, SimpleNamespace(fingerprint="f" * 64))
 
 
@@ -53,7 +55,7 @@ class Training:
         self.steps, self.step_seconds, self.held = steps, step_seconds, list[float]()
 
     def __call__(self, *arguments: Any) -> Iterator[Event]:
-        yield RunStarted((STAGE,), 1, 1, 1, (2, 2), 1)
+        yield RunStarted((PLANNED,), 1, 1, 1, (2, 2), 1)
         yield StageStarted(STAGE, "lm", 0, -(-self.steps // EPOCH), EPOCH, 2048 * EPOCH)
         for number in range(self.steps):
             if self.step_seconds:

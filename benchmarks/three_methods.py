@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from eetui.setup.plan import REPORT_METHODS
 
 from benchmarks import plain_protocol
 from benchmarks._report import Report, figure
@@ -24,13 +25,12 @@ from core.config.run_config import Layer, RunConfig, build, preset_layer, set_la
 from core.data.readers.pydocs import pydocs_text
 from core.events import Event, Measured, StageEnded, StageStarted, Step
 from core.formulas import perplexity
+from core.protocol.memory import StageMemory
 from core.protocol.order import EVALUATION
-from core.protocol.train import StageMemory
 from core.session import run as session
 from core.session.plan import Plan
 from core.session.prepare import Prepared, prepare
 from core.store.writer import Writer
-from eetui.setup.plan import REPORT_METHODS
 
 CHARACTERS = 880_000
 """Of pydocs: 16,000 different words."""
@@ -96,7 +96,7 @@ class Ours:
             elif isinstance(event, Step) and event.stage == EVALUATION and self._evaluated:
                 self.side.total -= event.seconds  # a round of timing, which the transcription has not
                 self.side.add("evaluation", -event.seconds)
-            elif isinstance(event, Measured) and event.name == "early exit":
+            elif isinstance(event, Measured) and event.way == "early exit":
                 self._evaluated = True
                 self.side.ppl[REPORT_METHODS[self.prepared.runs.index(run)]] = perplexity(event.loss)
 

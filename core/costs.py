@@ -14,47 +14,44 @@ from itertools import accumulate
 from core.config.run_config import ModelConfig
 
 TRAINING = 3
-"""Forward passes that a training step is worth: one forward, and two products for each of its own backward (Kaplan
-et al. 2020, table 1)."""
+"""Cost of a training step in forward passes: one forward, and two matmuls backward for each of its own (Kaplan et al.
+2020, table 1)."""
 
 
 def layer_flops(model: ModelConfig, seq_len: int) -> int:
-    """A layer: `2(4d² + 3·d·ffn)` for its weights, `4·d·T` for the attention over a whole window, masked or not."""
+    """FLOPs of a layer: `2(4d² + 3·d·ffn)` for its weights, `4·d·T` for attention, masked or not."""
     weights = 4 * model.dim**2 + 3 * model.dim * model.ffn_dim
     return 2 * weights + 4 * model.dim * seq_len
 
 
 def head_flops(model: ModelConfig, vocab_size: int) -> int:
-    """The output head: `2·d·V`."""
+    """FLOPs of the output head: `2·d·V`."""
     return 2 * model.dim * vocab_size
 
 
 def block_flops(model: ModelConfig, block: int, seq_len: int) -> int:
-    """The layers of a block."""
+    """FLOPs of a block's layers."""
     return model.block_layers[block] * layer_flops(model, seq_len)
 
 
 def classifier_flops(model: ModelConfig) -> int:
-    """An exit classifier: `2·d`."""
+    """FLOPs of an exit classifier: `2·d`."""
     return 2 * model.dim
 
 
 def skipped_layer_flops(model: ModelConfig) -> int:
-    """A layer that a token skips, but whose keys and values later tokens attend to: `4d²`."""
+    """FLOPs of the keys and values of a skipped layer, for other tokens to attend to: `4d²`."""
     return 4 * model.dim**2
 
 
 def layer_parameters(model: ModelConfig) -> int:
-    """Weights of a layer, its two norms included."""
+    """Number of weights of a layer, its two norms included."""
     return 4 * model.dim**2 + 3 * model.dim * model.ffn_dim + 2 * model.dim
 
 
 def parameters(model: ModelConfig, vocab_size: int, heads: int = 1) -> int:
-    """Weights of the whole model: layers, embedding, heads, for each block an exit classifier and, pre-norm, a readout.
-
-    Args:
-        heads: how many there are; the first may be the embedding.
-    """
+    """Number of weights of the model: layers, embedding, heads, and per block a classifier and, under pre-norm, a
+    readout.  Args: heads: number of heads; the first may be the embedding."""
     layers, blocks = sum(model.block_layers) * layer_parameters(model), len(model.block_layers)
     matrices = heads + (not model.tie_embedding)
     readouts = blocks * model.dim if model.norm == "pre" else 0
@@ -63,12 +60,12 @@ def parameters(model: ModelConfig, vocab_size: int, heads: int = 1) -> int:
 
 @dataclass(frozen=True)
 class StepFlops:
-    """What a training step really computes.
+    """FLOPs of a training step, as really computed.
 
     Attributes:
-        forward, backward: for each token of its windows, whether or not it is still in.
-        head: for each prediction, with its gradients.
-        predictions: of each token that is still in.
+        forward, backward: FLOPs per token of the windows, active or not.
+        head: FLOPs per prediction, gradients included.
+        predictions: number of predictions per active token.
     """
 
     forward: int
@@ -77,7 +74,7 @@ class StepFlops:
     predictions: int
 
     def total(self, tokens: int, active: int) -> int:
-        """Windows of so many tokens, so many of which are still in."""
+        """FLOPs of windows with that many tokens, `active` of them active."""
         return tokens * (self.forward + self.backward) + active * self.predictions * self.head
 
 
@@ -92,10 +89,10 @@ def step_flops(
     head_learns: bool,
     fits_classifier: bool,
 ) -> StepFlops:
-    """A step on consecutive blocks: two products backward for each one forward, less the gradients that nobody needs.
+    """FLOPs of a step on consecutive blocks: two matmuls backward for each one forward, minus gradients nobody needs.
 
-    Those are of the head's weight, where it is frozen, and of what the first layer reads, where nothing before it
-    learns: `6d²`, for queries, keys and values. A norm that comes first learns.
+    These are the gradient of the head's weight, where it is frozen, and of the first layer's input, where nothing
+    before it learns: `6d²`, for queries, keys and values. A norm that comes first learns.
     """
     forward = sum(block_flops(model, block, seq_len) for block in blocks)
     unneeded = 0 if input_learns or model.norm == "pre" else 6 * model.dim**2
@@ -106,23 +103,27 @@ def step_flops(
 def reading_flops(
     model: ModelConfig, blocks: Iterable[int], vocab_size: int, seq_len: int, active_share: float = 1.0
 ) -> float:
-    """Blocks and the head after each, forward, for a token that is still in, of which that share of all tokens are."""
+    """FLOPs per active token of a forward pass through blocks, each with its head.
+
+    Args:
+        active_share: share of the tokens that are active; the blocks run all.
+    """
     layers = [block_flops(model, block, seq_len) for block in blocks]
     return sum(layers) / active_share + len(layers) * head_flops(model, vocab_size)
 
 
 def full_flops(model: ModelConfig, vocab_size: int, seq_len: int) -> int:
-    """The whole model, no exit: `n·L + H` with n layers."""
+    """FLOPs of the whole model without exits: `n·L + H` with n layers."""
     return sum(model.block_layers) * layer_flops(model, seq_len) + head_flops(model, vocab_size)
 
 
 @dataclass(frozen=True)
 class ExitCosts:
-    """What a token costs with early exit, in FLOPs, by where tokens leave.
+    """FLOPs per token of early exit, by the shares of tokens that leave at each block.
 
     Attributes:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
-        exited_state: copy: a skipped layer costs its keys and values, k; drop: nothing; input: as much as any other.
+        exited_state: cost of a skipped layer: copy: its keys and values, k; drop: nothing; input: all of it.
     """
 
     model: ModelConfig
@@ -133,11 +134,11 @@ class ExitCosts:
 
     @property
     def full(self) -> int:
-        """All blocks, no exit."""
+        """FLOPs of all blocks without exits."""
         return full_flops(self.model, self.vocab_size, self.seq_len)
 
     def flops(self, exit_shares: Sequence[float]) -> float:
-        """Mean over tokens, when that share of them leaves at each block.
+        """Mean FLOPs per token when these shares of the tokens leave at each block.
 
         With two blocks and a share p that leaves m layers early: `nL − p·m·(L−k) + H + c` where a classifier decides,
         `nL − p·m·(L−k) + (2−p)·H` where the head does. The last block decides nothing.
@@ -155,13 +156,13 @@ class ExitCosts:
         return layers + head + sum(arriving[:-1]) * classifier_flops(self.model)
 
     def savings(self, exit_shares: Sequence[float]) -> float:
-        """Share of the full model's FLOPs that is saved; negative where the exits cost more than they save."""
+        """Share of the full model's FLOPs that is saved; negative where exits cost more than they save."""
         return 1 - self.flops(exit_shares) / self.full
 
     def break_even_rate(self, exit_shares: Sequence[float]) -> float | None:
         """Share of tokens that must leave early to cost as much as never exiting; None if no share does.
 
-        Early exits share it as they share the tokens that leave in `exit_shares`: the cost is linear in it.
+        The exits keep their proportions in `exit_shares`; the cost is linear in the share.
         """
         shallow = sum(exit_shares[:-1])
         nobody = [0.0] * (len(exit_shares) - 1) + [1.0]

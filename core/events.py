@@ -15,6 +15,44 @@ from typing import Literal
 StageKind = Literal["lm", "statistics", "exit classifier", "hard tokens", "evaluation"]
 Split = Literal["train", "early-stop", "calibration", "eval"]
 TokenSet = Literal["all", "hard"]
+Way = Literal["early exit", "as trained", "alone", "all blocks", "oracle"]
+"""A way through the model:
+
+early exit: each token leaves at the first exit whose signal reaches the threshold.
+as trained: all tokens leave at one block, as it was before later blocks were trained.
+alone: all tokens leave at one block of the finished model.
+all blocks: all tokens leave at the last block.
+oracle: each token leaves at the block with its lowest loss.
+"""
+FIXED_DEPTHS: tuple[Way, ...] = ("as trained", "alone", "all blocks")
+"""Ways on which all tokens leave at the same block."""
+
+
+def way_name(way: Way, block: int | None, split: Split = "eval") -> str:
+    """Name a way through the model for readers: `early exit`, `block 0 alone`, `block 0 on its training windows`."""
+    if block is None:
+        return way
+    if split == "eval":
+        return f"block {block} {way}"
+    return f"block {block} on its {'training' if split == 'train' else split} windows"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage that a run is going to have.
+
+    Attributes:
+        name: in events, random streams and checkpoints, such as `block0.lm`.
+        block: None for a stage of all blocks.
+        trains: whether the stage produces weights, which a checkpoint keeps.
+        ahead: whether the stage sets an exit that looks at later blocks, after all of them are trained.
+    """
+
+    name: str
+    kind: StageKind
+    block: int | None
+    trains: bool
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +62,7 @@ class RunStarted:
     `peak_flops` is what matrix products reach here, now, in FLOP/s, with the run's number type and threads.
     """
 
-    stages: tuple[str, ...]
+    stages: tuple[PlannedStage, ...]
     train_tokens: int
     eval_tokens: int
     vocab_size: int
@@ -107,14 +145,15 @@ class Measured:
     """Loss and accuracy of one way through the model, on a named split and token set.
 
     Attributes:
-        name: `early exit`, `block 0 alone`, `all blocks`, `oracle`, `block 0 as trained`, …
+        block: at which all tokens leave, where `way` is about one block; else None.
         exit_shares: share of the tokens that leave at each block.
         layer_savings: 1 − layers run ÷ layers of the full model, if exited tokens are really skipped.
         window_losses: mean loss of each window, for paired comparisons; not kept in the event log.
     """
 
     stage: str
-    name: str
+    way: Way
+    block: int | None
     split: Split
     token_set: TokenSet
     tokens: int
@@ -123,6 +162,11 @@ class Measured:
     exit_shares: tuple[float, ...]
     layer_savings: float
     window_losses: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the way, such as `block 0 alone`; unique in a run."""
+        return way_name(self.way, self.block, self.split)
 
     @property
     def shallow_ratio(self) -> float:
@@ -157,17 +201,16 @@ class TokensMeasured:
     """What one block says of every evaluated token, in order, when all of them go through all blocks.
 
     The columns are arrays of the machine's own float32 as bytes (prediction: int32). They are stored beside the event
-    log, never in it, and change no `RunState`.
+    log, never in it, and change no `RunState`; `core.analysis.token_table` makes matrices of them.
 
     Attributes:
         cross_entropy: nats.
-        signal: the exit signal of the run's method; empty for the last block. At the run's threshold, the tokens
-            whose signal at block 0 reaches it are those that left there.
+        signal: the exit signal of the run's method; empty for the last block, and where there are no exits. At the
+            run's threshold, the tokens whose signal at block 0 reaches it are those that left there.
         max_prob: the largest probability.
         prediction: the most probable word.
     """
 
-    stage: str
     block: int
     cross_entropy: bytes = field(repr=False)
     signal: bytes = field(repr=False)

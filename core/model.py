@@ -1,9 +1,9 @@
-"""The transformer: embedding, blocks of layers, one exit classifier a block, one output head or one a block.
+"""The transformer: embedding, blocks of layers, one exit classifier per block, one output head or one per block.
 
-As in the seed report: rotary positions, SwiGLU feed-forward, RMSNorm, no bias anywhere but in the exit classifiers.
-The report normalises after each residual sum (post-norm) and drops nothing out. With pre-norm each branch normalises
-what it reads, the residual stream stays as it is, and every block has a norm of its own, its `readout`, before head
-and exit classifier.
+As in the seed report: rotary positions, SwiGLU feed-forward, RMSNorm, no bias except in the exit classifiers. The
+report normalises after each residual sum (post-norm) and has no dropout. Under pre-norm each branch normalises its
+input, the residual stream is left alone, and every block has a norm of its own, its `readout`, before head and exit
+classifier.
 
 Shapes: B windows, T tokens of a window, D model width, H heads, V vocabulary size.
 """
@@ -21,29 +21,29 @@ from core.config.run_config import ModelConfig, RunConfig
 from core.rng import stream
 
 ExitedState = Literal["input", "copy", "drop"]
-"""What a token leaves behind for the others (`exit.exited_state`)."""
+"""What an exited token leaves for later blocks to attend to (`exit.exited_state`)."""
 
 ROTARY_BASE = 10_000.0
 EMBEDDING_STD = 0.02
 
 
 def rotary_tables(head_dim: int, length: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of each position's angles, both `[length, head_dim]` (RoFormer, Su et al. 2021, eq. 15)."""
+    """Compute cosines and sines of all positions, `[length, head_dim]` each (RoFormer, Su et al. 2021, eq. 15)."""
     frequencies = ROTARY_BASE ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies).repeat(1, 2)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (i, i + head_dim/2) of `x [B, H, T, head_dim]` by their position's angles."""
+    """Rotate the pairs (i, i + head_dim/2) of `x [B, H, T, head_dim]` by their position's angles."""
     low, high = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-high, low), dim=-1) * sin
 
 
 class Dropout(nn.Module):
-    """Drops values while a trainer lends it a random generator, and never otherwise.
+    """Dropout that is active only while a trainer lends it a random generator.
 
-    Drawn on the CPU and moved, so that a seed means the same on every device.
+    Masks are drawn on the CPU and moved, so that a seed means the same on every device.
     """
 
     generator: torch.Generator | None = None
@@ -71,7 +71,13 @@ class Attention(nn.Module):
         self.output = nn.Linear(config.dim, config.dim, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Args: seen: whether a token (row) attends to another (column), bool `[B, 1, T, T]`; None: as configured."""
+        """Attend, `[B, T, D]` to `[B, T, D]`.
+
+        Args:
+            cos, sin: rotations of the T positions, `[T, D/H]`.
+            seen: mask of the tokens (columns) that each token (row) attends to, bool `[B, 1, T, T]`; None: as
+                configured.
+        """
         query, key, value = (
             projection(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, H, T, D/H]
             for projection in (self.query, self.key, self.value)
@@ -102,7 +108,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each a residual branch with a norm: after its sum (post) or before it (pre)."""
+    """Attention and feed-forward, each a residual branch with a norm after its sum (post) or before it (pre)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -126,7 +132,7 @@ class Layer(nn.Module):
 class Block(nn.Module):
     """A stack of layers that ends in an exit.
 
-    `readout` makes of its output states what head and exit classifier read; the next block reads the states.
+    Head and exit classifier read the output states through `readout`; the next block reads the states themselves.
     """
 
     cos: Tensor
@@ -142,15 +148,15 @@ class Block(nn.Module):
         self.register_buffer("sin", sin.to(dtype), persistent=False)
 
     def forward(self, x: Tensor, active: Tensor | None = None, exited_state: ExitedState = "input") -> Tensor:
-        """States `[B, T, D]` to states `[B, T, D]`; position 0 is the window's first token.
+        """Run states through the block, `[B, T, D]` to `[B, T, D]`; position 0 is the window's first token.
 
-        Plain and masked: everything is computed for all tokens, and thrown away for those that have left.
+        Plain and masked: everything is computed for all tokens and discarded for exited ones.
 
         Args:
-            active: which tokens are still in, bool `[B, T]`; None: all.
-            exited_state: of the others. copy: they keep their state through every layer, and are attended to by keys
-                and values made of it; drop: they keep it, and none but themselves attend to them; input: they run
-                through like all others.
+            active: mask of the active tokens, bool `[B, T]`; None: all.
+            exited_state: treatment of the others. copy: they keep their state through every layer and are attended to
+                through keys and values made of it; drop: they keep it, and only they attend to themselves; input: they
+                run through like all others.
         """
         cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
         if active is None or exited_state == "input":
@@ -163,33 +169,33 @@ class Block(nn.Module):
         return x
 
     def _seen(self, active: Tensor) -> Tensor:
-        """Who attends to whom once others are dropped; a dropped token to itself, so that no row is empty."""
+        """Attention mask under `drop`, `[B, 1, T, T]`; exited tokens attend to themselves, as no row may be empty."""
         itself = torch.eye(active.shape[-1], dtype=torch.bool, device=active.device)
         seen = active[:, None, None, :] | itself
         return seen.tril() if self.causal else seen
 
 
 class ExitClassifier(nn.Module):
-    """`Linear(D, 1)`: predicts an exit signal from what a block says, after its readout."""
+    """`Linear(D, 1)` on a block's readout: predicts an exit signal."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Logit of the signal, `[N, D]` to `[N]`."""
+        """Return the logit of the signal, `[N, D]` to `[N]`."""
         logit: Tensor = self.linear(hidden).squeeze(-1)
         return logit
 
 
 class Transformer(nn.Module):
-    """All parts of a run's model. The protocol calls the parts; there is no one forward pass.
+    """All parts of a run's model. The protocol calls the parts; there is no single forward pass.
 
     Args:
         train_embedding: whether the embedding is ever trained.
         later_heads: whether each block has a head of its own; all start alike.
-        later_identity: whether later blocks start so that they pass on what they are given: the output projections
-            of their residual branches are zero (Zhang et al. 2019, "Fixup", section 3).
+        later_identity: whether later blocks start as the identity: the output projections of their residual branches
+            are zero (Zhang et al. 2019, "Fixup", section 3).
     """
 
     def __init__(
@@ -220,39 +226,39 @@ class Transformer(nn.Module):
             self.begin_head(block)
         self.to(dtype)
 
-    def embed(self, words: Tensor) -> Tensor:
-        """States that block 0 reads, of words `[B, T]`: `[B, T, D]`."""
-        states: Tensor = self.dropout(self.embedding(words))
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Embed token ids `[B, T]`: the states that block 0 reads, `[B, T, D]`."""
+        states: Tensor = self.dropout(self.embedding(token_ids))
         return states
 
     def readout(self, block: int, states: Tensor) -> Tensor:
-        """What head and exit classifier read of a block's output states `[…, D]`."""
+        """Return what head and exit classifier read of a block's output states, `[…, D]` to `[…, D]`."""
         hidden: Tensor = cast(Block, self.blocks[block]).readout(states)
         return hidden
 
     def classifier(self, block: int) -> ExitClassifier:
-        """The exit classifier of a block."""
+        """Return the exit classifier of a block."""
         return cast(ExitClassifier, self.classifiers[block])
 
     def head_weight(self, block: int) -> Tensor:
-        """The head that predicts from a block's readout, `[V, D]`."""
+        """Return the head that predicts from a block's readout, `[V, D]`."""
         head = self.later_heads[block - 1] if block and self.later_heads else self.head
         return cast(nn.Linear, head).weight
 
     @torch.no_grad()
     def begin_head(self, block: int) -> None:
-        """Let a later block's head, if it has its own, start as a copy of the one before it."""
+        """Start a later block's own head, if it has one, as a copy of the one before it."""
         if block and self.later_heads:
             self.head_weight(block).copy_(self.head_weight(block - 1))
 
     def begin_readout(self, block: int) -> None:
-        """Let a later block's readout start as a copy of the one before it."""
+        """Start a later block's readout as a copy of the one before it."""
         before, own = (cast(Block, self.blocks[index]).readout for index in (block - 1, block))
         own.load_state_dict(before.state_dict())
 
     @contextmanager
     def dropping(self, generator: torch.Generator) -> Iterator[None]:
-        """Dropout is active in here, drawn from that generator."""
+        """Context in which dropout is active, drawn from that generator."""
         dropouts = [module for module in self.modules() if isinstance(module, Dropout)]
         for dropout in dropouts:
             dropout.generator = generator
@@ -264,7 +270,7 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, seed: int, later_identity: bool) -> None:
-        """Draw every weight from a stream of its own part, so that parts do not depend on one another's number."""
+        """Draw each part's weights from its own random stream, so that no part depends on the number of others."""
         nn.init.trunc_normal_(
             self.embedding.weight, std=EMBEDDING_STD, generator=stream(seed, "initialise", "embedding")
         )
@@ -284,7 +290,7 @@ class Transformer(nn.Module):
 
 
 def new_model(config: RunConfig, vocab_size: int) -> Transformer:
-    """The model of a run before it is trained, on the CPU."""
+    """Build the untrained model of a run, on the CPU."""
     return Transformer(
         config.model,
         vocab_size,
@@ -297,7 +303,7 @@ def new_model(config: RunConfig, vocab_size: int) -> Transformer:
 
 
 def _initialise_linear(linear: nn.Linear, generator: torch.Generator) -> None:
-    """torch's default for `nn.Linear`, uniform within ±1/√in_features, from our own generator."""
+    """Initialise as torch does by default, uniform within ±1/√in_features, from our own generator."""
     bound = 1 / math.sqrt(linear.in_features)
     linear.weight.uniform_(-bound, bound, generator=generator)
     if linear.bias is not None:
@@ -305,12 +311,13 @@ def _initialise_linear(linear: nn.Linear, generator: torch.Generator) -> None:
 
 
 def carried(output: Tensor, entered: Tensor, staying: Tensor | None, exited_state: ExitedState) -> Tensor:
-    """The states `[B, T, D]` with which tokens go on from a block to the next.
+    """Return the states with which tokens enter the next block, `[B, T, D]`.
 
-    As they are, but for the report's rule (`input`): a token that has left goes on as it entered the block it left.
+    They are the block's output, except under the report's rule (`input`): an exited token enters the next block as it
+    entered the block it left.
 
     Args:
-        staying: tokens that are still in, bool `[B, T]`; None: all.
+        staying: mask of the active tokens, bool `[B, T]`; None: all.
     """
     if staying is None or exited_state != "input":
         return output

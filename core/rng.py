@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def stream(seed: int, *names: str | int) -> torch.Generator:
-    """A CPU generator that is fully determined by the seed and the names.
+    """Return a CPU generator that is fully determined by the seed and the names.
 
     Draws are made on the CPU and moved, so they are the same on every device.
     """
@@ -21,7 +21,7 @@ def stream(seed: int, *names: str | int) -> torch.Generator:
 
 
 def uniform(positions: Tensor, seed: int, *names: str | int) -> Tensor:
-    """One number in [0, 1) for each position, float64 on the CPU, whatever else is asked for with it.
+    """Return a number in [0, 1) per position, float64 on the CPU, that depends on no other position.
 
     The finaliser of SplitMix64 (Steele et al. 2014, figure 17) hashes position and stream; 53 bits are kept.
     """
@@ -33,12 +33,12 @@ def uniform(positions: Tensor, seed: int, *names: str | int) -> Tensor:
 
 
 def _shifted(bits: Tensor, shift: int) -> Tensor:
-    """Logical shift to the right; int64 shifts its sign in."""
+    """Shift right logically; a shift of int64 itself would extend the sign."""
     return (bits >> shift) & ((1 << (64 - shift)) - 1)
 
 
 def _signed(bits: int) -> int:
-    """The int64 with the same 64 bits."""
+    """Return the int64 with the same 64 bits."""
     return bits - (1 << 64) if bits >> 63 else bits
 
 

@@ -23,11 +23,14 @@ from core.events import (
     Threshold,
     TokensMeasured,
     Warned,
+    Way,
 )
 from core.formulas import perplexity
 
 Status = Literal["queued", "running", "finished", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "finished", "failed", "interrupted")
+LIVE: tuple[Status, ...] = ("queued", "running")
+"""Statuses of runs that have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,10 @@ class RunState:
         """The last stage of that kind and block that has started: an exit that looks ahead is set twice."""
         return next((stage for stage in reversed(self.stages) if stage.kind == kind and stage.block == block), None)
 
-    def measure(self, name: str) -> Measured | None:
-        """The measurement of that name, if it was made."""
-        return next((measured for measured in self.measured if measured.name == name), None)
+    def measure(self, way: Way, block: int | None = None) -> Measured | None:
+        """The measurement of that way through the model on the evaluation split, if it was made."""
+        wanted = (way, block, "eval")
+        return next((found for found in self.measured if (found.way, found.block, found.split) == wanted), None)
 
     @property
     def final(self) -> Measured | None:

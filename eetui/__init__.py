@@ -1,3 +1,26 @@
-"""A lab bench in the terminal for early-exit language models: command line and console over `core`."""
+"""A lab bench in the terminal for early-exit language models: command line and console over `core`.
+
+From Python: `eetui.Database` reads runs, `eetui.train` trains; see `eetui.api`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import core  # noqa: F401 -- before anything imports torch: it sets the wait policy of torch's threads
+
+if TYPE_CHECKING:
+    from eetui.api import Database as Database
+    from eetui.api import Run as Run
+    from eetui.api import Training as Training
+    from eetui.api import train as train
 
 __version__ = "0.1.0"
+__all__ = ["Database", "Run", "Training", "__version__", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python face when it is first used: `eetui --version` does not wait for it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'eetui' has no attribute {name!r}")
+    from eetui import api
+
+    return getattr(api, name)

@@ -1,4 +1,4 @@
-"""What `eetui` and `python -m eetui` start."""
+"""The entry point of `eetui` and `python -m eetui`."""
 
 import sys
 
@@ -6,11 +6,11 @@ from eetui import __version__
 
 
 def main() -> None:
-    """Say the version, which takes no command line to parse, or leave it all to the command line."""
+    """Run the command line; `--version` alone is answered without importing it."""
     if sys.argv[1:] == ["--version"]:
         print(f"eetui {__version__}")
     else:
-        from eetui.cli.main import main as command_line  # Typer takes 50 ms, and 70 more for a command's options
+        from eetui.cli.main import main as command_line  # Typer takes 50 ms, a command's options 70 more
 
         command_line()
 

@@ -1,6 +1,6 @@
-"""The console: its screens, the thread that trains, and how it ends.
+"""The app: opens screens, starts the training thread, watches the database, and quits.
 
-Nothing here imports torch: the first frame must not wait for it. The training thread does, when it has to.
+Nothing here imports torch: the first frame must not wait for it. The training thread does, when it needs it.
 """
 
 import asyncio
@@ -10,40 +10,45 @@ import importlib
 import os
 import pkgutil
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.screen import Screen
 
 from core.errors import ConfigError, EetuiError
-from core.store.reader import Query, Reader
+from core.state import LIVE
+from core.store.reader import Query
+from eetui.console.bench import Bench
 from eetui.console.dialogs import Question
 from eetui.console.keys import active_keys
 from eetui.console.screen import BenchScreen
 from eetui.console.settings import DEFAULTS, Settings
 from eetui.console.terminal import NOTHING, StrayOutput, stray_output_kept
-from eetui.console.training_thread import Request, Trainer
+from eetui.console.training_thread import Request
 from eetui.drawing.themes import THEMES
 from eetui.runs.screen import RunsScreen
 
-if TYPE_CHECKING:
-    from core.session.run import Plan
-    from core.store.writer import Writer
-    from eetui.setup.draft import Draft
-
 UPDATE_SECONDS = 0.5
-"""Screens look for news at most this often. Twice a second looks alive; four times costs a training 10% of its speed
-where two cores share their units (benchmarks/console.py)."""
+"""Time between two updates of a screen. Twice a second looks live; four times a second costs training 10% of its speed
+where two hardware threads share a core (benchmarks/console.py)."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LEAVE, STAY = "Stop and quit", "Stay"
+SCREENS = {
+    "new": "eetui.setup.screen:NewScreen",
+    "live": "eetui.live.screen:LiveScreen",
+    "compare": "eetui.compare.screen:CompareScreen",
+    "inspect": "eetui.inspection.screen:InspectScreen",
+    "generate": "eetui.generate.screen:GenerateScreen",
+}
+"""Import path of each screen that is opened by name."""
 
 
-class Bench(App[None]):
-    """The lab bench."""
+class EetuiApp(Bench):
+    """The console."""
 
     TITLE = "eetui"
     CSS_PATH = "eetui.tcss"
@@ -61,27 +66,17 @@ class Bench(App[None]):
         request: "Request | None" = None,
         stray: StrayOutput = NOTHING,
     ) -> None:
-        """Open the console on a database, which is created if it is missing, and watch what is requested, if anything.
+        """Create the app on a database, which is created if missing; a request is trained and shown once it runs.
 
         Raises:
             StoreError: the database can't be opened.
             ConfigError: there is no such theme.
         """
-        super().__init__()
-        self.database, self.settings, self.stray = database, settings, stray
+        super().__init__(database, settings, stray)
         self._request = request
-        if not database.exists():
-            with self.writing():
-                pass
-        self.reader = Reader(database)
-        self.trainer = Trainer(database)
-        self.marked: dict[int, None] = {}
-        """Marked runs, in the order they were marked."""
-        self.draft: Draft | None = None
-        """The form of new runs as it was left."""
         self._seen: object = None
-        self._told: str | None = None
-        self._trouble: str | None = None
+        self._notified_problem: str | None = None
+        self._database_problem: str | None = None
         self._live: dict[int, str] = {}
         self._leaving = False
         for theme in THEMES:
@@ -91,65 +86,18 @@ class Bench(App[None]):
             names = ", ".join(self.available_themes)
             raise ConfigError(f"settings file {settings.path}: theme must be one of {names}, got {settings.theme!r}")
 
-    # What the screens use
+    # Screens
 
-    @contextlib.contextmanager
-    def writing(self) -> "Iterator[Writer]":
-        """A connection to write a few rows through; what goes wrong is shown, and the screen goes on."""
-        from core.store.writer import Writer
+    def open(self, screen: str, *runs: int) -> None:
+        """Show a screen of `SCREENS`; its module is imported when it is first opened."""
+        self.push_screen(pkgutil.resolve_name(SCREENS[screen])(*runs))
 
-        with Writer(self.database) as writer:
-            yield writer
-
-    def attempt(self, work: Callable[[], object]) -> bool:
-        """Do something that may fail in a way the user can act on; False, and the message shown, where it did."""
-        try:
-            work()
-        except EetuiError as error:
-            self.notify(str(error), severity="error", timeout=10, markup=False)
-            return False
-        return True
-
-    def train(self, plan: "Plan") -> None:
-        """Queue an experiment."""
-        self.trainer.submit(plan)
-        self._update()
-
-    def resume_runs(self, runs: Sequence[int]) -> None:
-        """Let interrupted or failed runs go on."""
-        self.trainer.resume_runs(runs)
-        self._update()
-
-    def copy(self, text: str) -> None:
-        """To the clipboard, also over SSH, and to a file for terminals that refuse."""
-        from eetui.console.export import export
-
-        self.copy_to_clipboard(text)
-        self.attempt(lambda: self.notify(f"copied; also in {export('copied.txt', text)}", markup=False))
-
-    def open_run(self, run: int) -> None:
-        """Watch a run, be it in training or long finished."""
-        from eetui.live.screen import LiveScreen
-
-        self.push_screen(LiveScreen(run))
-
-    def open_inspect(self, run: int) -> None:
-        """Look into a finished run token by token."""
-        from eetui.inspection.screen import InspectScreen
-
-        self.push_screen(InspectScreen(run))
-
-    def open_generate(self, run: int) -> None:
-        """Let a finished run write."""
-        from eetui.generate.screen import GenerateScreen
-
-        self.push_screen(GenerateScreen(run))
-
-    def open_compare(self, runs: Sequence[int]) -> None:
-        """Put runs side by side."""
-        from eetui.compare.screen import CompareScreen
-
-        self.push_screen(CompareScreen(runs))
+    async def action_back(self) -> None:
+        """Return to the previous screen; on the first one do nothing."""
+        if len(self.screen_stack) > 2:
+            if isinstance(self.screen, BenchScreen):
+                self.screen.leaving()
+            self.pop_screen()
 
     # Keys
 
@@ -157,7 +105,7 @@ class Bench(App[None]):
         from eetui.setup.screen import NewScreen
 
         if not isinstance(self.screen, NewScreen):
-            self.push_screen(NewScreen())
+            self.open("new")
 
     def action_help(self) -> None:
         from eetui.console.help_screen import HelpScreen
@@ -166,26 +114,19 @@ class Bench(App[None]):
         title = screen.title or type(screen).__name__.removesuffix("Screen")
         self.push_screen(HelpScreen(title, getattr(screen, "HELP_TEXT", ""), list(active_keys(self, screen))))
 
-    async def action_back(self) -> None:
-        """The screen before; on the first one, nothing."""
-        if len(self.screen_stack) > 2:
-            if isinstance(self.screen, BenchScreen):
-                self.screen.leaving()
-            self.pop_screen()
-
     def action_toggle_theme(self) -> None:
         self.theme = THEMES[0].name if self.theme == THEMES[1].name else THEMES[1].name
 
     async def action_quit(self) -> None:
-        """Leave; while something is training, ask, finish the step and save first."""
+        """Quit; during training ask first, then finish the step and save."""
         if self._leaving:
             self._leave_at_once()
         elif not self.trainer.snapshot.busy:
             self.leave()
         elif not isinstance(self.screen, Question):
-            self.push_screen(Question(self._what_would_stop(), (LEAVE, STAY)), self._quit_answered)
+            self.push_screen(Question(self._quit_question(), (LEAVE, STAY)), self._quit_answered)
 
-    def _what_would_stop(self) -> str:
+    def _quit_question(self) -> str:
         now = self.trainer.snapshot
         waiting = f", and {len(now.queue)} more wait" if now.queue else ""
         return (
@@ -199,7 +140,7 @@ class Bench(App[None]):
             self.leave()
 
     def leave(self, return_code: int = 0) -> None:
-        """Stop what is training after its step, then leave."""
+        """End training after its step, then quit."""
         if self._leaving:
             return
         self._leaving = True
@@ -210,7 +151,7 @@ class Bench(App[None]):
         self.run_worker(self._leave_when_stopped(return_code), group="leaving")
 
     def _leave_at_once(self) -> None:
-        """Asked again: don't wait for the step, or for a corpus that is being read; a thread can't be ended."""
+        """Exit without waiting for the step or for a corpus being read, as a thread can't be ended."""
         if self._driver is not None:
             self._driver.stop_application_mode()
             self._driver.close()
@@ -219,11 +160,11 @@ class Bench(App[None]):
     async def _leave_when_stopped(self, return_code: int) -> None:
         if self.trainer.snapshot.phase != "idle":
             self.notify("finishing the step, saving; q again leaves at once", timeout=60)
-        await self._training_rests()
+        await self._training_idle()
         self.exit(return_code=return_code)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every key of the screen, by what it does."""
+        """Yield a command for every key of the screen, and one that chooses a theme."""
         for key in active_keys(self, screen):
             run = self._runner(key.action, key.namespace)
             yield SystemCommand(f"{key.does} ({key.keys})", f"key {key.keys}, id {key.id}", run)
@@ -232,13 +173,13 @@ class Bench(App[None]):
     def _runner(self, action: str, namespace: object) -> Callable[[], object]:
         return lambda: self.call_later(self.run_action, action, namespace)
 
-    # The life of the console
+    # Start, updates and end
 
     def on_mount(self) -> None:
         self.theme = self._first_theme
         self.set_keymap(dict(self.settings.keys))
         self.push_screen(RunsScreen())
-        self.set_interval(UPDATE_SECONDS, self._update)
+        self.set_interval(UPDATE_SECONDS, self.look_for_news)
         self.call_after_refresh(self._first_frame_is_out)
 
     def _first_frame_is_out(self) -> None:
@@ -249,46 +190,46 @@ class Bench(App[None]):
         if self._request is not None:
             self.trainer.request(self._request)
 
-    def _update(self) -> None:
-        """Start the training thread where it is wanted, and let the screen look at what is new."""
+    def look_for_news(self) -> None:
+        """Start the training thread if it is needed, and update the screen if anything is new."""
         if self.trainer.claim():
             self.run_worker(self.trainer.work, thread=True, group="training", exit_on_error=False)
         try:
             self._open_requested()
             if isinstance(self.screen, BenchScreen) and self.screen.ready and self._something_new():
                 self.screen.update()
-            self._trouble = None
-        except EetuiError as error:  # the database can't be read just now: said once, tried again
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self.notify(self._trouble, severity="error", timeout=20, markup=False)
+            self._database_problem = None
+        except EetuiError as error:  # the database can't be read now: notify once, retry at the next update
+            if str(error) != self._database_problem:
+                self._database_problem = str(error)
+                self.notify(self._database_problem, severity="error", timeout=20, markup=False)
 
     def _open_requested(self) -> None:
-        """Show the first run that was asked for at the start, as soon as it is there."""
+        """Show the first run of the request, as soon as it exists."""
         now = self.trainer.snapshot
         run = now.run or next(iter(now.queue), None)
         if self._request is not None and run is not None and isinstance(self.screen, BenchScreen):
             self._request = None
-            self.open_run(run)
+            self.open("live", run)
 
     def _something_new(self) -> bool:
-        """Whether any process wrote to the database, or the training thread changed what it does."""
+        """Whether the database or the training thread's state changed; if so, notify of ended runs and problems."""
         version = (self.reader.version(), self.trainer.snapshot)
         new, self._seen = version != self._seen, version
         if new:
-            self._tell_of_endings()
-            self._tell_of_problems()
+            self._notify_ended_runs()
+            self._notify_problem()
         return new
 
-    def _tell_of_endings(self) -> None:
+    def _notify_ended_runs(self) -> None:
         """Notify and ring when a run that was live has ended."""
-        live = {row["id"]: row["name"] for row in self.reader.runs(Query("status IN ('queued', 'running')"))}
+        live = {row["id"]: row["name"] for row in self.reader.runs(Query(f"status IN {LIVE}"))}
         for run, name in self._live.items():
             if run not in live and not self._leaving:
-                self._tell(run, name)
+                self._notify_ended(run, name)
         self._live = live
 
-    def _tell(self, run: int, name: str) -> None:
+    def _notify_ended(self, run: int, name: str) -> None:
         with contextlib.suppress(EetuiError):  # deleted meanwhile
             row = self.reader.run(run)
             good = row["status"] == "finished"
@@ -297,25 +238,25 @@ class Bench(App[None]):
             if self.settings.bell:
                 self.bell()
 
-    def _tell_of_problems(self) -> None:
-        """Show, once, why an experiment could not be queued."""
+    def _notify_problem(self) -> None:
+        """Notify, once, why an experiment could not be queued."""
         problem = self.trainer.snapshot.problem
-        if problem and problem != self._told:
+        if problem and problem != self._notified_problem:
             self.notify(problem, title="not started", severity="error", timeout=20, markup=False)
-        self._told = problem
+        self._notified_problem = problem
 
     async def on_unmount(self) -> None:
-        """However the end came, an error in a screen included: the training thread finishes its step and saves."""
+        """Let the training thread finish its step and save, even if an error in a screen ended the app."""
         self.trainer.stop()
-        await self._training_rests()
+        await self._training_idle()
 
-    async def _training_rests(self) -> None:
+    async def _training_idle(self) -> None:
         while self.trainer.snapshot.phase != "idle":
             await asyncio.sleep(0.02)
 
 
 def run_console(database: Path, settings: Settings, request: "Request | None" = None) -> int:
-    """Open the console, on what is asked for if anything is; the exit code.
+    """Run the console, train the requested runs if there are any, and return the exit code.
 
     Raises:
         StoreError: the database can't be opened.
@@ -323,13 +264,13 @@ def run_console(database: Path, settings: Settings, request: "Request | None" = 
     """
     check_ids(settings.keys)
     with stray_output_kept() as stray:
-        bench = Bench(database, settings, request, stray)
-        bench.run()
-    return bench.return_code or 0
+        app = EetuiApp(database, settings, request, stray)
+        app.run()
+    return app.return_code or 0
 
 
 def all_ids() -> frozenset[str]:
-    """The ids of all bindings of the console; imports every screen and widget to find them."""
+    """Return the ids of all bindings of the console; imports every module to find them."""
     from textual.binding import Binding
     from textual.dom import DOMNode
 
@@ -343,10 +284,10 @@ def all_ids() -> frozenset[str]:
 
 
 def check_ids(ids: Iterable[str]) -> None:
-    """Refuse keys for what does not exist.
+    """Refuse ids of bindings that do not exist.
 
     Raises:
-        ConfigError: an id is unknown.
+        ConfigError: there is no such binding.
     """
     wanted = list(ids)
     known = all_ids() if wanted else frozenset()

@@ -6,17 +6,18 @@ test, so the perplexities shown are of parts of the evaluation split.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from core.analysis import guarantees as promises
-from core.analysis.calibration_request import Request, check
+from core.analysis import guarantees
+from core.analysis.calibration_request import CalibrationRequest
 from core.analysis.risk_control import (
     ConformalRiskControl,
     LearnThenTest,
-    Split,
+    UnitSplit,
     Violations,
     expected_violations,
     halves,
@@ -27,9 +28,9 @@ from core.analysis.risk_control import (
     stakes,
     violation_rate,
 )
-from core.analysis.run_quality import RunTokens, run_tokens
+from core.analysis.stored_run import StoredRun, exit_savings, exiting_tokens, stored_run
 from core.analysis.threshold_sweep import Sweep, quantile_thresholds, sweep, threshold_grid
-from core.analysis.token_table import Floats, Integers, Recorded
+from core.analysis.token_table import Floats, Integers, TokenTable, where_left
 from core.analysis.tradeoff import DepthSavings
 from core.errors import UsageError
 from core.formulas import perplexity
@@ -42,7 +43,7 @@ CANDIDATES = 100
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Effect:
     """What comes of thresholds on some tokens.
 
     Attributes:
@@ -63,7 +64,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ThresholdChoice:
     """Thresholds and their promise.
 
     Attributes:
@@ -100,42 +101,42 @@ class Calibrated:
     name: str
     exit_method: str
     method: str
-    request: Request
+    request: CalibrationRequest
     unit_windows: int
     units: tuple[int, int, int]
-    choice: Choice
-    calibration: Outcome
-    test: Outcome
-    own: Outcome | None
+    choice: ThresholdChoice
+    calibration: Effect
+    test: Effect
+    own: Effect
     notes: tuple[str, ...]
 
 
-def calibrate(reader: Reader, run: int, request: Request) -> Calibrated:
+def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calibrated:
     """Choose thresholds for a run.
 
     Raises:
         RunLookupError: there is no such run.
         UsageError: the run keeps no statistics of its tokens, has no exit or too few windows, or the request is none.
     """
-    check(request)
-    found = run_tokens(reader, run)
+    request.check()
+    run = stored_run(reader, number)
+    table, savings = exiting_tokens(reader, run), exit_savings(run)
     method = request.method if request.exit_rate is None else "exit rate"
-    parts = _parts(found, request.unit_windows or UNIT_WINDOWS[method], request.seed)
+    parts = _parts(run, table, request.unit_windows or UNIT_WINDOWS[method], request.seed)
     choice = _by_exit_rate(parts, request.exit_rate) if request.exit_rate is not None else _by_budget(parts, request)
-    own = None if found.thresholds is None else _outcome(parts.test, found.thresholds, found.savings)
     return Calibrated(
-        run=found.number,
-        name=found.name,
-        exit_method=found.method,
+        run=number,
+        name=run.name,
+        exit_method=run.config.method_name,
         method=method,
         request=request,
         unit_windows=parts.unit_windows,
         units=(len(parts.split.aside), len(parts.split.calibration), len(parts.split.test)),
         choice=choice,
-        calibration=_outcome(parts.calibration, choice.thresholds, found.savings),
-        test=_outcome(parts.test, choice.thresholds, found.savings),
-        own=own,
-        notes=(*choice.notes, promises.EVALUATION_TOKENS, *_mismatch(found)),
+        calibration=_effect(parts.calibration, choice.thresholds, savings),
+        test=_effect(parts.test, choice.thresholds, savings),
+        own=_effect(parts.test, run.thresholds, savings),
+        notes=(*choice.notes, guarantees.EVALUATION_TOKENS, *_mismatch(run, table)),
     )
 
 
@@ -143,50 +144,50 @@ def calibrate(reader: Reader, run: int, request: Request) -> Calibrated:
 class _Parts:
     """A run's tokens by what they are for."""
 
-    tokens: Recorded
-    split: Split
+    table: TokenTable
+    split: UnitSplit
     unit_windows: int
 
     @cached_property
-    def aside(self) -> Recorded:
+    def aside(self) -> TokenTable:
         return self._of(self.split.aside)
 
     @cached_property
-    def calibration(self) -> Recorded:
+    def calibration(self) -> TokenTable:
         return self._of(self.split.calibration)
 
     @cached_property
-    def test(self) -> Recorded:
+    def test(self) -> TokenTable:
         return self._of(self.split.test)
 
     @cached_property
-    def halves(self) -> Recorded:
+    def halves(self) -> TokenTable:
         """Both halves, in the order of the text."""
         return self._of(np.sort(np.concatenate([self.split.calibration, self.split.test])))
 
-    def sweep(self, tokens: Recorded, grid: Floats) -> Sweep:
-        return sweep(tokens, grid, self.unit_windows * tokens.seq_len)
+    def sweep(self, table: TokenTable, grid: Floats) -> Sweep:
+        return sweep(table, grid, self.unit_windows * table.seq_len)
 
-    def _of(self, units: Integers) -> Recorded:
-        return self.tokens.of_windows((units[:, None] * self.unit_windows + np.arange(self.unit_windows)).ravel())
+    def _of(self, units: Integers) -> TokenTable:
+        return self.table.of_windows((units[:, None] * self.unit_windows + np.arange(self.unit_windows)).ravel())
 
 
-def _parts(found: RunTokens, unit_windows: int, seed: int) -> _Parts:
-    units = found.tokens.windows // unit_windows
+def _parts(run: StoredRun, table: TokenTable, unit_windows: int, seed: int) -> _Parts:
+    units = table.windows // unit_windows
     if units < 3:
         raise UsageError(
-            f"{found.name} has {found.tokens.windows} evaluation windows, {units} units of {unit_windows}: at least 3 "
+            f"{run.name} has {table.windows} evaluation windows, {units} units of {unit_windows}: at least 3 "
             f"are needed; take fewer windows to a unit (--unit-windows), or evaluate on more text (data.eval_ratio)"
         )
-    return _Parts(found.tokens, split_units(units, seed), unit_windows)
+    return _Parts(table, split_units(units, seed), unit_windows)
 
 
-def _by_exit_rate(parts: _Parts, rate: float) -> Choice:
+def _by_exit_rate(parts: _Parts, rate: float) -> ThresholdChoice:
     thresholds = quantile_thresholds(parts.calibration.signal, rate) if rate else None
-    return Choice(thresholds, promises.exit_rate(rate))
+    return ThresholdChoice(thresholds, guarantees.exit_rate(rate))
 
 
-def _by_budget(parts: _Parts, request: Request) -> Choice:
+def _by_budget(parts: _Parts, request: CalibrationRequest) -> ThresholdChoice:
     assert request.max_ppl_increase is not None
     budget, units = math.log1p(request.max_ppl_increase), len(parts.split.calibration)
     grid = threshold_grid(parts.aside.signal, np.arange(1, CANDIDATES + 1) / CANDIDATES)
@@ -198,47 +199,45 @@ def _by_budget(parts: _Parts, request: Request) -> Choice:
     expected = expected_violations(request.delta, units, len(parts.split.test)) if request.method == "ltt" else None
     chosen = rule.choose(rule.evidence(calibrating.excess).sum(axis=0), units)
     if chosen is None:
-        why = promises.nothing_safe(request.method, budget, float(largest[0]), request.delta, units)
-        return Choice(None, promises.NEVER, None, None, at_random, in_pieces, expected, (why,))
+        why = guarantees.nothing_safe(request.method, budget, float(largest[0]), request.delta, units)
+        return ThresholdChoice(None, guarantees.NEVER, None, None, at_random, in_pieces, expected, (why,))
     bound = float(largest[chosen])
     clipped = float((both.excess[:, chosen] > bound).mean())
-    in_order = parts.sweep(parts.tokens, grid[[chosen]]).excess[:, 0]
-    return Choice(
+    in_order = parts.sweep(parts.table, grid[[chosen]]).excess[:, 0]
+    return ThresholdChoice(
         thresholds=tuple(grid[chosen].tolist()),
-        guarantee=promises.budget(request.method, request.max_ppl_increase, request.delta, bound),
+        guarantee=guarantees.budget(request.method, request.max_ppl_increase, request.delta, bound),
         counted_at_most=bound,
         clipped=clipped,
         violations=at_random,
         violations_in_pieces=in_pieces,
         violations_expected=expected,
         notes=(
-            *promises.counted(clipped),
-            *promises.other_text(in_pieces, budget, expected),
-            *promises.alike(neighbour_correlation(in_order), len(in_order)),
+            *guarantees.counted(clipped),
+            *guarantees.other_text(in_pieces, budget, expected),
+            *guarantees.alike(neighbour_correlation(in_order), len(in_order)),
         ),
     )
 
 
 def _rule(
-    request: Request, budget: float, largest: Floats, aside: Floats, units: int
+    request: CalibrationRequest, budget: float, largest: Floats, aside: Floats, units: int
 ) -> LearnThenTest | ConformalRiskControl:
     if request.method == "crc":
         return ConformalRiskControl(budget, largest)
     return LearnThenTest(budget, largest, request.delta, stakes(aside, budget, largest, request.delta, units))
 
 
-def _outcome(tokens: Recorded, thresholds: tuple[float, ...] | None, savings: DepthSavings) -> Outcome:
+def _effect(table: TokenTable, thresholds: Sequence[float] | None, savings: DepthSavings) -> Effect:
     """What comes of the thresholds on those tokens; without any, no token leaves early."""
-    loss, excess = float(tokens.mean_loss[-1]), 0.0
-    shares: tuple[float, ...] = (*[0.0] * tokens.exits, 1.0)
-    if thresholds is not None:
-        tried = sweep(tokens, np.array([thresholds]))
-        shares, excess = tuple(tried.shares[0, 0].tolist()), float(tried.excess[0, 0])
-    return Outcome(
+    left_at = table.left_at(thresholds or ())
+    shares, loss = table.exit_shares(left_at), float(table.mean_loss[-1])
+    excess = _excess(table, left_at)
+    return Effect(
         ppl=perplexity(loss + excess),
         all_blocks_ppl=perplexity(loss),
-        exit_shares=shares,
-        shallow_ratio=sum(shares[:-1]),
+        exit_shares=tuple(shares.tolist()),
+        shallow_ratio=sum(shares[:-1].tolist()),
         layer_savings=float(np.dot(shares, savings.layers)),
         flop_savings=float(np.dot(shares, savings.flops)) if thresholds is not None else 0.0,
         excess=excess,
@@ -246,8 +245,15 @@ def _outcome(tokens: Recorded, thresholds: tuple[float, ...] | None, savings: De
     )
 
 
-def _mismatch(found: RunTokens) -> tuple[str, ...]:
-    if found.thresholds is None or found.measured_excess is None:
+def _excess(table: TokenTable, left_at: Integers) -> float:
+    """Mean loss over that of all blocks, nats."""
+    return float(
+        np.subtract(where_left(table.cross_entropy, left_at), table.cross_entropy[-1], dtype=np.float64).mean()
+    )
+
+
+def _mismatch(run: StoredRun, table: TokenTable) -> tuple[str, ...]:
+    early, full = run.state.measure("early exit"), run.state.measure("all blocks")
+    if not early or not full:
         return ()
-    worked_out = _outcome(found.tokens, found.thresholds, found.savings).excess
-    return promises.mismatch(found.measured_excess, worked_out)
+    return guarantees.mismatch(early.loss - full.loss, _excess(table, table.left_at(run.thresholds)))

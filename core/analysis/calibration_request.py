@@ -1,4 +1,4 @@
-"""What is asked of a calibration, and whether it can be asked; imports nothing that takes long."""
+"""What is asked of a calibration, and whether it can be asked."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from core.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Request:
+class CalibrationRequest:
     """What is asked for: a risk budget or an exit rate.
 
     Attributes:
@@ -27,37 +27,21 @@ class Request:
     resplits: int = 200
     seed: int = 0
 
+    def check(self) -> None:
+        """Refuse what can't be met.
 
-def check(request: Request) -> None:
-    """Refuse a request that can't be met.
-
-    Raises:
-        UsageError: not exactly one of budget and exit rate, or one of them, or another number, out of its range.
-    """
-    if (request.max_ppl_increase is None) == (request.exit_rate is None):
-        raise UsageError("say what to hold: --max-ppl-increase 1%, or --exit-rate 50%, and not both")
-    if request.max_ppl_increase is not None and not 0 <= request.max_ppl_increase < math.inf:
-        raise UsageError(f"--max-ppl-increase must be at least 0, got {request.max_ppl_increase:.4g}")
-    if request.exit_rate is not None and not 0 <= request.exit_rate <= 1:
-        raise UsageError(f"--exit-rate must lie between 0% and 100%, got {request.exit_rate:.4g}")
-    if not 0 < request.delta < 1:
-        raise UsageError(f"--delta must lie between 0 and 1, got {request.delta:.4g}")
-    if request.method not in ("ltt", "crc"):
-        raise UsageError(f"--method must be ltt or crc, got {request.method!r}")
-    if request.resplits < 1 or (request.unit_windows is not None and request.unit_windows < 1):
-        raise UsageError("--resplits and --unit-windows must be at least 1")
-
-
-def as_share(option: str, text: str | None) -> float | None:
-    """`1%` or `0.01` as 0.01, None as None.
-
-    Raises:
-        UsageError: it is no number.
-    """
-    if text is None:
-        return None
-    number = text.strip().removesuffix("%")
-    try:
-        return float(number) * (0.01 if text.strip().endswith("%") else 1)
-    except ValueError:
-        raise UsageError(f"{option} takes a share such as 1% or 0.01, got {text!r}") from None
+        Raises:
+            UsageError: not exactly one of budget and exit rate, or one of them, or another number, out of its range.
+        """
+        if (self.max_ppl_increase is None) == (self.exit_rate is None):
+            raise UsageError("say what to hold: --max-ppl-increase 1%, or --exit-rate 50%, and not both")
+        if self.max_ppl_increase is not None and not 0 <= self.max_ppl_increase < math.inf:
+            raise UsageError(f"--max-ppl-increase must be at least 0, got {self.max_ppl_increase:.4g}")
+        if self.exit_rate is not None and not 0 <= self.exit_rate <= 1:
+            raise UsageError(f"--exit-rate must lie between 0% and 100%, got {self.exit_rate:.4g}")
+        if not 0 < self.delta < 1:
+            raise UsageError(f"--delta must lie between 0 and 1, got {self.delta:.4g}")
+        if self.method not in ("ltt", "crc"):
+            raise UsageError(f"--method must be ltt or crc, got {self.method!r}")
+        if self.resplits < 1 or (self.unit_windows is not None and self.unit_windows < 1):
+            raise UsageError("--resplits and --unit-windows must be at least 1")

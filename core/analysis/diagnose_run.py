@@ -3,27 +3,17 @@
 What the store keeps is enough but for lost context, for which the model is loaded from the run's checkpoint.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from core.analysis.diagnosis import (
-    Diagnosis,
-    HardTokens,
-    StepName,
-    diagnose,
-    exits_taken,
-    hard_tokens_way,
-    thresholds_of,
-    training_loss,
-)
-from core.analysis.run_quality import evaluated_tokens
-from core.analysis.token_table import Floats, Integers, Recorded
-from core.config.dotted_names import flatten
-from core.config.run_config import Layer, RunConfig, build
+from core.analysis.diagnosis import Diagnosis, HardTokens, StepName, diagnose, hard_tokens_way, training_loss
+from core.analysis.stored_run import StoredRun, evaluated_tokens, own_thresholds, stored_run
+from core.analysis.token_table import Floats, Integers, TokenTable
+from core.config.run_config import RunConfig
 from core.errors import EetuiError
 from core.events import Event, StageStarted, Step
 from core.extensions.kinds import EXIT_METHODS
@@ -61,7 +51,7 @@ class Diagnosed:
     measuring: str = ""
 
 
-def diagnose_run(reader: Reader, run: int) -> Diagnosed:
+def diagnose_run(reader: Reader, number: int) -> Diagnosed:
     """Find out where a run's perplexity went.
 
     Raises:
@@ -69,32 +59,30 @@ def diagnose_run(reader: Reader, run: int) -> Diagnosed:
         UsageError: the run has not come to its end, or keeps no statistics of its tokens.
         ConfigError: its exit method is a plug-in that is gone or has changed.
     """
-    *_, found = diagnosis_steps(reader, run)
+    *_, found = diagnosis_steps(reader, number)
     return found
 
 
-def diagnosis_steps(reader: Reader, run: int) -> Iterator[Diagnosed]:
+def diagnosis_steps(reader: Reader, number: int) -> Iterator[Diagnosed]:
     """The same as it becomes known: first what needs no model, last all of it. Who has seen enough may stop.
 
     Raises:
         RunLookupError, UsageError, ConfigError: as above.
     """
-    row, state = reader.run(run), reader.state(run)
-    config = build([Layer(f"run {run}", flatten(row["config"]))])
-    if is_pinned(config.method):
-        find(EXIT_METHODS, config.method)
-    tokens, text = evaluated_tokens(reader, row)
-    inputs = np.asarray(text.inputs, np.int64)[: tokens.tokens].reshape(-1, text.seq_len)
+    run = stored_run(reader, number)
+    if is_pinned(run.config.method):
+        find(EXIT_METHODS, run.config.method)
+    table, _ = evaluated_tokens(reader, run)
     found = Diagnosed(
-        number=run,
-        name=row["name"],
-        config=config,
-        tokens=tokens.tokens,
-        diagnosis=diagnose(tokens, state, partial(reader.window_losses, run), config),
+        number=number,
+        name=run.name,
+        config=run.config,
+        tokens=table.tokens,
+        diagnosis=diagnose(table, run.state, partial(reader.window_losses, number), run.config),
         hard_tokens=None,
         not_measured="",
     )
-    measuring = _hard_tokens(reader, row, config, tokens, inputs, state)
+    measuring = _hard_tokens(reader, run, table)
     while True:
         try:
             yield replace(found, measuring=next(measuring))
@@ -104,31 +92,27 @@ def diagnosis_steps(reader: Reader, run: int) -> Iterator[Diagnosed]:
     yield replace(found, hard_tokens=hard, not_measured=why)
 
 
-def _hard_tokens(
-    reader: Reader, row: dict[str, Any], config: RunConfig, tokens: Recorded, inputs: Integers, state: RunState
-) -> Measuring[tuple[HardTokens | None, str]]:
+def _hard_tokens(reader: Reader, run: StoredRun, table: TokenTable) -> Measuring[tuple[HardTokens | None, str]]:
     """The last block's way, or why it was not measured."""
-    if config.protocol != "staged" or not tokens.exits:
+    if run.config.protocol != "staged" or not table.exits:
         return None, "no block was trained on hard tokens alone"
     from core.store.files import checkpoint_folder
 
-    if not (folder := checkpoint_folder(reader.path, row["id"])).is_dir():
+    if not (folder := checkpoint_folder(reader.path, run.number)).is_dir():
         return None, f"no checkpoint: the run's weights, once in {folder}, are gone or were never kept"
     yield "reading the model"
-    import torch
-
     from core.protocol.checkpoint import Checkpoint, load_model
 
     try:
-        checkpoint = Checkpoint.of_run(reader.path, row["id"], config, row["record"]["fingerprint"])
-        model = load_model(config, row["record"]["vocab_size"], checkpoint)
-        return (yield from measure_hard_tokens(model, torch.from_numpy(inputs), tokens, state, config)), ""
+        checkpoint = Checkpoint.of_run(reader.path, run.number, run.config, run.record["fingerprint"])
+        model = load_model(run.config, run.record["vocab_size"], checkpoint)
+        return (yield from measure_hard_tokens(model, table, run.state, run.config)), ""
     except EetuiError as error:
         return None, str(error)
 
 
 def measure_hard_tokens(
-    model: "Transformer", inputs: "Tensor", tokens: Recorded, state: RunState, config: RunConfig
+    model: "Transformer", table: TokenTable, state: RunState, config: RunConfig
 ) -> Measuring[HardTokens]:
     """The last block's way, on the evaluation split's tokens that the run's own exits send there.
 
@@ -136,23 +120,22 @@ def measure_hard_tokens(
 
     Args:
         model: as the run ended with it, on the CPU.
-        inputs: the evaluated tokens, int64 `[W, T]`.
+        table: of the evaluated tokens.
 
     Raises:
         NoHardTokensError: too few of them.
     """
-    thresholds = thresholds_of(state, tokens, config)
-    kept, trained = yield from _as_trained_on(model, inputs, tokens, thresholds, config)
-    left_at = exits_taken(tokens, thresholds)
-    evaluated = (yield from _as_evaluated(model, inputs, tokens, left_at, config))[kept]
+    thresholds = own_thresholds(state, config)
+    kept, trained = yield from _as_trained_on(model, table, thresholds, config)
+    evaluated = (yield from _as_evaluated(model, table, table.left_at(thresholds), config))[kept]
     losses: dict[StepName, Floats] = {"split gap": trained, "lost context": evaluated}
     if config.exit.hard_tokens == "repack":
-        losses |= {"lost context": tokens.loss[-1, kept], "exited state": evaluated}
-    return hard_tokens_way(training_loss(state, config, tokens.exits), kept, losses, tokens)
+        losses |= {"lost context": table.cross_entropy[-1, kept], "exited state": evaluated}
+    return hard_tokens_way(training_loss(state, config, table.blocks - 1), kept, losses, table)
 
 
 def _as_trained_on(
-    model: "Transformer", inputs: "Tensor", tokens: Recorded, thresholds: Sequence[float], config: RunConfig
+    model: "Transformer", table: TokenTable, thresholds: tuple[float, ...], config: RunConfig
 ) -> Measuring[tuple[Integers, Floats]]:
     """Which tokens come to the last block when they are handed on as in training, and their loss there, `[n]`."""
     import torch
@@ -161,11 +144,11 @@ def _as_trained_on(
     from core.stages.hard_tokens import hard_tokens
     from core.stages.statistics import block_output
 
-    data = from_words(model, inputs, torch.from_numpy(tokens.targets).long().view_as(inputs))
-    kept: Integers = np.arange(tokens.tokens)
+    data = from_words(model, _in_windows(table.inputs, table), _in_windows(table.targets, table))
+    kept: Integers = np.arange(table.tokens)
     for block, threshold in enumerate(thresholds):
         output = yield from _heard(block_output(model, block, data, config, "diagnosis"), f"block {block}")
-        signal = tokens.signal[block, kept]
+        signal = table.signal[block, kept]
         data = hard_tokens(output, torch.from_numpy(signal), threshold, config)
         kept = kept[signal < threshold][: data.tokens]
     last = len(thresholds)
@@ -173,9 +156,7 @@ def _as_trained_on(
     return kept, output.statistics.cross_entropy.numpy()
 
 
-def _as_evaluated(
-    model: "Transformer", inputs: "Tensor", tokens: Recorded, left_at: Integers, config: RunConfig
-) -> Measuring[Floats]:
+def _as_evaluated(model: "Transformer", table: TokenTable, left_at: Integers, config: RunConfig) -> Measuring[Floats]:
     """Loss at the last block in early exit with these decisions; not a number for tokens that leave before, `[N]`."""
     import torch
 
@@ -183,7 +164,7 @@ def _as_evaluated(
     from core.early_exit.masked import early_exit_states, go_on
     from core.head.loss import token_statistics
 
-    targets, leaves_at = (torch.from_numpy(values).long().view_as(inputs) for values in (tokens.targets, left_at))
+    inputs, targets, leaves_at = (_in_windows(values, table) for values in (table.inputs, table.targets, left_at))
     losses = torch.full(inputs.shape, torch.nan)
     last = len(model.blocks) - 1
     for batch in in_order(len(inputs), config):
@@ -197,6 +178,13 @@ def _as_evaluated(
             there = token_statistics(arrival.hidden, model.head_weight(last), targets[batch][arrival.tokens])
             losses[batch][arrival.tokens] = there.cross_entropy.float()
     return losses.flatten().numpy()
+
+
+def _in_windows(values: Integers, table: TokenTable) -> "Tensor":
+    """Values of each token as models take them: `[N]` to int64 `[W, T]`."""
+    import torch
+
+    return torch.from_numpy(values).long().view(-1, table.seq_len)
 
 
 def _heard(stage: Generator[Event, None, Result], doing: str) -> Measuring[Result]:

@@ -19,19 +19,22 @@ from typing import Literal
 import numpy as np
 
 from core.analysis.bootstrap import paired_difference
-from core.analysis.token_table import Floats, Integers, Recorded
+from core.analysis.stored_run import own_thresholds
+from core.analysis.token_table import Floats, Integers, TokenTable, where_left
 from core.config.derived import exit_count, loss_shares, target_exit_shares
 from core.config.run_config import RunConfig
 from core.errors import UsageError
+from core.events import Way, way_name
 from core.state import RunState
 
 StepName = Literal["split gap", "head drift", "depth", "exit rate", "exit decisions", "exited state", "lost context"]
+WindowLosses = Callable[[Way, int | None], Sequence[float]]
 PRICE_ROUNDS = 30
 """Rounds in which the oracle's prices settle; two blocks need one."""
 
 
 @dataclass(frozen=True)
-class Step:
+class WaterfallStep:
     """One change, in mean nats before and after it.
 
     Attributes:
@@ -56,7 +59,7 @@ class Waterfall:
     """From a loss to another; each step begins where the one before it ended."""
 
     start: float
-    steps: tuple[Step, ...]
+    steps: tuple[WaterfallStep, ...]
 
     @property
     def end(self) -> float:
@@ -120,27 +123,24 @@ class _Level:
     windows: Floats
 
 
-def diagnose(
-    tokens: Recorded, state: RunState, window_losses: Callable[[str], Sequence[float]], config: RunConfig
-) -> Diagnosis:
+def diagnose(table: TokenTable, state: RunState, window_losses: WindowLosses, config: RunConfig) -> Diagnosis:
     """Work out where a finished run's perplexity went.
 
     Args:
-        tokens: what the blocks said of the evaluated tokens.
-        window_losses: each window's mean loss, of the measurement of a name; empty where it was not kept.
+        table: what the blocks said of the evaluated tokens.
+        window_losses: each window's mean loss, on a way through the model; empty where it was not kept.
 
     Raises:
         UsageError: the run has not come to its end.
     """
-    left_at = exits_taken(tokens, thresholds_of(state, tokens, config))
-    shares = np.bincount(left_at, minlength=len(tokens.loss)) / tokens.tokens
-    own = np.take_along_axis(tokens.loss, left_at[None], axis=0)[0]
-    levels = _levels(tokens, state, window_losses, config, shares, own)
+    left_at = table.left_at(own_thresholds(state, config))
+    shares, own = table.exit_shares(left_at), where_left(table.cross_entropy, left_at)
+    levels = _levels(table, state, window_losses, config, shares, own)
     return Diagnosis(
         waterfall=_waterfall(training_loss(state, config), list(levels)),
         exit_shares=tuple(shares.tolist()),
-        oracle=oracle_loss(tokens.loss, shares),
-        at_random=float(shares @ tokens.mean_loss),
+        oracle=oracle_loss(table.cross_entropy, shares),
+        at_random=float(shares @ table.mean_loss),
         own=float(own.mean(dtype=np.float64)),
     )
 
@@ -153,32 +153,9 @@ def training_loss(state: RunState, config: RunConfig, block: int = 0) -> float:
     return stage.best.val_loss
 
 
-def thresholds_of(state: RunState, tokens: Recorded, config: RunConfig) -> tuple[float, ...]:
-    """The thresholds that the run set itself; none where it has no exits.
-
-    Raises:
-        UsageError: one is missing.
-    """
-    if exit_count(config.protocol, len(config.model.block_layers)) == 0:
-        return ()
-    stages = [state.stage("hard tokens", block) for block in range(tokens.exits)]
-    found = tuple(stage.threshold.threshold for stage in stages if stage and stage.threshold)
-    if len(found) < tokens.exits:
-        raise UsageError("the run has not set all its thresholds: only a finished run can be diagnosed")
-    return found
-
-
 def target_shares(config: RunConfig) -> Floats:
     """Share of the tokens that would leave at each block, were the thresholds to hold, `[K]`."""
     return np.array(target_exit_shares(config.protocol, config.exit.hard_ratio, len(config.model.block_layers)))
-
-
-def exits_taken(tokens: Recorded, thresholds: Sequence[float]) -> Integers:
-    """The block at which each token leaves, all exits having seen its whole context, int64 `[N]`."""
-    left_at = np.full(tokens.tokens, len(tokens.loss) - 1)
-    for block in reversed(range(len(thresholds))):
-        left_at[tokens.signal[block] >= thresholds[block]] = block
-    return left_at
 
 
 def oracle_loss(loss: Floats, shares: Floats) -> float:
@@ -197,24 +174,24 @@ def oracle_loss(loss: Floats, shares: Floats) -> float:
 
 
 def _levels(
-    tokens: Recorded,
+    table: TokenTable,
     state: RunState,
-    window_losses: Callable[[str], Sequence[float]],
+    window_losses: WindowLosses,
     config: RunConfig,
     shares: Floats,
     own: Floats,
 ) -> Iterator[_Level]:
     """The losses on the way, as far as the run has exits."""
-    now = tokens.mean_loss, _of_windows(tokens.loss, tokens.seq_len)
+    now = table.mean_loss, _of_windows(table.cross_entropy, table.seq_len)
     before = tuple(values.copy() for values in now)
-    for block in range(len(tokens.loss) - 1) if config.protocol == "staged" else ():
-        before[0][block], before[1][block] = _measured(f"block {block} as trained", state, window_losses, tokens)
+    for block in range(table.blocks - 1) if config.protocol == "staged" else ():
+        before[0][block], before[1][block] = _measured("as trained", block, state, window_losses, table)
     for name, drifted, moved, weights in _mixtures(config, shares):
         loss, windows = (np.concatenate([new[:moved], old[moved:]]) for new, old in zip(now, before, strict=True))
         yield _Level(name, drifted, float(weights @ loss), weights[weights > 0] @ windows[weights > 0])
     if _has_exits(config):
-        yield _Level("exit decisions", None, float(own.mean(dtype=np.float64)), _of_windows(own, tokens.seq_len))
-        yield _Level("exited state", None, *_measured("early exit", state, window_losses, tokens))
+        yield _Level("exit decisions", None, float(own.mean(dtype=np.float64)), _of_windows(own, table.seq_len))
+        yield _Level("exited state", None, *_measured("early exit", None, state, window_losses, table))
 
 
 def _mixtures(config: RunConfig, shares: Floats) -> Iterator[tuple[StepName, int | None, int, Floats]]:
@@ -234,17 +211,17 @@ def _mixtures(config: RunConfig, shares: Floats) -> Iterator[tuple[StepName, int
 
 
 def _has_exits(config: RunConfig) -> bool:
-    return config.protocol != "full_depth" and len(config.model.block_layers) > 1
+    return exit_count(config.protocol, len(config.model.block_layers)) > 0
 
 
 def _measured(
-    name: str, state: RunState, window_losses: Callable[[str], Sequence[float]], tokens: Recorded
+    way: Way, block: int | None, state: RunState, window_losses: WindowLosses, table: TokenTable
 ) -> tuple[float, Floats]:
     """Mean loss, and that of each window `[W]`: not a number where it was not kept."""
-    measured, windows = state.measure(name), np.asarray(window_losses(name), np.float64)
+    measured, windows = state.measure(way, block), np.asarray(window_losses(way, block), np.float64)
     if measured is None:
-        raise UsageError(f"the run has not measured {name}: only a finished run can be diagnosed")
-    return measured.loss, windows if len(windows) == tokens.windows else np.full(tokens.windows, np.nan)
+        raise UsageError(f"the run has not measured {way_name(way, block)}: only a finished run can be diagnosed")
+    return measured.loss, windows if len(windows) == table.windows else np.full(table.windows, np.nan)
 
 
 def _training_weights(config: RunConfig) -> Floats:
@@ -258,9 +235,13 @@ def _training_weights(config: RunConfig) -> Floats:
 
 
 def _waterfall(start: float, levels: Sequence[_Level]) -> Waterfall:
-    steps = [Step(levels[0].name, levels[0].block, start, levels[0].loss)]  # of other windows, so without interval
+    steps = [
+        WaterfallStep(levels[0].name, levels[0].block, start, levels[0].loss)
+    ]  # of other windows, so without interval
     for before, after in pairwise(levels):
-        steps.append(Step(after.name, after.block, before.loss, after.loss, _interval(before.windows, after.windows)))
+        steps.append(
+            WaterfallStep(after.name, after.block, before.loss, after.loss, _interval(before.windows, after.windows))
+        )
     return Waterfall(start, tuple(steps))
 
 
@@ -277,7 +258,7 @@ def _of_windows(values: Floats, seq_len: int) -> Floats:
     return means
 
 
-def hard_tokens_way(start: float, kept: Integers, losses: Mapping[StepName, Floats], tokens: Recorded) -> HardTokens:
+def hard_tokens_way(start: float, kept: Integers, losses: Mapping[StepName, Floats], table: TokenTable) -> HardTokens:
     """The last block's way, over losses of the same tokens.
 
     Args:
@@ -285,14 +266,14 @@ def hard_tokens_way(start: float, kept: Integers, losses: Mapping[StepName, Floa
         losses: after each step, nats `[n]`.
     """
     levels = [
-        _Level(name, None, float(loss.mean(dtype=np.float64)), _spread(loss, kept, tokens))
+        _Level(name, None, float(loss.mean(dtype=np.float64)), _spread(loss, kept, table))
         for name, loss in losses.items()
     ]
-    return HardTokens(len(kept) / tokens.tokens, _waterfall(start, levels))
+    return HardTokens(len(kept) / table.tokens, _waterfall(start, levels))
 
 
-def _spread(loss: Floats, kept: Integers, tokens: Recorded) -> Floats:
+def _spread(loss: Floats, kept: Integers, table: TokenTable) -> Floats:
     """What each window adds to the mean over the kept tokens, scaled so that the windows' mean is that mean, `[W]`."""
-    sums = np.bincount(kept // tokens.seq_len, weights=loss, minlength=tokens.windows)
-    scaled: Floats = sums * tokens.windows / len(kept)
+    sums = np.bincount(kept // table.seq_len, weights=loss, minlength=table.windows)
+    scaled: Floats = sums * table.windows / len(kept)
     return scaled

@@ -3,16 +3,15 @@
 Shapes: K blocks, N tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.analysis.auroc import auroc, midranks
 from core.analysis.reliability import BINS, Reliability, reliability
-from core.analysis.threshold_sweep import sweep
-from core.analysis.token_table import Booleans, Floats, Integers, Recorded
-from core.analysis.tradeoff import Curve, DepthSavings, TradeOff, quality_curve, trade_off
+from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
+from core.analysis.tradeoff import DepthSavings, QualityCurve, TradeOff, quality_curve, trade_off
 from core.exits._facts import Claim
 
 ToGain = Callable[[Floats], Floats]
@@ -84,7 +83,7 @@ class Quality:
     Attributes:
         last: reliability of the last block's largest probability.
         static_losses: mean nats of each block alone, `[K]`.
-        as_run: share of tokens that leaves at each block at the run's own thresholds, `[K]`; None without any.
+        as_run: share of tokens that leaves at each block at the run's own thresholds, `[K]`.
         layers, flops: quality against savings, by kind of savings.
     """
 
@@ -93,17 +92,17 @@ class Quality:
     overthinking: Overthinking
     savings: DepthSavings
     static_losses: Floats
-    as_run: Floats | None
-    curve: Curve
+    as_run: Floats
+    curve: QualityCurve
     layers: TradeOff
     flops: TradeOff
 
 
 def quality(
-    recorded: Recorded,
+    table: TokenTable,
     savings: DepthSavings,
     claims: Claim = "correct",
-    thresholds: tuple[float, ...] | None = None,
+    thresholds: Sequence[float] = (),
     to_gain: ToGain | None = None,
 ) -> Quality:
     """Judge all exits of a run.
@@ -113,42 +112,42 @@ def quality(
         to_gain: needed where they claim a gain.
         thresholds: its own, one for every exit.
     """
-    curve = quality_curve(recorded)
+    curve = quality_curve(table)
     return Quality(
-        exits=tuple(exit_quality(recorded, block, claims, to_gain) for block in range(recorded.exits)),
-        last=reliability(recorded.max_prob[-1], recorded.correct[-1]),
-        overthinking=overthinking(recorded),
+        exits=tuple(exit_quality(table, block, claims, to_gain) for block in range(table.exits)),
+        last=reliability(table.max_prob[-1], table.correct[-1]),
+        overthinking=overthinking(table),
         savings=savings,
-        static_losses=recorded.mean_loss,
-        as_run=None if thresholds is None else exit_histogram(recorded, thresholds),
+        static_losses=table.mean_loss,
+        as_run=table.exit_shares(table.left_at(thresholds)),
         curve=curve,
-        layers=trade_off(recorded, curve, savings.layers, savings.layers),
-        flops=trade_off(recorded, curve, savings.flops, savings.static_flops),
+        layers=trade_off(table, curve, savings.layers, savings.layers),
+        flops=trade_off(table, curve, savings.flops, savings.static_flops),
     )
 
 
 def exit_quality(
-    recorded: Recorded, block: int, claims: Claim = "correct", to_gain: ToGain | None = None
+    table: TokenTable, block: int, claims: Claim = "correct", to_gain: ToGain | None = None
 ) -> ExitQuality:
     """Judge the exit of a block."""
-    signal, loss = recorded.signal[block], recorded.loss
+    signal, loss = table.signal[block], table.cross_entropy
     ranks = midranks(signal)
-    kinds = (recorded.correct[block], loss[block + 1] >= loss[block], loss[-1] >= loss[block])
+    kinds = (table.correct[block], loss[block + 1] >= loss[block], loss[-1] >= loss[block])
     correct, next_no_better, last_no_better = (Ranking(auroc(ranks, kind), float(kind.mean())) for kind in kinds)
     return ExitQuality(
         block=block,
         correct=correct,
         next_no_better=next_no_better,
         last_no_better=last_no_better,
-        confidence=reliability(recorded.max_prob[block], recorded.correct[block]),
+        confidence=reliability(table.max_prob[block], table.correct[block]),
         claims=claims,
-        signal=signal_reliability(recorded, block, claims, to_gain),
+        signal=signal_reliability(table, block, claims, to_gain),
         histogram=np.histogram(signal, HISTOGRAM_BINS, (0.0, 1.0))[0],
     )
 
 
 def signal_reliability(
-    recorded: Recorded,
+    table: TokenTable,
     block: int,
     claims: Claim,
     to_gain: ToGain | None = None,
@@ -164,41 +163,35 @@ def signal_reliability(
     """
     if claims == "rank":
         return None
-    signal, truth = recorded.signal[block], claimed_truth(recorded, block, claims)
+    signal, truth = table.signal[block], claimed_truth(table, block, claims)
     if claims == "gain":
         assert to_gain is not None, "what claims a gain says which"
         return reliability(to_gain(signal), truth, GROUPS, equal_mass=True)
     return reliability(signal, truth, bins, equal_mass=equal_mass)
 
 
-def claimed_truth(recorded: Recorded, block: int, claims: Claim) -> Floats:
+def claimed_truth(table: TokenTable, block: int, claims: Claim) -> Floats:
     """What becomes of the claim for each token, `[N]`: in [0, 1], of a gain in nats."""
     truths: dict[Claim, Callable[[], Floats | Booleans]] = {
-        "correct": lambda: recorded.correct[block],
-        "p(target)": lambda: np.exp(-recorded.loss[block]),
-        "max_prob": lambda: recorded.max_prob[block],
-        "agrees": lambda: recorded.prediction[block] == recorded.prediction[-1],
-        "gain": lambda: recorded.loss[block] - recorded.loss[block + 1],
+        "correct": lambda: table.correct[block],
+        "p(target)": lambda: np.exp(-table.cross_entropy[block]),
+        "max_prob": lambda: table.max_prob[block],
+        "agrees": lambda: table.prediction[block] == table.prediction[-1],
+        "gain": lambda: table.cross_entropy[block] - table.cross_entropy[block + 1],
     }
     return truths[claims]().astype(np.float32)
 
 
-def exit_histogram(recorded: Recorded, thresholds: tuple[float, ...]) -> Floats:
-    """Share of the tokens that leaves at each block, `[K]`."""
-    shares: Floats = sweep(recorded, np.array([thresholds], np.float64)).shares[0, 0]
-    return shares
-
-
-def overthinking(recorded: Recorded) -> Overthinking:
+def overthinking(table: TokenTable) -> Overthinking:
     """How often, and at what cost, going on makes a right prediction wrong."""
-    correct, loss = recorded.correct, recorded.loss
+    correct, loss = table.correct, table.cross_entropy
     earlier = correct[:-1].any(axis=0)
     destroyed = np.flatnonzero(earlier & ~correct[-1])
-    first = correct[:-1, destroyed].argmax(axis=0) if recorded.exits else destroyed
+    first = correct[:-1, destroyed].argmax(axis=0) if table.blocks > 1 else destroyed
     lost = loss[-1, destroyed] - loss[first, destroyed]
     return Overthinking(
         wasteful=float((earlier & correct[-1]).mean()),
-        destructive=len(destroyed) / recorded.tokens,
-        cost=float(lost.sum(dtype=np.float64)) / recorded.tokens,
-        regret=float(recorded.mean_loss[-1] - loss.min(axis=0).mean(dtype=np.float64)),
+        destructive=len(destroyed) / table.tokens,
+        cost=float(lost.sum(dtype=np.float64)) / table.tokens,
+        regret=float(table.mean_loss[-1] - where_left(loss, table.oracle).mean(dtype=np.float64)),
     )

@@ -156,7 +156,7 @@ def largest_excess(aside: Floats, budget: float) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class UnitSplit:
     """Which units do what: a few set the candidates and the bets, the others are halved."""
 
     aside: Integers
@@ -164,7 +164,7 @@ class Split:
     test: Integers
 
 
-def split_units(units: int, seed: int) -> Split:
+def split_units(units: int, seed: int) -> UnitSplit:
     """Draw the units for each purpose; set aside are a tenth, or 20 if a quarter is as many.
 
     Raises:
@@ -175,7 +175,7 @@ def split_units(units: int, seed: int) -> Split:
     order = np.random.default_rng(seed).permutation(units)
     aside = max(1, units // 10, min(ASIDE, units // 4))
     half = aside + (units - aside) // 2
-    return Split(np.sort(order[:aside]), np.sort(order[aside:half]), np.sort(order[half:]))
+    return UnitSplit(np.sort(order[:aside]), np.sort(order[aside:half]), np.sort(order[half:]))
 
 
 def neighbour_correlation(excess: Floats) -> float:

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from core.config.derived import exit_count
-from core.config.dotted_names import flatten
-from core.config.run_config import Layer, RunConfig, build
+from core.analysis.stored_run import StoredRun, stored_run
+from core.config.run_config import RunConfig
 from core.data.corpora import load_corpus
 from core.data.tokenizers import UNKNOWN, Vocabulary, WordVocabulary, build_vocabulary
 from core.early_exit.generation import GeneratedToken, generate
 from core.early_exit.sampling import DEFAULTS, GenerationOptions
 from core.errors import UsageError
 from core.evaluation.savings import exit_costs
-from core.events import Event, Threshold
 from core.formulas import share_of_layers_saved
 from core.model import Transformer
 from core.protocol.checkpoint import Checkpoint, load_model
@@ -25,8 +22,8 @@ LONGEST_CHARACTER = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Writer:
-    """A run that can write: its model as it ended, its thresholds, its vocabulary.
+class TextGenerator:
+    """A run that writes text: its model as it ended, its thresholds, its vocabulary.
 
     Attributes:
         thresholds: one for every block but the last; none where the run has no exits.
@@ -66,7 +63,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Shares:
+class Origins:
     """Where generated tokens came from.
 
     Attributes:
@@ -79,66 +76,52 @@ class Shares:
     flop_savings: float
 
 
-def open_writer(reader: Reader, run: int) -> Writer:
-    """Load a run for writing.
+def open_generator(reader: Reader, number: int) -> TextGenerator:
+    """Load a run that is to write text.
 
     Raises:
         RunLookupError: there is no such run.
         UsageError: its checkpoint, its thresholds, its vocabulary or its own exit method can't be had.
     """
-    row = reader.run(run)
-    config = build([Layer(f"run {run}", flatten(row["config"]))])
-    checkpoint = Checkpoint.of_run(reader.path, run, config, row["record"]["fingerprint"])
-    return Writer(
-        number=run,
-        name=row["name"],
-        config=config,
-        model=load_model(config, row["record"]["vocab_size"], checkpoint),
-        thresholds=thresholds_set(reader.events(run, steps=False)[0], config, row["name"]),
-        vocabulary=_vocabulary(reader, row, config),
+    run = stored_run(reader, number)
+    checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"])
+    return TextGenerator(
+        number=number,
+        name=run.name,
+        config=run.config,
+        model=load_model(run.config, run.record["vocab_size"], checkpoint),
+        thresholds=run.thresholds,
+        vocabulary=_vocabulary(reader, run),
     )
 
 
-def thresholds_set(events: Sequence[Event], config: RunConfig, name: str) -> tuple[float, ...]:
-    """The threshold of every block but the last, where exits were set more than once the latest.
-
-    Raises:
-        UsageError: one is missing, as the run did not come that far.
-    """
-    exits = exit_count(config.protocol, len(config.model.block_layers))
-    found = {event.block: event.threshold for event in events if isinstance(event, Threshold)}
-    if not set(range(exits)) <= found.keys():
-        raise UsageError(f"{name} has not set its thresholds yet: let it finish (eetui resume), then generate")
-    return tuple(found[block] for block in range(exits))
-
-
-def shares(writer: Writer, tokens: Sequence[GeneratedToken]) -> Shares:
+def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origins:
     """Where the tokens came from; at least one."""
-    model = writer.config.model
+    config, model = generator.config, generator.config.model
     blocks = tuple(
         sum(token.block == block for token in tokens) / len(tokens) for block in range(len(model.block_layers))
     )
     savings, flops = share_of_layers_saved(blocks, model.block_layers), 0.0
-    if writer.config.exit.exited_state == "input":
+    if config.exit.exited_state == "input":
         savings = 0.0  # they run through
-    elif writer.thresholds:
-        flops = exit_costs(writer.vocabulary.size, writer.config).savings(blocks)
-    return Shares(blocks, savings, flops)
+    elif generator.thresholds:
+        flops = exit_costs(generator.vocabulary.size, config).savings(blocks)
+    return Origins(blocks, savings, flops)
 
 
-def _vocabulary(reader: Reader, row: dict[str, Any], config: RunConfig) -> Vocabulary:
+def _vocabulary(reader: Reader, run: StoredRun) -> Vocabulary:
     """The run's own: whole words as the store keeps them, else from the corpus, if that is still what it was."""
-    text = reader.text(row["record"]["fingerprint"])
-    if text is not None and config.data.tokenizer == "word":
+    text, data = reader.text(run.record["fingerprint"]), run.config.data
+    if text is not None and data.tokenizer == "word":
         return WordVocabulary([" ".join(text.vocabulary)])
-    vocabulary = build_vocabulary(load_corpus(config.data), config.data)
-    same = vocabulary.size == row["record"]["vocab_size"]
+    vocabulary = build_vocabulary(load_corpus(data), data)
+    same = vocabulary.size == run.record["vocab_size"]
     if same and text is not None:
         same = vocabulary.tokens(range(vocabulary.size)) == text.vocabulary
     if not same:
         raise UsageError(
-            f"the corpus {config.data.corpus} is no longer the text that {row['name']} (run {row['id']}) was trained "
-            f"on, so its tokens are not known: restore the text, or train a new run (eetui run)"
+            f"the corpus {data.corpus} is no longer the text that {run.name} (run {run.number}) was trained on, so its "
+            f"tokens are not known: restore the text, or train a new run (eetui run)"
         )
     return vocabulary
 

@@ -3,7 +3,7 @@
 The line to beat is made of the static depths: leaving at a block without looking, or at one of two blocks by the toss
 of a coin, costs no signal and needs no training. Early exit has a reason to exist where it lies below that line.
 
-Shapes: K blocks, J candidates (sets of thresholds).
+Shapes: K blocks, E exits, J candidates (sets of thresholds).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,8 +14,7 @@ import numpy as np
 
 from core import costs
 from core.analysis.threshold_sweep import sweep, threshold_grid
-from core.analysis.token_table import Booleans, Floats, Integers, Recorded
-from core.config.run_config import ModelConfig
+from core.analysis.token_table import Booleans, Floats, TokenTable, where_left
 from core.formulas import share_of_layers_saved
 
 RATES = 201
@@ -39,17 +38,10 @@ class DepthSavings:
     static_flops: tuple[float, ...]
 
 
-def depth_savings(
-    model: ModelConfig, vocab_size: int, seq_len: int, *, reads_head: bool, exited_state: str = "copy"
-) -> DepthSavings:
-    """The savings of each block, after `design.md`, section 5.
-
-    Args:
-        reads_head: whether the signal needs the head for every token that arrives at an exit.
-        exited_state: what tokens that left still cost; see `core.costs.ExitCosts`.
-    """
-    cost = costs.ExitCosts(model, vocab_size, seq_len, reads_head, exited_state)
-    layer, head = costs.layer_flops(model, seq_len), costs.head_flops(model, vocab_size)
+def depth_savings(cost: costs.ExitCosts) -> DepthSavings:
+    """The savings of each block, after `design.md`, section 5."""
+    model = cost.model
+    layer, head = costs.layer_flops(model, cost.seq_len), costs.head_flops(model, cost.vocab_size)
     depths = accumulate(model.block_layers)
     return DepthSavings(
         layers=layers_saved(model.block_layers),
@@ -69,12 +61,12 @@ def _each_alone(blocks: int) -> Iterator[list[float]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class QualityCurve:
     """What comes of each exit rate, from none to all.
 
     Attributes:
         rates: share of the tokens still in that leaves at every exit, as asked for, `[J]`.
-        thresholds: `[J, K - 1]`.
+        thresholds: `[J, E]`.
         loss: mean nats, `[J]`.
         shares: share of all tokens that leaves at each block, `[J, K]`.
     """
@@ -90,11 +82,11 @@ class Curve:
         return savings
 
 
-def quality_curve(recorded: Recorded, points: int = RATES) -> Curve:
+def quality_curve(table: TokenTable, points: int = RATES) -> QualityCurve:
     """Loss at every exit rate: one parameter sets the thresholds of all exits (`core.analysis.threshold_sweep`)."""
     rates = np.linspace(0, 1, points)
-    tried = sweep(recorded, threshold_grid(recorded.signal, rates))
-    return Curve(rates, tried.thresholds, recorded.mean_loss[-1] + tried.excess[0], tried.shares[0])
+    tried = sweep(table, threshold_grid(table.signal, rates))
+    return QualityCurve(rates, tried.thresholds, table.mean_loss[-1] + tried.excess[0], tried.shares[0])
 
 
 def static_line(savings: Sequence[float], losses: Sequence[float] | Floats, at: Floats) -> Floats:
@@ -164,7 +156,7 @@ class TradeOff:
         return float(np.trapezoid(self.line - loss, np.maximum(self.savings, 0)))
 
 
-def trade_off(recorded: Recorded, curve: Curve, per_block: Sequence[float], static: Sequence[float]) -> TradeOff:
+def trade_off(table: TokenTable, curve: QualityCurve, per_block: Sequence[float], static: Sequence[float]) -> TradeOff:
     """Set a curve against the static depths.
 
     Args:
@@ -175,22 +167,22 @@ def trade_off(recorded: Recorded, curve: Curve, per_block: Sequence[float], stat
     return TradeOff(
         savings=savings,
         loss=curve.loss,
-        line=static_line(static, recorded.mean_loss, savings),
-        possible=np.interp(savings, *possible_losses(recorded, per_block)),
+        line=static_line(static, table.mean_loss, savings),
+        possible=np.interp(savings, *possible_losses(table, per_block)),
     )
 
 
-def possible_losses(recorded: Recorded, per_block: Sequence[float]) -> tuple[Floats, Floats]:
+def possible_losses(table: TokenTable, per_block: Sequence[float]) -> tuple[Floats, Floats]:
     """Savings and mean loss of the best possible exits, in the order of their savings.
 
     From all blocks on, the next step is always the cheapest one there is: a token moved to a block that saves more,
     for the fewest nats per savings. The lowest point is the oracle.
     """
     savings = np.asarray(per_block)
-    steps = np.concatenate(list(_steps(recorded.loss, savings)), axis=1)
+    steps = np.concatenate(list(_steps(table.cross_entropy, savings)), axis=1)
     steps = steps[:, np.argsort(steps[1] / steps[0])]
-    moved = np.cumsum(steps, axis=1) / recorded.tokens
-    return np.append(savings[-1], savings[-1] + moved[0]), recorded.mean_loss[-1] + np.append(0, moved[1])
+    moved = np.cumsum(steps, axis=1) / table.tokens
+    return np.append(savings[-1], savings[-1] + moved[0]), table.mean_loss[-1] + np.append(0, moved[1])
 
 
 def _steps(loss: Floats, savings: Floats) -> Iterator[Floats]:
@@ -204,14 +196,8 @@ def _steps(loss: Floats, savings: Floats) -> Iterator[Floats]:
     while len(tokens := tokens[savings[at[tokens]] < savings.max()]):
         here = at[tokens]
         gained = savings[:, None] - savings[here]
-        lost = loss[:, tokens] - _of_own_block(loss[:, tokens], here)
+        lost = loss[:, tokens] - where_left(loss[:, tokens], here).astype(np.float64)
         price = np.divide(lost, gained, out=np.full_like(gained, np.inf), where=gained > 0)
         best = price.argmin(axis=0)
-        yield np.stack([_of_own_block(gained, best), _of_own_block(lost, best)])
+        yield np.stack([where_left(gained, best), where_left(lost, best)])
         at[tokens] = best
-
-
-def _of_own_block(values: Floats, block: Integers) -> Floats:
-    """The value of each token's own block: `[K, N]` to `[N]`."""
-    there: Floats = np.take_along_axis(values, block[None], axis=0)[0].astype(np.float64)
-    return there

@@ -1,4 +1,4 @@
-"""What if the thresholds were others? A run's per-token statistics of every block, and what follows from them.
+"""What if the thresholds were others? What follows for the tokens of a run, worked out from their table.
 
 All figures suppose that every token went through every block, so that each knows the whole context. In the run itself
 a token that has left enters the later blocks as it entered the one it left, which changes what the others see there:
@@ -10,20 +10,13 @@ Shapes: K blocks, N tokens.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from core.analysis.token_table import Recorded
+from core.analysis.threshold_sweep import NEVER, rate_threshold
+from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
 from core.formulas import perplexity, share_of_layers_saved
-from core.state import RunState
-from core.store.tokens import BlockTokens, EvaluationText
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.integer[Any]]
-Booleans = NDArray[np.bool_]
-Scalar = TypeVar("Scalar", bound=np.generic)
 CURVE_POINTS = 101
 
 
@@ -113,8 +106,16 @@ class Outcome:
         return (self.blocks[block].loss - self.blocks[block].later_loss) / self.tokens
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Thresholds, and what comes of them."""
+
+    thresholds: tuple[float, ...]
+    outcome: Outcome
+
+
 @dataclass(frozen=True, eq=False)
-class Curve:
+class ExitCurve:
     """Mean loss in nats by the exit rate of one block, the other thresholds as they are."""
 
     rates: Floats
@@ -122,112 +123,76 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
-class Inspection:
-    """What every block says of every evaluated token.
+class WhatIf:
+    """The tokens of a run, to be let go at other blocks than the run did."""
 
-    Attributes:
-        loss, max_prob: float32 `[K, N]`; `prediction`: int32 `[K, N]`.
-        signal: float32 `[K - 1, N]`, as the last block has no exit.
-        inputs, targets: the token that each prediction follows, and the one that came, int32 `[N]`.
-        seq_len: width of the windows; the model sees nothing of the window before.
-    """
-
-    loss: Floats
-    signal: Floats
-    max_prob: Floats
-    prediction: Integers
-    inputs: Integers
-    targets: Integers
+    table: TokenTable
     block_layers: tuple[int, ...]
-    seq_len: int
-
-    @property
-    def tokens(self) -> int:
-        return len(self.targets)
-
-    @property
-    def exits(self) -> int:
-        """How many blocks have an exit."""
-        return len(self.signal)
-
-    @cached_property
-    def correct(self) -> Booleans:
-        """Whether the most probable word is the target, `[K, N]`."""
-        correct: Booleans = self.prediction == self.targets
-        return correct
-
-    @cached_property
-    def recorded(self) -> Recorded:
-        """The same, to judge the exits by."""
-        return Recorded(self.loss, self.signal, self.max_prob, self.prediction, self.targets, self.seq_len)
 
     @cached_property
     def static_depths(self) -> tuple[Outcome, ...]:
         """All tokens leave at block 0, at block 1, …"""
-        return tuple(self._outcome(np.full(self.tokens, block, np.int8)) for block in range(len(self.loss)))
+        table = self.table
+        return tuple(self._outcome(np.full(table.tokens, block, np.int16)) for block in range(table.blocks))
 
     @cached_property
     def oracle(self) -> Outcome:
-        """Every token leaves at the block with the lowest loss, the earliest among equals."""
-        return self._outcome(self.loss.argmin(0))
+        """Every token leaves at the block with its lowest loss."""
+        return self._outcome(self.table.oracle)
 
-    def what_if(self, thresholds: Sequence[float]) -> Outcome:
+    def setting(self, thresholds: Sequence[float]) -> Setting:
         """Every token leaves at the first block whose signal reaches its threshold.
 
         Args:
-            thresholds: one for every block but the last.
+            thresholds: one for each exit.
         """
-        left_at = np.full(self.tokens, self.exits, np.int8)
-        for block in reversed(range(self.exits)):
-            left_at = np.where(self.signal[block] >= thresholds[block], np.int8(block), left_at)
-        return self._outcome(left_at)
+        return Setting(tuple(thresholds), self._outcome(self.table.left_at(thresholds)))
 
     def threshold_for(self, block: int, rate: float, thresholds: Sequence[float]) -> float:
         """The threshold at which that share of the tokens that arrive at a block leaves there; more where signals tie.
 
         At a rate of 0 it is just above the largest signal.
         """
-        signal = self.signal[block][self.arriving(block, thresholds)]
-        leaving = min(len(signal), max(0, round(rate * len(signal))))
-        if leaving == 0:
-            return float(np.nextafter(signal.max(initial=0.0), np.float32(2)))
-        return float(np.partition(signal, len(signal) - leaving)[len(signal) - leaving])
+        signal = self.table.signal[block][self.arriving(block, thresholds)]
+        found = rate_threshold(signal, rate)
+        return float(np.nextafter(signal.max(initial=0.0), np.float32(2))) if found is None else found
 
     def arriving(self, block: int, thresholds: Sequence[float]) -> Booleans:
         """Which tokens no earlier block lets go, `[N]`."""
-        arriving = np.ones(self.tokens, dtype=np.bool_)
-        for earlier in range(block):
-            arriving &= self.signal[earlier] < thresholds[earlier]
+        arriving: Booleans = self.table.left_at(thresholds) >= block
         return arriving
 
-    def curve(self, block: int, thresholds: Sequence[float]) -> Curve:
+    def curve(self, block: int, thresholds: Sequence[float]) -> ExitCurve:
         """Loss at every exit rate of a block: tokens leave there in the order of their signal, surest first."""
+        loss, signal = self.table.cross_entropy, self.table.signal[block]
+        others = [NEVER if each == block else threshold for each, threshold in enumerate(thresholds)]
+        beyond = self.setting(others).outcome
         arriving = self.arriving(block, thresholds)
-        beyond = self.what_if([2.0 if each == block else threshold for each, threshold in enumerate(thresholds)])
-        gone_on = self._at(self.loss, beyond.left_at)[arriving].astype(np.float64)
-        order = np.argsort(-self.signal[block][arriving], kind="stable")
-        change = (self.loss[block][arriving].astype(np.float64) - gone_on)[order]
-        total = beyond.loss * self.tokens + np.concatenate(([0.0], np.cumsum(change)))
+        gone_on = where_left(loss, beyond.left_at)[arriving].astype(np.float64)
+        order = np.argsort(-signal[arriving], kind="stable")
+        change = (loss[block][arriving].astype(np.float64) - gone_on)[order]
+        total = beyond.loss * self.table.tokens + np.concatenate(([0.0], np.cumsum(change)))
         at = np.linspace(0, len(order), CURVE_POINTS).round().astype(np.int64)
-        return Curve(at / max(1, len(order)), total[at] / self.tokens)
+        return ExitCurve(at / max(1, len(order)), total[at] / self.table.tokens)
 
     def histogram(self, block: int, thresholds: Sequence[float], bins: int) -> Integers:
         """The signals of the tokens that arrive at a block, as counts over equal bins of [0, 1]."""
-        counts: Integers = np.histogram(self.signal[block][self.arriving(block, thresholds)], bins, (0.0, 1.0))[0]
+        signal = self.table.signal[block][self.arriving(block, thresholds)]
+        counts: Integers = np.histogram(signal, bins, (0.0, 1.0))[0]
         return counts
 
     def correct_where(self, outcome: Outcome) -> Booleans:
         """Whether each token is predicted right where it leaves, `[N]`."""
-        return self._at(self.correct, outcome.left_at)
+        return where_left(self.table.correct, outcome.left_at)
 
     def left_too_early(self, outcome: Outcome) -> Booleans:
         """Tokens that left early and were predicted wrong, though the last block would have been right, `[N]`."""
-        early: Booleans = outcome.left_at < self.exits
-        too_early: Booleans = early & self.correct[-1] & ~self.correct_where(outcome)
+        early: Booleans = outcome.left_at < self.table.blocks - 1
+        too_early: Booleans = early & self.table.correct[-1] & ~self.correct_where(outcome)
         return too_early
 
     def _outcome(self, left_at: Integers) -> Outcome:
-        leavers = tuple(self._leavers(left_at == block, block) for block in range(len(self.loss)))
+        leavers = tuple(self._leavers(left_at == block, block) for block in range(self.table.blocks))
         return Outcome(left_at, leavers, self.block_layers)
 
     def _leavers(self, here: Booleans, block: int) -> Leavers:
@@ -235,57 +200,16 @@ class Inspection:
 
         Products take a tenth of the time of counting; einsum, as the dot product of BLAS waits for its threads.
         """
-        weights, later = here.astype(np.float64), len(self.loss) - 1
+        weights, correct = here.astype(np.float64), self.table.correct
         return Leavers(
             tokens=int(np.count_nonzero(here)),
             loss=float(np.einsum("n,n->", self._nats[block], weights)),
-            correct=int(np.count_nonzero(here & self.correct[block])),
-            later_loss=float(np.einsum("n,n->", self._nats[later], weights)),
-            later_correct=int(np.count_nonzero(here & self.correct[later])),
+            correct=int(np.count_nonzero(here & correct[block])),
+            later_loss=float(np.einsum("n,n->", self._nats[-1], weights)),
+            later_correct=int(np.count_nonzero(here & correct[-1])),
         )
 
     @cached_property
     def _nats(self) -> Floats:
-        """`loss` in the type that sums are made in, so that a key need not wait for it."""
-        return self.loss.astype(np.float64)
-
-    def _at(self, values: NDArray[Scalar], left_at: Integers) -> NDArray[Scalar]:
-        """What the block that each token leaves at says of it: `[K, N]` to `[N]`."""
-        if len(values) == 2:
-            either: NDArray[Scalar] = np.where(left_at == 0, values[0], values[1])  # faster
-            return either
-        there: NDArray[Scalar] = np.take_along_axis(values, left_at[None], 0)[0]
-        return there
-
-
-def inspection(blocks: Sequence[BlockTokens], text: EvaluationText, block_layers: Sequence[int]) -> Inspection:
-    """What the store keeps of a run, as matrices; the run may have evaluated a prefix of the text only."""
-    tokens = len(blocks[0].cross_entropy)
-    stream = np.frombuffer(text.stream, np.int32)
-    return Inspection(
-        loss=np.stack([np.frombuffer(block.cross_entropy, np.float32) for block in blocks]),
-        signal=np.stack([np.frombuffer(block.signal, np.float32) for block in blocks[:-1]])
-        if len(blocks) > 1
-        else np.empty((0, tokens), np.float32),
-        max_prob=np.stack([np.frombuffer(block.max_prob, np.float32) for block in blocks]),
-        prediction=np.stack([np.frombuffer(block.prediction, np.int32) for block in blocks]),
-        inputs=stream[:tokens],
-        targets=stream[1 : tokens + 1],
-        block_layers=tuple(block_layers),
-        seq_len=text.seq_len,
-    )
-
-
-def own_thresholds(state: RunState, exits: int) -> tuple[float, ...] | None:
-    """The thresholds that a run set, or None if one is missing."""
-    stages = [state.stage("hard tokens", block) for block in range(exits)]
-    found = tuple(stage.threshold.threshold for stage in stages if stage and stage.threshold)
-    return found if len(found) == exits else None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Thresholds, and what comes of them."""
-
-    thresholds: Sequence[float]
-    outcome: Outcome
+        """Cross-entropies in the type that sums are made in, so that a key need not wait for it."""
+        return self.table.cross_entropy.astype(np.float64)

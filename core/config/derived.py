@@ -1,4 +1,4 @@
-"""What follows from a config alone: the weights of the blocks' losses, the number of exits, the target exit rates.
+"""What follows from a config alone: loss weights of the blocks, number of exits, target exit rates, held-out windows.
 
 Functions on plain values also serve runs that are read back from a store, without building a `RunConfig`.
 """
@@ -44,3 +44,15 @@ def target_shallow_ratio(protocol: str, hard_ratio: float, blocks: int) -> float
     """Share of the tokens that leaves before the last block if every threshold holds; None where there are no exits."""
     exits = exit_count(protocol, blocks)
     return 1 - hard_ratio**exits if exits else None
+
+
+def calibration_windows(windows: int, config: "RunConfig") -> int:
+    """How many windows at the end of the training text are held out for calibration; two are left at least."""
+    if config.exit.calibration == "train":
+        return 0
+    return max(0, min(max(1, int(windows * config.exit.calibration_ratio)), windows - 2))
+
+
+def early_stopping_windows(windows: int, config: "RunConfig") -> int:
+    """How many of a stage's windows stop its training early; one at least, and one is left at least."""
+    return min(max(1, int(windows * config.train.val_ratio)), windows - 1)

@@ -18,11 +18,11 @@ from core.config.dotted_names import flatten, nest
 from core.config.messages import did_you_mean, explain
 from core.config.sections import DataConfig as DataConfig  # the sections are part of what a config offers
 from core.config.sections import ExitConfig as ExitConfig
+from core.config.sections import FieldUnit as FieldUnit
 from core.config.sections import MachineConfig as MachineConfig
 from core.config.sections import ModelConfig as ModelConfig
 from core.config.sections import Section as Section
 from core.config.sections import TrainConfig as TrainConfig
-from core.config.sections import Unit as Unit
 from core.errors import ConfigError
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import installed, pinned, short_name

@@ -24,17 +24,17 @@ def _as_tuple(value: object) -> object:
 
 
 @dataclass(frozen=True)
-class Unit:
+class FieldUnit:
     """What a field counts; goes into its annotation."""
 
     name: str
 
 
 PositiveInt = Annotated[int, Field(gt=0)]
-Tokens = Annotated[PositiveInt, Unit("tokens")]
-Windows = Annotated[PositiveInt, Unit("windows")]
-Epochs = Annotated[PositiveInt, Unit("epochs")]
-BlockLayers = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_tuple), Unit("layers")]
+Tokens = Annotated[PositiveInt, FieldUnit("tokens")]
+Windows = Annotated[PositiveInt, FieldUnit("windows")]
+Epochs = Annotated[PositiveInt, FieldUnit("epochs")]
+BlockLayers = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_tuple), FieldUnit("layers")]
 
 
 class Section(BaseModel):
@@ -55,12 +55,12 @@ class DataConfig(Section):
     tokenizer: Literal["auto", "word", "bpe"] = Field(
         "auto", description="word: lower().split(); bpe: byte-level BPE; auto: the corpus reader's own choice"
     )
-    vocab_size: Annotated[int, Unit("tokens")] = Field(
+    vocab_size: Annotated[int, FieldUnit("tokens")] = Field(
         4096, ge=257, le=1_000_000, description="entries of the bpe vocabulary (word: all words)"
     )
     seq_len: Tokens = Field(32, description="tokens of a window")
     num_samples: Windows = Field(10_000, description="windows of seq_len + 1 tokens taken from the training text")
-    eval_ratio: Annotated[float, Unit("× num_samples")] = Field(
+    eval_ratio: Annotated[float, FieldUnit("× num_samples")] = Field(
         0.2, gt=0, le=10, description="evaluation windows as a share of num_samples"
     )
 
@@ -78,7 +78,7 @@ class ModelConfig(Section):
     norm: Literal["post", "pre"] = Field(
         "post", description="post: normalise after each residual sum; pre: before each branch, and before each exit"
     )
-    dropout: Annotated[float, Unit("of values")] = Field(
+    dropout: Annotated[float, FieldUnit("of values")] = Field(
         0.0, ge=0, lt=1, description="share of values dropped in training, after the embedding and in each branch"
     )
     tie_embedding: bool = Field(False, description="one matrix is both the embedding and the output head")
@@ -97,14 +97,14 @@ class TrainConfig(Section):
     """How a block is trained."""
 
     lr: float = Field(1e-3, gt=0, description="learning rate of block 0 (AdamW) and of its exit classifier (Adam)")
-    later_lr_scale: Annotated[float, Unit("× lr")] = Field(
+    later_lr_scale: Annotated[float, FieldUnit("× lr")] = Field(
         0.1, gt=0, description="factor on lr for every later block and its exit classifier"
     )
     batch_size: Windows = Field(64, description="windows of a batch")
     max_epochs: Epochs = Field(50, description="most epochs of a block")
     patience: Epochs = Field(3, description="epochs without a better early-stopping PPL before a block stops")
     grad_clip: float = Field(1.0, gt=0, description="largest gradient norm of the block and the head together")
-    val_ratio: Annotated[float, Unit("of windows")] = Field(
+    val_ratio: Annotated[float, FieldUnit("of windows")] = Field(
         0.2, gt=0, lt=1, description="share of the training windows kept for early stopping"
     )
     train_embedding: bool = Field(False, description="train the embedding, with block 0; else it stays as it was drawn")
@@ -119,14 +119,14 @@ class TrainConfig(Section):
     later_init: Literal["random", "identity"] = Field(
         "random", description="later blocks start at random, or so that they pass on what they are given"
     )
-    warmup_steps: Annotated[int, Unit("steps")] = Field(
+    warmup_steps: Annotated[int, FieldUnit("steps")] = Field(
         0, ge=0, description="steps in which a block's learning rate rises to its full value"
     )
     decay: Literal["constant", "cosine"] = Field(
         "constant", description="learning rate after warm-up: constant, or falling to 0 at max_epochs along a cosine"
     )
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW, times the learning rate at each step")
-    label_smoothing: Annotated[float, Unit("of a target")] = Field(
+    label_smoothing: Annotated[float, FieldUnit("of a target")] = Field(
         0.0, ge=0, lt=1, description="share of each target that is spread over all words: words never seen cost less"
     )
 
@@ -134,7 +134,7 @@ class TrainConfig(Section):
 class ExitConfig(Section):
     """How tokens leave."""
 
-    hard_ratio: Annotated[float, Unit("of tokens")] = Field(
+    hard_ratio: Annotated[float, FieldUnit("of tokens")] = Field(
         0.5, description="share of tokens that goes on: the threshold is this quantile"
     )
     exit_classifier_mode: Literal["post", "joint"] = Field(
@@ -152,7 +152,7 @@ class ExitConfig(Section):
     calibration: Literal["train", "heldout"] = Field(
         "train", description="classifier and threshold come from the training windows, or from a split held out"
     )
-    calibration_ratio: Annotated[float, Unit("of windows")] = Field(
+    calibration_ratio: Annotated[float, FieldUnit("of windows")] = Field(
         0.1, gt=0, lt=1, description="share of the training windows, at their end, held out for calibration (heldout)"
     )
     exited_state: Literal["input", "copy", "drop"] = Field(
@@ -178,8 +178,8 @@ class MachineConfig(Section):
     """What a run computes on; part of the config because it is part of the numbers."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
-    threads: Annotated[int, Unit("threads")] = Field(
-        0, ge=0, le=1024, description="CPU threads; 0 takes torch's own choice"
+    threads: Annotated[int, FieldUnit("threads")] = Field(
+        0, ge=0, le=1024, description="CPU threads; 0 takes as many as are free when the run starts"
     )
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of weights and states")
     head_dtype: Literal["same", "bfloat16"] = Field(

@@ -18,6 +18,8 @@ from core.data.cache import recall, remember
 from core.data.corpora import Corpus
 from core.data.readers._contract import TokenizerName
 from core.data.readers._load import source
+from core.machine.cores import allowed_cores
+from core.machine.thread_count import SPARE, startable
 
 UNKNOWN, PADDING = "<unk>", "<pad>"
 WORD = re.compile(r"\S+")
@@ -113,8 +115,7 @@ def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:
 
     The same text gives the same tokens, so a trained tokenizer is cached under the text's fingerprint.
     """
-    # Set either way, it also keeps the library from writing a warning to the terminal when a process forks.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    _settle_parallelism()
     name = f"bpe-{_fingerprint(text, vocab_size)}.json"
     cached = recall(name)
     if cached is not None:
@@ -123,6 +124,16 @@ def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:
     tokenizer.train_from_iterator(_pieces(text), _bpe_trainer(vocab_size))
     remember(name, tokenizer.to_str().encode())
     return BpeVocabulary(tokenizer)
+
+
+def _settle_parallelism() -> None:
+    """Let the library use all processors where that many threads can be started; where not, it would break.
+
+    Set either way, the variable also keeps it from writing a warning to the terminal when a process forks.
+    """
+    if "TOKENIZERS_PARALLELISM" not in os.environ:
+        wanted = len(allowed_cores()) + SPARE
+        os.environ["TOKENIZERS_PARALLELISM"] = "true" if startable(wanted) == wanted else "false"
 
 
 def _untrained_bpe() -> tokenizers.Tokenizer:

@@ -24,8 +24,8 @@ from core.early_exit.fused_layer import exited_input
 from core.early_exit.kv_cache import CachedBlock
 from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose
 from core.errors import UsageError
+from core.exits import exit_method
 from core.exits._contract import Observation
-from core.exits._load import exit_method
 from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics
 from core.model import Block, ExitedState, Transformer

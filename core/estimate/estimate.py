@@ -15,6 +15,7 @@ from core import costs
 from core.config.run_config import RunConfig
 from core.errors import UsageError
 from core.estimate.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
+from core.exits import exit_method
 
 if TYPE_CHECKING:
     from core.estimate.speed import Speed
@@ -31,6 +32,7 @@ class Estimate:
         epochs: of each block.
         trained_tokens: those that blocks are trained on, every epoch counted.
         memory: bytes; on a CPU the largest resident size of this process, else what the device will hold.
+        speed: tokens a second of the first training; 0 where that is not known.
     """
 
     runs: int
@@ -44,6 +46,7 @@ class Estimate:
     seconds: Span
     memory: int
     device: str
+    speed: float = 0.0
 
 
 def read_sizes(config: RunConfig) -> Sizes:
@@ -73,10 +76,9 @@ def estimate(
         UsageError: the device is not there, or the memory is too small.
     """
     from core.estimate.speed import measure
-    from core.exits._load import exit_method
-    from core.protocol.resolve import resolve
+    from core.protocol.resolve import resolve_all
 
-    configs = [resolve(config) for config in configs]
+    configs, _ = resolve_all(configs)
     _require_memory(configs[0], sizes)
     learning = [config for config in configs if exit_method(config.method).learns]
     speed = measure((learning or configs)[0], sizes.vocab_size, should_stop=should_stop)
@@ -94,6 +96,7 @@ def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int
     """
     first, nothing = configs[0], Span(0, 0)
     passes = list(experiment_passes(configs, sizes))
+    training = next(one for one in passes if one.trains and one.blocks)
     return Estimate(
         runs=len(configs),
         train_tokens=sizes.train_windows * first.data.seq_len,
@@ -104,6 +107,7 @@ def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int
         trained_tokens=sum((one.tokens for one in passes if one.trains and one.blocks), nothing),
         flops=sum((pass_flops(one, first, sizes.vocab_size) for one in passes), nothing),
         seconds=sum((pass_seconds(one, speed) for one in passes), nothing),
+        speed=_rate(training, speed),
         memory=memory(first, sizes) + (held if first.machine.device == "cpu" else 0),
         device=first.machine.device,
     )
@@ -117,6 +121,12 @@ def pass_seconds(one: Pass, speed: "Speed") -> Span:
         other_heads = (one.heads - len(one.blocks)) * costs.TRAINING * speed.head  # each block was timed with one
         return one.tokens * max(0.0, sum(speed.training[layers] for layers in one.blocks) + other_heads)
     return one.tokens * (sum(speed.layers[layers] for layers in one.blocks) + one.heads * speed.head)
+
+
+def _rate(one: Pass, speed: "Speed") -> float:
+    """Tokens a second of a pass; 0 if it takes no time."""
+    seconds = pass_seconds(one, speed).high
+    return one.tokens.high / seconds if seconds else 0.0
 
 
 def _require_memory(config: RunConfig, sizes: Sizes) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from core.config.run_config import RunConfig
 from core.events import Event, Step
-from core.exits._load import first_method
+from core.exits import first_method
 from core.head.loss import token_statistics
 from core.machine.device import prepare
 from core.model import Transformer, new_model

@@ -10,7 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core import costs
+from core.config.derived import calibration_windows, early_stopping_windows
 from core.config.run_config import RunConfig
+from core.events import PlannedStage
+from core.exits import exit_method
+from core.protocol.order import block0_origin, planned_stages
 
 TRAINED_COPIES = 12
 """Of the weights in training: themselves, gradients, two moments; the newest progress, with moments, twice while it
@@ -75,8 +79,6 @@ def epochs(config: RunConfig) -> Span:
 
 def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pass]:
     """The passes of all runs; block 0 is trained once where the run before had the same (`StageMemory`)."""
-    from core.protocol.order import block0_origin
-
     kept = None
     for config in configs:
         origin = block0_origin(config, "")
@@ -86,38 +88,48 @@ def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pa
 
 def run_passes(config: RunConfig, sizes: Sizes, *, reuses_block0: bool = False) -> Iterator[Pass]:
     """The passes of one run, in the order of the stages."""
-    width, layers, held_out = config.data.seq_len, config.model.block_layers, held_out_windows(config, sizes)
-    evaluated, calibrated, staged = sizes.eval_windows * width, held_out * width, config.protocol == "staged"
-    if not staged and not reuses_block0:
-        yield from _trainings(config, layers, sizes.train_windows - held_out, _heads_trained(config))
-    for block, (windows, share) in enumerate(zip(block_windows(config, sizes), _shares_in(config), strict=True)):
-        if f"block{block}.statistics" in _stages(config) and not (reuses_block0 and block == 0):
-            if staged:
-                yield from _trainings(config, (layers[block],), windows, share)
-            yield Pass(_once(windows * width + calibrated), (layers[block],), share)
-            if staged and block < len(layers) - 1:
-                yield Pass(_once(evaluated), layers[: block + 1], block + 1)  # block as trained
-        tokens = calibrated * config.exit.hard_ratio**block if held_out else windows * width * share
-        for part in ("exit", "refit"):
-            if f"block{block}.{part}" in _stages(config):
-                yield Pass(_fits(config) * tokens, trains=True, classifier=True)
-        if f"block{block}.ahead" in _stages(config):
-            tokens = (held_out or sizes.train_windows) * width
-            yield Pass(_once(tokens), layers[block:], share * (len(layers) - block))
-    yield Pass(_once(evaluated), layers, len(layers))  # every block alone
-    yield Pass(_once(evaluated), layers, _heads(config))  # early exit
+    for stage in planned_stages(config):
+        shared = stage.kind in ("lm", "statistics") and stage.block in (0, None) and not stage.ahead
+        if not (shared and reuses_block0):
+            yield from _stage_passes(stage, config, sizes)
 
 
-def held_out_windows(config: RunConfig, sizes: Sizes) -> int:
-    """Training windows that are kept for calibration."""
-    from core.stages.splits import calibration_count
+def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+    layers = config.model.block_layers
+    if stage.kind == "evaluation":
+        evaluated = _once(sizes.eval_windows * config.data.seq_len)
+        yield Pass(evaluated, layers, len(layers))  # every block alone
+        yield Pass(evaluated, layers, _heads(config))  # early exit
+    elif stage.block is None:
+        windows = sizes.train_windows - calibration_windows(sizes.train_windows, config)
+        yield from _trainings(config, layers, windows, _heads_trained(config))
+    else:
+        yield from _block_passes(stage, stage.block, config, sizes)
 
-    return calibration_count(sizes.train_windows, config)
+
+def _block_passes(stage: PlannedStage, block: int, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+    """The passes of one block's stage; thresholds are left out."""
+    width, layers = config.data.seq_len, config.model.block_layers
+    held_out = calibration_windows(sizes.train_windows, config)
+    windows, share = block_windows(config, sizes)[block], _shares_in(config)[block]
+    if stage.kind == "lm":
+        yield from _trainings(config, (layers[block],), windows, share)
+    elif stage.kind == "exit classifier":
+        tokens = held_out * width * config.exit.hard_ratio**block if held_out else windows * width * share
+        yield Pass(_fits(config) * tokens, trains=True, classifier=True)
+    elif stage.kind == "statistics" and stage.ahead:
+        read = (held_out or sizes.train_windows) * width
+        yield Pass(_once(read), layers[block:], share * (len(layers) - block))
+    elif stage.kind == "statistics":
+        yield Pass(_once((windows + held_out) * width), (layers[block],), share)
+        if config.protocol == "staged" and block < len(layers) - 1:
+            yield Pass(_once(sizes.eval_windows * width), layers[: block + 1], block + 1)  # block as trained
 
 
 def block_windows(config: RunConfig, sizes: Sizes) -> list[int]:
     """Windows that each block reads: all that are not held out, or where hard tokens are repacked what these fill."""
-    windows, width = [sizes.train_windows - held_out_windows(config, sizes)], config.data.seq_len
+    held_out, width = calibration_windows(sizes.train_windows, config), config.data.seq_len
+    windows = [sizes.train_windows - held_out]
     ratio = config.exit.hard_ratio if _repacks(config) else 1.0
     for _ in config.model.block_layers[1:]:
         windows.append(int(windows[-1] * width * ratio) // width)
@@ -166,16 +178,9 @@ def _activations(config: RunConfig, vocab_size: int) -> int:
 
 def _trainings(config: RunConfig, blocks: tuple[int, ...], windows: int, heads: float) -> Iterator[Pass]:
     """Training with early stopping."""
-    width = config.data.seq_len
-    held_out = min(max(1, int(windows * config.train.val_ratio)), windows - 1)
+    width, held_out = config.data.seq_len, early_stopping_windows(windows, config)
     yield Pass(epochs(config) * ((windows - held_out) * width), blocks, heads, trains=True)
     yield Pass(epochs(config) * (held_out * width), blocks, heads)
-
-
-def _stages(config: RunConfig) -> tuple[str, ...]:
-    from core.protocol.order import planned_stages
-
-    return planned_stages(config)
 
 
 def _repacks(config: RunConfig) -> bool:
@@ -203,8 +208,6 @@ def _fits(config: RunConfig) -> Span:
 
 def _heads(config: RunConfig) -> float:
     """How many times a token that may leave early goes through the head, should the thresholds hold."""
-    from core.exits._load import exit_method
-
     if config.protocol == "full_depth" or not exit_method(config.method).reads_head:
         return 1
     return sum(config.exit.hard_ratio**block for block in range(len(config.model.block_layers)))

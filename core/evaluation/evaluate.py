@@ -15,10 +15,10 @@ from core.config.run_config import RunConfig
 from core.costs import reading_flops
 from core.data.batches import in_order
 from core.data.windows import Windows
-from core.evaluation.passes import Pass, early_exit, everyone, measured, oracle, static_depths
+from core.evaluation.passes import Pass, early_exit, measured, oracle, static_depths
 from core.evaluation.savings import exit_costs, measure_savings, rounds_to_time
 from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned
-from core.exits._load import exit_method
+from core.exits import exit_method
 from core.formulas import perplexity
 from core.head.token_statistics import TokenStatistics
 from core.machine.clock import UNPROFILED, Clock
@@ -31,32 +31,59 @@ LARGEST_FLOP_LOSS = 0.01
 
 
 @dataclass(frozen=True)
-class Trace:
+class BlockTrace:
     """What one block says of every evaluated token when all go through it; kept on the CPU.
 
     Attributes:
-        signal: exit signal, float32 `[N, T]`; None for the last block, and where there are no exits.
+        cross_entropy: nats, float64 `[N, T]`.
+        correct: bool `[N, T]`.
         max_prob: the largest probability, float32 `[N, T]`.
         prediction: the most probable word, int32 `[N, T]`.
+        signal: exit signal, float32 `[N, T]`; None for the last block, and where there are no exits.
     """
 
-    signal: Tensor | None
+    cross_entropy: Tensor
+    correct: Tensor
     max_prob: Tensor
     prediction: Tensor
+    signal: Tensor | None
 
     @staticmethod
-    def empty(like: Tensor, *, exits: bool) -> "Trace":
+    def empty(like: Tensor, *, exits: bool) -> "BlockTrace":
         """Room for the tokens of `like [N, T]`."""
-        signal = torch.empty(like.shape, dtype=torch.float32) if exits else None
-        return Trace(signal, torch.empty(like.shape, dtype=torch.float32), torch.empty(like.shape, dtype=torch.int32))
+        return BlockTrace(
+            cross_entropy=torch.empty(like.shape, dtype=torch.float64),
+            correct=torch.empty(like.shape, dtype=torch.bool),
+            max_prob=torch.empty(like.shape, dtype=torch.float32),
+            prediction=torch.empty(like.shape, dtype=torch.int32),
+            signal=torch.empty(like.shape, dtype=torch.float32) if exits else None,
+        )
 
-    def fill(self, windows: slice, statistics: TokenStatistics, signal: Tensor | None) -> None:
+    def fill(self, windows: slice, statistics: TokenStatistics, signal: Tensor | None = None) -> None:
         """Note what the block says of the tokens of those windows."""
         shape = self.max_prob[windows].shape
-        self.max_prob[windows] = statistics.max_prob.view(shape).cpu()
-        self.prediction[windows] = statistics.prediction.view(shape).cpu()
+        for name in ("cross_entropy", "correct", "max_prob", "prediction"):
+            getattr(self, name)[windows] = getattr(statistics, name).view(shape).cpu()
         if self.signal is not None and signal is not None:
             self.signal[windows] = signal.view(shape).cpu()
+
+    def alone(self, block: int) -> Pass:
+        """Every token leaves here, at that block."""
+        return Pass(self.cross_entropy, self.correct, torch.tensor(block).expand(self.correct.shape))
+
+    def event(self, block: int) -> TokensMeasured:
+        """The same as the store takes it."""
+        return TokensMeasured(
+            block=block,
+            cross_entropy=_as_bytes(self.cross_entropy.float()),
+            signal=b"" if self.signal is None else _as_bytes(self.signal),
+            max_prob=_as_bytes(self.max_prob),
+            prediction=_as_bytes(self.prediction),
+        )
+
+
+def _as_bytes(values: Tensor) -> bytes:
+    return values.numpy().tobytes()
 
 
 def evaluate(
@@ -77,18 +104,19 @@ def evaluate(
     yield StageStarted(stage, "evaluation", None, 1, len(batches) + rounds, windows.targets.numel())
     depths, cost = range(len(model.blocks)), exit_costs(model.embedding.num_embeddings, config)
     every_block = reading_flops(config.model, depths, cost.vocab_size, config.data.seq_len)
-    early, static = Pass.empty(windows.targets), [Pass.empty(windows.targets) for _ in depths]
-    traces = [Trace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
+    early = Pass.empty(windows.targets)
+    traces = [BlockTrace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
     for step, batch in enumerate(batches, start=1):
         began, tokens = time.perf_counter(), windows.targets[batch].numel()
         with clock.part("each block", tokens * every_block):
-            foreseen = _static_passes(model, windows, batch, static, traces, config)
+            foreseen = _each_block(model, windows, batch, traces, config)
         with clock.part("early exit"):
             early_exit(model, thresholds, windows, batch, early, config, foreseen)
         yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
+    static = [trace.alone(depth) for depth, trace in enumerate(traces)]
     results = [
         measured(stage, "early exit", early, config),
-        *(measured(stage, f"block {depth} alone", static[depth], config) for depth in depths[:-1]),
+        *(measured(stage, "alone", static[depth], config, depth) for depth in depths[:-1]),
         measured(stage, "all blocks", static[-1], config),
         measured(stage, "oracle", oracle(static), config),
     ]
@@ -98,48 +126,26 @@ def evaluate(
     if thresholds:
         steps = range(len(batches) + 1, len(batches) + 1 + rounds)
         yield from measure_savings(model, thresholds, windows, config, results[0], cost, steps, clock)
-    for depth, (result, trace) in enumerate(zip(static, traces, strict=True)):
-        yield _tokens_measured(stage, depth, result, trace)
+    yield from (trace.event(depth) for depth, trace in enumerate(traces))
 
 
 def evaluate_block(model: Transformer, block: int, windows: Windows, config: RunConfig, stage: str) -> Measured:
     """A block alone on the evaluation split, with the head as it is now, before later blocks move it."""
-    alone = Pass.empty(windows.targets)
+    trace = BlockTrace.empty(windows.targets, exits=False)
     for batch in in_order(len(windows.inputs), config):
         *_, seen = static_depths(model, windows, batch, block + 1, config)
-        alone.fill(batch, everyone(windows.targets[batch]), seen.known, block)
-    return measured(stage, f"block {block} as trained", alone, config)
-
-
-def _tokens_measured(stage: str, block: int, result: Pass, trace: Trace) -> TokensMeasured:
-    return TokensMeasured(
-        stage=stage,
-        block=block,
-        cross_entropy=_as_bytes(result.cross_entropy.float()),
-        signal=b"" if trace.signal is None else _as_bytes(trace.signal),
-        max_prob=_as_bytes(trace.max_prob),
-        prediction=_as_bytes(trace.prediction),
-    )
-
-
-def _as_bytes(values: Tensor) -> bytes:
-    return values.numpy().tobytes()
+        trace.fill(batch, seen.known)
+    return measured(stage, "as trained", trace.alone(block), config, block)
 
 
 @torch.no_grad()
-def _static_passes(
-    model: Transformer,
-    windows: Windows,
-    batch: slice,
-    static: Sequence[Pass],
-    traces: Sequence[Trace],
-    config: RunConfig,
+def _each_block(
+    model: Transformer, windows: Windows, batch: slice, traces: Sequence[BlockTrace], config: RunConfig
 ) -> list[TokenStatistics]:
     """Note what every block says of these windows when all tokens go through it; the statistics of each."""
     method = exit_method(config.method)
-    seen = static_depths(model, windows, batch, len(static), config, method.extras)
-    for depth, (observation, result, trace) in enumerate(zip(seen, static, traces, strict=True)):
-        result.fill(batch, everyone(windows.targets[batch]), observation.known, depth)
+    seen = static_depths(model, windows, batch, len(traces), config, method.extras)
+    for depth, (observation, trace) in enumerate(zip(seen, traces, strict=True)):
         signal = None if trace.signal is None else method.signal(observation, model.classifier(depth))
         trace.fill(batch, observation.known, signal)
     return [observation.known for observation in seen]

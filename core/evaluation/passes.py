@@ -15,9 +15,9 @@ from core.data.batches import READ_TOKENS
 from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, go_on
 from core.early_exit.skipping import skipping_states
-from core.events import Measured
+from core.events import Measured, Way
+from core.exits import exit_method
 from core.exits._contract import Observation
-from core.exits._load import exit_method
 from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
@@ -64,13 +64,14 @@ def oracle(static: Sequence[Pass]) -> Pass:
     return Pass(best.values, correct, best.indices)
 
 
-def measured(stage: str, name: str, result: Pass, config: RunConfig) -> Measured:
+def measured(stage: str, way: Way, result: Pass, config: RunConfig, block: int | None = None) -> Measured:
     """Summarise a pass over the evaluation split."""
     layers = config.model.block_layers
     shares = tuple(float((result.left_at == block).double().mean()) for block in range(len(layers)))
     return Measured(
         stage=stage,
-        name=name,
+        way=way,
+        block=block,
         split="eval",
         token_set="all",
         tokens=result.cross_entropy.numel(),
@@ -80,11 +81,6 @@ def measured(stage: str, name: str, result: Pass, config: RunConfig) -> Measured
         layer_savings=share_of_layers_saved(shares, layers),
         window_losses=tuple(result.cross_entropy.mean(1).tolist()),
     )
-
-
-def everyone(targets: Tensor) -> Tensor:
-    """The mask of all tokens."""
-    return torch.ones_like(targets, dtype=torch.bool)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from core.data.batches import reading_windows
 from core.data.windows import Windows
 from core.evaluation.timing import ROUNDS, TimeSavings, timed_rounds
 from core.events import Event, Measured, Savings, Step
-from core.exits._load import exit_method
+from core.exits import exit_method
 from core.machine.clock import Clock
 from core.model import Transformer
 

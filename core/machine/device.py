@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from core.config.run_config import RunConfig
+from core.machine.thread_count import possible
 
 PEAK_SECONDS = 0.05
 """Long enough for one product in which nobody else held up the machine."""
@@ -16,8 +17,8 @@ CPU_PEAK_SIZE, OTHER_PEAK_SIZE = 384, 4096
 
 
 def prepare(config: RunConfig) -> torch.device:
-    """Set the thread count of a resolved config and return its device."""
-    torch.set_num_threads(config.machine.threads)
+    """Set the thread count of a resolved config, or what of it can be started, and return its device."""
+    torch.set_num_threads(possible(config.machine.threads))
     return torch.device(config.machine.device)
 
 

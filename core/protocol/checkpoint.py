@@ -161,12 +161,12 @@ def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Tr
     """
     model = new_model(config, vocab_size)
     for stage in planned_stages(config):
-        if stage.endswith((".lm", ".exit", ".refit")):
-            kept = checkpoint.recall(stage)
+        if stage.trains:
+            kept = checkpoint.recall(stage.name)
             if kept is None:
                 raise UsageError(
-                    f"{checkpoint.folder} does not hold the run's weights of {stage}: a run that did not finish can be "
-                    f"resumed; any other must be trained again"
+                    f"{checkpoint.folder} does not hold the run's weights of {stage.name}: a run that did not finish "
+                    f"can be resumed; any other must be trained again"
                 )
             model.load_state_dict(kept[1], strict=False)
     return model

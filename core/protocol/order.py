@@ -1,64 +1,41 @@
-"""Which stages a run has, in which order, and what decides that."""
+"""Plan the stages of a run: which there are, and in which order.
+
+Imports no torch before it is asked.
+"""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from core.config.run_config import ExitConfig, RunConfig
-from core.exits._load import exit_method, first_method
-from core.stages.trainer import fits_classifier_jointly
+from core.events import PlannedStage, StageKind
+from core.exits import exit_method, first_method, fits_classifier_jointly
 
-EVALUATION = "evaluation"
+Part = Literal["lm", "statistics", "exit", "hard", "ahead", "refit", "threshold"]
+"""What is done with a block in one of its stages."""
+
+KINDS: dict[Part, StageKind] = {
+    "lm": "lm", "statistics": "statistics", "exit": "exit classifier", "hard": "hard tokens",
+    "ahead": "statistics", "refit": "exit classifier", "threshold": "hard tokens",
+}  # fmt: skip
+TRAINING: tuple[StageKind, ...] = ("lm", "exit classifier")
+AHEAD: tuple[Part, ...] = ("ahead", "refit", "threshold")
+EVALUATION = PlannedStage("evaluation", "evaluation", None, trains=False)
 
 
-def planned_stages(config: RunConfig) -> tuple[str, ...]:
-    """Names of all stages in their order."""
+def planned_stages(config: RunConfig) -> tuple[PlannedStage, ...]:
+    """Plan all stages of a run, in their order."""
     return (*_planned(config), EVALUATION)
 
 
-def _planned(config: RunConfig) -> Iterator[str]:
-    staged, blocks = config.protocol == "staged", range(len(config.model.block_layers))
-    if not staged:
-        yield trained_together(config)
-    for block in blocks if decides_at_once(config) else ():
-        if staged:
-            yield stage_name(block, "lm")
-        yield stage_name(block, "statistics")
-        if has_exit(config, block):
-            if fits_classifier_afterwards(config):
-                yield stage_name(block, "exit")
-            yield stage_name(block, "hard")
-    for block in blocks[:-1] if looks_ahead(config) else ():
-        yield stage_name(block, "ahead")
-        if exit_method(config.method).learns:
-            yield stage_name(block, "refit")
-        yield stage_name(block, "threshold")
+def block_stage(block: int, part: Part) -> PlannedStage:
+    """A stage of one block: `block0.lm` and so on."""
+    kind = KINDS[part]
+    return PlannedStage(f"block{block}.{part}", kind, block, trains=kind in TRAINING, ahead=part in AHEAD)
 
 
-def stage_name(block: int, part: str) -> str:
-    """How a stage is called in events, streams and checkpoints: `block0.lm`."""
-    return f"block{block}.{part}"
-
-
-def trained_together(config: RunConfig) -> str:
-    """The stage in which all blocks are trained, where that is one."""
-    return f"{config.protocol}.lm"
-
-
-def looks_ahead(config: RunConfig) -> bool:
-    """Whether the exits can be set only once all blocks are trained."""
-    return config.protocol != "full_depth" and exit_method(config.method).needs_later
-
-
-def decides_at_once(config: RunConfig) -> bool:
-    """Whether each exit is set before the next block is looked at: what staged training cannot do without."""
-    return config.protocol == "staged" or (config.protocol == "joint" and not looks_ahead(config))
-
-
-def has_exit(config: RunConfig, block: int) -> bool:
-    return config.exit.last_exit or block < len(config.model.block_layers) - 1
-
-
-def fits_classifier_afterwards(config: RunConfig) -> bool:
-    return first_method(config.method).learns and not fits_classifier_jointly(config)
+def common_training(config: RunConfig) -> PlannedStage:
+    """The stage that trains all blocks together, where the protocol has one: `joint.lm` or `full_depth.lm`."""
+    return PlannedStage(f"{config.protocol}.lm", "lm", None, trains=True)
 
 
 def block0_origin(config: RunConfig, fingerprint: str) -> str:
@@ -70,3 +47,38 @@ def block0_origin(config: RunConfig, fingerprint: str) -> str:
         return fingerprint + config.model_dump_json()
     unused = set(ExitConfig.model_fields) - {"calibration", "calibration_ratio"}
     return fingerprint + config.model_dump_json(exclude={"method": True, "exit": unused})
+
+
+def _planned(config: RunConfig) -> Iterator[PlannedStage]:
+    blocks, looks_ahead = range(len(config.model.block_layers)), _looks_ahead(config)
+    if config.protocol != "staged":
+        yield common_training(config)
+    if config.protocol == "staged" or (config.protocol == "joint" and not looks_ahead):
+        for block in blocks:
+            yield from _block_stages(config, block)
+    if looks_ahead:
+        for block in blocks[:-1]:
+            yield from _stages_ahead(config, block)
+
+
+def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
+    """The stages up to the block's exit: staged training can't go on to the next block without them."""
+    if config.protocol == "staged":
+        yield block_stage(block, "lm")
+    yield block_stage(block, "statistics")
+    if config.exit.last_exit or block < len(config.model.block_layers) - 1:
+        if first_method(config.method).learns and not fits_classifier_jointly(config):
+            yield block_stage(block, "exit")
+        yield block_stage(block, "hard")
+
+
+def _stages_ahead(config: RunConfig, block: int) -> Iterator[PlannedStage]:
+    """The stages that set an exit once all blocks are trained."""
+    yield block_stage(block, "ahead")
+    if exit_method(config.method).learns:
+        yield block_stage(block, "refit")
+    yield block_stage(block, "threshold")
+
+
+def _looks_ahead(config: RunConfig) -> bool:
+    return config.protocol != "full_depth" and exit_method(config.method).needs_later

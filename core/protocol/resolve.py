@@ -1,14 +1,21 @@
 """Replace every `auto` of a config by what it stands for on this machine."""
 
+import os
+from collections.abc import Sequence
+
 import torch
 
 from core.config.run_config import RunConfig
 from core.data.tokenizers import resolve_tokenizer
 from core.errors import ConfigError
-from core.exits._load import exit_method
+from core.exits import exit_method
+from core.machine.cores import Cores, read_cores
+from core.machine.thread_count import ThreadChoice, choose, needed, startable
 
 OWN_THREADS = torch.get_num_threads()
 """What torch chose for itself; asked later, it tells what somebody last set."""
+SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables of the environment that torch takes its number from."""
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -17,11 +24,36 @@ def resolve(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: the device asked for is not there, or the exit method is a plug-in that is no good.
     """
+    (resolved,), _ = resolve_all([config])
+    return resolved
+
+
+def resolve_all(configs: Sequence[RunConfig]) -> tuple[tuple[RunConfig, ...], str]:
+    """The configs of an experiment, with one number of threads for all that leave it open; and a remark on it, if any.
+
+    Raises:
+        ConfigError: a device asked for is not there, or an exit method is a plug-in that is no good.
+    """
+    left_open = any(not config.machine.threads for config in configs)
+    choice = choose_threads() if left_open else ThreadChoice(0)
+    return tuple(_resolved(config, choice.threads) for config in configs), choice.remark
+
+
+def choose_threads() -> ThreadChoice:
+    """The number of threads that `auto` stands for now: the user's, else as many as the machine has free."""
+    if OWN_THREADS == 1:
+        return ThreadChoice(1)
+    asked_for = any(os.environ.get(name) for name in SET_BY_USER)
+    cores = Cores(OWN_THREADS) if asked_for else read_cores()
+    return choose(OWN_THREADS, cores, startable(needed(OWN_THREADS)))
+
+
+def _resolved(config: RunConfig, threads: int) -> RunConfig:
     exit_method(config.method)
     machine = config.machine.model_copy(
         update={
             "device": _resolve_device(config.machine.device),
-            "threads": config.machine.threads or OWN_THREADS,
+            "threads": config.machine.threads or threads,
         }
     )
     data = config.data.model_copy(update={"tokenizer": resolve_tokenizer(config.data)})

@@ -16,36 +16,40 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+import torch
+
 from core import costs
-from core.config.derived import Shares, loss_shares
+from core.config.derived import Shares, calibration_windows, loss_shares
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset, Windows
 from core.evaluation.evaluate import evaluate, evaluate_block, judge
-from core.events import Event, Measured, RunFinished, RunStarted, Savings, StageEnded, StageStarted, Step
+from core.events import (
+    FIXED_DEPTHS,
+    Event,
+    Measured,
+    PlannedStage,
+    RunFinished,
+    RunStarted,
+    Savings,
+    StageEnded,
+    StageStarted,
+    Step,
+    Warned,
+)
+from core.exits import exit_method, first_method
 from core.exits._contract import ExitMethod
-from core.exits._load import exit_method, first_method
 from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
+from core.machine.thread_count import fewer_than_recorded
 from core.model import Transformer, new_model
 from core.protocol.checkpoint import Checkpoint
-from core.protocol.memory import Shelf
-from core.protocol.memory import StageMemory as StageMemory  # part of what the protocol offers
-from core.protocol.order import (
-    EVALUATION,
-    block0_origin,
-    decides_at_once,
-    fits_classifier_afterwards,
-    has_exit,
-    looks_ahead,
-    stage_name,
-    trained_together,
-)
-from core.protocol.order import planned_stages as planned_stages  # part of what the protocol offers
+from core.protocol.memory import Shelf, StageMemory
+from core.protocol.order import EVALUATION, Part, block0_origin, block_stage, common_training, planned_stages
 from core.stages.block_data import BlockData, from_words
 from core.stages.exit_classifier import fit_classifier
 from core.stages.hard_tokens import exit_signal, hard_tokens, mask_hard_tokens, set_threshold
 from core.stages.lm import train_blocks
-from core.stages.splits import Splits, calibration_count
+from core.stages.splits import Splits
 from core.stages.statistics import BlockOutput, block_outputs, foreseen_output, own_outputs
 from core.stages.trainer import Weights
 
@@ -85,6 +89,8 @@ def train(
         parameters=sum(weight.numel() for weight in model.parameters()),
         peak_flops=peak_flops(config),
     )
+    if torch.get_num_threads() < config.machine.threads:
+        yield Warned(fewer_than_recorded(torch.get_num_threads(), config.machine.threads))
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
     yield from _Protocol(config, model, eval_windows, siblings, checkpoint, clock).run(
         first_data(model, train_windows, config)
@@ -95,7 +101,7 @@ def train(
 def first_data(model: Transformer, windows: Windows, config: RunConfig) -> Splits[BlockData]:
     """What block 0 reads, without and with the windows that are held out for calibration."""
     data = from_words(model, windows.inputs, windows.targets)
-    held_out = calibration_count(len(data), config)
+    held_out = calibration_windows(len(data), config)
     return Splits(data[: len(data) - held_out], data[len(data) - held_out :]) if held_out else Splits(data)
 
 
@@ -114,56 +120,63 @@ class _Protocol:
         self.config, self.model, self.eval_windows = config, model, eval_windows
         self.siblings, self.checkpoint, self.clock = siblings, checkpoint, clock
         self.last = len(model.blocks) - 1
+        self.planned = frozenset(planned_stages(config))
         self.as_trained: list[Measured] = []
 
     def run(self, data: Splits[BlockData]) -> Iterator[Event]:
-        thresholds: list[float] = []
-        if self.config.protocol != "staged":
-            yield from self._lm(trained_together(self.config), loss_shares(self.config), data.train)
-        if decides_at_once(self.config):
-            thresholds = yield from self._block_by_block(data)
-        if looks_ahead(self.config):
-            thresholds = yield from self._looking_ahead(data.calibration)
-        yield from self._evaluation(thresholds)
+        if (stage := common_training(self.config)) in self.planned:
+            yield from self._lm(stage, loss_shares(self.config), data.train)
+        thresholds = yield from self._block_by_block(data)
+        thresholds |= yield from self._looking_ahead(data.calibration)
+        yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
 
-    def _block_by_block(self, data: Splits[BlockData]) -> Stage[list[float]]:
+    def _block_by_block(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
         """Each block in turn, on the tokens that are still in; the thresholds of all exits but the last block's."""
-        method, thresholds = first_method(self.config.method), list[float]()
-        for block in range(self.last + 1):
-            if self.config.protocol == "staged":
-                yield from self._lm(stage_name(block, "lm"), {block: 1.0}, data.train)
-            name = stage_name(block, "statistics")
+        method, thresholds = first_method(self.config.method), dict[int, float]()
+        for block, stage in self._having("statistics"):
+            if training := self._stage_of(block, "lm"):
+                yield from self._lm(training, {block: 1.0}, data.train)
             shared = block == 0 and not method.extras
-            outputs, alone = yield from self._stage(name, partial(self._outputs, block, data, name), shared=shared)
+            work = partial(self._outputs, block, data, stage.name)
+            outputs, alone = yield from self._stage(stage, work, shared=shared)
             outputs = own_outputs(outputs, data)
             self.as_trained += [alone] if alone else []
-            if has_exit(self.config, block):
-                if fits_classifier_afterwards(self.config):
-                    yield from self._fit(block, outputs.calibration, method, stage_name(block, "exit"))
-                threshold = yield from self._threshold(block, outputs.calibration, method, stage_name(block, "hard"))
+            if fit := self._stage_of(block, "exit"):
+                yield from self._fit(fit, block, outputs.calibration, method)
+            if setting := self._stage_of(block, "hard"):
+                threshold = yield from self._threshold(setting, block, outputs.calibration, method)
                 if block < self.last:
-                    thresholds.append(threshold)
+                    thresholds[block] = threshold
                     data = outputs.map(partial(self._staying, block, method, threshold))
         return thresholds
 
-    def _looking_ahead(self, data: BlockData) -> Stage[list[float]]:
+    def _looking_ahead(self, data: BlockData) -> Stage[dict[int, float]]:
         """Every exit but the last block's, once the later blocks are trained, on the calibration windows."""
-        method, thresholds = exit_method(self.config.method), list[float]()
-        for block in range(self.last):
-            name = stage_name(block, "ahead")
-            foreseen = foreseen_output(self.model, block, data, self.config, name, method, self.clock)
-            output = yield from self._timed(name, foreseen)
-            if method.learns:
-                yield from self._fit(block, output, method, stage_name(block, "refit"))
-            threshold = yield from self._threshold(block, output, method, stage_name(block, "threshold"))
-            thresholds.append(threshold)
+        method, thresholds = exit_method(self.config.method), dict[int, float]()
+        for block, stage in self._having("ahead"):
+            foreseen = foreseen_output(self.model, block, data, self.config, stage.name, method, self.clock)
+            output = yield from self._timed(stage, foreseen)
+            if fit := self._stage_of(block, "refit"):
+                yield from self._fit(fit, block, output, method)
+            threshold = yield from self._threshold(block_stage(block, "threshold"), block, output, method)
+            thresholds[block] = threshold
             signal = exit_signal(self.model, block, output, method, self.config)
             data = mask_hard_tokens(output, signal, threshold, self.config)
         return thresholds
 
-    def _lm(self, name: str, shares: Shares, data: BlockData) -> Stage[None]:
-        train = partial(self._train, name, shares, data)
-        weights = yield from self._stage(name, train, shared=0 in shares, trains=True)
+    def _having(self, part: Part) -> list[tuple[int, PlannedStage]]:
+        """The blocks that have such a stage, and the stage."""
+        found = ((block, self._stage_of(block, part)) for block in range(self.last + 1))
+        return [(block, stage) for block, stage in found if stage]
+
+    def _stage_of(self, block: int, part: Part) -> PlannedStage | None:
+        """A stage of a block, if it is planned."""
+        stage = block_stage(block, part)
+        return stage if stage in self.planned else None
+
+    def _lm(self, stage: PlannedStage, shares: Shares, data: BlockData) -> Stage[None]:
+        train = partial(self._train, stage.name, shares, data)
+        weights = yield from self._stage(stage, train, shared=0 in shares)
         self.model.load_state_dict(weights, strict=False)
 
     def _train(self, name: str, shares: Shares, data: BlockData) -> Stage[Weights]:
@@ -190,14 +203,14 @@ class _Protocol:
         targets, vocab_size = self.eval_windows.targets, len(self.model.head.weight)
         return targets.numel() * costs.reading_flops(self.config.model, range(block + 1), vocab_size, targets.shape[1])
 
-    def _fit(self, block: int, output: BlockOutput, method: ExitMethod, name: str) -> Stage[None]:
-        fit = partial(fit_classifier, self.model, block, output, method, self.config, name, self.clock)
-        weights = yield from self._stage(name, fit, trains=True)
+    def _fit(self, stage: PlannedStage, block: int, output: BlockOutput, method: ExitMethod) -> Stage[None]:
+        fit = partial(fit_classifier, self.model, block, output, method, self.config, stage.name, self.clock)
+        weights = yield from self._stage(stage, fit)
         self.model.load_state_dict(weights, strict=False)
 
-    def _threshold(self, block: int, output: BlockOutput, method: ExitMethod, name: str) -> Stage[float]:
-        setting = set_threshold(self.model, block, output, method, self.config, name, self.clock)
-        threshold = yield from self._timed(name, setting)
+    def _threshold(self, stage: PlannedStage, block: int, output: BlockOutput, method: ExitMethod) -> Stage[float]:
+        setting = set_threshold(self.model, block, output, method, self.config, stage.name, self.clock)
+        threshold = yield from self._timed(stage, setting)
         return threshold.threshold
 
     def _staying(self, block: int, method: ExitMethod, threshold: float, output: BlockOutput) -> BlockData:
@@ -207,48 +220,46 @@ class _Protocol:
 
     def _evaluation(self, thresholds: list[float]) -> Stage[None]:
         results, saved = list[Measured](), None
-        events = evaluate(self.model, thresholds, self.eval_windows, self.config, EVALUATION, self.clock)
+        events = evaluate(self.model, thresholds, self.eval_windows, self.config, EVALUATION.name, self.clock)
         for event in self._timed(EVALUATION, events):
             if isinstance(event, Measured):
                 results.append(event)
             elif isinstance(event, Savings):
                 saved = event
             yield event
-        early = next(result for result in results if result.name == "early exit")
-        static = [result for result in results if result.name not in ("early exit", "oracle")]
+        early = next(result for result in results if result.way == "early exit")
+        static = [result for result in results if result.way in FIXED_DEPTHS]
         if saved:
             yield from judge(early, [*self.as_trained, *static], saved, self.config)
 
-    def _stage(
-        self, name: str, work: Callable[[], Stage[Result]], *, shared: bool = False, trains: bool = False
-    ) -> Stage[Result]:
+    def _stage(self, stage: PlannedStage, work: Callable[[], Stage[Result]], *, shared: bool = False) -> Stage[Result]:
         """The stage's events and result: a sibling's, else the checkpoint's, else computed; then all of them have it.
 
         Siblings share what does not depend on the method: block 0, or all that is trained together, but for exits.
         The checkpoint holds weights.
         """
         shelves: list[Shelf] = [self.siblings] if shared else []
-        if trains and self.checkpoint is not None:
+        if stage.trains and self.checkpoint is not None:
             shelves.append(self.checkpoint)
-        kept = next((kept for shelf in shelves if (kept := shelf.recall(name))), None)
+        kept = next((kept for shelf in shelves if (kept := shelf.recall(stage.name))), None)
         if kept is None:
             recorded: list[Event] = []
-            result = yield from _recorded(recorded, self._timed(name, work()))
+            result = yield from _recorded(recorded, self._timed(stage, work()))
             kept = tuple(recorded), result
         else:
             yield from (replace(event, reused=True) if isinstance(event, StageStarted) else event for event in kept[0])
         for shelf in shelves:
-            shelf.keep(name, *kept)
+            shelf.keep(stage.name, *kept)
         found: Result = kept[1]
         return found
 
-    def _timed(self, name: str, stage: Stage[Result]) -> Stage[Result]:
-        """The stage, closed by what the clock says and a `StageEnded`."""
+    def _timed(self, stage: PlannedStage, work: Stage[Result]) -> Stage[Result]:
+        """The stage's work, closed by what the clock says and a `StageEnded`."""
         began = time.perf_counter()
         self.clock.begin()
-        result = yield from stage
-        yield from self.clock.read(name)
-        yield StageEnded(name, time.perf_counter() - began)
+        result = yield from work
+        yield from self.clock.read(stage.name)
+        yield StageEnded(stage.name, time.perf_counter() - began)
         return result
 
 

@@ -53,7 +53,7 @@ class Outbox:
             begin = isinstance(event, Step) and not self._busy and self._is_due()
             self._busy = self._busy or begin
         if begin:
-            self._storing = self._thread.submit(self._store_what_is_due)
+            self._begin_storing()
         elif not isinstance(event, Step):
             if self._storing is not None:
                 wait([self._storing])
@@ -72,6 +72,15 @@ class Outbox:
 
     def _is_due(self) -> bool:
         return bool(self._waiting) and time.monotonic() - self._sent >= BATCH_SECONDS
+
+    def _begin_storing(self) -> None:
+        """Store on the thread, or here and now where the system has no thread for us."""
+        try:
+            self._storing = self._thread.submit(self._store_what_is_due)
+        except RuntimeError:
+            with self._lock:
+                self._busy = False
+            self._store()
 
     def _store_what_is_due(self) -> None:
         """On the thread. What can't be stored fails again, and is raised, where training waits for the store."""

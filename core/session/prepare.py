@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build
+from core.config.stored import completed
 from core.data.windows import Dataset, load_dataset
 from core.errors import UsageError
-from core.protocol.resolve import resolve
+from core.machine.pace import NO_OUTLOOK, Outlook
+from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
 from core.session.provenance import reproduction_record
 from core.store.reader import Reader
@@ -25,6 +26,7 @@ class Prepared:
     runs: tuple[int, ...]
     dataset: Dataset
     profile: bool = False
+    outlook: Outlook = NO_OUTLOOK
 
 
 def prepare(plan: Plan, store: Writer) -> Prepared:
@@ -33,7 +35,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
     Raises:
         UsageError: the corpus, a device, a name or a user's own exit method is no good; nothing is stored.
     """
-    configs = tuple(resolve(config) for config in plan.configs)
+    configs, remark = resolve_all(plan.configs)
     dataset = _shared_dataset(configs)
     runs = store.create_experiment(
         [
@@ -50,7 +52,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
         ]
     )
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
-    return Prepared(configs, tuple(runs), dataset, plan.profile)
+    return Prepared(configs, tuple(runs), dataset, plan.profile, Outlook(remark, plan.speed))
 
 
 def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
@@ -68,7 +70,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
                 f"{row['name']} (run {row['id']}) is {row['status']}: only a run that was interrupted or failed can be "
                 f"resumed; to train it again, start a new one with eetui run"
             )
-    configs = tuple(resolve(build([Layer(f"run {row['id']}", flatten(row["config"]))])) for row in rows)
+    configs, _ = resolve_all([build([Layer(f"run {row['id']}", completed(row["config"]))]) for row in rows])
     dataset = _shared_dataset(configs)
     for row in rows:
         if row["record"].get("fingerprint") != dataset.fingerprint:

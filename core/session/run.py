@@ -6,6 +6,7 @@ Where it runs is the caller's choice: the console gives it a worker thread, the 
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -14,13 +15,14 @@ from core.data.windows import Dataset
 from core.errors import TrainingError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
-from core.machine.device import waiter
+from core.machine.device import peak_flops, waiter
+from core.machine.pace import NO_OUTLOOK, Outlook, Pace
 from core.protocol.checkpoint import Checkpoint
-from core.protocol.train import StageMemory, train
+from core.protocol.memory import StageMemory
+from core.protocol.train import train
 from core.session.outbox import Outbox, Publish
-from core.session.plan import Plan as Plan  # part of what a session offers
 from core.session.prepare import Prepared
-from core.state import Status
+from core.state import LIVE, Status
 from core.store.writer import Writer
 
 HEARTBEAT_SECONDS = 60.0
@@ -41,7 +43,8 @@ def run_experiment(
     for position, (config, number) in enumerate(zip(prepared.configs, prepared.runs, strict=True), start=1):
         listener = _keeping_alive(prepared.runs[position:], store, publish)
         clock = new_clock(config, profile=prepared.profile)
-        statuses.append(run(config, prepared.dataset, memory, number, store, listener, should_stop, clock))
+        outlook = prepared.outlook
+        statuses.append(run(config, prepared.dataset, memory, number, store, listener, should_stop, clock, outlook))
     return statuses
 
 
@@ -73,6 +76,7 @@ def run(
     publish: Publish,
     should_stop: ShouldStop,
     clock: Clock = UNPROFILED,
+    outlook: Outlook = NO_OUTLOOK,
 ) -> Status:
     """Drain one run; exactly one terminal event ends it. How it ended.
 
@@ -86,9 +90,10 @@ def run(
         publish(number, [interrupted])
         return "interrupted"
     checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint)
+    pace = Pace(config.machine.threads, outlook, partial(peak_flops, config))
     with Outbox(number, store, publish, checkpoint) as outbox:
         try:
-            for event in train(config, dataset, memory, checkpoint, clock):
+            for event in pace.watch(train(config, dataset, memory, checkpoint, clock)):
                 with clock.part("events"):
                     outbox.put(event)
                 with clock.part(PAUSED):
@@ -99,7 +104,7 @@ def run(
         except TrainingError as error:
             outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
         except BaseException as error:
-            if outbox.state.status not in ("queued", "running"):  # the run had ended; what broke is the listener
+            if outbox.state.status not in LIVE:  # the run had ended; what broke is the listener
                 raise
             message = f"{type(error).__name__}: {error}"
             if not isinstance(error, Exception):

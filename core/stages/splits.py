@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from core.config.derived import early_stopping_windows
 from core.config.run_config import RunConfig
 from core.events import Split
 from core.rng import stream
@@ -37,19 +38,12 @@ def calibration_split(config: RunConfig) -> Split:
     return "calibration" if config.exit.calibration == "heldout" else "train"
 
 
-def calibration_count(windows: int, config: RunConfig) -> int:
-    """How many windows at the end of the training text are held out for calibration; two are left at least."""
-    if config.exit.calibration == "train":
-        return 0
-    return max(0, min(max(1, int(windows * config.exit.calibration_ratio)), windows - 2))
-
-
 def split_windows(windows: int, config: RunConfig, stage: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """A stage's windows as (training, early-stopping) indices; both get at least one.
 
     Random windows, or the tail, so that no training window lies beside an early-stopping one.
     """
-    held_out = min(max(1, int(windows * config.train.val_ratio)), windows - 1)
+    held_out = early_stopping_windows(windows, config)
     if config.train.split == "contiguous":
         order = torch.arange(windows, device=device)
         return order[:-held_out], order[-held_out:]

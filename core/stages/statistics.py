@@ -193,10 +193,10 @@ class _Run:
 def _measured(stage: str, block: int, split: Split, output: BlockOutput, config: RunConfig) -> Measured:
     layers = config.model.block_layers
     shares = tuple(float(index == block) for index in range(len(layers)))
-    windows = "training" if split == "train" else split
     return Measured(
         stage=stage,
-        name=f"block {block} on its {windows} windows",
+        way="as trained",
+        block=block,
         split=split,
         token_set="hard" if block else "all",
         tokens=len(output.statistics.cross_entropy),

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from core import costs
 from core.config.derived import Shares
 from core.config.run_config import RunConfig
+from core.exits import first_method, fits_classifier_jointly
 from core.exits._contract import Observation
-from core.exits._load import first_method
 from core.head.loss import linear_cross_entropy, linear_cross_entropy_with_statistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
@@ -212,15 +212,6 @@ def rate_factor(step: int, steps: int, config: RunConfig) -> float:
     if train.decay == "cosine":
         factor *= (1 + math.cos(math.pi * step / (steps * train.max_epochs))) / 2
     return factor
-
-
-def fits_classifier_jointly(config: RunConfig) -> bool:
-    """Whether the exit classifier trains along with its block."""
-    return (
-        config.exit.exit_classifier_mode == "joint"
-        and config.protocol != "full_depth"
-        and first_method(config.method).learns
-    )
 
 
 def block_learning_rate(config: RunConfig, block: int) -> float:

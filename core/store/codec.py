@@ -6,17 +6,25 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from core.events import Event, Measured, Step, TokensMeasured
+from core.events import Event, Measured, PlannedStage, RunStarted, StageKind, Step, TokensMeasured
 
 TYPES = {cls.__name__: cls for cls in get_args(Event)}
 STEPS = "Steps"
 STEP_COLUMNS = ("step", "loss", "tokens", "seconds")
 
-Row = tuple[str, str]
+OLD_PARTS: dict[str, tuple[StageKind, bool, bool]] = {
+    "lm": ("lm", True, False), "statistics": ("statistics", False, False),
+    "exit": ("exit classifier", True, False), "hard": ("hard tokens", False, False),
+    "ahead": ("statistics", False, True), "refit": ("exit classifier", True, True),
+    "threshold": ("hard tokens", False, True), "evaluation": ("evaluation", False, False),
+}  # fmt: skip
+"""Kind, `trains` and `ahead` of stages by the last part of their names, in logs that hold nothing but the names."""
+
+EventRow = tuple[str, str]
 """Type and JSON data."""
 
 
-def encode(events: Iterable[Event]) -> Iterator[Row]:
+def encode(events: Iterable[Event]) -> Iterator[EventRow]:
     """Rows in the order of the events, without `TokensMeasured`: those have a table of their own."""
     logged = (event for event in events if not isinstance(event, TokensMeasured))
     for key, group in itertools.groupby(logged, key=_step_group):
@@ -26,7 +34,7 @@ def encode(events: Iterable[Event]) -> Iterator[Row]:
             yield _encode_steps(key, [event for event in group if isinstance(event, Step)])
 
 
-def decode(row: Row) -> Iterator[Event]:
+def decode(row: EventRow) -> Iterator[Event]:
     """The events of a row."""
     kind, text = row
     data = json.loads(text)
@@ -35,24 +43,50 @@ def decode(row: Row) -> Iterator[Event]:
         for step, loss, tokens, seconds in zip(*columns, strict=True):
             yield Step(data["stage"], data["epoch"], step, loss, tokens, seconds)
     else:
-        yield TYPES[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
+        fields = _brought_up_to_date(kind, data)
+        yield TYPES[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+
+
+def _brought_up_to_date(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Fields of an event as they are now.
+
+    Older logs hold the name of a measurement instead of its way and block, and of a planned stage nothing but its name.
+    """
+    if kind == RunStarted.__name__:
+        return {**data, "stages": [_planned_stage(stage) for stage in data["stages"]]}
+    if kind == Measured.__name__ and "name" in data:
+        match data.pop("name").split():
+            case ["block", block, *words]:
+                return {**data, "way": "alone" if words == ["alone"] else "as trained", "block": int(block)}
+            case words:
+                return {**data, "way": " ".join(words), "block": None}
+    return data
+
+
+def _planned_stage(stage: str | dict[str, Any]) -> PlannedStage:
+    """A planned stage of a log; the first databases hold its name only, from which the rest follows."""
+    if isinstance(stage, dict):
+        return PlannedStage(**stage)
+    place, _, part = stage.rpartition(".")
+    kind, trains, ahead = OLD_PARTS[part]
+    return PlannedStage(stage, kind, int(place[5:]) if place.startswith("block") else None, trains, ahead)
 
 
 def _step_group(event: Event) -> tuple[str, int] | None:
     return (event.stage, event.epoch) if isinstance(event, Step) else None
 
 
-def _encode(event: Event) -> Row:
+def _encode(event: Event) -> EventRow:
     data = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
     if isinstance(event, Measured):
         del data["window_losses"]  # kept with the results
     return type(event).__name__, _json(data)
 
 
-def _encode_steps(key: tuple[str, int], steps: list[Step]) -> Row:
+def _encode_steps(key: tuple[str, int], steps: list[Step]) -> EventRow:
     columns = {name: [getattr(step, name) for step in steps] for name in STEP_COLUMNS}
     return STEPS, _json({"stage": key[0], "epoch": key[1], **columns})
 
 
 def _json(data: dict[str, Any]) -> str:
-    return json.dumps(data, separators=(",", ":"))
+    return json.dumps(data, separators=(",", ":"), default=dataclasses.asdict)

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import RunLookupError
-from core.events import Event
+from core.events import Event, TokensMeasured, Way, way_name
+from core.metrics import STORED
 from core.state import RunState, reduce
 from core.store import codec
-from core.store.schema import connect, explaining
-from core.store.tokens import BlockTokens, EvaluationText, floats, integers
+from core.store.schema import TOKEN_COLUMNS, connect, explaining
+from core.store.tokens import EvaluationText, integers
 
 COLUMNS = (
     "id", "experiment", "name", "method", "seed", "preset", "status", "created", "started", "ended", "heartbeat",
-    "error", "block0_val_ppl", "final_ppl", "accuracy", "shallow_ratio", "layer_savings", "seconds",
+    "error", *(column.name for column, _ in STORED), "seconds",
 )  # fmt: skip
 TAGS = "(SELECT group_concat(tag, ' ') FROM tags WHERE run_id = runs.id) AS tags"
+RunRow = dict[str, Any]
+"""A run as lists have it: values by column."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,13 @@ class Reader:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
-    def runs(self, query: Query = Query(), columns: Sequence[str] = (*COLUMNS, "tags")) -> list[dict[str, Any]]:
+    def runs(self, query: Query = Query(), columns: Sequence[str] = (*COLUMNS, "tags")) -> list[RunRow]:
         """Rows of `COLUMNS` and `tags` (space separated, or None), or only some of these: 10,000 take their time."""
         if query.order_by not in COLUMNS:
             raise ValueError(f"can't order by {query.order_by!r}")
@@ -147,30 +154,22 @@ class Reader:
         """The run as its events tell it, single steps left out."""
         return fold(reduce, self.events(run, steps=False)[0], RunState())
 
-    def window_losses(self, run: int, name: str) -> Sequence[float]:
-        """Mean loss of each evaluation window in nats, of the measurement of that name; empty if not kept."""
-        rows = self._rows("SELECT window_losses FROM results WHERE run_id = ? AND name = ?", (run, name))
+    def window_losses(self, run: int, way: Way, block: int | None = None) -> Sequence[float]:
+        """Mean loss of each evaluation window in nats, on a way through the model; empty if not kept."""
+        query = "SELECT window_losses FROM results WHERE run_id = ? AND name = ?"
+        rows = self._rows(query, (run, way_name(way, block)))
         losses = array("f")
         if rows and rows[0]["window_losses"]:
             losses.frombytes(rows[0]["window_losses"])
         return losses
 
-    def token_statistics(self, run: int) -> list[BlockTokens]:
+    def token_statistics(self, run: int) -> list[TokensMeasured]:
         """What each block says of every evaluated token, in the order of the blocks; empty if not kept."""
         rows = self._rows(
-            "SELECT block, cross_entropy, signal, max_prob, prediction FROM token_statistics WHERE run_id = ? "
-            "ORDER BY block",
-            (run,),
+            f"SELECT block, {', '.join(TOKEN_COLUMNS)} FROM token_statistics WHERE run_id = ? ORDER BY block", (run,)
         )
         return [
-            BlockTokens(
-                row["block"],
-                floats(row["cross_entropy"]),
-                floats(row["signal"]),
-                floats(row["max_prob"]),
-                integers(row["prediction"]),
-            )
-            for row in rows
+            TokensMeasured(row["block"], **{name: zlib.decompress(row[name]) for name in TOKEN_COLUMNS}) for row in rows
         ]
 
     def text(self, fingerprint: str) -> EvaluationText | None:

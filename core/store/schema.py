@@ -15,6 +15,8 @@ from core.errors import StoreError
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
+TOKEN_COLUMNS = ("cross_entropy", "signal", "max_prob", "prediction")
+"""Columns of `token_statistics` that hold an array, and fields of `TokensMeasured`."""
 BUSY_SECONDS = 30
 """How long to wait for another process's transaction."""
 
@@ -124,7 +126,18 @@ def tokens(db: "Database") -> None:
         )""")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens)
+def savings(db: "Database") -> None:
+    """FLOP and time savings, so that lists sort and filter by them; those of older runs are in their logs."""
+    for column, figure in (("flop_savings", "flops"), ("time_savings", "time")):
+        db.execute(f"ALTER TABLE runs ADD COLUMN {column} REAL")
+        db.execute(f"""
+            UPDATE runs SET {column} = (
+                SELECT json_extract(data, '$.{figure}') FROM events
+                WHERE run_id = runs.id AND type = 'Savings' ORDER BY seq DESC LIMIT 1
+            ) WHERE final_ppl IS NOT NULL""")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings)
 LATEST_VERSION = len(MIGRATIONS)
 
 
@@ -147,6 +160,8 @@ def explaining(path: Path) -> Iterator[None]:
         raise StoreError(_explanation(path, error)) from error
     except sqlite3.IntegrityError as error:
         raise StoreError(f"database {path}: {error}; was the run deleted meanwhile?") from error
+    except sqlite3.ProgrammingError as error:
+        raise StoreError(f"database {path} is closed: open it again to read on") from error
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path} is not an eetui database ({error}): choose another with --db") from error
 

@@ -1,28 +1,10 @@
-"""What is stored token by token: each block's statistics, and the text they are of. Plain arrays, packed by zlib."""
+"""The text that runs were evaluated on: plain arrays, packed by zlib."""
 
-from __future__ import annotations  # array[float] can't be evaluated before Python 3.12
+from __future__ import annotations  # array[int] can't be evaluated before Python 3.12
 
 import zlib
 from array import array
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class BlockTokens:
-    """What one block says of every evaluated token, in order, when all of them go through all blocks.
-
-    Attributes:
-        cross_entropy: nats.
-        signal: the exit signal of the run's method; empty for the last block.
-        max_prob: the largest probability.
-        prediction: the most probable word.
-    """
-
-    block: int
-    cross_entropy: array[float]
-    signal: array[float]
-    max_prob: array[float]
-    prediction: array[int]
 
 
 @dataclass(frozen=True)
@@ -45,11 +27,6 @@ class EvaluationText:
     def targets(self) -> array[int]:
         """The token that was to be predicted."""
         return self.stream[1:]
-
-
-def floats(packed: bytes) -> array[float]:
-    """The float32 array that was packed."""
-    return array("f", zlib.decompress(packed))
 
 
 def integers(packed: bytes) -> array[int]:

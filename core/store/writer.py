@@ -18,16 +18,16 @@ from sqlite_utils import Database
 
 from core.errors import StoreError
 from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured
-from core.formulas import perplexity
-from core.state import RunState
+from core.metrics import STORED
+from core.state import LIVE, RunState
 from core.store import codec
 from core.store.files import delete_checkpoint
-from core.store.schema import connect, explaining
+from core.store.schema import TOKEN_COLUMNS, connect, explaining
 from core.store.tokens import EvaluationText, integers
 
 SILENT_SECONDS = 3600.0
 """A run on another host that has not been heard of for so long is taken to be dead."""
-LIVE = "status IN ('queued', 'running')"
+IS_LIVE = f"status IN {LIVE}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class Writer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def create_experiment(self, runs: Sequence[NewRun]) -> list[int]:
@@ -101,7 +105,7 @@ class Writer:
         """Note that this process still holds these runs, queued or paused: nobody is to take them for abandoned."""
         with self._transaction():
             self._connection.executemany(
-                f"UPDATE runs SET heartbeat = ? WHERE id = ? AND pid = ? AND host = ? AND {LIVE}",
+                f"UPDATE runs SET heartbeat = ? WHERE id = ? AND pid = ? AND host = ? AND {IS_LIVE}",
                 [(time.time(), run, *_this_process().values()) for run in runs],
             )
 
@@ -140,7 +144,7 @@ class Writer:
         """End a run that is queued or running, unless another process has done so; its figures stay."""
         now = time.time()
         with self._transaction():
-            if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {LIVE}", [run]).fetchone():
+            if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {IS_LIVE}", [run]).fetchone():
                 self._insert_events(run, [event], now)
                 ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
                 self._db.table("runs").update(run, ended)
@@ -184,7 +188,7 @@ class Writer:
 
     def close_abandoned(self) -> None:
         """Mark as interrupted what is queued or running, but whose process no longer exists."""
-        query = f"SELECT id, pid, host, heartbeat, created FROM runs WHERE {LIVE}"
+        query = f"SELECT id, pid, host, heartbeat, created FROM runs WHERE {IS_LIVE}"
         for run, pid, host, heartbeat, created in self._connection.execute(query).fetchall():
             silent = time.time() - (heartbeat or created)
             dead = not _is_alive(pid) if host == socket.gethostname() else silent > SILENT_SECONDS
@@ -283,24 +287,15 @@ def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
     times = {"heartbeat": now}
     if starts:
         times["started"] = now
-    if state.status not in ("queued", "running"):
+    if state.status not in LIVE:
         times["ended"] = now
     return times
 
 
 def _summary(state: RunState) -> dict[str, Any]:
     """The columns of `runs` that follow from the events."""
-    block0, final = state.stage("lm", 0), state.final
-    return {
-        "status": state.status,
-        "error": state.error,
-        "seconds": state.seconds,
-        "block0_val_ppl": block0.val_ppl if block0 else None,
-        "final_ppl": perplexity(final.loss) if final else None,
-        "accuracy": final.accuracy if final else None,
-        "shallow_ratio": final.shallow_ratio if final else None,
-        "layer_savings": final.layer_savings if final else None,
-    }
+    figures = {column.name: metric.value(state, {}) for column, metric in STORED}
+    return {"status": state.status, "error": state.error, "seconds": state.seconds, **figures}
 
 
 def _result(run: int, event: Measured) -> dict[str, Any]:
@@ -320,5 +315,5 @@ def _result(run: int, event: Measured) -> dict[str, Any]:
 
 
 def _block_tokens(run: int, event: TokensMeasured) -> dict[str, Any]:
-    columns = ("cross_entropy", "signal", "max_prob", "prediction")
-    return {"run_id": run, "block": event.block, **{name: zlib.compress(getattr(event, name)) for name in columns}}
+    packed = {name: zlib.compress(getattr(event, name)) for name in TOKEN_COLUMNS}
+    return {"run_id": run, "block": event.block, **packed}

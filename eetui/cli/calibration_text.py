@@ -1,4 +1,4 @@
-"""A calibration as a Rich table and its promise, or as JSON."""
+"""A calibration as a Rich table with its guarantee, or as JSON."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,36 +9,36 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from core.analysis.calibrate_run import Calibrated, Outcome
-from eetui.drawing.figures import MISSING, figure
+from core.analysis.calibrate_run import Calibrated, Effect
+from eetui.drawing.figures import figure
 
-ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
-    ("PPL, all blocks", lambda outcome: figure(outcome.all_blocks_ppl, "ppl")),
-    ("PPL, early exit", lambda outcome: figure(outcome.ppl, "ppl")),
-    ("PPL increase", lambda outcome: f"{outcome.ppl_increase:+.2%}"),
-    ("Excess, nats", lambda outcome: f"{outcome.excess:+.4f}"),
-    ("Shallow ratio", lambda outcome: figure(outcome.shallow_ratio, "share")),
-    ("Layer savings", lambda outcome: figure(outcome.layer_savings, "share")),
-    ("FLOP savings", lambda outcome: figure(outcome.flop_savings, "share")),
+ROWS: tuple[tuple[str, Callable[[Effect], str]], ...] = (
+    ("PPL, all blocks", lambda effect: figure(effect.all_blocks_ppl, "ppl")),
+    ("PPL, early exit", lambda effect: figure(effect.ppl, "ppl")),
+    ("PPL increase", lambda effect: f"{effect.ppl_increase:+.2%}"),
+    ("Excess, nats", lambda effect: f"{effect.excess:+.4f}"),
+    ("Shallow ratio", lambda effect: figure(effect.shallow_ratio, "share")),
+    ("Layer savings", lambda effect: figure(effect.layer_savings, "share")),
+    ("FLOP savings", lambda effect: figure(effect.flop_savings, "share")),
 )
 
 
 def calibration_table(result: Calibrated) -> RenderableType:
-    """The thresholds, their promise, and what comes of them, for a terminal."""
+    """Show the thresholds, their guarantee and their effects, for a terminal."""
     return Group(
         Text.assemble((result.name, "bold"), f"  run {result.run}  {result.exit_method}"),
         Text(threshold_line(result), style="bold"),
         Text(result.choice.guarantee),
         Text(units_line(result), style="dim"),
         Text(),
-        _outcomes(result),
+        _effects(result),
         *(Text(line) for line in violation_lines(result)),
         *(Text(f"! {note}", style="yellow") for note in result.notes),
     )
 
 
 def threshold_line(result: Calibrated) -> str:
-    """What to set."""
+    """Write the thresholds to set."""
     if result.choice.thresholds is None:
         return "never exit"
     shown = ", ".join(f"{threshold:.6g}" for threshold in result.choice.thresholds)
@@ -46,20 +46,20 @@ def threshold_line(result: Calibrated) -> str:
 
 
 def units_line(result: Calibrated) -> str:
-    """Who did what."""
+    """Write how many units set the candidates, calibrate and test."""
     aside, calibrating, testing = result.units
     size = "1 window" if result.unit_windows == 1 else f"{result.unit_windows} windows"
     return f"units of {size}: {calibrating} calibrate, {testing} test, {aside} set the candidates"
 
 
 def violation_lines(result: Calibrated) -> Iterator[str]:
-    """How the promise fares over resplits."""
+    """Yield lines on how often the guarantee's limit was exceeded over resplits."""
     seen, request = result.choice.violations, result.request
     if seen is None or request.max_ppl_increase is None:
         return
     aim = ""
     if (expected := result.choice.violations_expected) is not None:
-        aim = f"; the promise allows {request.delta:.0%}, which on halves of this size may look like {expected:.0%}"
+        aim = f"; the guarantee allows {request.delta:.0%}, which on halves of this size may look like {expected:.0%}"
     yield (
         f"Over {seen.resplits} random halvings of the units, the test half's PPL rose by more than "
         f"{request.max_ppl_increase:.2%} in {seen.rate:.1%}{aim}; mean excess {seen.mean_excess:+.4f} nats, "
@@ -70,17 +70,17 @@ def violation_lines(result: Calibrated) -> Iterator[str]:
 
 
 def calibration_json(result: Calibrated) -> str:
-    """Everything, unrounded; losses in nats."""
+    """Write everything as JSON, unrounded; losses in nats."""
     return json.dumps(asdict(result), indent=2, ensure_ascii=False)
 
 
-def _outcomes(result: Calibrated) -> Table:
-    """The halves side by side, with the run's own thresholds on the test half."""
+def _effects(result: Calibrated) -> Table:
+    """Show the effects on both halves, beside those of the run's own thresholds on the test half."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Evaluation split")
     for head in ("Calibration half", "Test half", "Test half, the run's own thresholds"):
         table.add_column(head, justify="right")
-    outcomes = (result.calibration, result.test, result.own)
+    effects = (result.calibration, result.test, result.own)
     for label, shown in ROWS:
-        table.add_row(label, *(MISSING if outcome is None else shown(outcome) for outcome in outcomes))
+        table.add_row(label, *map(shown, effects))
     return table

@@ -1,4 +1,4 @@
-"""Training without a screen: progress on stderr, and what Ctrl-C does."""
+"""Training without the console: progress on stderr, and Ctrl-C."""
 
 import os
 import signal
@@ -17,6 +17,7 @@ from core.events import Event
 from core.state import RunState, StageState, Status, reduce
 from eetui.cli.options import output
 from eetui.summary.log_lines import line_of, live_figures
+from eetui.summary.progress import all_steps, steps_done
 
 if TYPE_CHECKING:
     from eetui.console.training_thread import Request
@@ -25,7 +26,7 @@ INTERRUPTED = 130
 
 
 class Headless:
-    """Follows an experiment on stderr: a live line on a terminal, and one line for everything worth keeping."""
+    """Shows an experiment on stderr: a live line on a terminal, and a line for each notable event."""
 
     def __init__(self, names: Mapping[int, str], console: Console) -> None:
         self.names, self.console = names, console
@@ -43,7 +44,7 @@ class Headless:
         self._bar = self.progress.add_task("", total=1, figures="", visible=False)
 
     def publish(self, run: int, events: Sequence[Event]) -> None:
-        """Show what happened; the listener of `core.session.run`."""
+        """Show a run's events; called by `core.session.run`."""
         for event in events:
             self.states[run] = state = reduce(self.states[run], event)
             if (line := line_of(event, state)) is not None:
@@ -52,19 +53,18 @@ class Headless:
             self._show(run, self.states[run].stages[-1])
 
     def _show(self, run: int, stage: StageState) -> None:
-        done = max(stage.epoch - 1, 0) * stage.steps + stage.step
         self.progress.update(
             self._bar,
             description=f"{self.names[run]} {stage.name} {max(stage.epoch, 1)}/{stage.epochs}",
-            completed=done,
-            total=max(stage.epochs * stage.steps, 1),
+            completed=steps_done(stage),
+            total=max(all_steps(stage), 1),
             figures=live_figures(stage),
             visible=stage.seconds is None,
         )
 
 
 class Stop:
-    """Whether Ctrl-C was pressed: the first asks the run to end after its step, the second leaves at once."""
+    """Tells whether Ctrl-C was pressed: the first ends the run after its step, the second exits at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -74,7 +74,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM while the block runs."""
+        """Handle SIGINT and SIGTERM within the context."""
         before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -90,7 +90,7 @@ class Stop:
 
 
 def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:
-    """Run what is asked for, showing it on stderr, and print the profile of runs that have one; the exit code."""
+    """Train the requested runs, print the profiles of those that have one, and return the exit code."""
     from core.session import run as session
     from core.store.reader import Reader
     from core.store.writer import Writer
@@ -117,7 +117,7 @@ def train_headless(request: "Request", database: Path, *, as_json: bool = False)
 
 
 def _print_profiles(headless: Headless, *, as_json: bool) -> None:
-    """On standard output, run by run; as JSON every run, and else those that got to the end of a stage."""
+    """Print each run's profile on standard output; as JSON every run's, else those of runs that ended a stage."""
     from eetui.summary.profile import is_profiled
     from eetui.summary.profile_text import profile_tables, profiles_json
 
@@ -131,7 +131,7 @@ def _print_profiles(headless: Headless, *, as_json: bool) -> None:
 
 
 def exit_code(statuses: Sequence[Status]) -> int:
-    """0 if all finished, 1 if none did, 3 if some failed, 130 if any was interrupted."""
+    """Return 0 if all finished, 1 if none did, 3 if some failed, 130 if any was interrupted."""
     if "interrupted" in statuses:
         return INTERRUPTED
     if "failed" not in statuses:

@@ -1,12 +1,18 @@
-"""What the commands have in common: options, and where their output goes."""
+"""Options shared by commands, the config layers made of them, and the console for output."""
 
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from core.errors import UsageError
+
+if TYPE_CHECKING:
+    from core.config.run_config import Layer
 
 
 def _default_database() -> Path:
@@ -26,27 +32,83 @@ Database = Annotated[
         dir_okay=False,
     ),
 ]
+Reference = Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")]
+References = Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, names or unique prefixes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-WIDTH_OFF_TERMINAL = 200
-CorpusText = Annotated[
+NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
+
+ConfigFiles = Annotated[list[Path] | None, typer.Option("--config", help="TOML file of config values, repeatable.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")]
+Corpus = Annotated[
     str | None,
     typer.Option("--corpus", help="A file, folder or glob, or a reader, such as hub:NAME or your own (--help-config)."),
 ]
-EvaluationText = Annotated[
+EvalCorpus = Annotated[
     str | None, typer.Option("--eval-corpus", help="Text to evaluate on. [default: the corpus's tail]")
 ]
-NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
+FirstSeed = Annotated[int | None, typer.Option("--seed", help="First seed.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Number of consecutive seeds.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def config_layers(
+    preset: str,
+    files: Sequence[Path] | None,
+    assignments: Sequence[str] | None,
+    *,
+    corpus: str | None,
+    eval_corpus: str | None,
+    seed: int | None,
+    device: str | None,
+) -> "list[Layer]":
+    """Return the layers of a config: preset, files, single values, then options such as `--seed`.
+
+    Raises:
+        ConfigError: there is no such preset, or a file or value can't be read.
+    """
+    from core.config.run_config import Layer, file_layer, preset_layer, set_layer
+
+    flags = {
+        "--corpus": ("data.corpus", corpus),
+        "--eval-corpus": ("data.eval_corpus", eval_corpus),
+        "--seed": ("seed", seed),
+        "--device": ("machine.device", device),
+    }
+    return [
+        preset_layer(preset),
+        *(file_layer(path) for path in files or ()),
+        *(set_layer(text) for text in assignments or ()),
+        *(Layer(f"{flag} {value}", {key: value}) for flag, (key, value) in flags.items() if value is not None),
+    ]
+
+
+WIDTH_OFF_TERMINAL = 200
 
 
 def output() -> Any:
-    """Standard output; off a terminal no colour, and no line is broken for a width that is not there."""
+    """Return a Rich console on standard output; off a terminal it has no colour and breaks no short line."""
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=WIDTH_OFF_TERMINAL)
 
 
 def output_shape() -> tuple[int, bool]:
-    """The same without Rich, for output that it is too slow for: the width, and whether there may be colour."""
+    """Return width and use of colour of standard output, for commands that do not wait for Rich."""
     if not sys.stdout.isatty():
         return WIDTH_OFF_TERMINAL, False
     return shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def as_share(option: str, text: str | None) -> float | None:
+    """Read a share: `1%` and `0.01` are 0.01, None is None.
+
+    Raises:
+        UsageError: it is not a number.
+    """
+    if text is None:
+        return None
+    number = text.strip().removesuffix("%")
+    try:
+        return float(number) * (0.01 if text.strip().endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"{option} takes a share such as 1% or 0.01, got {text!r}") from None

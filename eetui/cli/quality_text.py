@@ -17,7 +17,7 @@ from core.analysis.token_table import Integers
 from core.analysis.tradeoff import TradeOff
 from core.exits._facts import Claim
 from core.formulas import perplexity
-from eetui.compare.comparison import Unit
+from core.metrics import Unit
 from eetui.drawing.figures import MISSING, figure
 
 SHOWN_POINTS = 11
@@ -29,7 +29,7 @@ CLAIM_WORDS = {"gain": "a gain, nats", "rank": "an order only"}
 
 
 def quality_tables(run: RunQuality) -> RenderableType:
-    """Everything about a run's exits, for a terminal."""
+    """Show everything about a run's exits, for a terminal."""
     quality = run.quality
     head = Text.assemble((run.name, "bold"), f"  run {run.number}  {run.tokens:,} tokens of the evaluation split")
     return Group(
@@ -49,10 +49,9 @@ def quality_tables(run: RunQuality) -> RenderableType:
 
 
 def summary_lines(quality: Quality) -> Iterator[str]:
-    """What the curve and overthinking come to, one a line."""
-    if quality.as_run is not None:
-        shares = ", ".join(f"{share:.1%} at block {block}" for block, share in enumerate(quality.as_run))
-        yield f"At the run's own thresholds tokens leave {shares}"
+    """Yield lines that summarise exit shares, curve, overthinking, oracle and last block."""
+    shares = ", ".join(f"{share:.1%} at block {block}" for block, share in enumerate(quality.as_run))
+    yield f"At the run's own thresholds tokens leave {shares}"
     for name, trade in (("layers", quality.layers), ("FLOPs", quality.flops)):
         yield f"By {name}: {_advantage(trade)}"
     thinking = quality.overthinking
@@ -66,7 +65,7 @@ def summary_lines(quality: Quality) -> Iterator[str]:
 
 
 def quality_json(run: RunQuality) -> str:
-    """Everything, unrounded; losses in nats, savings as shares of the full model."""
+    """Write everything as JSON, unrounded; losses in nats, savings as shares of the full model."""
     quality = run.quality
     curve = quality.curve
     data = {
@@ -82,7 +81,7 @@ def quality_json(run: RunQuality) -> str:
             "cost": quality.overthinking.cost,
             "regret": quality.overthinking.regret,
         },
-        "exit_histogram": None if quality.as_run is None else quality.as_run.tolist(),
+        "exit_histogram": quality.as_run.tolist(),
         "static": {
             "losses": quality.static_losses.tolist(),
             "layer_savings": list(quality.savings.layers),
@@ -101,14 +100,14 @@ def quality_json(run: RunQuality) -> str:
 
 
 def bars(counts: Integers, width: int = BARS_SHOWN) -> str:
-    """Counts as a line of bars, the highest one full and none that holds anything empty."""
+    """Draw counts as `width` bars: the highest is full, and only a count of 0 is empty."""
     groups = np.array([part.sum() for part in np.array_split(counts, width)])
     heights = np.ceil(groups / max(1, groups.max()) * (len(BARS) - 1)).astype(int)
     return "".join(BARS[height] for height in heights)
 
 
 def _advantage(trade: TradeOff) -> str:
-    """How a curve fares against the static line."""
+    """Write how far a curve is below or above the static line."""
     if trade.mean_gain is None:
         return "nothing is saved"
     side = "below" if trade.mean_gain > 0 else "above"
@@ -175,7 +174,7 @@ def _reliability_table(block: int, claims: Claim, diagram: Reliability) -> Table
 
 
 def _curve_table(quality: Quality) -> Table:
-    """Points of the curve at even exit rates, each beside the static line at the same layers and the same FLOPs."""
+    """Show points of the curve at even exit rates, beside the static line at the same layers and the same FLOPs."""
     heads = ["Exit rate", "Left early", "PPL", "Layers saved", "Static PPL", "", "FLOPs saved", "Static PPL", ""]
     table = _table("Quality against savings (evaluation split, all tokens)", heads)
     curve = quality.curve

@@ -4,7 +4,6 @@ What the sound preset sets and the base does not is a switch, so one that is add
 the table are pure; runs are known by their names, and those that are stored are not trained again.
 """
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,12 +12,13 @@ from core.analysis.bootstrap import paired_difference
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import ConfigError, UsageError
+from core.metrics import FINAL_PPL, LAYER_SAVINGS, SHALLOW_RATIO, Value, way_ppl
+from core.protocol.order import block0_origin
+from core.session.names import require_name
 from core.session.plan import Plan
 from core.store.reader import Query, Reader
 from eetui.compare.columns import Column
-from eetui.compare.comparison import Value
 from eetui.compare.run_view import RunView, stored_view
-from eetui.setup.names import require_name
 
 GOAL = "sound"
 ORDER = (
@@ -27,11 +27,12 @@ ORDER = (
 )  # fmt: skip
 """In which switches are added up; others follow as the preset has them."""
 INERT = {"exit.last_exit": "nothing uses the last block's exit, so it changes no figure"}
-COLUMNS = ("eval.block 0 as trained", "eval.block 0 alone", "eval.all blocks", "final_ppl")
-"""Metrics of the table that are PPLs, on the evaluation split, all tokens."""
-SHARES = ("shallow_ratio", "layer_savings")
+FIGURES = (
+    way_ppl("as trained", 0), way_ppl("alone", 0), way_ppl("all blocks"), FINAL_PPL, SHALLOW_RATIO, LAYER_SAVINGS,
+)  # fmt: skip
+"""Metrics of the table."""
 
-Series = Literal["base", "alone", "together"]
+AblationSeries = Literal["base", "alone", "together"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class AblationRow:
     """
 
     label: str
-    series: Series
+    series: AblationSeries
     names: tuple[str, ...]
     configs: tuple[RunConfig, ...]
     against: int | None = None
@@ -89,17 +90,17 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Line:
+class AblationLine:
     """A line of the table with its figures.
 
     Attributes:
-        values: of `COLUMNS` and `SHARES`; None where a run has none.
+        values: of `FIGURES`; None where a run has none.
         difference: early exit's loss less that of the line in `against`, in nats: low, mean, high.
         status: of its runs, where not all have finished.
     """
 
     label: str
-    series: Series
+    series: AblationSeries
     names: tuple[str, ...]
     values: tuple[Value | None, ...]
     against: str = ""
@@ -162,7 +163,7 @@ class _Planner:
         return build([*self.layers, turned, Layer("ablation", {"method": self.method, "seed": seed})])
 
     def row(
-        self, series: Series, part: str, label: str, switches: Sequence[Switch], against: int | None = None
+        self, series: AblationSeries, part: str, label: str, switches: Sequence[Switch], against: int | None = None
     ) -> AblationRow:
         """Raises: ConfigError: the switches can't stand together."""
         configs = tuple(self.config(switches, seed) for seed in self.seeds)
@@ -214,14 +215,9 @@ def plan_of(ablation: Ablation, names: Sequence[str]) -> Plan:
     """The experiment of those runs; runs that can share block 0 follow one another."""
     runs = {name: config for row in ablation.rows for name, config in zip(row.names, row.configs, strict=True)}
     chosen = {name: config for name, config in runs.items() if name in names}
-    origins = [_origin(config) for config in chosen.values()]
-    ordered = sorted(chosen, key=lambda name: origins.index(_origin(chosen[name])))
+    origins = [block0_origin(config, "") for config in chosen.values()]
+    ordered = sorted(chosen, key=lambda name: origins.index(block0_origin(chosen[name], "")))
     return Plan(tuple(chosen[name] for name in ordered), tuple(ordered), ablation.preset, ("ablation",))
-
-
-def _origin(config: RunConfig) -> str:
-    """What the training of block 0 depends on."""
-    return config.model_dump_json(exclude={"method": True, "exit": True}) + config.exit.calibration
 
 
 def stored_runs(ablation: Ablation, reader: Reader) -> tuple[dict[str, RunView], list[str]]:
@@ -253,21 +249,21 @@ def _require_same(name: str, planned: RunConfig, stored: Mapping[str, Any]) -> N
             )
 
 
-def ablation_lines(ablation: Ablation, views: Mapping[str, RunView]) -> tuple[Line, ...]:
+def ablation_lines(ablation: Ablation, views: Mapping[str, RunView]) -> tuple[AblationLine, ...]:
     """The lines with what their runs, by name, came to."""
     return tuple(_line(row, ablation.rows, views) for row in ablation.rows)
 
 
-def _line(row: AblationRow, rows: Sequence[AblationRow], views: Mapping[str, RunView]) -> Line:
+def _line(row: AblationRow, rows: Sequence[AblationRow], views: Mapping[str, RunView]) -> AblationLine:
     runs = tuple(views[name] for name in row.names if name in views)
     statuses = [*(run.status for run in runs), *["missing"] * (len(row.names) - len(runs))]
     whole = Column(runs) if len(runs) == len(row.names) else None
     before = None if row.against is None else rows[row.against]
-    return Line(
+    return AblationLine(
         label=row.label,
         series=row.series,
         names=row.names,
-        values=tuple(whole.value(key) if whole else None for key in (*COLUMNS, *SHARES)),
+        values=tuple(whole.value(metric) if whole else None for metric in FIGURES),
         against="" if before is None else before.label,
         difference=None if before is None else _difference(row, before, views),
         status="" if set(statuses) == {"finished"} else ", ".join(dict.fromkeys(statuses)),
@@ -280,12 +276,6 @@ def _difference(
     """Early exit's loss against another line's: of the same windows, mean over the seeds."""
     if any(name not in views for name in (*row.names, *before.names)):
         return None
-    first, second = (_windows([views[name] for name in names]) for names in (row.names, before.names))
+    first, second = (Column(tuple(views[name] for name in names)).window_losses for names in (row.names, before.names))
     prints = {views[name].fingerprint for name in (*row.names, *before.names)}
     return paired_difference(first, second) if first and len(first) == len(second) and len(prints) == 1 else None
-
-
-def _windows(runs: Sequence[RunView]) -> list[float]:
-    """Early exit's loss of each window, mean over the seeds; empty where a run has none."""
-    losses = [run.window_losses for run in runs]
-    return [statistics.fmean(window) for window in zip(*losses, strict=True)] if len({*map(len, losses)}) == 1 else []

@@ -9,15 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eetui.compare.ablation import COLUMNS, SHARES, Ablation, Line
+from core.metrics import Unit, Value
+from eetui.compare.ablation import FIGURES, Ablation, AblationLine
 from eetui.drawing.figures import MISSING, figure
 
 TITLES = {"base": "", "alone": "One at a time", "together": "Added up"}
 
-
 HEADS = ("Block 0\ntrained", "Block 0\nalone", "All\nblocks", "Early\nexit", "Left\nearly", "Layers\nsaved", "Nats")
-
-
+"""Above `FIGURES`, and the difference."""
 LEGEND = (
     "Trained: before later blocks were. Nats: early exit against the base or, where added up, the line before, with a "
     "paired bootstrap over windows; · no clear difference."
@@ -29,7 +28,7 @@ ROOM = {False: 110, True: 160}
 figures have deviations."""
 
 
-def ablation_table(ablation: Ablation, lines: Sequence[Line], width: int) -> RenderableType:
+def ablation_table(ablation: Ablation, lines: Sequence[AblationLine], width: int) -> RenderableType:
     """All lines, for a terminal of that width; PPLs are of the evaluation split, all tokens."""
     wide = width >= ROOM[len(lines[0].names) > 1]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, int(wide), 0, 0))
@@ -52,15 +51,10 @@ def ablation_table(ablation: Ablation, lines: Sequence[Line], width: int) -> Ren
     )
 
 
-def line_figures(line: Line, *, wide: bool = True) -> Iterator[str]:
+def line_figures(line: AblationLine, *, wide: bool = True) -> Iterator[str]:
     """PPLs, shares, difference and its interval; a mark for that where there is no room."""
-    ppls, shares = line.values[: len(COLUMNS)], line.values[len(COLUMNS) :]
-    if wide:
-        yield from (figure(value, "ppl") for value in ppls)
-        yield from (figure(value, "share") for value in shares)
-    else:
-        yield from (MISSING if value is None else f"{value.mean:.1f}" for value in ppls)
-        yield from (MISSING if value is None else f"{value.mean:.0%}" for value in shares)
+    write = figure if wide else _short
+    yield from (write(value, metric.unit) for metric, value in zip(FIGURES, line.values, strict=True))
     if line.difference is None:
         yield from ("", "")
         return
@@ -70,14 +64,18 @@ def line_figures(line: Line, *, wide: bool = True) -> Iterator[str]:
     yield f"[{low + 0.0:+.4f}, {high + 0.0:+.4f}]" + (" ·" if unclear else "  ") if wide else "·" if unclear else " "
 
 
-def ablation_json(ablation: Ablation, lines: Sequence[Line]) -> str:
+def _short(value: Value | None, unit: Unit) -> str:
+    if value is None:
+        return MISSING
+    return f"{value.mean:.0%}" if unit == "share" else f"{value.mean:.1f}"
+
+
+def ablation_json(ablation: Ablation, lines: Sequence[AblationLine]) -> str:
     """All lines, unrounded."""
     rows = [
         {
             **asdict(line),
-            "values": {
-                key: value and asdict(value) for key, value in zip((*COLUMNS, *SHARES), line.values, strict=True)
-            },
+            "values": {metric.key: value and asdict(value) for metric, value in zip(FIGURES, line.values, strict=True)},
         }
         for line in lines
     ]

@@ -1,16 +1,13 @@
 """What follows from runs side by side: differences with intervals, which run to take, and what to bear in mind."""
 
 import re
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from core.analysis.bootstrap import paired_difference
 from core.formulas import perplexity
-
-if TYPE_CHECKING:
-    from eetui.compare.columns import Column
+from core.metrics import FINAL_PPL, FLOP_SAVINGS, LAYER_SAVINGS, Metric, best_of, way_ppl
+from eetui.compare.columns import Column
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Advice:
 HEAD_NOTE = "; its signal reads the whole head, which layers do not count"
 
 
-def differences(columns: "Sequence[Column]", baseline: "Column | None" = None) -> tuple[str, ...]:
+def differences(columns: Sequence[Column], baseline: Column | None = None) -> tuple[str, ...]:
     """Final loss of each column against the baseline, or the best, with its interval; on the same windows only."""
     ranked = _ranked(columns)
     if len(ranked) < 2 or (baseline is not None and baseline not in ranked):
@@ -38,8 +35,8 @@ def differences(columns: "Sequence[Column]", baseline: "Column | None" = None) -
     )
 
 
-def _difference(column: "Column", base: "Column") -> str | None:
-    first, second = _mean_windows(column), _mean_windows(base)
+def _difference(column: Column, base: Column) -> str | None:
+    first, second = column.window_losses, base.window_losses
     if not first or len(first) != len(second):
         return None
     low, mean, high = paired_difference(first, second)
@@ -50,27 +47,19 @@ def _difference(column: "Column", base: "Column") -> str | None:
     )
 
 
-def _mean_windows(column: "Column") -> list[float]:
-    """Loss of each window, mean over the seeds; empty where a run has none."""
-    losses = [run.window_losses for run in column.runs]
-    if len({len(run) for run in losses}) != 1:
-        return []
-    return [statistics.fmean(window) for window in zip(*losses, strict=True)]
-
-
-def _ranked(columns: "Sequence[Column]") -> "list[Column]":
+def _ranked(columns: Sequence[Column]) -> list[Column]:
     """Columns with a result, best final PPL first; the report's come last, being of another corpus."""
-    finished = [column for column in columns if column.value("final_ppl") and column.value("layer_savings")]
-    return sorted(finished, key=lambda column: (column.fingerprint == "report", _mean(column, "final_ppl")))
+    finished = [column for column in columns if column.value(FINAL_PPL) and column.value(LAYER_SAVINGS)]
+    return sorted(finished, key=lambda column: (column.fingerprint == "report", _mean(column, FINAL_PPL)))
 
 
-def _mean(column: "Column", key: str) -> float:
-    value = column.value(key)
+def _mean(column: Column, metric: Metric) -> float:
+    value = column.value(metric)
     assert value is not None
     return value.mean
 
 
-def advice(columns: "Sequence[Column]") -> tuple[Advice, ...]:
+def advice(columns: Sequence[Column]) -> tuple[Advice, ...]:
     """Which to take for accuracy, compute and balance, among the columns of the tokens that most columns share.
 
     Compute is counted in FLOPs where all runs know theirs, in layers as the report does otherwise.
@@ -81,60 +70,60 @@ def advice(columns: "Sequence[Column]") -> tuple[Advice, ...]:
     ranked = [column for column in ranked if column.fingerprint == main_fingerprint(ranked)]
     if len(ranked) < 2:
         return ()
-    cost = "flop_savings" if all(column.value("flop_savings") for column in ranked) else "layer_savings"
-    saved = "FLOPs" if cost == "flop_savings" else "layers"
+    cost = FLOP_SAVINGS if all(column.value(FLOP_SAVINGS) for column in ranked) else LAYER_SAVINGS
+    saved = "FLOPs" if cost == FLOP_SAVINGS else "layers"
     accurate = ranked[0]
     frugal = max(ranked, key=lambda column: _mean(column, cost))
     balanced = min(ranked, key=lambda column: _distance_to_ideal(column, ranked, cost))
-    price = _mean(frugal, "final_ppl") / _mean(accurate, "final_ppl") - 1
+    price = _mean(frugal, FINAL_PPL) / _mean(accurate, FINAL_PPL) - 1
     return (
         Advice(
-            "accuracy", accurate.title, f"lowest final PPL, {_mean(accurate, 'final_ppl'):.2f}{_static_note(accurate)}"
+            "accuracy", accurate.title, f"lowest final PPL, {_mean(accurate, FINAL_PPL):.2f}{_static_note(accurate)}"
         ),
         Advice("compute", frugal.title, _thrift(frugal, cost, saved, price)),
         Advice(
             "balance",
             balanced.title,
-            f"nearest to the best of both: PPL {_mean(balanced, 'final_ppl'):.2f} at "
+            f"nearest to the best of both: PPL {_mean(balanced, FINAL_PPL):.2f} at "
             f"{_mean(balanced, cost):.1%} of {saved} saved",
         ),
     )
 
 
-def _thrift(column: "Column", cost: str, saved: str, price: float) -> str:
+def _thrift(column: Column, cost: Metric, saved: str, price: float) -> str:
     """What the cheapest run saves, and for which price."""
     share = _mean(column, cost)
     if share < 0:
         return f"costs least, {-share:.1%} more {saved} than never exiting: none of these saves any"
-    note = HEAD_NOTE if cost == "layer_savings" and column.runs[0].reads_head else ""
+    note = HEAD_NOTE if cost == LAYER_SAVINGS and column.runs[0].reads_head else ""
     return f"saves most {saved}, {share:.1%}, for {price:+.1%} PPL{note}"
 
 
-def main_fingerprint(columns: "Sequence[Column]") -> str | None:
+def main_fingerprint(columns: Sequence[Column]) -> str | None:
     """The tokens that most columns share."""
     prints = [column.fingerprint for column in columns]
     return max(prints, key=prints.count) if prints else None
 
 
-def _static_note(column: "Column") -> str:
+def _static_note(column: Column) -> str:
     """What a fixed depth of the same model would do, where it does better."""
-    static = column.value("eval.all blocks")
-    if static is None or static.mean >= _mean(column, "final_ppl"):
+    static = column.value(way_ppl("all blocks"))
+    if static is None or static.mean >= _mean(column, FINAL_PPL):
         return ""
     return f" (all blocks without exit: {static.mean:.2f})"
 
 
-def _distance_to_ideal(column: "Column", columns: "Sequence[Column]", cost: str) -> float:
+def _distance_to_ideal(column: Column, columns: Sequence[Column], cost: Metric) -> float:
     """Distance to (lowest PPL, most savings), both scaled to the range of the columns."""
     total = 0.0
-    for key, best in (("final_ppl", min), (cost, max)):
-        values = [_mean(other, key) for other in columns]
+    for metric in (FINAL_PPL, cost):
+        values = [_mean(other, metric) for other in columns]
         spread = max(values) - min(values)
-        total += ((_mean(column, key) - best(values)) / spread) ** 2 if spread else 0.0
+        total += ((_mean(column, metric) - best_of(values, metric.better)) / spread) ** 2 if spread else 0.0
     return total
 
 
-def notes(columns: "Sequence[Column]") -> tuple[str, ...]:
+def notes(columns: Sequence[Column]) -> tuple[str, ...]:
     found = []
     corpora = {column.fingerprint: column.runs[0].corpus for column in columns}
     if len(corpora) > 1:
@@ -148,7 +137,7 @@ def notes(columns: "Sequence[Column]") -> tuple[str, ...]:
     return tuple(found)
 
 
-def _warnings(column: "Column") -> list[str]:
+def _warnings(column: Column) -> list[str]:
     """A column's warnings; over several seeds one of each kind, with the number of seeds that have it."""
     if len(column.runs) == 1:
         return [f"{column.title}: {warning}" for warning in column.runs[0].warnings]

@@ -6,25 +6,35 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal
 
+from core.events import FIXED_DEPTHS, Way, way_name
 from core.formulas import perplexity, share_of_layers_saved
+from core.metrics import FINAL_PPL, LAYER_SAVINGS, Value, final_rows
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.columns import Column, value_of
-from eetui.compare.comparison import Comparison, Row, Value
-from eetui.compare.run_view import RunView
+from eetui.compare.comparison import Comparison, Row
 
 View = Literal["final", "training", "config", "curves", "savings", "advice"]
 VIEWS: tuple[View, ...] = ("final", "training", "config", "curves", "savings", "advice")
-EARLY_EXIT = "early exit"
 
 
 @dataclass(frozen=True)
 class Point:
-    """A way through a column's models: what it saves, and its PPL on the evaluation split."""
+    """A way through a column's models: what it saves of the layers, and its PPL on the evaluation split.
+
+    Attributes:
+        column: number of the column.
+        block: at which all tokens leave, where the way is about one block.
+    """
 
     column: int
-    name: str
-    savings: float
-    ppl: float
+    way: Way
+    block: int | None
+    savings: Value
+    ppl: Value
+
+    @property
+    def name(self) -> str:
+        return way_name(self.way, self.block)
 
 
 def blocks_with_curves(comparison: Comparison) -> tuple[int, ...]:
@@ -37,7 +47,7 @@ def curve_rows(columns: Sequence[Column], block: int) -> tuple[Row, ...]:
     """A row for each epoch: loss in nats on the early-stopping split."""
     curves = [column.curve(block) for column in columns]
     return tuple(
-        Row(f"block{block}.epoch{epoch}", f"Block {block}, epoch {epoch}", "nats", None, values)
+        Row(f"block{block}.epoch{epoch}", f"Block {block}, epoch {epoch}", "nats", values)
         for epoch, values in enumerate(zip_longest(*curves), start=1)
     )
 
@@ -46,48 +56,41 @@ def points(comparison: Comparison) -> tuple[Point, ...]:
     """Early exit and the static depths of every column of the tokens that most columns share."""
     main = main_fingerprint(comparison.columns)
     return tuple(
-        Point(index, name, savings.mean, ppl.mean)
-        for index, column in enumerate(comparison.columns)
+        point
+        for number, column in enumerate(comparison.columns)
         if column.fingerprint == main
-        for name, savings, ppl in ways(column)
+        for point in column_points(number, column)
     )
 
 
-def ways(column: Column) -> Iterator[tuple[str, Value, Value]]:
-    """Early exit, then each static depth: its name, layer savings and PPL."""
-    savings, ppl = column.value("layer_savings"), column.value("final_ppl")
+def column_points(number: int, column: Column) -> Iterator[Point]:
+    """Early exit, then each static depth."""
+    savings, ppl = column.value(LAYER_SAVINGS), column.value(FINAL_PPL)
     if savings and ppl:
-        yield EARLY_EXIT, savings, ppl
-    layers = block_layers(column.runs[0])
-    for key in dict.fromkeys(key for run in column.runs for key in run.metrics if key.startswith("eval.")):
-        name, ppl = key.removeprefix("eval."), column.value(key)
-        depth = _depth(name, len(layers))
-        if depth is not None and ppl is not None:
+        yield Point(number, "early exit", None, savings, ppl)
+    layers = column.runs[0].block_layers
+    for metric in final_rows({metric for run in column.runs for metric in run.metrics}):
+        ppl = column.value(metric)
+        if metric.way in FIXED_DEPTHS and ppl is not None:
+            depth = len(layers) - 1 if metric.block is None else metric.block
             shares = [float(block == depth) for block in range(len(layers))]
-            yield name, value_of([share_of_layers_saved(shares, layers)]), ppl
-
-
-def block_layers(run: RunView) -> tuple[int, ...]:
-    """Layers of each block."""
-    return tuple(run.config["model.block_layers"])
-
-
-def _depth(name: str, blocks: int) -> int | None:
-    """The block that everything leaves at, of `all blocks`, `block 0 alone`, `block 0 as trained`; else None."""
-    if name == "all blocks":
-        return blocks - 1
-    words = name.split()
-    return int(words[1]) if words[0] == "block" and words[1].isdecimal() else None
+            saved = value_of([share_of_layers_saved(shares, layers)])
+            yield Point(number, metric.way, metric.block, saved, ppl)
 
 
 def savings_rows(comparison: Comparison) -> tuple[Row, ...]:
     """The scatter as a table: of every way through, what it saves and its PPL."""
-    found = [{name: (savings, ppl) for name, savings, ppl in ways(column)} for column in comparison.columns]
+    found = [
+        {point.name: point for point in column_points(number, column)}
+        for number, column in enumerate(comparison.columns)
+    ]
     rows = []
-    for name in dict.fromkeys(name for ways_of_column in found for name in ways_of_column):
-        pairs = [ways_of_column.get(name, (None, None)) for ways_of_column in found]
-        rows.append(Row(f"{name}.savings", f"{name}, layer savings", "share", None, tuple(pair[0] for pair in pairs)))
-        rows.append(Row(f"{name}.ppl", f"{name}, PPL", "ppl", None, tuple(pair[1] for pair in pairs)))
+    for name in dict.fromkeys(name for column in found for name in column):
+        here = [column.get(name) for column in found]
+        savings = tuple(None if point is None else point.savings for point in here)
+        ppls = tuple(None if point is None else point.ppl for point in here)
+        rows.append(Row(f"{name}.savings", f"{name}, layer savings", "share", savings))
+        rows.append(Row(f"{name}.ppl", f"{name}, PPL", "ppl", ppls))
     return tuple(rows)
 
 

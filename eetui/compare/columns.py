@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.metrics import Metric, Value
 from eetui.compare.run_view import RunView
-from eetui.values import Value
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,22 @@ class Column:
     def fingerprint(self) -> str:
         return self.runs[0].fingerprint
 
-    def value(self, key: str) -> "Value | None":
+    @property
+    def window_losses(self) -> list[float]:
+        """Early exit's loss of each evaluation window, mean over the seeds; empty where a run has none."""
+        losses = [run.window_losses for run in self.runs]
+        if len({len(run) for run in losses}) != 1:
+            return []
+        return [statistics.fmean(window) for window in zip(*losses, strict=True)]
+
+    def value(self, metric: Metric) -> Value | None:
         """Mean and standard deviation of a metric, if every run has it."""
-        values = [run.metrics[key] for run in self.runs if key in run.metrics]
+        values = [run.metrics[metric] for run in self.runs if metric in run.metrics]
         if len(values) < len(self.runs):
             return None
         return value_of(values)
 
-    def curve(self, block: int) -> "tuple[Value, ...]":
+    def curve(self, block: int) -> tuple[Value, ...]:
         """Loss in nats on the early-stopping split after each epoch that every run reached."""
         curves = [run.curves.get(block, ()) for run in self.runs]
         return tuple(value_of(losses) for losses in zip(*curves, strict=False))

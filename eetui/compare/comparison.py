@@ -3,18 +3,14 @@
 Runs that differ in their seed only share a column and show mean ± standard deviation.
 """
 
-import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
+from core.metrics import Better, Metric, Unit, Value, best_of, final_rows, training_rows
 from eetui.compare.advice import Advice, advice, differences, notes
 from eetui.compare.columns import Column
-from eetui.compare.run_view import TOGETHER, RunView
-from eetui.values import Unit as Unit  # a part of what comparisons are
-from eetui.values import Value as Value
-
-Better = Literal["lower", "higher"] | None
+from eetui.compare.run_view import RunView
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,6 @@ class Row:
     key: str
     label: str
     unit: Unit
-    better: Better
     values: tuple[Value | None, ...]
     best: frozenset[int] = frozenset()
     deltas: tuple[float | None, ...] = ()
@@ -56,19 +51,6 @@ class Comparison:
     """Titled tables of a chart's figures, where they are exported."""
 
 
-FINAL_ROWS: tuple[tuple[str, str, Unit, Better], ...] = (
-    ("final_ppl", "Final PPL (early exit)", "ppl", "lower"),
-    ("accuracy", "Accuracy", "share", "higher"),
-    ("shallow_ratio", "Shallow ratio (realised)", "share", None),
-    ("shallow_target", "Shallow ratio (target)", "share", None),
-    ("layer_savings", "Layer savings", "share", "higher"),
-    ("flop_savings", "FLOP savings", "share", "higher"),
-    ("time_savings", "Time savings (measured)", "share", "higher"),
-    ("break_even", "Exit rate at which FLOPs break even", "share", None),
-)
-"""Rows on the evaluation split, all tokens; the static depths and the oracle follow them."""
-
-
 def compare(
     runs: Sequence[RunView],
     *,
@@ -84,9 +66,8 @@ def compare(
     """
     columns = _columns(runs) if group_seeds else tuple(Column((run,)) for run in runs)
     base = next((i for i, column in enumerate(columns) if baseline in [run.name for run in column.runs]), None)
-    final = _rows(columns, [*FINAL_ROWS, *_static_rows(columns)], base)
-    keys = {key for column in columns for run in column.runs for key in run.metrics}
-    training = _rows(columns, training_rows(keys), base)
+    found = {metric for column in columns for run in column.runs for metric in run.metrics}
+    final, training = (_rows(columns, rows, base) for rows in (final_rows(found), training_rows(found)))
     if only_changed:
         final, training = (tuple(row for row in rows if row.changes) for rows in (final, training))
     return Comparison(
@@ -120,66 +101,28 @@ def _columns(runs: Sequence[RunView]) -> tuple[Column, ...]:
     )
 
 
-def _static_rows(columns: Sequence[Column]) -> list[tuple[str, str, Unit, Better]]:
-    names = dict.fromkeys(
-        key for column in columns for run in column.runs for key in run.metrics if key.startswith("eval.")
-    )
-    order = sorted(names, key=lambda key: (key == "eval.oracle", key == "eval.all blocks", "alone" in key))
-    return [(key, f"{key.removeprefix('eval.').capitalize()}, PPL", "ppl", "lower") for key in order]
-
-
-TRAINING_ROWS: tuple[tuple[str, str, Unit, Better], ...] = (
-    ("val_ppl", "early-stop PPL", "ppl", "lower"),
-    ("train_ppl", "train PPL, same epoch", "ppl", None),
-    ("best_epoch", "best epoch", "count", None),
-    ("epochs", "epochs trained", "count", None),
-    ("exit_loss_first", "exit loss, first epoch", "loss", None),
-    ("exit_loss_last", "exit loss, last epoch", "loss", None),
-    ("avg_label", "avg_label", "signal", None),
-    ("threshold", "threshold", "signal", None),
-    ("hard_tokens", "hard tokens", "count", None),
-)
-
-
-def training_rows(keys: Collection[str]) -> list[tuple[str, str, Unit, Better]]:
-    """Later blocks train on their own method's hard tokens, so their PPLs say so and are not ranked."""
-    blocks = sorted({int(key.partition(".")[0][5:]) for key in keys if key.startswith("block")})
-    parts = [(TOGETHER, "All blocks together:"), *((f"block{block}", f"Block {block}") for block in blocks)]
-    rows: list[tuple[str, str, Unit, Better]] = []
-    for (part, name), (key, label, unit, better) in itertools.product(parts, TRAINING_ROWS):
-        if f"{part}.{key}" in keys:
-            own = of_own_tokens(f"{part}.{key}", unit)
-            label = f"{name} {label}" + (" (own hard tokens)" if own else "")
-            rows.append((f"{part}.{key}", label, unit, None if own else better))
-    return rows
-
-
-def of_own_tokens(key: str, unit: Unit) -> bool:
-    """Whether a figure is of the run's own hard tokens, so that those of two runs can't be held against each other."""
-    return unit == "ppl" and key.startswith("block") and not key.startswith("block0.")
-
-
-def _rows(
-    columns: Sequence[Column], rows: Sequence[tuple[str, str, Unit, Better]], base: int | None
-) -> tuple[Row, ...]:
+def _rows(columns: Sequence[Column], metrics: Sequence[Metric], base: int | None) -> tuple[Row, ...]:
     made = []
-    for key, label, unit, better in rows:
-        values = tuple(column.value(key) for column in columns)
+    for metric in metrics:
+        values = tuple(column.value(metric) for column in columns)
         if any(values):
-            row = Row(key, label, unit, better, values, _best(columns, values, better))
-            made.append(row if base is None else replace(row, deltas=_deltas(row, columns, base)))
+            best = _best(columns, values, metric.better)
+            row = Row(metric.key, metric.label, metric.unit, values, best)
+            made.append(row if base is None else replace(row, deltas=_deltas(metric, values, columns, base)))
     return tuple(made)
 
 
-def _deltas(row: Row, columns: Sequence[Column], base: int) -> tuple[float | None, ...]:
+def _deltas(
+    metric: Metric, values: Sequence[Value | None], columns: Sequence[Column], base: int
+) -> tuple[float | None, ...]:
     """Against the baseline's value; PPLs only where they are of the same tokens."""
-    against = row.values[base]
+    against = values[base]
     deltas: list[float | None] = []
-    for index, (column, value) in enumerate(zip(columns, row.values, strict=True)):
-        same_tokens = column.fingerprint == columns[base].fingerprint and not of_own_tokens(row.key, row.unit)
+    for index, (column, value) in enumerate(zip(columns, values, strict=True)):
+        same_tokens = column.fingerprint == columns[base].fingerprint and not metric.own_tokens
         if index == base or value is None or against is None or not same_tokens:
             deltas.append(None)
-        elif row.unit == "ppl":
+        elif metric.unit == "ppl":
             deltas.append(value.mean / against.mean - 1)
         else:
             deltas.append(value.mean - against.mean)
@@ -191,11 +134,10 @@ def _best(columns: Sequence[Column], values: Sequence[Value | None], better: Bet
     if better is None:
         return frozenset()
     best: set[int] = set()
-    choose: Callable[[list[float]], float] = min if better == "lower" else max
     for fingerprint in {column.fingerprint for column in columns}:
         here = {i: v.mean for i, v in enumerate(values) if v is not None and columns[i].fingerprint == fingerprint}
         if len(set(here.values())) > 1:
-            best |= {index for index, mean in here.items() if mean == choose(list(here.values()))}
+            best |= {index for index, mean in here.items() if mean == best_of(here.values(), better)}
     return frozenset(best)
 
 

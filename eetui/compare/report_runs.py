@@ -6,45 +6,58 @@ order and ratios can be held against other runs.
 
 from typing import Any
 
+from core.config.stored import seed_values
 from core.exits._facts import declared_facts
-from eetui.compare.run_view import RunView, report_config
+from core.metrics import (
+    ACCURACY,
+    AVG_LABEL,
+    EXIT_LOSS_FIRST,
+    EXIT_LOSS_LAST,
+    FINAL_PPL,
+    LAYER_SAVINGS,
+    SHALLOW_RATIO,
+    THRESHOLD,
+    VAL_PPL,
+    Metric,
+)
+from eetui.compare.run_view import RunView
 
 PREFIX = "report:"
 CORPUS = "WikiText-2 of the seed report, vocabulary 69,830"
 
-_METRICS: dict[str, dict[str, float]] = {
+_METRICS: dict[str, dict[Metric, float]] = {
     "distill": {
-        "final_ppl": 1095.46,
-        "accuracy": 0.1682,
-        "shallow_ratio": 0.507,
-        "layer_savings": 0.253,
-        "block0.val_ppl": 564.95,
-        "block1.val_ppl": 522.28,
-        "block0.threshold": 0.1738,
-        "block0.avg_label": 0.184,
-        "block0.exit_loss_first": 0.0385,
-        "block0.exit_loss_last": 0.0170,
+        FINAL_PPL: 1095.46,
+        ACCURACY: 0.1682,
+        SHALLOW_RATIO: 0.507,
+        LAYER_SAVINGS: 0.253,
+        VAL_PPL.at(0): 564.95,
+        VAL_PPL.at(1): 522.28,
+        THRESHOLD.at(0): 0.1738,
+        AVG_LABEL.at(0): 0.184,
+        EXIT_LOSS_FIRST.at(0): 0.0385,
+        EXIT_LOSS_LAST.at(0): 0.0170,
     },
     "loss": {
-        "final_ppl": 1071.76,
-        "accuracy": 0.1681,
-        "shallow_ratio": 0.493,
-        "layer_savings": 0.246,
-        "block0.val_ppl": 564.95,
-        "block1.val_ppl": 445.48,
-        "block0.threshold": 0.0481,
-        "block0.avg_label": 0.074,
-        "block0.exit_loss_first": 0.0509,
-        "block0.exit_loss_last": 0.0211,
+        FINAL_PPL: 1071.76,
+        ACCURACY: 0.1681,
+        SHALLOW_RATIO: 0.493,
+        LAYER_SAVINGS: 0.246,
+        VAL_PPL.at(0): 564.95,
+        VAL_PPL.at(1): 445.48,
+        THRESHOLD.at(0): 0.0481,
+        AVG_LABEL.at(0): 0.074,
+        EXIT_LOSS_FIRST.at(0): 0.0509,
+        EXIT_LOSS_LAST.at(0): 0.0211,
     },
     "softmax": {
-        "final_ppl": 1219.52,
-        "accuracy": 0.1678,
-        "shallow_ratio": 0.728,
-        "layer_savings": 0.364,
-        "block0.val_ppl": 564.95,
-        "block1.val_ppl": 736.13,
-        "block0.threshold": 0.1492,
+        FINAL_PPL: 1219.52,
+        ACCURACY: 0.1678,
+        SHALLOW_RATIO: 0.728,
+        LAYER_SAVINGS: 0.364,
+        VAL_PPL.at(0): 564.95,
+        VAL_PPL.at(1): 736.13,
+        THRESHOLD.at(0): 0.1492,
     },
 }
 
@@ -74,7 +87,7 @@ def report_view(reference: str) -> RunView | None:
 
 def _config(method: str) -> dict[str, Any]:
     """The report's configuration, with its corpus and machine."""
-    config = dict(report_config())
+    config = dict(seed_values())
     del config["data.vocab_size"]  # of the bpe tokenizer, which the report did not use
     own = {"method": method, "preset": "seed", "machine.device": "cuda"}
     return config | own | {"data.corpus": "WikiText-2", "data.tokenizer": "word"}

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.analysis.run_quality import block_layers, stored_tokens
+from core.analysis.stored_run import exiting_tokens, stored_run
 from core.analysis.tradeoff import layers_saved, quality_curve, trade_off
+from core.metrics import Value
 from core.store.reader import Reader
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.columns import Column, value_of
-from eetui.compare.comparison import Comparison, Row, Value
+from eetui.compare.comparison import Comparison, Row
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,16 @@ class SavingsCurve:
     beats: Value
 
 
-def run_curve(reader: Reader, run: int) -> SavingsCurve:
+def run_curve(reader: Reader, number: int) -> SavingsCurve:
     """Work the curve of a run out.
 
     Raises:
         RunLookupError: there is no such run.
         UsageError: it keeps no statistics of its tokens, or has no exit.
     """
-    row = reader.run(run)
-    tokens, per_block = stored_tokens(reader, row), layers_saved(block_layers(row["config"]))
-    trade = trade_off(tokens, quality_curve(tokens), per_block, per_block)
+    run = stored_run(reader, number)
+    table, per_block = exiting_tokens(reader, run), layers_saved(run.config.model.block_layers)
+    trade = trade_off(table, quality_curve(table), per_block, per_block)
     return SavingsCurve(
         savings=tuple(trade.savings.tolist()),
         loss=tuple(trade.loss.tolist()),
@@ -90,9 +91,9 @@ def area_rows(columns: Sequence[Column], curves: Mapping[int, SavingsCurve]) -> 
         return tuple(figure(curves[index]) if index in curves else None for index in range(len(columns)))
 
     return (
-        Row("line.area", "Area below the static depths", "nats", None, values(lambda curve: curve.area)),
-        Row("line.gain", "Below the static depths on average", "nats", None, values(lambda curve: curve.gain)),
-        Row("line.beats", "Exit rates below the static depths", "share", None, values(lambda curve: curve.beats)),
+        Row("line.area", "Area below the static depths", "nats", values(lambda curve: curve.area)),
+        Row("line.gain", "Below the static depths on average", "nats", values(lambda curve: curve.gain)),
+        Row("line.beats", "Exit rates below the static depths", "share", values(lambda curve: curve.beats)),
     )
 
 

@@ -1,6 +1,5 @@
 """Runs side by side: what they reached, how they trained, how they differ, and which to take."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +21,7 @@ from eetui.compare.screen_text import (
     subtitles,
     title_line,
 )
+from eetui.compare.sheets import Sheet, config_sheet, sheet
 from eetui.console.dialogs import Question
 from eetui.console.screen import BenchScreen
 
@@ -82,7 +82,7 @@ class CompareScreen(BenchScreen):
     CompareScreen.-tall { #final { height: auto; max-height: 60%; } #below { display: block; } }
     """
 
-    def __init__(self, runs: Sequence[int]) -> None:
+    def __init__(self, *runs: int) -> None:
         super().__init__()
         self.runs = tuple(dict.fromkeys(runs))
         self.group_seeds, self.only_changed, self.whole_config = True, False, False
@@ -173,15 +173,15 @@ class CompareScreen(BenchScreen):
                 self.query_one("#below-text", Static).update(advice_text(self.comparison))
                 self._table(view).show(self._sheet(view), subtitles(self.comparison), self.size.width)
 
-    def _sheet(self, view: View) -> drawn.Sheet:
+    def _sheet(self, view: View) -> Sheet:
         assert self.comparison is not None
         if view == "config":
             title = "all of the config" if self.whole_config else "what differs"
-            return replace(drawn.config_sheet(self.comparison), title=title)
+            return replace(config_sheet(self.comparison), title=title)
         heads = [column.title for column in self.comparison.columns]
         if view == "training":
-            return drawn.sheet("training", heads, self.comparison.training)
-        return drawn.sheet("eval split, all tokens", heads, self.comparison.final)
+            return sheet("training", heads, self.comparison.training)
+        return sheet("eval split, all tokens", heads, self.comparison.final)
 
     def _show_curves(self, comparison: Comparison) -> None:
         from eetui.drawing.axes import LINEAR, PPL

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from core.formulas import perplexity
-from eetui.compare.charts import EARLY_EXIT, points
+from eetui.compare.charts import points
 from eetui.compare.comparison import Comparison
 from eetui.compare.tables_text import closing_lines
 from eetui.drawing.figures import figure
@@ -83,9 +83,9 @@ def savings_series(comparison: Comparison) -> list[Series]:
 def _series(comparison: Comparison, *, early: bool) -> Iterator[Series]:
     found = points(comparison)
     for index, column in enumerate(comparison.columns):
-        here = [point for point in found if point.column == index and (point.name == EARLY_EXIT) == early]
+        here = [point for point in found if point.column == index and (point.way == "early exit") == early]
         if here:
-            xs, ys = [point.savings for point in here], [math.log(point.ppl) for point in here]
+            xs, ys = [point.savings.mean for point in here], [math.log(point.ppl.mean) for point in here]
             yield Series(column.title if early else "", xs, ys, index, "scatter", "" if early else STATIC_SIGN)
 
 
@@ -93,14 +93,15 @@ def savings_note(comparison: Comparison) -> str:
     """The scatter in words: each column's place, what the dots are, and who is missing."""
     found = points(comparison)
     places = [
-        f"{comparison.columns[point.column].title} {figure(point.ppl, 'ppl')} at {figure(point.savings, 'share')}"
+        f"{comparison.columns[point.column].title} {figure(point.ppl.mean, 'ppl')} "
+        f"at {figure(point.savings.mean, 'share')}"
         for point in found
-        if point.name == EARLY_EXIT
+        if point.way == "early exit"
     ]
     there = {point.column for point in found}
     missing = [column.title for index, column in enumerate(comparison.columns) if index not in there]
     lines = [f"PPL, eval, at layer savings: {', '.join(places) or 'nothing measured yet'}."]
-    if any(point.name != EARLY_EXIT for point in found):
+    if any(point.way != "early exit" for point in found):
         lines.append(f"{STATIC_SIGN} static depths of the same models; lower and further right is better.")
     if missing:
         lines.append(f"Not shown, being of other tokens or not evaluated yet: {', '.join(missing)}.")

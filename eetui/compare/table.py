@@ -7,7 +7,7 @@ from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
-from eetui.compare.tables_text import BEST, Sheet
+from eetui.compare.sheets import BEST, Sheet
 
 NARROW, NARROW_LABEL = 100, 24
 """On screens with fewer columns, metric names are folded to so many cells, so that two runs fit beside them."""

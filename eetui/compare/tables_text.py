@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,61 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eetui.compare.comparison import Comparison, Row
-from eetui.drawing.figures import delta, figure
-
-BEST = "★"
-FINAL_TITLE = "Final: evaluation split, all tokens"
-TRAINING_TITLE = "Training"
-CONFIG_TITLE = "Config: what differs"
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of plain text; `best` holds the (row, column) cells that have a best value."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    best: frozenset[tuple[int, int]] = frozenset()
-
-
-def sheets(comparison: Comparison) -> Iterator[Sheet]:
-    """The final table, the training table and the config differences, those with rows."""
-    heads = tuple(column.title for column in comparison.columns)
-    for title, rows in _tables(comparison):
-        if rows:
-            yield sheet(title, heads, rows)
-    if comparison.config:
-        yield config_sheet(comparison)
-
-
-def _tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
-    yield FINAL_TITLE, comparison.final
-    yield TRAINING_TITLE, comparison.training
-    yield from comparison.further
-
-
-def sheet(title: str, heads: Sequence[str], rows: Sequence[Row]) -> Sheet:
-    """Rows as text, a value and what it is against the baseline in one cell."""
-    deltas = [[delta(change, row.unit) for change in row.deltas] or [""] * len(heads) for row in rows]
-    widths = [max((len(line[column]) for line in deltas), default=0) for column in range(len(heads))]
-    cells = []
-    for row, line in zip(rows, deltas, strict=True):
-        values = [figure(value, row.unit) for value in row.values]
-        cells.append((row.label, *map(_with_delta, values, line, widths)))
-    best = frozenset((index, column + 1) for index, row in enumerate(rows) for column in row.best)
-    return Sheet(title, ("", *heads), tuple(cells), best)
-
-
-def _with_delta(value: str, change: str, width: int) -> str:
-    """Deltas of a column line up."""
-    return f"{value} {change.rjust(width)}" if width else value
-
-
-def config_sheet(comparison: Comparison) -> Sheet:
-    """What the config of each column is, as far as the comparison has it."""
-    heads = tuple(column.title for column in comparison.columns)
-    return Sheet(CONFIG_TITLE, ("", *heads), tuple((key, *values) for key, values in comparison.config))
+from eetui.compare.sheets import BEST, sheets
 
 
 def as_tables(comparison: Comparison) -> RenderableType:

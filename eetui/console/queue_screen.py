@@ -1,6 +1,6 @@
 """The runs that wait for the training thread of this console: put them in order, or take them out."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -10,10 +10,8 @@ from textual.widgets import Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from core.store.reader import Query
+from eetui.console.bench import Bench
 from eetui.console.dialogs import Question
-
-if TYPE_CHECKING:
-    from eetui.app import Bench
 
 HINT = "K up  J down  x take out  X empty  esc close"
 EMPTY, KEEP = "Empty the queue", "Keep it"
@@ -40,7 +38,8 @@ class QueueScreen(ModalScreen[None]):
     @property
     def bench(self) -> "Bench":
         """The app, by its own type."""
-        return self.app  # type: ignore[return-value]
+        assert isinstance(self.app, Bench)
+        return self.app
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):

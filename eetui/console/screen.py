@@ -1,13 +1,12 @@
 """What all screens of the console share."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer
 
-if TYPE_CHECKING:
-    from eetui.app import Bench
+from eetui.console.bench import Bench
 
 
 class BenchScreen(Screen[None]):
@@ -26,7 +25,8 @@ class BenchScreen(Screen[None]):
     @property
     def bench(self) -> "Bench":
         """The app, by its own type."""
-        return self.app  # type: ignore[return-value]
+        assert isinstance(self.app, Bench)
+        return self.app
 
     @property
     def ready(self) -> bool:

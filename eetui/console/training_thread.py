@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Literal
 
 from core.errors import EetuiError
 from core.events import Event, RunInterrupted
+from core.machine.pace import NO_OUTLOOK, Outlook
 
 if TYPE_CHECKING:  # torch: only on the thread that trains
     from core.config.run_config import RunConfig
     from core.data.windows import Dataset
-    from core.protocol.train import StageMemory
+    from core.protocol.memory import StageMemory
+    from core.session.plan import Plan
     from core.session.prepare import Prepared
-    from core.session.run import Plan
     from core.store.writer import Writer
 
 Phase = Literal["idle", "preparing", "training", "paused", "stopping"]
@@ -63,6 +64,7 @@ class Job:
     dataset: "Dataset"
     memory: "StageMemory"
     profile: bool = False
+    outlook: Outlook = NO_OUTLOOK
 
 
 class Trainer:
@@ -187,7 +189,7 @@ class Trainer:
         return True
 
     def _prepare(self, request: Request, store: "Writer") -> None:
-        from core.protocol.train import StageMemory
+        from core.protocol.memory import StageMemory
 
         try:
             prepared = request(store)
@@ -196,7 +198,7 @@ class Trainer:
             return
         memory = StageMemory()
         jobs = [
-            Job(number, config, prepared.dataset, memory, prepared.profile)
+            Job(number, config, prepared.dataset, memory, prepared.profile, prepared.outlook)
             for number, config in zip(prepared.runs, prepared.configs, strict=True)
         ]
         with self._lock:
@@ -213,7 +215,7 @@ class Trainer:
             return self._cancelled or self._stopped
 
         clock = session.new_clock(job.config, profile=job.profile)
-        session.run(job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock)
+        session.run(job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock, job.outlook)
         self._set(run=None)
 
     def _held(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a chart says around its curves: axes, legend, and the sentence in place of one that would be too small."""
+"""A chart's axes, view and legend, and the sentence that replaces a chart too small for curves."""
 
 import itertools
 import math
@@ -11,19 +11,20 @@ from eetui.drawing.series import Series
 from eetui.drawing.themes import hue
 
 NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
+"""Leading digits of a tick step."""
 FEWER = 0.7
-"""Rather a few ticks more than were asked for than half of them."""
+"""Smallest step, as a share of the exact one: a few ticks too many are better than half as many."""
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where ticks stand and how values are written.
+    """Positions of ticks, and the format of values.
 
     Attributes:
-        ticks: of a range, about so many.
-        labels: of ticks, all to the same number of digits.
-        value: a single value on its own.
+        ticks: ticks of a range (low, high), about the number asked for.
+        labels: texts of ticks, all with the same number of decimals.
+        value: text of a single value.
     """
 
     ticks: Callable[[float, float, int], list[float]]
@@ -32,7 +33,7 @@ class Axis:
 
 
 def linear_ticks(low: float, high: float, count: int) -> list[float]:
-    """Round values between low and high, about `count` of them."""
+    """Return round values between low and high, about `count` of them."""
     if not high > low:
         return [low]
     raw = (high - low) / max(count, 1)
@@ -43,13 +44,13 @@ def linear_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def whole_ticks(low: float, high: float, count: int) -> list[float]:
-    """Round whole values: epochs, steps."""
+    """Return round whole values, as for epochs and steps."""
     ticks = [tick for tick in linear_ticks(low, high, count) if math.isclose(tick, round(tick), abs_tol=1e-9)]
     return ticks or [float(math.ceil(low))]
 
 
 def perplexity_ticks(low: float, high: float, count: int) -> list[float]:
-    """Places in nats whose PPL is round: in steps where the range is narrow, else 1, 2, 5, 10, …"""
+    """Return ticks in nats whose PPL is round: evenly spaced in a narrow range, else 1, 2, 5, 10, …"""
     bottom, top = math.exp(min(low, 600)), math.exp(min(high, 600))
     if top < 4 * bottom:
         return [math.log(tick) for tick in linear_ticks(bottom, top, count) if tick > 0]
@@ -63,7 +64,7 @@ def perplexity_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def plain_labels(ticks: Sequence[float]) -> list[str]:
-    """With as many decimals as it takes to tell them apart."""
+    """Write ticks with as many decimals as tell them apart."""
     step = min((b - a for a, b in itertools.pairwise(ticks)), default=1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
     if abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6:
@@ -81,17 +82,17 @@ PPL = Axis(
     lambda ticks: plain_labels([math.exp(tick) for tick in ticks]),
     lambda nats: f"{math.exp(min(nats, 600)):,.2f}",
 )
-"""For values in nats, written as PPL."""
+"""Axis of values in nats, written as PPL."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The part of the plane that is shown.
+    """The visible part of a chart.
 
     Attributes:
-        width: of the x axis; None is all of it.
-        right: its right end; None is the newest point, also when further ones come.
-        y: the range of the y axis; None is what the curves in view need.
+        width: length of the x range; None: all of it.
+        right: right end of the x range; None: the newest point, which is followed as points are added.
+        y: range of the y axis; None: fitted to the curves in view.
     """
 
     width: float | None = None
@@ -104,14 +105,14 @@ class View:
         return self.right is None
 
     def x(self, extent: Range) -> Range:
-        """The x range, of data that extends so far."""
+        """Return the x range, for data of that extent."""
         first, last = extent
         right = last if self.right is None else self.right
         left = first if self.width is None else right - self.width
         return (left, right) if right > left else (left, left + 1.0)
 
     def zoomed(self, factor: float, extent: Range, at: float | None = None) -> "View":
-        """With an x range `factor` times as wide, about `at`; about the newest point, if that is followed."""
+        """Scale the x range by `factor` about `at`; without it about the newest point if followed, else the middle."""
         left, right = self.x(extent)
         width = max((right - left) * factor, (extent[1] - extent[0]) / 5000, 1e-9)
         if self.follows and at is None:
@@ -120,23 +121,23 @@ class View:
         return replace(self, width=width, right=middle + (right - middle) * width / (right - left))
 
     def panned(self, share: float, extent: Range) -> "View":
-        """Moved right by a share of the x range, no further than the data; it follows no longer."""
+        """Move right by a share of the x range, no further than the data, and stop following."""
         left, right = self.x(extent)
         width = right - left
         target = min(max(right + share * width, extent[0] + width / 10), extent[1] + width / 2)
         return replace(self, width=width, right=target)
 
     def raised(self, share: float, shown: Range) -> "View":
-        """Moved up by a share of the y range that is shown now."""
+        """Move up by a share of the y range shown now."""
         move = share * (shown[1] - shown[0])
         return replace(self, y=(shown[0] + move, shown[1] + move))
 
     def stretched(self, factor: float, shown: Range, at: float) -> "View":
-        """With a y range `factor` times as high, about `at`."""
+        """Scale the y range by `factor` about `at`."""
         return replace(self, y=(at + (shown[0] - at) * factor, at + (shown[1] - at) * factor))
 
     def following(self) -> "View":
-        """Of the same width, at the newest point, and as high as its curves."""
+        """Return the view of the same width that follows the newest point, its y range fitted."""
         return View(width=self.width)
 
 
@@ -144,13 +145,13 @@ SIGNS = {"line": "⠒⠒", "thick": "▀▀", "faint": "⠂⠂", "behind": "⠂�
 
 
 def sign(series: Series) -> str:
-    """How a series looks in the legend."""
+    """Return the mark of a series in the legend."""
     marker = series.marker or hue(series.hue).sign
     return {"marked": f"⠒{marker}⠒", "scatter": marker}.get(series.style) or SIGNS[series.style]
 
 
 def legend(title: str, series: Sequence[Series], dark: bool, width: int) -> Text:
-    """One line: what is drawn, then each series with its sign, as many as fit, those behind last."""
+    """Write the title and each series with its sign in one line; as many series as fit, those behind last."""
     text = Text.assemble((title, "bold"))
     for one in sorted(series, key=lambda one: one.style == "behind"):
         if one.style == "faint" or not one.name:
@@ -163,7 +164,7 @@ def legend(title: str, series: Sequence[Series], dark: bool, width: int) -> Text
 
 
 def latest(title: str, series: Sequence[Series], axis: Axis, x_axis: Axis, x_label: str) -> str:
-    """The newest number of every curve, in a sentence."""
+    """Write the newest value of every curve as a sentence."""
     curves = [one for one in series if one.style not in ("faint", "behind", "scatter") and len(one.y)]
     if not curves:
         return f"{title}: nothing yet".lstrip(": ")

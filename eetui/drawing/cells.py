@@ -8,13 +8,13 @@ from rich.text import Text
 
 
 def bar(share: float, width: int, done: str, rest: str) -> Text:
-    """A bar that is heavy as far as it is done, and light beyond."""
+    """Draw a bar of `width` cells: heavy for the share done, light for the rest."""
     filled = max(0, min(width, round(share * width)))
     return Text.assemble(("━" * filled, done), ("─" * (width - filled), rest))
 
 
 def fitted(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
-    """The text in exactly so many cells, ended with … where it is longer; nothing in it moves the cursor."""
+    """Pad or cut the text to exactly `width` cells, ending a cut one with …; control characters are replaced."""
     text = "".join(character if character.isprintable() else "�" for character in text)
     if cell_len(text) > width:
         text = set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
@@ -23,7 +23,15 @@ def fitted(text: str, width: int, align: Literal["left", "right"] = "left") -> s
 
 
 def columns(lines: Sequence[Sequence[str]], width: int, strong: int = -1, gap: int = 2, least: int = 7) -> Text:
-    """Right-aligned columns under bold heads, as many as fit; the first one to the left."""
+    """Draw right-aligned columns under bold heads, as many as fit; the first one is left-aligned.
+
+    Args:
+        lines: rows of cell texts, the heads first.
+        width: cells in all.
+        strong: index of a bold column.
+        gap: cells between columns.
+        least: fewest cells of a column but the first.
+    """
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
     widths = [widths[0], *(max(least, cells) for cells in widths[1:])]
     while sum(widths) + gap * (len(widths) - 1) > width and len(widths) > 2:

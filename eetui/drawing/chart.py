@@ -1,15 +1,15 @@
-"""The chart of the console: series over a common x axis, to zoom and pan, redrawn no more often than it pays.
+"""The console's chart: series over a common x axis, with zoom and pan, and a limit on how often it is redrawn.
 
-Imports numpy and textual-plot, so screens import this module when they are composed, not when they are imported.
+It imports numpy and textual-plot, so screens import this module when they are composed, not when they are imported.
 
     chart = Chart("loss, nats", x_label="epoch", x_axis=WHOLE)
     chart.set_series([Series("train", x, y, hue=0), Series("val", x2, y2, hue=1, style="marked")])
     chart.set_lines([Line(0.13, "threshold")])         # vertical lines
     chart.set_axes(y_axis=PPL, title="PPL")            # LINEAR, WHOLE, SHARE, PPL of eetui.drawing.axes
-    chart.follow()                                     # the newest point again; chart.reset() shows everything
+    chart.follow()                                     # the newest point; chart.reset() shows everything
 
-Series ascend in x, except those of style `scatter`. They may hold many points: what is drawn is reduced to the columns
-of the canvas. A chart that is too small for curves shows a sentence with the newest numbers instead: one made of the
+Series ascend in x, except those of style `scatter`. They may hold many points: they are reduced to the columns of the
+canvas before drawing. A chart too small for curves shows a sentence with the newest values instead: one made from the
 series, or the `sentence` given with them.
 """
 
@@ -32,15 +32,17 @@ from eetui.drawing.series import Series, reduce_to_columns, resample
 __all__ = ["Chart", "Line", "Series"]
 
 SECONDS_BETWEEN = 1.0
+"""Shortest time between two redraws."""
 SHARE_OF_TIME = 0.05
-"""What drawing may take of the time: after one that was slow, the next one waits longer."""
+"""Largest share of the time spent drawing: after a slow redraw, the next one waits longer."""
 FEWEST_COLUMNS, FEWEST_ROWS = 20, 4
-"""Of the canvas; with fewer, words say more."""
+"""Smallest canvas on which curves are drawn; on a smaller one a sentence says more."""
 ZOOM, PAN = 0.7, 0.2
+"""Factor of the x range for one zoom step, and share of a range for one step of panning."""
 
 
 class Chart(Widget, can_focus=True):
-    """Curves with a legend, or a sentence where there is no room for them."""
+    """Curves with a legend, or a sentence where curves don't fit."""
 
     DEFAULT_CSS = """
     Chart { height: 1fr; min-height: 1; }
@@ -75,7 +77,7 @@ class Chart(Widget, can_focus=True):
         id: str | None = None,  # noqa: A002  # as every Textual widget calls it
         classes: str | None = None,
     ) -> None:
-        """`title` says what the y axis is, with its unit; `x_label` what the x axis is."""
+        """Create an empty chart; `title` names the y axis and its unit, `x_label` the x axis."""
         super().__init__(name=name, id=id, classes=classes)
         self.title, self.x_label, self.x_axis, self.y_axis = title, x_label, x_axis, y_axis
         self.view = View()
@@ -83,7 +85,7 @@ class Chart(Widget, can_focus=True):
         self.lines: tuple[Line, ...] = ()
         self.sentence = ""
         self.drawn = 0
-        """How many times it was drawn."""
+        """Number of redraws."""
         self._shown_y: Range = (0.0, 1.0)
         self._next = 0.0
         self._due: Timer | None = None
@@ -94,15 +96,15 @@ class Chart(Widget, can_focus=True):
         yield Plot()
         yield Static(classes="chart--words", markup=False)
 
-    # What screens use
+    # For screens
 
     def set_series(self, series: Iterable[Series], sentence: str = "") -> None:
-        """Show these instead, as soon as it is time to draw again; `sentence` where there is no room for curves."""
+        """Replace the series at the next redraw; `sentence` is shown where curves don't fit."""
         self.series, self.sentence = tuple(series), sentence
         self.redraw_soon()
 
     def set_lines(self, lines: Iterable[Line]) -> None:
-        """Vertical lines."""
+        """Replace the vertical lines at the next redraw."""
         self.lines = tuple(lines)
         self.redraw_soon()
 
@@ -114,7 +116,7 @@ class Chart(Widget, can_focus=True):
         x_axis: Axis | None = None,
         y_axis: Axis | None = None,
     ) -> None:
-        """Change what the axes are; what is not given stays. Values keep their unit: `PPL` is an axis for nats."""
+        """Change the axes; None leaves one as it is. Values keep their unit: `PPL` is an axis of values in nats."""
         self.title = self.title if title is None else title
         self.x_label = self.x_label if x_label is None else x_label
         self.x_axis, self.y_axis = x_axis or self.x_axis, y_axis or self.y_axis
@@ -130,7 +132,7 @@ class Chart(Widget, can_focus=True):
 
     @property
     def extent(self) -> Range:
-        """From the first to the last x of all series and lines."""
+        """First and last x of all series and lines."""
         xs = [x for one in self.series if len(one.x) for x in (min(one.x), max(one.x))] + [
             line.x for line in self.lines
         ]
@@ -184,7 +186,7 @@ class Chart(Widget, can_focus=True):
         self.redraw_soon()
 
     def redraw_soon(self) -> None:
-        """Draw at once, or when it has been long enough since the last time."""
+        """Draw now, or once enough time has passed since the last redraw."""
         if self._due is not None or not self.is_mounted:
             return
         wait = self._next - time.monotonic()
@@ -200,25 +202,25 @@ class Chart(Widget, can_focus=True):
         if not self._visible():
             return
         began = time.monotonic()
-        room = self.size.width - MARGIN_LEFT - 2 >= FEWEST_COLUMNS and self.size.height - 4 >= FEWEST_ROWS
+        fits = self.size.width - MARGIN_LEFT - 2 >= FEWEST_COLUMNS and self.size.height - 4 >= FEWEST_ROWS
         head, words, plot = (
             self.query_one(".chart--head", Static),
             self.query_one(".chart--words", Static),
             self.query_one(Plot),
         )
-        head.display = plot.display = room
-        words.display = not room
-        if room:
+        head.display = plot.display = fits
+        words.display = not fits
+        if fits:
             self._draw_curves(head, plot)
         else:
-            told = self.sentence or latest(self.title, self.series, self.y_axis, self.x_axis, self.x_label)
-            self._put(words, Text(told))
+            sentence = self.sentence or latest(self.title, self.series, self.y_axis, self.x_axis, self.x_label)
+            self._put(words, Text(sentence))
         self.drawn += 1
         took = time.monotonic() - began + plot.seconds
         self._next = began + max(SECONDS_BETWEEN, took / SHARE_OF_TIME)
 
     def _put(self, place: Static, text: Text) -> None:
-        """Nothing is laid out anew: the sizes are fixed."""
+        """Update a text if it changed, without a new layout: its size is fixed."""
         if self._written.get(place) != text:
             self._written[place] = text
             place.update(text, layout=False)
@@ -240,7 +242,7 @@ class Chart(Widget, can_focus=True):
         plot.draw(drawing, (self.x_axis, self.y_axis), dark, self.background_colors[1])
 
     def _drawing(self, columns: int, rows: int) -> Drawing:
-        """What of the series is in view, the outermost points clear of the frame."""
+        """Reduce the series in view to the canvas, with ranges that keep the outermost points off the frame."""
         first, last = self.view.x(self.extent)
         shown = [_reduced(one, columns, first, last) for one in self.series]
         lines = [line for line in self.lines if first <= line.x <= last]
@@ -262,9 +264,9 @@ def _reduced(series: Series, columns: int, first: float, last: float) -> Series:
 
 
 def _padded(values: Sequence[float]) -> Range:
-    """Their range, with a little room above and below."""
+    """Return the range of the values with a margin above and below."""
     if not values:
         return (0.0, 1.0)
     low, high = min(values), max(values)
-    room = (high - low) * 0.04 or abs(high) * 0.05 or 0.5
-    return (low - room, high + room)
+    margin = (high - low) * 0.04 or abs(high) * 0.05 or 0.5
+    return (low - margin, high + margin)

@@ -1,12 +1,12 @@
-"""How figures are written, everywhere the same."""
+"""The format of figures, the same everywhere."""
 
-from eetui.values import Unit, Value
+from core.metrics import Unit, Value
 
 MISSING = "–"
 
 
 def figure(value: Value | float | None, unit: Unit) -> str:
-    """A value in its unit, with ± its deviation over seeds if it has one."""
+    """Write a value in its unit, with ± its deviation over seeds if it has one."""
     if value is None:
         return MISSING
     if not isinstance(value, Value):
@@ -17,7 +17,7 @@ def figure(value: Value | float | None, unit: Unit) -> str:
 
 
 def delta(change: float | None, unit: Unit) -> str:
-    """A difference with its sign: of a PPL in percent of it, of a share in points; nothing where there is none."""
+    """Write a signed difference: of a PPL relative, in percent; of a share in percentage points; None is empty."""
     if change is None:
         return ""
     if change == 0:
@@ -34,7 +34,7 @@ def delta(change: float | None, unit: Unit) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`7.3s`, `2m05s`, `1h02m`."""
+    """Write a duration as `7.3s`, `2m05s` or `1h02m`."""
     if seconds is None:
         return MISSING
     if seconds < 60:

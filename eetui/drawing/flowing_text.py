@@ -1,4 +1,4 @@
-"""Text that grows at its end: only what is new is laid out, so that a long text costs no more than a short one."""
+"""Text that grows at its end: only new text is laid out, so that a long text costs no more than a short one."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from textual.strip import Strip
 
 
 class FlowingText(ScrollView, can_focus=True):
-    """Shows the end of its text while it grows, unless one has scrolled away from it."""
+    """Shows the end of its text while it grows, unless the user has scrolled away from it."""
 
     DEFAULT_CSS = """
     FlowingText { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }
@@ -18,11 +18,11 @@ class FlowingText(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every Textual widget calls it
         super().__init__(id=id)
         self._lines: list[Text] = [Text()]
-        """Laid out; the last one goes on."""
+        """Lines laid out to the width; the last one is continued by new text."""
 
     @property
     def text(self) -> str:
-        """What is shown, line by line."""
+        """The text as laid out, with its line breaks."""
         return "\n".join(line.plain for line in self._lines)
 
     def clear(self) -> None:
@@ -31,7 +31,7 @@ class FlowingText(ScrollView, can_focus=True):
         self._measure(at_end=False)
 
     def append(self, texts: Iterable[Text]) -> None:
-        """Go on with these."""
+        """Add texts at the end."""
         width = self.scrollable_content_region.width
         if width > 0:
             at_end = self.scroll_offset.y >= self.max_scroll_y

@@ -13,9 +13,9 @@ LINE = "│"
 
 
 def histogram(found: Threshold, width: int, height: int, style: Palette) -> Text:
-    """Columns of the signal's counts: hatched below the threshold, solid above, and what that means in words.
+    """Draw the signal's counts as columns, hatched below the threshold and solid above, labelled with both shares.
 
-    Only the bins between the first and the last that hold a token are drawn, so that a narrow signal is seen too.
+    Only the bins from the first to the last that holds a token are drawn, so that a narrow signal is visible too.
     """
     rows = height - 2
     if rows < 2 or width < 24:
@@ -35,23 +35,24 @@ def histogram(found: Threshold, width: int, height: int, style: Palette) -> Text
 
 
 def _hard_cell(filled: float, row: int) -> str:
-    """A cell of a column that reaches so far above the cell's bottom; a trace of it where that is very little."""
+    """Draw a cell of a hatched column that reaches `filled` of the way up; a dot if that is very little."""
     return HARD if filled >= 0.5 else "." if row == 1 and filled > 0 else " "
 
 
 def _easy_cell(filled: float, row: int) -> str:
+    """Draw a cell of a solid column that reaches `filled` of the way up; never empty in the lowest row."""
     least = int(row == 1 and filled > 0)
     return EIGHTHS[min(max(round(filled * 8), least), 8)]
 
 
 def summary(found: Threshold) -> tuple[str, str]:
-    """The threshold, and the hard share, in words."""
+    """Write the threshold and the share of hard tokens."""
     share = found.hard_tokens / found.tokens if found.tokens else 0.0
     return f"threshold {found.threshold:.4f}", f"hard {share:.1%}: {found.hard_tokens:,} of {found.tokens:,} tokens"
 
 
 def _labels(found: Threshold, line: int, width: int, style: Palette) -> Text:
-    """What is on either side of the line, next to it where there is room."""
+    """Label both sides of the line, next to it where the labels fit."""
     share = found.hard_tokens / found.tokens if found.tokens else 0.0
     left, right = f"{HARD} hard {share:.1%} ", f" threshold {found.threshold:.4f}  █ exits {1 - share:.1%}"
     if line < len(left):
@@ -64,7 +65,7 @@ def _labels(found: Threshold, line: int, width: int, style: Palette) -> Text:
 
 
 def _span(found: Threshold) -> tuple[float, float]:
-    """The part of [0, 1] that has tokens in it, and the threshold."""
+    """Return the range within [0, 1] that covers all tokens and the threshold."""
     bins = len(found.histogram)
     used = [index for index, count in enumerate(found.histogram) if count] or [0, bins - 1]
     at = min(max(found.threshold, 0.0), 1.0)
@@ -72,7 +73,7 @@ def _span(found: Threshold) -> tuple[float, float]:
 
 
 def _columns(found: Threshold, first: float, last: float, width: int) -> Sequence[float]:
-    """Tokens per column: bins are spread over the columns they cover, or added up where several share one."""
+    """Return the tokens of each column: a bin is spread over the columns it covers, bins that share one are summed."""
     bins = len(found.histogram)
     size = (last - first) / width
     columns = []
@@ -87,7 +88,7 @@ def _columns(found: Threshold, first: float, last: float, width: int) -> Sequenc
 
 
 def _scale(first: float, last: float, width: int) -> str:
-    """The signal at both ends and in the middle."""
+    """Write the signal's value at both ends and in the middle."""
     ends, middle = (f"{first:.2f}", f"{last:.2f}"), f"signal {(first + last) / 2:.2f}"
     if width < 30:
         return ends[0] + ends[1].rjust(width - len(ends[0]))

@@ -1,4 +1,4 @@
-"""The theme's colours as Rich styles, for text that is drawn without an app."""
+"""The theme's colours as Rich styles, for text drawn without an app."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Palette:
-    """Styles by what they mean; the defaults are those of a plain terminal."""
+    """Styles by meaning; the defaults suit a plain terminal."""
 
     live: str = "cyan"
     good: str = "green"
@@ -16,13 +16,13 @@ class Palette:
     quiet: str = "dim"
 
     def of_status(self, status: str) -> str:
-        """The style of a run's status."""
+        """Return the style of a run's status."""
         styles = {"running": self.live, "finished": self.good, "interrupted": self.caution, "failed": self.bad}
         return styles.get(status, self.quiet)
 
 
 def palette(variables: Mapping[str, str]) -> Palette:
-    """The palette of a theme, from the variables of its style sheet."""
+    """Return the palette of a theme, from the variables of its style sheet."""
     return Palette(
         live=variables["primary"],
         good=variables["success"],

@@ -1,4 +1,4 @@
-"""textual-plot's widget as the chart uses it: what to draw is handed to it, its mouse is handed back."""
+"""textual-plot's widget as the chart uses it: the chart passes in a drawing and gets its mouse events."""
 
 import time
 from collections.abc import Sequence
@@ -15,13 +15,15 @@ from eetui.drawing.series import Series
 from eetui.drawing.themes import hue
 
 MARGIN_LEFT = 9
+"""Cells left of the y axis."""
 BEHIND = ("faint", "behind")
+"""Styles drawn before all others."""
 HIRES = {"line": HiResMode.BRAILLE, "marked": HiResMode.BRAILLE, "thick": HiResMode.QUADRANT}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A vertical line, its label in the legend."""
+    """A vertical line with a label in the legend."""
 
     x: float
     label: str = ""
@@ -29,7 +31,7 @@ class Line:
 
 @dataclass
 class Drawing:
-    """What is to be drawn in a view: series already reduced, and the range of both axes."""
+    """The content of a view: reduced series, vertical lines, and the range of both axes."""
 
     x: Range
     y: Range
@@ -40,7 +42,7 @@ class Drawing:
 
 
 class Ticks(AxisFormatter):
-    """An `Axis`, as textual-plot asks for it."""
+    """Adapts an `Axis` to textual-plot."""
 
     def __init__(self, axis: Axis, count: int) -> None:
         self.axis, self.count = axis, count
@@ -53,18 +55,18 @@ class Ticks(AxisFormatter):
 
 
 class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
-    """textual-plot's widget, its limits and its mouse handed over to the chart."""
+    """textual-plot's widget; limits come from the chart, mouse events go to it."""
 
     @dataclass
     class Zoomed(Message):
-        """Zoomed by mouse, about a point."""
+        """The mouse zoomed about a point; an axis that is not zoomed has None."""
 
         factor: float
         at: tuple[float | None, float | None]
 
     @dataclass
     class Panned(Message):
-        """Dragged by so many cells."""
+        """The mouse dragged by that many cells."""
 
         columns: float
         rows: float
@@ -73,7 +75,7 @@ class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
     margin_bottom = reactive(1)
     margin_left = reactive(MARGIN_LEFT)
     seconds = 0.0
-    """What the last drawing took."""
+    """Time of the last redraw."""
 
     @property
     def canvas(self) -> Canvas:
@@ -88,7 +90,7 @@ class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
         self.post_message(self.Panned(factor_x, factor_y))
 
     def _render_plot(self) -> None:
-        """Every pixel asks for a refresh of its own; one will do."""
+        """Draw with a single refresh of the canvas instead of one for each pixel."""
         if self.is_mounted and self._scale_rectangle.width > 2 and self._scale_rectangle.height > 1:
             began = time.monotonic()
             with self.canvas.batch_refresh():
@@ -96,7 +98,7 @@ class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
             self.seconds = time.monotonic() - began
 
     def draw(self, drawing: Drawing, axes: tuple[Axis, Axis], dark: bool, background: Color) -> None:
-        """Show this instead."""
+        """Replace what is shown."""
         self.clear()
         self.set_xlimits(*drawing.x)
         self.set_ylimits(*drawing.y)

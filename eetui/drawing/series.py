@@ -1,6 +1,6 @@
 """Series of numbers for charts: kept in bounded memory, smoothed, and reduced to the columns they are drawn in.
 
-Plain Python, because the series are short by construction and this must not wait for numpy.
+Plain Python: the series are short by construction, and this module must not wait for numpy.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 LIMIT = 2048
-"""Points a curve keeps; at that many, neighbours are merged in pairs."""
+"""Number of points at which a curve merges neighbours in pairs."""
 
 Floats: TypeAlias = "array[float]"
 Style = Literal["line", "thick", "marked", "scatter", "faint", "behind"]
@@ -25,7 +25,7 @@ class Series:
         hue: index into `eetui.drawing.themes.HUES`; its sign marks the points of `marked` and `scatter`.
         style: `line` (braille), `thick` (blocks), `marked` (line with its points), `scatter` (points only),
             `faint` (dots behind the others, not in the legend), `behind` (dotted line behind the others).
-        marker: instead of the hue's sign.
+        marker: mark of its points; empty: the hue's sign.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Series:
 
 
 class Curve:
-    """A growing series in constant memory: each point stands for `stride` values, as their mean, lowest and highest."""
+    """A growing series in constant memory: each point is the mean, lowest and highest of `stride` values."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         """Keep fewer than `limit` points, an even number."""
@@ -52,7 +52,7 @@ class Curve:
         return len(self._x) + bool(self._pending)
 
     def append(self, x: float, y: float) -> None:
-        """Add a value; `x` must not be smaller than the one before. What is no finite number is left out."""
+        """Add a value, unless it is not finite; `x` must not be smaller than the one before."""
         if not math.isfinite(y):
             return
         self.total += 1
@@ -65,7 +65,7 @@ class Curve:
                 self._halve()
 
     def means(self) -> tuple[Floats, Floats]:
-        """x and mean of every point, the unfinished one last."""
+        """Return x and mean of every point, the incomplete one last."""
         x, mean = self._x[:], self._mean[:]
         if self._pending:
             last, average, _, _ = _merged(self._pending)
@@ -74,7 +74,7 @@ class Curve:
         return x, mean
 
     def ranges(self) -> tuple[Floats, Floats]:
-        """x and y of every point's lowest and highest, one after the other; of the values while none is merged."""
+        """Return x and y of every point's lowest and highest in turn; the values themselves while none are merged."""
         if self.stride == 1:
             return self._x[:], self._mean[:]
         x, y = array("d"), array("d")
@@ -87,7 +87,7 @@ class Curve:
         return self._x, self._mean, self._low, self._high
 
     def _halve(self) -> None:
-        """Merge neighbours; each of them stands for equally many values."""
+        """Merge neighbours in pairs; all points stand for equally many values."""
         self._x = self._x[1::2]
         self._mean = array("d", ((a + b) / 2 for a, b in zip(self._mean[::2], self._mean[1::2], strict=True)))
         self._low = array("d", map(min, self._low[::2], self._low[1::2]))
@@ -96,13 +96,13 @@ class Curve:
 
 
 def _merged(values: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
-    """Last x, mean, lowest and highest."""
+    """Return last x, mean, lowest and highest."""
     ys = [y for _, y in values]
     return values[-1][0], math.fsum(ys) / len(ys), min(ys), max(ys)
 
 
 def smooth(values: Sequence[float], span: float) -> Floats:
-    """Exponential moving average over about `span` values, without a bias towards the start."""
+    """Return the exponential moving average over about `span` values, without bias towards the start."""
     keep = 1 - 2 / (max(span, 1) + 1)
     total = weight = 0.0
     smoothed = array("d")
@@ -113,16 +113,16 @@ def smooth(values: Sequence[float], span: float) -> Floats:
 
 
 def span_for(points: int) -> float:
-    """How many points to smooth over: a fortieth of them."""
+    """Return the number of points to smooth over: a fortieth of them."""
     return max(1.0, points / 40)
 
 
 def reduce_to_columns(
     x: Sequence[float], y: Sequence[float], columns: int, first: float, last: float
 ) -> tuple[list[float], list[float]]:
-    """The points between `first` and `last`, at most two for each column: its lowest and highest, as they come.
+    """Keep at most two points a column between `first` and `last`: its lowest and its highest, in their order.
 
-    A neighbour on either side is kept, so that a line runs on to the edge.
+    One neighbour on either side is kept, so that a line reaches the edge.
     """
     start, end = max(bisect_left(x, first) - 1, 0), min(bisect_right(x, last) + 1, len(x))
     if end - start <= 2 * columns:
@@ -147,7 +147,7 @@ def reduce_to_columns(
 def resample(
     x: Sequence[float], y: Sequence[float], columns: int, first: float, last: float
 ) -> tuple[list[float], list[float]]:
-    """A line's value at the middle of each column it passes."""
+    """Return x and interpolated y of a line at the middle of each column that it crosses."""
     width = (last - first) / columns
     places = [first + (column + 0.5) * width for column in range(columns)]
     places = [place for place in places if len(x) > 1 and x[0] <= place <= x[-1]]
@@ -155,6 +155,7 @@ def resample(
 
 
 def _between(x: Sequence[float], y: Sequence[float], place: float) -> float:
+    """Interpolate y linearly at `place`."""
     after = min(max(bisect_right(x, place), 1), len(x) - 1)
     run = x[after] - x[after - 1]
     return y[after - 1] + (y[after] - y[after - 1]) * ((place - x[after - 1]) / run if run else 0.0)

@@ -8,7 +8,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """At most `width` bars, each the mean of the values that share it; what is not finite is a gap."""
+    """Draw at most `width` bars, each the mean of neighbouring values; values that are not finite leave a gap."""
     bins = [_mean(part) for part in _split(values, width)]
     finite = [value for value in bins if value is not None]
     if not finite:
@@ -18,7 +18,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def _split(values: Sequence[float], width: int) -> list[Sequence[float]]:
-    """Neighbours together, in as many parts as there is room for."""
+    """Split values into at most `width` parts of neighbours."""
     parts = min(width, len(values))
     bounds = [round(index * len(values) / parts) for index in range(parts + 1)] if parts else []
     return [values[start:end] for start, end in itertools.pairwise(bounds)]

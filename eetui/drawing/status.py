@@ -8,5 +8,4 @@ STATUS_STYLES = {
     "failed": ("✗", "red"),
 }
 
-
 STATUS_WORDS = {status: f"{sign} {status}" for status, (sign, _) in STATUS_STYLES.items()}

@@ -1,11 +1,11 @@
-"""A footer for screens on which the focus moves all the time."""
+"""A footer for screens on which the focus moves often."""
 
 from textual.screen import Screen
 from textual.widgets import Footer
 
 
 class SteadyFooter(Footer):
-    """Textual's footer makes all its keys anew on every move of the focus; this one only if they are other keys."""
+    """Rebuilds its keys only when they change; Textual's footer does on every move of the focus."""
 
     def bindings_changed(self, screen: Screen[object]) -> None:
         shown = [

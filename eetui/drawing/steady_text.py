@@ -1,11 +1,11 @@
-"""Text whose figures change and whose lines do not: the screen is not laid out anew for it."""
+"""Text whose figures change while its lines stay: updating it needs no new layout."""
 
 from rich.text import Text
 from textual.widgets import Static
 
 
 class SteadyText(Static):
-    """Draws what differs only, and moves nothing unless the number of lines changes."""
+    """Redraws only if its text changed, and asks for a layout only if its number of lines did."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every Textual widget calls it
         super().__init__(id=id, markup=False)

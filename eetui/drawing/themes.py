@@ -1,7 +1,7 @@
 """The console's two themes, and the hues that tell series apart.
 
-Hues are those of Okabe and Ito ("Color Universal Design", 2008), which colour-blind readers can tell apart; each
-comes with a sign of its own, so that no meaning hangs on colour alone.
+Hues are those of Okabe and Ito ("Color Universal Design", 2008), which colour-blind readers can tell apart. Each has a
+sign of its own, so that no meaning depends on colour alone.
 """
 
 from dataclasses import dataclass
@@ -43,14 +43,14 @@ THEMES = (
 
 @dataclass(frozen=True)
 class Hue:
-    """A colour for dark and for light screens, and the sign that goes with it."""
+    """A colour for dark and for light screens, and its sign."""
 
     dark: str
     light: str
     sign: str
 
     def on(self, dark: bool) -> str:
-        """The colour for a dark or a light screen."""
+        """Return the colour for a dark or a light screen."""
         return self.dark if dark else self.light
 
 
@@ -65,17 +65,16 @@ HUES = (
 
 
 def hue(index: int) -> Hue:
-    """The hue of the n-th series or block; they repeat after six."""
+    """Return the hue of the n-th series or block; hues repeat after six."""
     return HUES[index % len(HUES)]
 
 
 BLOCK_MARKS = ("", "underline", "italic", "underline italic", "overline", "overline italic")
-"""How the tokens of each block look where there are no colours."""
-
+"""Text attributes that mark each block's tokens without colour."""
 
 MARK_NAMES = {"": "plain", "underline": "underlined", "underline italic": "underlined italic"}
 
 
 def block_style(block: int, *, dark: bool) -> Style:
-    """Of the tokens that leave at a block: its colour, and a mark that does without."""
+    """Return the style of tokens that leave at a block: its colour and its text attribute."""
     return Style.parse(f"{BLOCK_MARKS[block % len(BLOCK_MARKS)]} {hue(block).on(dark)}")

@@ -1,4 +1,4 @@
-"""A finished run writes: a prompt, its continuation as it is made, and the block each token came from."""
+"""The Generate screen: a prompt, its continuation while it is generated, and the block each token left at."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,12 @@ from core.errors import EetuiError, UsageError
 from eetui.console.screen import BenchScreen
 from eetui.drawing.flowing_text import FlowingText
 
-if TYPE_CHECKING:  # torch: imported by the thread that writes
-    from core.analysis.text_generator import Piece, Writer
+if TYPE_CHECKING:  # they import torch, which only the generating thread does
+    from core.analysis.text_generator import Piece, TextGenerator
     from core.early_exit.sampling import GenerationOptions
 
 LOOK_SECONDS = 0.1
-"""The text is shown anew at most this often."""
+"""Time between two updates of the text."""
 OPTIONS = (
     ("max_tokens", "tokens", "60", "how many are made"),
     ("temperature", "temperature", "1", "0: always the most probable"),
@@ -29,7 +29,7 @@ OPTIONS = (
     ("top_p", "top p", "1", "of the probability"),
     ("seed", "seed", "0", "of the draws"),
 )
-"""Fields, their labels, what stands in them at first, and what they mean where they are empty."""
+"""Name, label, first value and placeholder of each option's field."""
 HELP = """The model of this run continues your text, token by token, with early exit as it was evaluated: each token \
 looks like the block that it came from. Beyond the length it was trained with, the model sees the end of the text only.
 
@@ -37,7 +37,7 @@ Nothing that is written here is stored."""
 
 
 class GenerateScreen(BenchScreen):
-    """Prompt, options, and the text as it is written."""
+    """Shows prompt and options, and the text while it is generated."""
 
     HELP_TEXT = HELP
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -59,14 +59,14 @@ class GenerateScreen(BenchScreen):
     def __init__(self, run: int) -> None:
         super().__init__()
         self.run = run
-        self._writer: Writer | None = None
+        self._generator: TextGenerator | None = None
         self._prompt = ""
         self._pieces: list[Piece] = []
-        """Grows in the thread that writes; only ever appended to."""
+        """Tokens generated so far; the generating thread appends to it and changes nothing else."""
         self._seconds = 0.0
         self._shown: object = None
         self._laid_out = 0
-        """Pieces that are part of the text shown, the prompt aside."""
+        """Number of pieces in the text shown."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
@@ -81,11 +81,11 @@ class GenerateScreen(BenchScreen):
 
     def on_mount(self) -> None:
         self.query_one("#prompt").focus()
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._show_anew())
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._redraw())
         self.set_interval(LOOK_SECONDS, self._show_news)
 
     def update(self) -> None:
-        """The run's name may have changed."""
+        """Show the run's name and facts, which may have changed."""
         try:
             row = self.bench.reader.run(self.run)
         except EetuiError as error:
@@ -103,7 +103,7 @@ class GenerateScreen(BenchScreen):
         self.action_generate()
 
     def action_generate(self) -> None:
-        """Begin anew with what stands in the fields."""
+        """Start over with the prompt and options in the fields."""
         self.bench.attempt(self._begin)
 
     def action_stop(self) -> None:
@@ -114,14 +114,14 @@ class GenerateScreen(BenchScreen):
         if not prompt.strip():
             raise UsageError("write the beginning of a text first")
         self._prompt, self._pieces, self._seconds = prompt, [], 0.0
-        self._show_anew()
+        self._redraw()
         self._write(prompt, options, self._pieces)
 
     def _options(self) -> "GenerationOptions":
-        """What stands in the fields.
+        """Return the options in the fields.
 
         Raises:
-            UsageError: something else than a number does.
+            UsageError: a field is not a number or is out of range.
         """
         from core.early_exit.sampling import DEFAULTS, GenerationOptions
 
@@ -137,43 +137,41 @@ class GenerateScreen(BenchScreen):
         options.check()
         return options
 
-    # The thread that writes
+    # The generating thread
 
     @work(thread=True, exclusive=True, group="generate")
     def _write(self, prompt: str, options: "GenerationOptions", pieces: "list[Piece]") -> None:
-        """Fill the list until it is done or nobody waits for it any more."""
+        """Append generated tokens to `pieces` until all are generated or the worker is cancelled."""
         worker = get_current_worker()
         try:
-            self._writer = self._writer or self._opened()
+            self._generator = self._generator or self._opened()
             began = time.perf_counter()
-            for piece in self._writer.write(prompt, options):
+            for piece in self._generator.write(prompt, options):
                 if worker.is_cancelled:
                     return
                 pieces.append(piece)
                 self._seconds = time.perf_counter() - began
         except EetuiError as error:
-            if not worker.is_cancelled:  # else no one waits, and the console may be closing
+            if not worker.is_cancelled:  # else the console may be closing
                 message = str(error)
                 self.app.call_from_thread(self.notify, message, severity="error", timeout=10, markup=False)
 
-    def _opened(self) -> "Writer":
-        """Through a reader of this thread's own; on one core, unless a run is training.
+    def _opened(self) -> "TextGenerator":
+        """Open the run's generator with a reader of this thread's own, on one core unless a run is training.
 
-        A token is little work, and two threads that wait for each other hold up everything on a machine that is busy.
+        A token is little work, and two threads that wait for each other slow down a busy machine.
         """
         import torch
 
-        from core.analysis.text_generator import (
-            open_writer,
-        )  # notes torch's own number of threads, which runs begin with
+        from core.analysis.text_generator import open_generator  # first: it stores torch's default threads, for runs
         from core.store.reader import Reader
 
         if not self.bench.trainer.snapshot.busy:
             torch.set_num_threads(1)
         with Reader(self.bench.database) as reader:
-            return open_writer(reader, self.run)
+            return open_generator(reader, self.run)
 
-    # What is shown
+    # Display
 
     def _show_news(self) -> None:
         state = (id(self._pieces), len(self._pieces), self._busy)
@@ -182,10 +180,10 @@ class GenerateScreen(BenchScreen):
             self._show()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._show_anew)
+        self.call_after_refresh(self._redraw)
 
-    def _show_anew(self) -> None:
-        """All of the text: it is another one, or looks or width have changed."""
+    def _redraw(self) -> None:
+        """Lay out all of the text: it is a new one, or the theme or the width has changed."""
         if self.is_mounted and self._prompt:
             self._laid_out = 0
             self.query_one(FlowingText).clear()
@@ -204,7 +202,7 @@ class GenerateScreen(BenchScreen):
 
     def _texts(self, pieces: "Sequence[Piece]") -> Iterator[Text]:
         if not pieces:
-            return iter(())  # before the thread has imported torch, nothing here may
+            return iter(())  # the imports below import torch, which is the thread's task
         from eetui.drawing.themes import block_style
         from eetui.generate.text import piece_text
 
@@ -212,27 +210,27 @@ class GenerateScreen(BenchScreen):
         return (piece_text(piece, block_style(piece.token.block, dark=dark)) for piece in pieces)
 
     def _figures(self, pieces: "list[Piece]") -> Text:
-        """Where the tokens came from, once there are any."""
-        if not pieces or self._writer is None:
+        """Write the legend and figures of the tokens, once there are any."""
+        if not pieces or self._generator is None:
             return Text("reading the model …" if self._busy else "")
-        from core.analysis.text_generator import shares
+        from core.analysis.text_generator import origins
         from eetui.drawing.themes import block_style
         from eetui.generate.text import legend
 
         dark = self.app.current_theme.dark
-        looks = [block_style(block, dark=dark) for block in range(len(self._writer.config.model.block_layers))]
-        found = shares(self._writer, [piece.token for piece in pieces])
-        text = legend(self._writer, found, self._seconds, len(pieces), looks)
-        unknown = self._writer.unknown(self._prompt)
-        words = "1 word" if unknown == 1 else f"{unknown} words"
-        return text.append(f"   {words} of the prompt not known", "dim") if unknown else text
+        looks = [block_style(block, dark=dark) for block in range(len(self._generator.config.model.block_layers))]
+        found = origins(self._generator, [piece.token for piece in pieces])
+        text = legend(self._generator, found, self._seconds, len(pieces), looks)
+        unknown = self._generator.unknown(self._prompt)
+        count = "1 word" if unknown == 1 else f"{unknown} words"
+        return text.append(f"   {count} of the prompt not known", "dim") if unknown else text
 
 
 def _whole_number(name: str, text: str) -> int | None:
-    """None where nothing stands.
+    """Read a whole number; None if the field is empty.
 
     Raises:
-        UsageError: it is no whole number.
+        UsageError: it is not a whole number.
     """
     try:
         return int(text) if text else None
@@ -241,6 +239,11 @@ def _whole_number(name: str, text: str) -> int | None:
 
 
 def _number(name: str, text: str, otherwise: float) -> float:
+    """Read a number; `otherwise` if the field is empty.
+
+    Raises:
+        UsageError: it is not a number.
+    """
     try:
         return float(text) if text else otherwise
     except ValueError:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.analysis.diagnose_run import Diagnosed
-from core.analysis.diagnosis import HardTokens, Step, Waterfall, target_shares
+from core.analysis.diagnosis import HardTokens, Waterfall, WaterfallStep, target_shares
 from core.config.run_config import RunConfig
 from core.formulas import perplexity
 from eetui.drawing.figures import figure
@@ -59,18 +59,18 @@ def explanations(run: Diagnosed, width: int, way: Waterfall | None = None) -> It
         yield from textwrap.wrap(text, min(width, 120), subsequent_indent="  ", break_on_hyphens=False)
 
 
-def title(step: Step) -> str:
+def title(step: WaterfallStep) -> str:
     """A step's name, as it is shown."""
     titles = {"depth": "Depth, exits at random", "exited state": "Exited-state mismatch"}
     return titles.get(step.name, step.name.capitalize()) + ("" if step.block is None else f", block {step.block}")
 
 
-def told(step: Step, run: Diagnosed, *, hard: bool) -> tuple[str, str]:
+def told(step: WaterfallStep, run: Diagnosed, *, hard: bool) -> tuple[str, str]:
     """What a step changes and which switch repairs it; `hard`: of the last block's way."""
     return _hard_meaning(step, run.config) if hard else _meaning(step, run), _repair(step, run.config)
 
 
-def _meaning(step: Step, run: Diagnosed) -> str:
+def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
     config = run.config
     match step.name:
         case "split gap":
@@ -106,7 +106,7 @@ def _oracle(run: Diagnosed) -> str:
     return f"Who knew all losses would gain {diagnosis.at_random - diagnosis.oracle:.4f} (oracle, same rates){found}."
 
 
-def _hard_meaning(step: Step, config: RunConfig) -> str:
+def _hard_meaning(step: WaterfallStep, config: RunConfig) -> str:
     match step.name:
         case "split gap":
             return (
@@ -126,7 +126,7 @@ def _hard_meaning(step: Step, config: RunConfig) -> str:
             return f"the same tokens in early exit, the others being what exited_state={state} makes of them."
 
 
-def _repair(step: Step, config: RunConfig) -> str:
+def _repair(step: WaterfallStep, config: RunConfig) -> str:
     """The switch that repairs a step, or that is worth a try; how it stands where it is set already."""
     train, leaving = config.train, config.exit
     match step.name:
@@ -164,19 +164,19 @@ def _table(waterfall: Waterfall, start: str, end: str, width: int) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     levels = [waterfall.start, *(step.after for step in waterfall.steps)]
     scale = min(levels), max(levels), max(NARROWEST_BAR, min(WIDEST_BAR, width - FIGURES_WIDTH))
-    table.add_row(start, bar(levels[0], levels[0], *scale), "", "", figure(perplexity(levels[0]), "ppl"))
+    table.add_row(start, step_bar(levels[0], levels[0], *scale), "", "", figure(perplexity(levels[0]), "ppl"))
     for step in waterfall.steps:
-        shown = bar(step.before, step.after, *scale)
+        shown = step_bar(step.before, step.after, *scale)
         interval = "" if step.interval is None else f"[{step.interval[0]:+.4f}, {step.interval[1]:+.4f}]"
         ppl = figure(perplexity(step.after), "ppl")
         style = "red" if step.nats > 0 else "green"
         table.add_row(title(step), Text(shown, style=style), f"{step.nats + 0.0:+.4f}", interval, ppl)
     ppl = figure(perplexity(waterfall.end), "ppl")
-    table.add_row(end, bar(waterfall.end, waterfall.end, *scale), f"{waterfall.total:+.4f}", "", ppl, style="bold")
+    table.add_row(end, step_bar(waterfall.end, waterfall.end, *scale), f"{waterfall.total:+.4f}", "", ppl, style="bold")
     return table
 
 
-def bar(before: float, after: float, low: float, high: float, width: int) -> str:
+def step_bar(before: float, after: float, low: float, high: float, width: int) -> str:
     """From one loss to another on a scale, in half cells: at least one where they differ, one where they do not."""
     halves = 2 * width
     first, last = (

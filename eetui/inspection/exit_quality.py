@@ -53,10 +53,10 @@ class ExitQualityText(Static):
 
     @work(thread=True, group="quality")
     def _judge(self, study: "Study", block: int) -> None:
-        from core.analysis.run_quality import judge
+        from core.analysis.run_quality import judge_exit
 
         try:
-            self._judged[block] = judge(study.data.recorded, block, study.method)
+            self._judged[block] = judge_exit(study.table, block, study.method)
         except EetuiError as error:
             self._judged[block] = str(error)
         self.post_message(self.Judged(block))

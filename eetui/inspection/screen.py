@@ -3,8 +3,8 @@
 Nothing is computed by the model here. All comes from what the store keeps of every evaluated token.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -14,10 +14,10 @@ from textual.widgets import Footer, Static
 
 from core.errors import EetuiError, UsageError
 from eetui.console.dialogs import Prompt
+from eetui.console.run_actions import RunActions
 from eetui.console.screen import BenchScreen
 from eetui.drawing.steady_text import SteadyText
 from eetui.inspection.diagnosis_panel import DiagnosisPanel
-from eetui.runs.actions import RunActions
 
 if TYPE_CHECKING:  # numpy: imported when the screen opens
     from eetui.inspection.study import Study
@@ -134,31 +134,30 @@ class InspectScreen(BenchScreen):
         """Once the statistics are there, they stay as they are."""
         if self.study is not None:
             return
-        from eetui.inspection.study import load, why_not
+        from eetui.inspection.study import load
 
+        name = f"run {self.run}"
         try:
             row = self.bench.reader.run(self.run)
+            name = row["name"]
+            self.study = load(self.bench.reader, row)
         except EetuiError as error:
-            self._explain(f"run {self.run}", str(error))
-            return
-        self.study = load(self.bench.reader, row)
-        if self.study is None:
-            self._explain(row["name"], why_not(row))
+            self._explain(name, str(error))
         else:
-            self._open()
+            self._open(row, self.study)
 
     def _explain(self, name: str, reason: str) -> None:
         self.query_one("#title", Static).update(Text.assemble(("Inspect ", "bold"), name))
         self.query_one("#sentence", Static).update(reason)
 
-    def _open(self) -> None:
+    def _open(self, row: "Mapping[str, Any]", study: "Study") -> None:
+        from eetui.inspection.text import title
         from eetui.inspection.token_text import TokenText
 
-        assert self.study is not None
         self.remove_class("-empty")
-        self.query_one("#title", Static).update(self.study.title)
+        self.query_one("#title", Static).update(title(row, study))
         text = self.query_one(TokenText)
-        text.show(self.study.data.inputs, self.study.looks)
+        text.show(study.table.inputs, study.looks)
         text.focus()
         self._show()
 
@@ -169,25 +168,27 @@ class InspectScreen(BenchScreen):
 
     def _show(self) -> None:
         """All of the screen, for the thresholds as they are now."""
-        from eetui.inspection.side import StudySide
-        from eetui.inspection.token_text import TokenText
-
         if self.study is None or not self.is_mounted:
             return
+        from eetui.inspection.side import StudySide
+        from eetui.inspection.text import figures, legend
+        from eetui.inspection.token_text import TokenText
+
         study, dark = self.study, self.app.current_theme.dark
-        self.query_one("#figures", SteadyText).show(study.figures(self.size.width - 2))
-        self.query_one("#legend", SteadyText).show(study.legend(dark=dark))
+        self.query_one("#figures", SteadyText).show(figures(study, self.size.width - 2))
+        self.query_one("#legend", SteadyText).show(legend(study.table.blocks, dark=dark))
         self.query_one(TokenText).mark(study.now.outcome.left_at, study.correct_now)
         self._show_token()
         self.query_one("#side", StudySide).show(study)
 
     def _show_token(self) -> None:
+        from eetui.inspection.text import token_pane
         from eetui.inspection.token_text import TokenText
 
         assert self.study is not None
-        pane = self.query_one("#token", SteadyText)
+        pane, cursor = self.query_one("#token", SteadyText), self.query_one(TokenText).cursor
         dark = self.app.current_theme.dark
-        pane.show(self.study.token(self.query_one(TokenText).cursor, max(20, pane.size.width - 2), dark=dark))
+        pane.show(token_pane(self.study, cursor, max(20, pane.size.width - 2), dark=dark))
 
     def on_token_text_moved(self) -> None:
         if self.study is not None:
@@ -198,7 +199,7 @@ class InspectScreen(BenchScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Without statistics there is nothing to move; with one exit none to choose."""
         if action == "exit":
-            return self.study is not None and self.study.data.exits > 1
+            return self.study is not None and self.study.table.exits > 1
         own = ("move", "move_rate", "own", "search", "again", "too_early", "view", "diagnosis")
         return action not in own or self.study is not None
 
@@ -227,7 +228,7 @@ class InspectScreen(BenchScreen):
         self.call_after_refresh(self._show)
 
     def action_generate(self) -> None:
-        actions = RunActions(self.bench, self.update)
+        actions = RunActions(self.bench)
         self.bench.attempt(lambda: actions.generate(self.bench.reader.run(self.run)))
 
     def action_diagnosis(self) -> None:
@@ -266,7 +267,7 @@ class InspectScreen(BenchScreen):
         if not self._searched or self.study is None:
             self.action_search()
             return
-        self._searchable = self._searchable or SearchableText(self.study.data.inputs, self.study.looks)
+        self._searchable = self._searchable or SearchableText(self.study.table.inputs, self.study.looks)
         text = self.query_one(TokenText)
         find = self._searchable.find if direction > 0 else self._searchable.find_before
         self._go_to(find(self._searched, text.cursor), f"the text has no {self._searched!r}")

@@ -13,7 +13,7 @@ from eetui.drawing.palette import palette
 from eetui.drawing.steady_text import SteadyText
 from eetui.inspection.exit_quality import ExitQualityText
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy: imported once there is something to show
     from eetui.inspection.study import Study
 
 CHART_SECONDS = 0.15
@@ -42,7 +42,9 @@ class StudySide(Vertical):
             return
         self._study, width = study, max(20, self.size.width - 2)
         if self.query_one("#blocks").display:
-            self.query_one("#blocks", SteadyText).show(study.blocks(width))
+            from eetui.inspection.text import blocks_table
+
+            self.query_one("#blocks", SteadyText).show(blocks_table(study.now.outcome, width))
         if self.query_one("#quality").display:
             self.query_one(ExitQualityText).show(study, width)
         if self._chart_timer is None:
@@ -53,9 +55,12 @@ class StudySide(Vertical):
         self._chart_timer = None
         if self._study is None or not self.is_mounted:
             return
+        from eetui.inspection.charts import curve_sentence, curve_series, rate_label, signal_histogram
+
         study, bars, chart = self._study, self.query_one("#histogram", Static), self.query_one(Chart)
         if bars.size.height > 1:
-            bars.update(study.histogram(bars.size.width, bars.size.height, palette(self.app.theme_variables)))
-        if chart.x_label != study.rate_label:
-            chart.set_axes(x_label=study.rate_label)
-        chart.set_series(study.curve_series(), study.curve_sentence())
+            style = palette(self.app.theme_variables)
+            bars.update(signal_histogram(study, bars.size.width, bars.size.height, style))
+        if chart.x_label != (label := rate_label(study)):
+            chart.set_axes(x_label=label)
+        chart.set_series(curve_series(study), curve_sentence(study))

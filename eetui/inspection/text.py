@@ -1,17 +1,20 @@
 """What-if figures, blocks, and the token under the cursor, as text of fixed columns, so that nothing jumps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from core.analysis.what_if import Inspection, Leavers, Outcome, Setting
+from core.analysis.token_table import TokenTable
+from core.analysis.what_if import Leavers, Outcome, Setting
 from core.events import Measured
 from core.formulas import perplexity
-from eetui.compare.comparison import Unit
+from core.metrics import Unit
 from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, delta, figure
 from eetui.drawing.themes import BLOCK_MARKS, MARK_NAMES, block_style, hue
+from eetui.inspection.study import Study
 from eetui.inspection.token_layout import quoted
 
 FIGURES: tuple[tuple[str, str, Unit], ...] = (
@@ -25,10 +28,27 @@ RIGHT, WRONG = "✓", "✗"
 WIDE_TOKEN = 94
 
 
-def threshold_line(block: int, now: Setting, own: Setting, exits: int) -> Text:
+def title(row: Mapping[str, Any], study: Study) -> Text:
+    """Which run it is, and of how many tokens."""
+    facts = f"{row['method']}, seed {row['seed']}, {row['record']['corpus']}, {study.table.tokens:,} evaluated tokens"
+    return Text.assemble(("Inspect ", "bold"), (row["name"], "bold"), (f"  {facts}", "dim"))
+
+
+def figures(study: Study, width: int) -> Text:
+    """The thresholds, the figures, and what to think of them."""
+    parts = (
+        threshold_line(study),
+        figures_table(study, width),
+        Text(honesty(study.own.outcome, study.measured), "dim"),
+    )
+    return Text("\n").join(parts)
+
+
+def threshold_line(study: Study) -> Text:
     """The exit that is moved, where it stands, and how many leave there."""
+    block, exits, now = study.block, study.table.exits, study.now
     threshold = now.thresholds[block]
-    move = threshold - own.thresholds[block]
+    move = threshold - study.own.thresholds[block]
     moved = f"own {move:+.4f}" if abs(move) >= 5e-5 else "the run's own"
     which = f"exit {block + 1} of {exits}, " if exits > 1 else "exit "
     text = Text.assemble((f"{which}after block {block}  ", "bold"), "threshold ", (f"{threshold:.4f}", "bold"))
@@ -37,16 +57,16 @@ def threshold_line(block: int, now: Setting, own: Setting, exits: int) -> Text:
     )
 
 
-def figures_table(now: Outcome, own: Outcome, measured: Measured | None, data: Inspection, width: int) -> Text:
+def figures_table(study: Study, width: int) -> Text:
     """One line a figure: now, against the run's own thresholds, as measured, and what fixed depths give."""
-    depths = data.static_depths
+    now, own, measured, depths = study.now.outcome, study.own.outcome, study.measured, study.what_if.static_depths
     names = [*(f"block {block}" for block in range(len(depths) - 1)), "all blocks"]
     heads = ["", "now", "   Δ own", "own", "measured", *names, "oracle"]
     lines = [heads]
     for name, label, unit in FIGURES:
         value, before = getattr(now, name), getattr(own, name)
         asked = None if measured is None else perplexity(measured.loss) if name == "ppl" else getattr(measured, name)
-        others = [getattr(outcome, name) for outcome in (*depths, data.oracle)]
+        others = [getattr(outcome, name) for outcome in (*depths, study.what_if.oracle)]
         lines.append(
             [label, figure(value, unit), change(value, before, unit)]
             + [figure(other, unit) for other in (before, asked, *others)]
@@ -96,40 +116,38 @@ def _block_line(name: str, leavers: Leavers, outcome: Outcome) -> list[str]:
     ]
 
 
-def token_pane(
-    data: Inspection, now: Setting, vocabulary: Sequence[str], token: int, width: int, *, dark: bool
-) -> Text:
+def token_pane(study: Study, token: int, width: int, *, dark: bool) -> Text:
     """The token under the cursor: what follows it, and what every block says. One line, and one for each block."""
-    window, place = divmod(token, data.seq_len)
-    here, after = (quoted(vocabulary[int(ids[token])]) for ids in (data.inputs, data.targets))
+    table = study.table
+    window, place = divmod(token, table.seq_len)
+    here, after = (quoted(study.looks.pieces[int(ids[token])]) for ids in (table.inputs, table.targets))
     text = Text.assemble((f"{here} → {after}", "bold"), no_wrap=True, overflow="ellipsis")
-    where = f"token {token + 1:,} of {data.tokens:,}, window {window + 1:,}, place {place + 1}"
+    where = f"token {token + 1:,} of {table.tokens:,}, window {window + 1:,}, place {place + 1}"
     text.append(where.rjust(max(len(where) + 2, width - text.cell_len)), "dim")
-    for block in range(len(data.loss)):
+    for block in range(table.blocks):
         text.append("\n")
-        text.append_text(_token_line(data, now, vocabulary, token, block, dark=dark))
+        text.append_text(_token_line(study, token, block, dark=dark))
         if width >= WIDE_TOKEN:
-            text.append(f"  max prob. {data.max_prob[block, token]:.3f}")
+            text.append(f"  max prob. {table.max_prob[block, token]:.3f}")
     return text
 
 
-def _token_line(
-    data: Inspection, now: Setting, vocabulary: Sequence[str], token: int, block: int, *, dark: bool
-) -> Text:
-    left_at = int(now.outcome.left_at[token])
-    right = bool(data.correct[block, token])
-    guess = f"{RIGHT if right else WRONG} {quoted(vocabulary[int(data.prediction[block, token])], 16)}"
+def _token_line(study: Study, token: int, block: int, *, dark: bool) -> Text:
+    table, left_at = study.table, int(study.now.outcome.left_at[token])
+    right = bool(table.correct[block, token])
+    guess = f"{RIGHT if right else WRONG} {quoted(study.looks.pieces[int(table.prediction[block, token])], 16)}"
     return Text.assemble(
         (f"{hue(block).sign} block {block}", f"{'bold ' if block == left_at else ''}{hue(block).on(dark)}"),
-        f"  {_exit_words(data, now, token, block, left_at):34}{data.loss[block, token]:8.4f} nats  ",
+        f"  {_exit_words(table, study.now, token, block):34}{table.cross_entropy[block, token]:8.4f} nats  ",
         (f"{guess}{' ' * max(0, 18 - cell_len(guess))}", "bold" if right else ""),
     )
 
 
-def _exit_words(data: Inspection, now: Setting, token: int, block: int, left_at: int) -> str:
-    if block == data.exits:
+def _exit_words(table: TokenTable, now: Setting, token: int, block: int) -> str:
+    left_at = int(now.outcome.left_at[token])
+    if block == table.exits:
         return "leaves here" if block == left_at else MISSING
-    signal, threshold = data.signal[block, token], now.thresholds[block]
+    signal, threshold = table.signal[block, token], now.thresholds[block]
     reaches = "≥" if signal >= threshold else "<"
     verdict = "leaves here" if block == left_at else "goes on" if block < left_at else "has left"
     return f"signal {signal:.4f} {reaches} {threshold:.4f} {verdict}"

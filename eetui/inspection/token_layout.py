@@ -6,13 +6,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 
-Integers = NDArray[np.integer[Any]]
+from core.analysis.token_table import Booleans, Integers
 
 NEWLINE, TAB, NOTHING = "⏎", "⇥", "∅"
 FIRST_LINES = 200
@@ -75,11 +73,11 @@ class Looks:
         return np.array([cell_len(look.text) for look in self.looks], np.int64)
 
     @cached_property
-    def ends_line(self) -> NDArray[np.bool_]:
+    def ends_line(self) -> Booleans:
         return np.array([look.ends_line for look in self.looks], np.bool_)
 
     @cached_property
-    def starts_word(self) -> NDArray[np.bool_]:
+    def starts_word(self) -> Booleans:
         return np.array([look.starts_word for look in self.looks], np.bool_)
 
 
@@ -185,7 +183,7 @@ class SearchableText:
         return bisect_right(self._starts, found.start()) - 1
 
 
-def _next(marked: NDArray[np.bool_], places: Integers, last: int) -> Integers:
+def _next(marked: Booleans, places: Integers, last: int) -> Integers:
     """For each place, the first marked one from there on."""
     candidates = np.where(marked, places, last)
     return np.minimum.accumulate(candidates[::-1])[::-1]

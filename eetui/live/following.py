@@ -109,6 +109,3 @@ def _kind(event: Event) -> LineKind:
     if isinstance(event, RunFailed):
         return "error"
     return "warning" if isinstance(event, Warned | RunInterrupted) else "event"
-
-
-# What can be said of a stage in progress

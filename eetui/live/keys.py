@@ -5,10 +5,10 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from eetui.console.dialogs import Question
+from eetui.console.marks import toggle
+from eetui.console.run_actions import RunActions
 from eetui.console.screen import BenchScreen
 from eetui.live.watching import Watching
-from eetui.runs.actions import RunActions
-from eetui.runs.marks import toggle
 
 INTERRUPT, GO_ON = "Interrupt it", "Let it train"
 
@@ -81,7 +81,7 @@ class LiveKeys(BenchScreen):
         self.bench.push_screen(QueueScreen())
 
     def _actions(self) -> RunActions:
-        return RunActions(self.bench, self.update)
+        return RunActions(self.bench)
 
     def say(self, text: str) -> None:
         """Tell the user."""

@@ -28,8 +28,8 @@ def measured_table(state: RunState, stage: str, width: int, style: Palette) -> T
     lines = ["  ".join([fitted(name, room), *cells]) for name, *cells in zip(names, *columns, strict=True)]
     text = Text(lines[0], style="bold", no_wrap=True)
     for line, one in zip(lines[1:], found, strict=True):
-        text.append("\n").append(line, "bold" if one.name == "early exit" else "not bold")
-    early = next((one for one in found if one.name == "early exit"), None)
+        text.append("\n").append(line, "bold" if one.way == "early exit" else "not bold")
+    early = next((one for one in found if one.way == "early exit"), None)
     return text if early is None else text.append("\n\n").append_text(_exit_bars(early, width, style))
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from core.state import RunState, StageState
+from core.state import LIVE, RunState, StageState
 from eetui.drawing.figures import MISSING
 
 
@@ -56,12 +56,15 @@ def stage_rows(state: RunState, held: bool = False) -> tuple[StageRow, ...]:
     """All planned stages in order; `held` is whether the run is paused."""
     started = {stage.name: stage for stage in state.stages}
     planned = state.started.stages if state.started else ()
-    return tuple(StageRow(name, _status(state, started.get(name), held), started.get(name)) for name in planned)
+    return tuple(
+        StageRow(stage.name, _status(state, started.get(stage.name), held), started.get(stage.name))
+        for stage in planned
+    )
 
 
 def _status(state: RunState, stage: StageState | None, held: bool) -> StageStatus:
     if stage is None:
-        return "waiting" if state.status in ("queued", "running") else "not run"
+        return "waiting" if state.status in LIVE else "not run"
     if stage.seconds is not None:
         return "reused" if stage.reused else "done"
     endings: dict[str, StageStatus] = {"finished": "done", "failed": "failed", "interrupted": "stopped"}

@@ -9,7 +9,7 @@ from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import duration
 from eetui.drawing.palette import Palette
 from eetui.live.situation import StageRow, StageStatus
-from eetui.summary.progress import fraction, seconds_left, seconds_so_far
+from eetui.summary.progress import bound_sign, seconds_left, seconds_so_far, stage_progress
 
 SIGNS: dict[StageStatus, str] = {
     "done": "✓", "reused": "↺", "active": "▶", "paused": "‖", "waiting": "…", "stopped": "■", "failed": "✗",
@@ -69,7 +69,7 @@ def progress_fields(stage: StageState, width: int, look: str, style: Palette) ->
         chosen.append(text)
         room -= len(text) + 2
     left, *between = chosen or [""]
-    line = bar(fraction(stage), max(room, 0), look, style.quiet)
+    line = bar(stage_progress(stage), max(room, 0), look, style.quiet)
     line.append("".join(f"  {field}" for field in between))
     return line.append(f"  {left}" if left else "")
 
@@ -79,12 +79,12 @@ def _fields(stage: StageState) -> Iterator[str]:
     yield time_left(stage)
     yield counted("epoch", min(max(stage.epoch, 1), stage.epochs), stage.epochs)
     yield counted("step", stage.step, stage.steps)
-    yield f"{fraction(stage):4.0%}"
+    yield f"{stage_progress(stage):4.0%}"
 
 
 def time_left(stage: StageState) -> str:
     """An upper bound where the stage may stop early."""
-    return f"{'≤' if stage.kind == 'lm' else ' '} {duration(seconds_left(stage)):>6} left"
+    return f"{bound_sign(stage):1} {duration(seconds_left(stage)):>6} left"
 
 
 def counted(word: str, value: int, total: int) -> str:

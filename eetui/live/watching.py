@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.config.stored import completed
 from core.state import RunState, StageState
 from core.store.reader import Query, Reader
 from eetui.console.terminal import StrayOutput
@@ -98,10 +99,10 @@ class Watching:
     @property
     def machine(self) -> Machine:
         """For the facts."""
-        record, config = self.row["record"], self.row["config"]
+        record = self.row["record"]
         threads = record.get("threads")
         parts = (record.get("device"), f"{threads} thread{'' if threads == 1 else 's'}", record.get("dtype"))
-        patience = config.get("train", {}).get("patience", 0)
+        patience = int(completed(self.row["config"])["train.patience"])
         device = ", ".join(str(part) for part in parts if part)
         peak = self.state.peak_memory
         memory = peak if peak is not None else resident_memory() if self.phase else None

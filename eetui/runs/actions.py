@@ -1,32 +1,28 @@
-"""What can be done to a single run of the list: one method for each key."""
+"""What can be done to runs of the list: one method for each key."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.errors import StoreError
-from core.store.files import checkpoint_folder
+from core.session.names import require_name, require_plain, require_tag
+from core.state import LIVE
 from core.store.reader import Query
 from eetui.console.dialogs import Prompt, Question
+from eetui.console.run_actions import Row, RunActions
 from eetui.runs.deletions import Deletions
-from eetui.runs.standing import LIVE
-from eetui.setup.names import require_name, require_plain, require_tag
 
 if TYPE_CHECKING:
     from core.store.writer import Writer
-    from eetui.app import Bench
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class RunActions:
+class ListActions(RunActions):
     """Asks where something has to be asked, writes, and calls `changed` once something was written."""
 
-    bench: "Bench"
     changed: Callable[[], object]
-    deletions: Deletions = field(default_factory=Deletions)
+    deletions: Deletions
 
     def rename(self, row: Row) -> None:
         """Ask for another name."""
@@ -68,54 +64,6 @@ class RunActions:
         question = f"Note on {row['name']} (run {row['id']})"
         self.bench.push_screen(Prompt(question, check=lambda text: require_plain("the note", text)), note)
 
-    def inspect(self, row: Row) -> None:
-        """Look into a finished run."""
-        if row["status"] == "finished":
-            self.bench.open_inspect(row["id"])
-        else:
-            self._say(f"{row['name']} is {row['status']}: only a finished run can be inspected")
-
-    def generate(self, row: Row) -> None:
-        """Let a finished run write, if its weights are there."""
-        folder = checkpoint_folder(self.bench.database, row["id"])
-        if row["status"] != "finished":
-            self._say(f"{row['name']} is {row['status']}: only a finished run can write")
-        elif not any(folder.glob("*.safetensors")):
-            self._say(f"{row['name']} can't write: its weights are not in {folder}; train it again (y copies how)")
-        else:
-            self.bench.open_generate(row["id"])
-
-    def cancel(self, row: Row) -> None:
-        """Stop a run of this console, or say where it has to be stopped."""
-        now = self.bench.trainer.snapshot
-        if row["status"] not in LIVE:
-            self._say(f"{row['name']} is {row['status']}: there is nothing to cancel")
-        elif row["id"] == now.run or row["id"] in now.queue:
-            self.bench.attempt(lambda: self.bench.trainer.cancel(row["id"]))
-            ends = "stops after this step; r resumes it" if row["id"] == now.run else "is out of the queue"
-            self._say(f"{row['name']} {ends}")
-        else:
-            there = self.bench.reader.run(row["id"])
-            self._say(
-                f"{row['name']} belongs to process {there['pid']} on {there['host']}: stop it there, "
-                f"with kill -INT {there['pid']}"
-            )
-
-    def resume(self, row: Row) -> None:
-        """Let a run go on that did not finish."""
-        if row["status"] in ("interrupted", "failed"):
-            self.bench.resume_runs([row["id"]])
-            self._say(f"{row['name']} is queued to go on")
-        else:
-            self._say(f"{row['name']} is {row['status']}: only interrupted and failed runs can be resumed")
-
-    def copy_command(self, row: Row) -> None:
-        """Copy the command that launches the run."""
-        from eetui.runs.launch_command import launch_command, recorded_command
-
-        whole = self.bench.reader.run(row["id"])
-        self.bench.copy(recorded_command(whole) or launch_command(whole))
-
     def export(self, query: Query) -> None:
         """Ask for a format, and write the list to a file."""
         from eetui.console.export import export
@@ -130,11 +78,6 @@ class RunActions:
 
         number = self.bench.reader.count(query)
         self.bench.push_screen(Question(f"Export {_runs(number)} as", list(FORMATS)), write)
-
-    def compare_experiment(self, row: Row) -> None:
-        """Put the runs of its experiment side by side."""
-        query = self.deletions.hide(Query("experiment = ?", (row["experiment"],)))
-        self.bench.open_compare([each["id"] for each in self.bench.reader.runs(query)])
 
     def delete_later(self, runs: Sequence[int]) -> None:
         """Leave runs out of the list, those that are live aside, until they are deleted or brought back."""
@@ -183,8 +126,8 @@ class RunActions:
         if self.bench.attempt(write):
             self.changed()
 
-    def _say(self, text: str) -> None:
-        self.bench.notify(text, markup=False)
+    def _experiment(self, row: Row) -> Query:
+        return self.deletions.hide(super()._experiment(row))
 
 
 def _set_tags(writer: "Writer", run: int, before: Sequence[str], after: Sequence[str]) -> None:

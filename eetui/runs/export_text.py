@@ -2,28 +2,27 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from core.metrics import STORED
+from core.store.reader import RunRow
 from eetui.drawing.figures import duration, figure
-from eetui.runs.list_text import COLUMNS, runs_json
+from eetui.runs.list_text import LISTED, runs_json
 
 CSV_KEYS = (
-    "id", "experiment", "name", "method", "seed", "preset", "status", "block0_val_ppl", "final_ppl", "accuracy",
-    "shallow_ratio", "layer_savings", "seconds", "created", "error", "tags",
+    "id", "experiment", "name", "method", "seed", "preset", "status", *(column.name for column, _ in STORED),
+    "seconds", "created", "error", "tags",
 )  # fmt: skip
 
-Rows = Sequence[Mapping[str, Any]]
 
-
-def runs_markdown(rows: Rows) -> str:
+def runs_markdown(rows: Sequence[RunRow]) -> str:
     """A pipe table as the screen shows it, with every column."""
-    heads = ["Run", "Name", "Method", "Seed", "Status", *(head for _, head, _ in COLUMNS), "Time", "Tags"]
-    rule = ["---:", "---", "---", "---:", "---", *("---:" for _ in COLUMNS), "---:", "---"]
+    heads = ["Run", "Name", "Method", "Seed", "Status", *(column.head for column, _ in LISTED), "Time", "Tags"]
+    rule = ["---:", "---", "---", "---:", "---", *("---:" for _ in LISTED), "---:", "---"]
     return "\n".join([_pipes(heads), _pipes(rule), *(_pipes(_cells(row)) for row in rows)]) + "\n"
 
 
-def runs_csv(rows: Rows) -> str:
+def runs_csv(rows: Sequence[RunRow]) -> str:
     """One line a run, figures unrounded; what is missing is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -32,11 +31,11 @@ def runs_csv(rows: Rows) -> str:
     return out.getvalue()
 
 
-FORMATS: dict[str, Callable[[Rows], str]] = {"md": runs_markdown, "csv": runs_csv, "json": runs_json}
+FORMATS: dict[str, Callable[[Sequence[RunRow]], str]] = {"md": runs_markdown, "csv": runs_csv, "json": runs_json}
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    figures = [figure(row[key], unit) for key, _, unit in COLUMNS]
+def _cells(row: RunRow) -> list[str]:
+    figures = [figure(row[column.name], metric.unit) for column, metric in LISTED]
     first = [str(row[key]) for key in ("id", "name", "method", "seed", "status")]
     return [*first, *figures, duration(row["seconds"]), row["tags"] or ""]
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from core.errors import UsageError
+from core.metrics import STORED
 from core.state import STATUSES
 from core.store.reader import Query
 
@@ -16,11 +17,7 @@ FIGURES = {
     "id": "id",
     "experiment": "experiment",
     "seed": "seed",
-    "ppl": "final_ppl",
-    "block0": "block0_val_ppl",
-    "accuracy": "accuracy",
-    "shallow": "shallow_ratio",
-    "savings": "layer_savings",
+    **{column.word: column.name for column, _ in STORED},
     "seconds": "seconds",
 }
 SORTS = {**TEXT_FIELDS, **FIGURES, "created": "created"}

@@ -4,28 +4,20 @@ Plain strings: a Rich table of 10,000 runs takes eight seconds.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 from rich.cells import cell_len
 
+from core.metrics import STORED
+from core.store.reader import RunRow
 from eetui.drawing.figures import duration, figure
 from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
-from eetui.values import Unit
 
-Rows = Sequence[Mapping[str, Any]]
-
-COLUMNS: tuple[tuple[str, str, Unit], ...] = (
-    ("block0_val_ppl", "Block 0 early-stop PPL", "ppl"),
-    ("final_ppl", "Final eval PPL", "ppl"),
-    ("accuracy", "Accuracy", "share"),
-    ("shallow_ratio", "Shallow", "share"),
-    ("layer_savings", "Savings", "share"),
-)
-ESSENTIAL = ("final_ppl", "accuracy", "layer_savings")
-SHOWN = ("id", "name", "method", "seed", "status", *(key for key, _, _ in COLUMNS), "seconds", "tags")
+LISTED = tuple((column, metric) for column, metric in STORED if column.head)
+"""Metrics that lists show."""
+SHOWN = ("id", "name", "method", "seed", "status", *(column.name for column, _ in LISTED), "seconds", "tags")
 """What of a run's row is read."""
 NARROW = 134
 """Terminals with fewer columns get the essential ones only."""
@@ -36,7 +28,7 @@ ANSI = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
 
 @dataclass
-class _Column:
+class _TextColumn:
     """A column as text; `folds`: what does not fit in its width goes on in the next line."""
 
     head: str
@@ -70,7 +62,7 @@ class _Column:
         return "\n".join(parts)
 
 
-def runs_lines(rows: Rows, width: int, *, colour: bool) -> Iterator[str]:
+def runs_lines(rows: Sequence[RunRow], width: int, *, colour: bool) -> Iterator[str]:
     """A head and one line a run, more where a name or the tags fold, for a terminal of that many columns."""
     if not rows:
         yield "no runs"
@@ -87,28 +79,29 @@ def runs_lines(rows: Rows, width: int, *, colour: bool) -> Iterator[str]:
             yield line.rstrip()
 
 
-def runs_json(rows: Rows) -> str:
+def runs_json(rows: Sequence[RunRow]) -> str:
     """A list of objects, unrounded; tags as a list."""
     return json.dumps([{**row, "tags": (row["tags"] or "").split()} for row in rows], indent=2, ensure_ascii=False)
 
 
-def _columns(rows: Rows, *, wide: bool) -> list[_Column]:
-    columns = [_Column("Run", [str(row["id"]) for row in rows], right=True)]
-    columns.append(_Column("Name", [row["name"] for row in rows], folds=True))
+def _columns(rows: Sequence[RunRow], *, wide: bool) -> list[_TextColumn]:
+    columns = [_TextColumn("Run", [str(row["id"]) for row in rows], right=True)]
+    columns.append(_TextColumn("Name", [row["name"] for row in rows], folds=True))
     if wide:
-        columns.append(_Column("Method", [row["method"] for row in rows]))
-        columns.append(_Column("Seed", [str(row["seed"]) for row in rows], right=True))
-    columns.append(_Column("Status", [STATUS_WORDS[row["status"]] for row in rows]))
-    for key, head, unit in COLUMNS:
-        if wide or key in ESSENTIAL:
-            columns.append(_Column(head, [figure(row[key], unit) for row in rows], right=True))
-    columns.append(_Column("Time", [duration(row["seconds"]) for row in rows], right=True))
+        columns.append(_TextColumn("Method", [row["method"] for row in rows]))
+        columns.append(_TextColumn("Seed", [str(row["seed"]) for row in rows], right=True))
+    columns.append(_TextColumn("Status", [STATUS_WORDS[row["status"]] for row in rows]))
+    for column, metric in LISTED:
+        if wide or column.essential:
+            figures = [figure(row[column.name], metric.unit) for row in rows]
+            columns.append(_TextColumn(column.head, figures, right=True))
+    columns.append(_TextColumn("Time", [duration(row["seconds"]) for row in rows], right=True))
     if wide:
-        columns.append(_Column("Tags", [row["tags"] or "" for row in rows], folds=True))
+        columns.append(_TextColumn("Tags", [row["tags"] or "" for row in rows], folds=True))
     return columns
 
 
-def _fit(columns: Sequence[_Column], width: int) -> None:
+def _fit(columns: Sequence[_TextColumn], width: int) -> None:
     """Take what is too much from the columns that fold, the widest first."""
     folding = [column for column in columns if column.folds]
     excess = sum(column.width for column in columns) + len(GAP) * (len(columns) - 1) - width
@@ -117,7 +110,7 @@ def _fit(columns: Sequence[_Column], width: int) -> None:
         excess -= 1
 
 
-def _coloured(column: _Column) -> list[str]:
+def _coloured(column: _TextColumn) -> list[str]:
     lines = column.lines()
     if column.head != "Status":
         return lines
@@ -125,7 +118,7 @@ def _coloured(column: _Column) -> list[str]:
     return [_styled(line, styles[cell], colour=True) for line, cell in zip(lines, column.cells, strict=True)]
 
 
-def _folded(row: Sequence[str], columns: Sequence[_Column]) -> Iterator[str]:
+def _folded(row: Sequence[str], columns: Sequence[_TextColumn]) -> Iterator[str]:
     for parts in zip_longest(*(cell.split("\n") for cell in row), fillvalue=""):
         padded = (part if "\x1b" in part else column.padded(part) for part, column in zip(parts, columns, strict=True))
         yield GAP.join(padded).rstrip()

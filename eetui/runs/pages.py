@@ -4,9 +4,8 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
-from core.store.reader import Query, Reader
+from core.store.reader import Query, Reader, RunRow
 
-Row = dict[str, Any]
 PAGE_ROWS = 100
 PAGES_KEPT = 8
 
@@ -18,7 +17,7 @@ class RunPages:
         self.reader = reader
         self.query = Query("0")
         self.count = 0
-        self._pages: OrderedDict[int, list[Row]] = OrderedDict()
+        self._pages: OrderedDict[int, list[RunRow]] = OrderedDict()
 
     def show(self, query: Query) -> None:
         """Take another query, or look anew at what the same one gives.
@@ -30,7 +29,7 @@ class RunPages:
         self.query = query
         self._pages.clear()
 
-    def row(self, index: int) -> Row | None:
+    def row(self, index: int) -> RunRow | None:
         """The row at an index of the query's order, if there is one.
 
         Raises:
@@ -54,7 +53,7 @@ class RunPages:
         return self.reader.count(before(self.query, found[0])) if found else None
 
 
-def before(query: Query, row: Row) -> Query:
+def before(query: Query, row: RunRow) -> Query:
     """The runs that come before this one in the query's order: missing values last, equal ones by number."""
     column, value = query.order_by, row[query.order_by]
     ahead = ">" if query.descending else "<"

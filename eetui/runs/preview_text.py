@@ -8,13 +8,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from core.config.stored import completed
+from core.metrics import final_rows, run_metrics
 from core.state import RunState, StageState
-from eetui.compare.comparison import FINAL_ROWS
-from eetui.compare.run_view import run_metrics
 from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import MISSING, figure
 from eetui.drawing.palette import Palette
 from eetui.drawing.sparklines import sparkline
+from eetui.runs.list_text import LISTED
 from eetui.runs.standing import Standing
 from eetui.runs.table_text import status_cell
 from eetui.summary.progress import progress
@@ -50,8 +51,10 @@ def preview_line(row: Mapping[str, Any] | None, width: int, style: Palette, hint
     if row["error"]:
         facts.append(str(row["error"]).splitlines()[0])
     else:
-        facts.append(f"block 0 early-stop PPL {figure(row['block0_val_ppl'], 'ppl')}")
-        facts.append(f"shallow {figure(row['shallow_ratio'], 'share')}")
+        left_out = [(column, metric.unit) for column, metric in LISTED if not column.essential]
+        facts += [
+            f"{column.head[0].lower()}{column.head[1:]} {figure(row[column.name], unit)}" for column, unit in left_out
+        ]
     if row["tags"]:
         facts.append(f"tags {row['tags']}")
     while len(facts) > 3 and cell_len(" · ".join(facts)) > room:
@@ -72,16 +75,12 @@ def _head(row: Mapping[str, Any], state: RunState, style: Palette, width: int) -
 
 
 def _figures(row: Mapping[str, Any], state: RunState) -> RenderableType:
-    metrics = run_metrics(state, row["config"].get("protocol", "staged"), float(row["config"]["exit"]["hard_ratio"]))
+    metrics = run_metrics(state, completed(row["config"]))
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(justify="right")
-    for key, label, unit, _ in FINAL_ROWS:
-        if key in metrics:
-            table.add_row(Text(label), figure(metrics[key], unit))
-    for key, value in metrics.items():
-        if key.startswith("eval."):
-            table.add_row(Text(f"{key.removeprefix('eval.').capitalize()}, PPL"), figure(value, "ppl"))
+    for metric in final_rows(metrics):
+        table.add_row(Text(metric.label), figure(metrics[metric], metric.unit))
     if not table.row_count:
         return Text("no evaluation yet", style="dim")
     return Group(Text("Evaluation split, all tokens", style="bold"), table)
@@ -95,7 +94,8 @@ def _curves(state: RunState, style: Palette, width: int) -> Iterator[RenderableT
         table = Table.grid(padding=(0, 2, 0, 0))
         for stage in stages:
             curve = Text(sparkline(_losses(stage), min(SPARK_WIDTH, max(4, width - 30))), style=style.live)
-            table.add_row(f"block {stage.block}", curve, Text(f"{_best(stage)}, {_epochs(stage)}"))
+            name = "all blocks" if stage.block is None else f"block {stage.block}"
+            table.add_row(name, curve, Text(f"{_best(stage)}, {_epochs(stage)}"))
         yield table
         if len(stages) > 1:
             yield Text("later blocks: on their own hard tokens", style="dim")

@@ -10,15 +10,15 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.widgets import Footer, Static
 
-from core.store.reader import Query
+from core.store.reader import Query, RunRow
+from eetui.console.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
 from eetui.console.screen import BenchScreen
 from eetui.drawing.palette import palette
-from eetui.runs.actions import RunActions
+from eetui.runs.actions import ListActions
 from eetui.runs.deletions import Deletions
 from eetui.runs.filter_bar import FilterBar
 from eetui.runs.filters import parse
-from eetui.runs.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
-from eetui.runs.pages import Row, RunPages
+from eetui.runs.pages import RunPages
 from eetui.runs.preview import PLACES, RunPreview, preview_place
 from eetui.runs.preview_text import preview_line
 from eetui.runs.standing import Standings
@@ -97,12 +97,12 @@ class RunsScreen(BenchScreen):
         self._deletions = Deletions()
         self._toggled = False
         self._seen: object = None
-        self._previewed: Row | None = None
+        self._previewed: RunRow | None = None
         self._rest: Timer | None = None
 
     def compose(self) -> ComposeResult:
         self._standings = Standings(self.bench.reader, self.bench.trainer)
-        self._actions = RunActions(self.bench, self._written, self._deletions)
+        self._actions = ListActions(self.bench, self._written, self._deletions)
         yield Static(id="title", markup=False)
         yield FilterBar()
         with Container(id="body"):
@@ -258,16 +258,16 @@ class RunsScreen(BenchScreen):
 
     def action_compare(self) -> None:
         if self.bench.marked:
-            self.bench.open_compare(list(self.bench.marked))
+            self.bench.open("compare", *self.bench.marked)
         else:
             self._with_row(self._actions.compare_experiment)
 
     def on_runs_table_opened(self, event: RunsTable.Opened) -> None:
-        self.bench.open_run(event.run)
+        self.bench.open("live", event.run)
 
     # What is done to the run under the cursor
 
-    def _with_row(self, work: Callable[[Row], object]) -> None:
+    def _with_row(self, work: Callable[[RunRow], object]) -> None:
         def on_row() -> None:
             row = self.table.row
             if row is not None:
@@ -276,7 +276,7 @@ class RunsScreen(BenchScreen):
         self.bench.attempt(on_row)
 
     def action_act(self, what: str) -> None:
-        """Do to the run under the cursor what that method of `RunActions` does."""
+        """Do to the run under the cursor what that method of `ListActions` does."""
         self._with_row(getattr(self._actions, what))
 
     def action_export(self) -> None:

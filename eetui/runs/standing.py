@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from functools import reduce as fold
 from typing import TYPE_CHECKING, Any
 
-from core.state import RunState, reduce
+from core.state import LIVE, RunState, reduce
 from core.store.reader import Reader
 from eetui.summary.progress import progress
 
 if TYPE_CHECKING:
     from eetui.console.training_thread import Trainer
-
-LIVE = ("queued", "running")
 
 
 @dataclass(frozen=True)

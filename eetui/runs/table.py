@@ -14,11 +14,11 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from core.errors import EetuiError
-from core.store.reader import Query
+from core.store.reader import Query, RunRow
 from eetui.drawing.palette import palette
-from eetui.runs.pages import Row, RunPages
+from eetui.runs.pages import RunPages
 from eetui.runs.standing import Standing
-from eetui.runs.table_text import Column, column_at, columns_for, head_lines, row_line
+from eetui.runs.table_text import TableColumn, column_at, columns_for, head_lines, row_line
 
 HEAD_LINES = 2
 SCROLLBAR = 1
@@ -65,13 +65,13 @@ class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
     class HeadPicked(Message):
         """The head of a column was clicked."""
 
-        column: Column
+        column: TableColumn
 
     def __init__(
         self,
         pages: RunPages,
         marked: Container[int],
-        standing: Callable[[Row], Standing],
+        standing: Callable[[RunRow], Standing],
     ) -> None:
         super().__init__()
         self.pages, self.marked, self.standing = pages, marked, standing
@@ -82,12 +82,12 @@ class RunsTable(ScrollView, can_focus=True, inherit_bindings=False):
         """What to say where there are no rows."""
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[TableColumn, ...]:
         """The columns that fit."""
         return columns_for(self.size.width - SCROLLBAR)
 
     @property
-    def row(self) -> Row | None:
+    def row(self) -> RunRow | None:
         """The row under the cursor."""
         return self.pages.row(self.cursor)
 

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from rich.text import Text
 
-from eetui.compare.comparison import Unit
+from core.metrics import ListColumn, Metric, Unit
 from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import duration, figure
 from eetui.drawing.palette import Palette
 from eetui.drawing.status import STATUS_STYLES
+from eetui.runs.list_text import LISTED
 from eetui.runs.standing import Standing
 
 MARK, CURSOR = "●", "›"
@@ -19,7 +20,7 @@ ASCENDING, DESCENDING = "▲", "▼"
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of the table.
 
     Attributes:
@@ -39,34 +40,41 @@ class Column:
     gap: int = 1
 
 
-MARKS = Column("mark", ("", ""), 2, align="left", sorts=False, gap=0)
-NUMBER = Column("id", ("Run", ""), 5, falls=True)
-NAME = Column("name", ("Name", ""), 12, align="left")
-METHOD = Column("method", ("Method", ""), 8, align="left")
-SEED = Column("seed", ("Seed", ""), 6, gap=2)
-STATUS = Column("status", ("Status", ""), 13, align="left")
-BLOCK0 = Column("block0_val_ppl", ("Block 0 PPL", "early-stop"), 11, "ppl")
-FINAL = Column("final_ppl", ("Final PPL", "eval"), 9, "ppl")
-ACCURACY = Column("accuracy", ("Accuracy", "eval"), 8, "share", falls=True)
-SHALLOW = Column("shallow_ratio", ("Shallow", "ratio"), 7, "share", falls=True)
-SAVINGS = Column("layer_savings", ("Layer", "savings"), 8, "share", falls=True)
-TIME = Column("seconds", ("Time", ""), 7, falls=True, gap=2)
-TAGS = Column("tags", ("Tags", ""), 12, align="left", sorts=False)
+MARKS = TableColumn("mark", ("", ""), 2, align="left", sorts=False, gap=0)
+NUMBER = TableColumn("id", ("Run", ""), 5, falls=True)
+NAME = TableColumn("name", ("Name", ""), 12, align="left")
+METHOD = TableColumn("method", ("Method", ""), 8, align="left")
+SEED = TableColumn("seed", ("Seed", ""), 6, gap=2)
+STATUS = TableColumn("status", ("Status", ""), 13, align="left")
+TIME = TableColumn("seconds", ("Time", ""), 7, falls=True, gap=2)
+TAGS = TableColumn("tags", ("Tags", ""), 12, align="left", sorts=False)
 
-ORDER = (MARKS, NUMBER, NAME, METHOD, SEED, STATUS, BLOCK0, FINAL, ACCURACY, SHALLOW, SAVINGS, TIME, TAGS)
+
+def _of_metric(column: ListColumn, metric: Metric) -> TableColumn:
+    """Its head has room for the sort arrow."""
+    upper, lower = column.heads
+    width = max(len(upper), len(lower) + len(ASCENDING))
+    return TableColumn(column.name, column.heads, width, metric.unit, falls=metric.better != "lower")
+
+
+FIGURES = {column: _of_metric(column, metric) for column, metric in LISTED}
+ORDER = (MARKS, NUMBER, NAME, METHOD, SEED, STATUS, *FIGURES.values(), TIME, TAGS)
 ALWAYS = (MARKS, NUMBER, NAME, STATUS)
-WHERE_THEY_FIT = (FINAL, ACCURACY, SAVINGS, TIME, METHOD, BLOCK0, SHALLOW, SEED, TAGS)
+WHERE_THEY_FIT = (
+    *(shown for column, shown in FIGURES.items() if column.essential), TIME, METHOD,
+    *(shown for column, shown in FIGURES.items() if not column.essential), SEED, TAGS,
+)  # fmt: skip
 """In this order; the first that does not fit ends it."""
 NAME_WIDTH, NAME_WIDTH_MOST = 20, 36
 STATUS_WIDTH_MOST = 22
 
 
 @cache
-def columns_for(width: int) -> tuple[Column, ...]:
+def columns_for(width: int) -> tuple[TableColumn, ...]:
     """The columns for a table that wide, left to right; name, status and tags take what is left over."""
-    chosen: tuple[Column, ...] = ALWAYS
+    chosen: tuple[TableColumn, ...] = ALWAYS
     for column in WHERE_THEY_FIT:
-        smallest_name = NAME.width if column is FINAL else NAME_WIDTH
+        smallest_name = NAME.width if column == WHERE_THEY_FIT[0] else NAME_WIDTH
         if _width((*chosen, column)) - NAME.width + smallest_name > width:
             break
         chosen = (*chosen, column)
@@ -79,13 +87,13 @@ def columns_for(width: int) -> tuple[Column, ...]:
     return tuple(replace(column, width=widths[column.key]) for column in ORDER if column.key in widths)
 
 
-def _width(columns: Sequence[Column]) -> int:
+def _width(columns: Sequence[TableColumn]) -> int:
     """Of all columns with the gaps between them."""
     last = max(columns, key=lambda column: ORDER.index(column))
     return sum(column.width + column.gap for column in columns) - last.gap
 
 
-def column_at(columns: Sequence[Column], x: int) -> Column | None:
+def column_at(columns: Sequence[TableColumn], x: int) -> TableColumn | None:
     """The column whose head is at that cell."""
     start = 0
     for column in columns:
@@ -96,7 +104,7 @@ def column_at(columns: Sequence[Column], x: int) -> Column | None:
     return None
 
 
-def next_order(columns: Sequence[Column], order_by: str) -> tuple[str, bool]:
+def next_order(columns: Sequence[TableColumn], order_by: str) -> tuple[str, bool]:
     """The column after the one sorted by, among those in view, and whether it starts with the largest."""
     able = [column for column in columns if column.sorts]
     place = next((index for index, column in enumerate(able) if column.key == order_by), -1)
@@ -104,7 +112,7 @@ def next_order(columns: Sequence[Column], order_by: str) -> tuple[str, bool]:
     return following.key, following.falls
 
 
-def head_lines(columns: Sequence[Column], order_by: str, descending: bool, style: Palette) -> tuple[Text, Text]:
+def head_lines(columns: Sequence[TableColumn], order_by: str, descending: bool, style: Palette) -> tuple[Text, Text]:
     """Both lines of the heads, the sorted column's with an arrow."""
     first, second = Text(no_wrap=True), Text(no_wrap=True)
     for column in columns:
@@ -119,7 +127,7 @@ def head_lines(columns: Sequence[Column], order_by: str, descending: bool, style
 
 
 def row_line(
-    columns: Sequence[Column],
+    columns: Sequence[TableColumn],
     row: Mapping[str, Any],
     standing: Standing,
     style: Palette,
@@ -159,12 +167,12 @@ def status_cell(status: str, standing: Standing, width: int, style: Palette) -> 
     return Text.assemble((word, look), bar(standing.progress, room, look, style.quiet), (percent, look))
 
 
-def _cell(column: Column, row: Mapping[str, Any], standing: Standing) -> str:
+def _cell(column: TableColumn, row: Mapping[str, Any], standing: Standing) -> str:
     value = row[column.key]
     if column.key == TIME.key:
         return duration(value if standing.elapsed is None else standing.elapsed)
     return figure(value, column.unit) if column.unit else str("" if value is None else value)
 
 
-def _look(column: Column, style: Palette) -> str:
+def _look(column: TableColumn, style: Palette) -> str:
     return style.quiet if column.key in (NUMBER.key, TAGS.key) else ""

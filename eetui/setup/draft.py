@@ -1,6 +1,6 @@
-"""An experiment while it is being set up: a preset, and what the user wrote over it.
+"""An experiment while it is being set up: a preset and the user's changes.
 
-Text is kept as it was written, so that a value that is not valid yet is not lost.
+Text is kept as it was typed, so that a value that is not valid yet is not lost.
 """
 
 import shlex
@@ -13,7 +13,8 @@ from core.config.run_config import DEFAULT_PRESET, Layer, RunConfig, build, pres
 from core.errors import ConfigError
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import PluginError, is_path, pinned, unpinned
-from core.session.plan import Plan
+from core.session.names import require_name, require_tag
+from core.session.plan import REPORT_METHODS, Plan, plan_from
 from eetui.setup.fields import (
     CONFIG_NAMES,
     FIELDS,
@@ -28,16 +29,14 @@ from eetui.setup.fields import (
     parse,
     written,
 )
-from eetui.setup.names import require_name, require_tag
-from eetui.setup.plan import REPORT_METHODS, plan_from
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What was chosen so far: a preset, and what differs from it.
+    """A preset and the changes made to it so far.
 
     Attributes:
-        edits: by field; none equals the preset's own value.
+        edits: raw value of each changed field; never the preset's own value.
     """
 
     preset: str = DEFAULT_PRESET
@@ -45,7 +44,7 @@ class Draft:
 
     @staticmethod
     def of_config(config: RunConfig, preset: str | None = None) -> "Draft":
-        """What makes that config again."""
+        """Return the draft that gives this config."""
         draft = Draft(preset if preset in preset_names() else DEFAULT_PRESET)
         for name, value in flatten(config.model_dump(exclude={"method"})).items():
             draft = draft.edited(name, written(value))
@@ -55,35 +54,35 @@ class Draft:
         return draft.edited(METHODS, (method,))
 
     def raw(self, name: str) -> Raw:
-        """What a field's editor is to hold."""
+        """Return the raw value of a field."""
         return self.edits.get(name, self.preset_raw(name))
 
     def preset_raw(self, name: str) -> Raw:
-        """What it holds when nothing was changed."""
+        """Return the raw value that the preset gives a field."""
         return preset_values(self.preset)[name]
 
     def values(self) -> Mapping[str, Raw]:
-        """What all editors are to hold."""
+        """Return the raw values of all fields."""
         return {**preset_values(self.preset), **self.edits}
 
     @property
     def subject(self) -> object:
-        """All that an estimate depends on; two drafts of the same subject take the same."""
+        """Everything an estimate depends on: two drafts with the same subject have the same estimate."""
         return self.preset, {name: raw for name, raw in self.edits.items() if name not in (NAME, TAGS)}
 
     def edited(self, name: str, raw: Raw) -> "Draft":
-        """The draft after the user changed a field."""
+        """Return the draft with another value in a field."""
         if name == PRESET:
             return self.with_preset(str(raw))
         rest = {other: value for other, value in self.edits.items() if other != name}
         return replace(self, edits=rest if _same(raw, preset_values(self.preset)[name]) else {**rest, name: raw})
 
     def reset(self, name: str) -> "Draft":
-        """The draft with the preset's value in that field."""
+        """Return the draft with the preset's value in a field."""
         return self.edited(name, preset_values(self.preset)[name])
 
     def with_preset(self, preset: str) -> "Draft":
-        """Another preset beneath what the user changed."""
+        """Return the draft with another preset and the same changes."""
         draft = Draft(preset)
         for name, raw in self.edits.items():
             draft = draft.edited(name, raw)
@@ -91,12 +90,12 @@ class Draft:
 
     @property
     def runs(self) -> int:
-        """How many runs it asks for; 0 where that can't be told."""
+        """Number of runs; 0 if it is not known."""
         return len(self.methods) * self.seeds
 
     @property
     def seeds(self) -> int:
-        """How many seeds; 0 where that can't be told."""
+        """Number of seeds; 0 if it is not a number."""
         try:
             return int(str(self.raw(SEEDS)))
         except ValueError:
@@ -104,7 +103,7 @@ class Draft:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Those ticked, then the user's own files, as far as they can be told apart."""
+        """Return the ticked methods, then the user's own files, as far as they can be told apart."""
         ticked = self.raw(METHODS)
         try:
             files = tuple(shlex.split(str(self.raw(METHOD_FILES))))
@@ -113,15 +112,15 @@ class Draft:
         return (*(ticked if isinstance(ticked, tuple) else ()), *files)
 
     def layers(self) -> list[Layer]:
-        """What the config adds up to."""
+        """Return the layers of the config: the preset and the form."""
         values = {name: parse(FIELDS[name], raw) for name, raw in self.edits.items() if name in CONFIG_NAMES}
         return [preset_layer(self.preset), Layer("the form", values)]
 
     def plan(self) -> Plan:
-        """The experiment.
+        """Return the plan of the experiment.
 
         Raises:
-            ConfigError: something is not valid; `problems` says what, field by field.
+            ConfigError: a field is not valid; `problems` has all of them.
         """
         if wrong := self.problems():
             name, reason = next(iter(wrong.items()))
@@ -130,7 +129,7 @@ class Draft:
         return plan_from(self.layers(), self.methods, self.seeds, preset=self.preset, name=name or None, tags=tags)
 
     def problems(self) -> dict[str, str]:
-        """What is wrong, by field, in the order of the form; empty where all is well."""
+        """Return what is wrong with each field, in the order of the form; empty if all are valid."""
         wrong = dict(self._experiment_problems())
         try:
             build(self.layers())
@@ -153,7 +152,7 @@ class Draft:
                     yield what, str(error).removeprefix(f"{what} ")
 
     def _file_problems(self) -> Iterator[tuple[str, str]]:
-        """What is wrong with the user's own methods, as far as that can be told without loading them."""
+        """Yield what is wrong with the files of own methods, as far as that can be told without loading them."""
         try:
             for place in shlex.split(str(self.raw(METHOD_FILES))):
                 if not is_path(place):
@@ -171,7 +170,7 @@ class Draft:
 
 @cache
 def preset_values(preset: str) -> Mapping[str, Raw]:
-    """What every editor holds when nothing was changed."""
+    """Return the raw value that a preset gives each field."""
     layer = preset_layer(preset)
     config = build([layer])
     methods = (config.method,) if "method" in layer.values else REPORT_METHODS

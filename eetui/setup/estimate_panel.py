@@ -1,4 +1,4 @@
-"""What the experiment in the form will take: measured a moment after the last change."""
+"""The estimate of the form's experiment, measured shortly after the last change."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,12 +17,13 @@ from eetui.setup.draft import Draft
 from eetui.setup.estimate_text import Forecast, forecast_lines, forecast_table, headline
 
 REST_SECONDS = 0.5
-"""The form must have been left alone so long."""
+"""Time without a change before a measurement starts."""
 MEASURING, SOON, INVALID, TYPING = "measuring…", "…", "waits for a valid form", "follows when you leave the field"
+"""States in which the figures are not those of the form as it is."""
 
 
 class EstimatePanel(Vertical):
-    """The newest estimate; while there is a newer form than it, it says so."""
+    """Shows the newest estimate, and says so while the form is newer."""
 
     DEFAULT_CSS = """
     EstimatePanel { height: auto; padding: 0 1; }
@@ -31,7 +32,7 @@ class EstimatePanel(Vertical):
     """
 
     def __init__(self, busy: Callable[[], bool]) -> None:
-        """`busy` tells whether something trains on this machine."""
+        """Create the panel; `busy` returns whether something trains on this machine."""
         super().__init__()
         self.forecast = Forecast()
         self._busy = busy
@@ -49,15 +50,20 @@ class EstimatePanel(Vertical):
     def on_mount(self) -> None:
         self._show(self.forecast)
 
+    @property
+    def speed(self) -> float | None:
+        """Estimated tokens per second of the form's first training stage; None while unknown."""
+        return self.forecast.estimate.speed if self.forecast.estimate and not self.forecast.state else None
+
     def ask(self, draft: Draft) -> None:
-        """Estimate a valid form, unless that is done or under way."""
+        """Estimate a valid form, unless its estimate is shown or in progress."""
         if draft.subject != self._asked:
             self.forget(SOON)
             self._asked = draft.subject
             self._rest = self.set_timer(REST_SECONDS, partial(self._start, draft))
 
     def forget(self, state: str) -> None:
-        """Estimate nothing for now, and say why; what is under way is of no more use."""
+        """Cancel the measurement, if any, and show `state` as the reason."""
         self._asked = None
         if self._rest is not None:
             self._rest.stop()

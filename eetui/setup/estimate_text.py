@@ -1,4 +1,4 @@
-"""What an experiment will take, as lines beside the form or below it."""
+"""An estimate as text: a table beside the form, or lines below it."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from eetui.drawing.figures import duration, figure
 
 @dataclass(frozen=True)
 class Forecast:
-    """The newest estimate, and how it stands.
+    """The newest estimate and its state.
 
     Attributes:
-        state: in a word or a few: `measuring…`; empty when the figures are those of the form as it is.
-        problem: why there are no figures.
-        beside_training: whether it was measured while something trained.
+        state: short text such as `measuring…`; empty if the figures are those of the form as it is.
+        problem: reason for which there are no figures.
+        beside_training: whether it was measured while a run was training.
     """
 
     estimate: Estimate | None = None
@@ -27,7 +27,7 @@ class Forecast:
 
 
 def headline(forecast: Forecast) -> Text:
-    """`Estimate`, and whether to trust it."""
+    """Write the heading, with the state of the estimate or a warning that it is unreliable."""
     line = Text("Estimate", style="bold", no_wrap=True, overflow="ellipsis")
     notes = [forecast.state]
     if forecast.beside_training and forecast.estimate and not forecast.state:
@@ -38,7 +38,7 @@ def headline(forecast: Forecast) -> Text:
 
 
 def forecast_lines(forecast: Forecast) -> Text:
-    """Two lines, for below a form."""
+    """Write the figures as two lines, for below the form."""
     if forecast.problem or forecast.estimate is None:
         return Text(forecast.problem)
     facts = {name: figures + unit for name, figures, unit in _facts(forecast.estimate)}
@@ -48,7 +48,7 @@ def forecast_lines(forecast: Forecast) -> Text:
 
 
 def forecast_table(forecast: Forecast) -> Text | Table:
-    """A line for each figure, for beside a form."""
+    """Write the figures as a table, for beside the form."""
     if forecast.problem or forecast.estimate is None:
         return forecast_lines(forecast)
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -60,7 +60,7 @@ def forecast_table(forecast: Forecast) -> Text | Table:
 
 
 def amount(values: Span, unit: str) -> str:
-    """Three digits and a prefix, both ends in the same: `503 MB`, `0.93–8.4 TFLOP`, `787 k weights`."""
+    """Write a span with three digits and one prefix for both ends: `503 MB`, `0.93–8.4 TFLOP`, `787 k weights`."""
     prefixes, scale = ("", "k", "M", "G", "T", "P", "E"), 0
     while values.high / 1000**scale >= 999.5 and scale < len(prefixes) - 1:
         scale += 1
@@ -69,12 +69,12 @@ def amount(values: Span, unit: str) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """A duration without digits nobody can know: `8s`, `2m05s`, `1h02m`."""
+    """Write a duration in whole seconds or coarser: `8s`, `2m05s`, `1h02m`."""
     return duration(round(seconds)) if seconds >= 59.5 else f"{max(1, round(seconds))}s"
 
 
 def _facts(estimate: Estimate) -> list[tuple[str, str, str]]:
-    """Name, figure, and what follows the figure where it stands without its name."""
+    """Return name and text of each figure, and the unit that it needs where its name is not shown."""
     train, evaluation = figure(estimate.train_tokens, "count"), figure(estimate.eval_tokens, "count")
     shortest, longest = rough_duration(estimate.seconds.low), rough_duration(estimate.seconds.high)
     place = "" if estimate.device == "cpu" else f" on {estimate.device}"

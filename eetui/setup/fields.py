@@ -1,6 +1,6 @@
-"""The form that sets up an experiment, as plain data: its fields follow from the config model, none is listed by hand.
+"""The fields of the form as plain data, derived from the config model.
 
-A later field of the config, with its unit, bounds and choices, shows up by itself.
+A new field of the config appears in the form by itself, with its unit, bounds and choices.
 """
 
 import types
@@ -12,18 +12,18 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from core.config.run_config import RunConfig, Unit, leaves, method_labels, preset_names
+from core.config.run_config import FieldUnit, RunConfig, leaves, method_labels, preset_names
 
 Kind = Literal["integer", "number", "text", "list", "choice", "switch", "several"]
 Raw = str | bool | tuple[str, ...]
-"""What an editor holds: text, on or off, or the names that are ticked."""
+"""Value of an editor: text, on or off, or the ticked names."""
 
 KIND_WORDS: dict[Kind, str] = {"integer": "whole number", "number": "number", "list": "whole numbers, by comma"}
 MOST_SEEDS = 1000
 PRESET, METHODS, SEEDS, NAME, TAGS = "preset", "methods", "seeds", "name", "tags"
 METHOD_FILES = "method_files"
 FIRST = ("data.corpus", "protocol", "seed")
-"""Fields of the config that stand above the sections, among those of the experiment."""
+"""Config fields shown above the sections, among those of the experiment."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Field:
     """One line of the form.
 
     Attributes:
-        name: dotted, as in the config; a plain word for what is the experiment's and not the config's.
-        limits: what the value must be, in words, such as `number > 0`.
+        name: dotted name in the config; fields of the experiment have names without a dot.
+        limits: allowed values as text, such as `number > 0`.
         choices: values to choose from.
-        labels: how some of the choices are shown, where that is not as they are written.
+        labels: text of a choice, where it differs from its value.
         optional: whether it may be left empty.
     """
 
@@ -58,17 +58,17 @@ class Field:
 
     @property
     def heading(self) -> str:
-        """The section it stands under; nothing for those at the top."""
+        """Section that the field is shown in; empty for those at the top."""
         return "" if self.name in FIRST else self.section
 
     @property
     def names_a_source(self) -> bool:
-        """Whether half of the text may mean something else and costly to read: a path, a dataset on the hub."""
-        return self.kind == "text" and (self.section == "data" or self.name == METHOD_FILES)
+        """Whether the text names a corpus: a half-typed name may mean another one, which is costly to read."""
+        return self.kind == "text" and self.section == "data"
 
 
 def form_fields(model: type[BaseModel] = RunConfig) -> tuple[Field, ...]:
-    """All lines in their order: those of the experiment, then the config's by section; methods stand for `method`."""
+    """Return all fields in order: the experiment's, then the config's by section; `methods` replaces `method`."""
     fields = [config_field(name, info) for name, info in leaves(model) if name != "method"]
     above = sorted((one for one in fields if not one.heading), key=_place(FIRST, "name"))
     below = [one for one in fields if one.heading]
@@ -76,16 +76,16 @@ def form_fields(model: type[BaseModel] = RunConfig) -> tuple[Field, ...]:
 
 
 def config_field(name: str, info: FieldInfo) -> Field:
-    """A field of the config as a line of the form."""
+    """Convert a config field to a field of the form."""
     annotation, optional = _without_none(info.annotation)
     kind = _kind(annotation)
-    unit = next((one.name for one in info.metadata if isinstance(one, Unit)), "")
+    unit = next((one.name for one in info.metadata if isinstance(one, FieldUnit)), "")
     choices = (*get_args(annotation), *((None,) if optional else ())) if kind == "choice" else ()
     return Field(name, kind, info.description or "", unit, _limits(kind, info, optional), choices, optional)
 
 
 def parse(one: Field, raw: Raw) -> object:
-    """The value that a raw one stands for; text that is no number stays text, to be refused by the config."""
+    """Convert an editor's value to a config value; text that is not a number stays text, which the config refuses."""
     if one.kind == "choice":
         return next((value for value in one.choices if written(value) == raw), raw)
     if not isinstance(raw, str):
@@ -103,7 +103,7 @@ def parse(one: Field, raw: Raw) -> object:
 
 
 def written(value: object) -> Raw:
-    """A value as its editor holds it."""
+    """Convert a config value to its editor's value."""
     if isinstance(value, bool):
         return value
     if isinstance(value, tuple):
@@ -112,7 +112,7 @@ def written(value: object) -> Raw:
 
 
 def _experiment_fields(config: Iterable[Field]) -> Iterator[Field]:
-    """What is chosen for all runs together."""
+    """Yield the fields chosen once for all runs, with `config` in their midst."""
     yield Field(PRESET, "choice", "values to start from; what you changed yourself stays", choices=preset_names())
     labels = method_labels()
     meaning = "exit methods: one run for each, and for each seed"
@@ -125,12 +125,12 @@ def _experiment_fields(config: Iterable[Field]) -> Iterator[Field]:
 
 
 def _place(order: Sequence[str], attribute: str) -> Callable[[Field], int]:
-    """Sort key: those of that order first, the rest after them as they were."""
+    """Return a sort key: fields whose attribute is in `order` come first, in that order; the rest stay as they were."""
     return lambda one: order.index(getattr(one, attribute)) if getattr(one, attribute) in order else len(order)
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """`X | None` as X, and whether it was."""
+    """Return an annotation without None, and whether it had one."""
     if get_origin(annotation) in (Union, types.UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         return kinds[0] if len(kinds) == 1 else str, len(kinds) < len(get_args(annotation))
@@ -144,7 +144,7 @@ def _kind(annotation: Any) -> Kind:
 
 
 def _limits(kind: Kind, info: FieldInfo, optional: bool) -> str:
-    """What the value must be, in words."""
+    """Write the allowed values."""
     bounds = []
     for one in info.metadata:
         for sign, kind_of_bound, attribute in ((">", Gt, "gt"), ("≥", Ge, "ge"), ("<", Lt, "lt"), ("≤", Le, "le")):

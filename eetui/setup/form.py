@@ -1,4 +1,4 @@
-"""The form: a line for each field, with an editor that fits its kind, its meaning, and what is wrong with it."""
+"""The form: a line for each field, with its editor, its meaning and its problem."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ NONE = "none"
 
 
 class Choice(Select[str], inherit_bindings=False):
-    """A select that leaves up and down to the form."""
+    """A select without bindings for up and down, which belong to the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "show_overlay", "Choose", show=False, id="form.choose", tooltip="Show what to choose"),
@@ -33,7 +33,7 @@ EDITOR_LEFT, TICK_WIDTH = 23, 16
 
 
 class Tick(Checkbox):
-    """A checkbox whose tick is seen without its colour."""
+    """A checkbox that shows its tick without colour."""
 
     @property
     def _button(self) -> Content:
@@ -42,7 +42,7 @@ class Tick(Checkbox):
 
 
 class FieldRow(Widget):
-    """One field: it draws name, unit, meaning and problem itself, around its editor."""
+    """A field: name, unit, meaning and problem drawn around its editor."""
 
     DEFAULT_CSS = """
     FieldRow { layout: horizontal; height: auto; padding: 0 1; }
@@ -93,11 +93,11 @@ class FieldRow(Widget):
 
     @property
     def editor(self) -> Widget:
-        """What takes the focus, the first if there are several."""
+        """The widget that takes the focus; the first if there are several."""
         return self.query("Input, Choice, Switch, Tick").first()
 
     def show(self, raw: Raw, *, changed: bool, problem: str = "") -> None:
-        """Show a value, whether it was changed, and what is wrong with it."""
+        """Show a value, whether it differs from the preset, and its problem."""
         if raw != self.raw:
             self.raw = raw
             if self.is_mounted:
@@ -156,7 +156,7 @@ class FieldRow(Widget):
 
     def _edited(self, event: Message, raw: Raw) -> None:
         event.stop()
-        if raw != self.raw:  # editors also tell of the value they start with
+        if raw != self.raw:  # editors also report the value they start with
             self.raw = raw
             self.refresh()
             self.post_message(self.Edited(self, raw))
@@ -178,7 +178,7 @@ class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
         yield from (row for row in self.rows.values() if not row.field.heading)
 
     def on_mount(self) -> None:
-        self.call_after_refresh(self._mount_sections)  # they begin at the foot of the screen, and take a while
+        self.call_after_refresh(self._mount_sections)  # after the first frame: mounting them takes a while
 
     def _mount_sections(self) -> None:
         widgets: list[Widget] = []
@@ -189,7 +189,7 @@ class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
 
     @property
     def complete(self) -> bool:
-        """Whether all fields are on the screen."""
+        """Whether all fields are mounted."""
         return all(row.is_mounted for row in self.rows.values())
 
     @property
@@ -203,16 +203,16 @@ class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
         )
 
     def show(self, values: Mapping[str, Raw], changed: Container[str], problems: Mapping[str, str]) -> None:
-        """Show what each field holds, which were changed, and what is wrong."""
+        """Show each field's value, whether it was changed, and its problem."""
         for name, row in self.rows.items():
             row.show(values[name], changed=name in changed, problem=problems.get(name, ""))
 
     def go_to(self, name: str) -> None:
-        """Give the focus to a field."""
+        """Focus a field."""
         self.rows[name].editor.focus()
 
     def go_to_section(self, direction: int) -> None:
-        """Give the focus to the first field of the next section; backwards, of this one or else of the one before."""
+        """Focus the first field of the next section; backwards, of this section or, from there, of the one before."""
         names, row = list(self.rows), self.focused_row
         firsts = [next(rows).field.name for _, rows in groupby(self.rows.values(), key=lambda row: row.field.heading)]
         here = names.index(row.field.name) if row else 0

@@ -1,4 +1,4 @@
-"""The lines around the form: its title, the field in focus, and the runs that already wait."""
+"""Text of the form: its fields, its title, the focused field, and the queue."""
 
 import textwrap
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ NOTHING_WAITS, PREPARING = "no run waits", "reading a corpus…"
 CHANGED, WRONG = "•", "×"
 NAME_WIDTH, EDITOR_WIDTH, UNIT_WIDTH = 23, 23, 15
 LEAST_MEANING = 24
-"""Columns below which the meaning is left to the line about the field in focus."""
+"""Fewest columns for a meaning beside its field; with fewer it is shown for the focused field only."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a field stands, and the colours that go with the signs for it."""
+    """State of a field, and the colours of its signs."""
 
     changed: bool = False
     focused: bool = False
@@ -26,11 +26,11 @@ class Look:
 
 
 def field_lines(field: Field, raw: Raw, look: Look, width: int) -> Text:
-    """A field around its editor: name before it, unit and meaning after it, what is wrong below."""
+    """Draw a field around its editor: name before it, unit and meaning after it, problem below."""
     name = f"{CHANGED if look.changed else ' '} {field.label}".ljust(NAME_WIDTH)
     indent = NAME_WIDTH + EDITOR_WIDTH + UNIT_WIDTH
-    room = width - indent
-    meaning = textwrap.wrap(field.meaning, room) if room >= LEAST_MEANING and field.kind != "several" else []
+    rest = width - indent
+    meaning = textwrap.wrap(field.meaning, rest) if rest >= LEAST_MEANING and field.kind != "several" else []
     unit = _unit(field, raw).ljust(UNIT_WIDTH)
     text = Text().append(name, f"bold {look.focus_colour}" if look.focused else "")
     text.append(" " * EDITOR_WIDTH + unit + f"\n{' ' * indent}".join(meaning), "dim")
@@ -44,7 +44,7 @@ def _unit(field: Field, raw: Raw) -> str:
 
 
 def form_title(preset: str, changes: int, runs: int, problems: int) -> Text:
-    """What is being set up, in one line."""
+    """Write the number of runs, changes and problems, and the preset, in one line."""
     line = Text("eetui · new experiment", style="bold", no_wrap=True, overflow="ellipsis")
     facts = [f"{runs:,} run{'' if runs == 1 else 's'}", f"preset {preset}"]
     if changes:
@@ -55,7 +55,7 @@ def form_title(preset: str, changes: int, runs: int, problems: int) -> Text:
 
 
 def about_field(field: Field, preset: Raw, *, changed: bool) -> Text:
-    """Name, meaning, what it must be, and what the preset has where that is something else."""
+    """Write a field's name, meaning and limits, and the preset's value if it was changed."""
     text = Text(field.name, style="bold").append(f"  {field.meaning}\n", "not bold")
     facts = [fact for fact in (field.limits, field.unit) if fact]
     if changed:
@@ -65,7 +65,7 @@ def about_field(field: Field, preset: Raw, *, changed: bool) -> Text:
 
 @dataclass(frozen=True)
 class Queue:
-    """What the training thread of this console is about to do, by the runs' names."""
+    """Names of the runs that this console's training thread trains now and next."""
 
     training: str | None = None
     waiting: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Queue:
 
 
 def queue_line(queue: Queue) -> Text:
-    """The run in training and the order of those that wait."""
+    """Write the queue in one line: the run in training, then those that wait in their order."""
     if queue.empty:
         return Text(NOTHING_WAITS, style="dim")
     parts = [f"▶ {queue.training}"] if queue.training else []
@@ -87,7 +87,7 @@ def queue_line(queue: Queue) -> Text:
 
 
 def queue_list(queue: Queue, most: int = 12) -> Text:
-    """The same, a line each."""
+    """Write the queue with a line for each run, at most `most` of those that wait."""
     lines = [f"  ▶ {queue.training}"] if queue.training else []
     lines += [f"{place:>3} {name}" for place, name in enumerate(queue.waiting[:most], start=1)]
     if len(queue.waiting) > most:

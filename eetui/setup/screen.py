@@ -1,5 +1,6 @@
-"""Set up an experiment: a form made from the config, what it will take, and the queue it will join."""
+"""The New screen: a form made from the config, the experiment's estimate, and the queue."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import events
@@ -23,13 +24,15 @@ from eetui.setup.form import FieldRow, Form
 from eetui.setup.form_text import Queue, about_field, form_title, queue_line, queue_list
 
 WIDE = 120
-"""From so many columns on the estimate stands beside the form."""
+"""Fewest columns at which the estimate is beside the form."""
 TALL = 18
-"""With fewer lines the form has them all but the field's meaning and the last."""
+"""Fewest lines at which the estimate is shown."""
+KEPT_AS = "draft"
+"""Key under which the app keeps the form between visits."""
 
 
 class NewScreen(BenchScreen):
-    """The form; it comes back as it was left."""
+    """Shows the form as it was left."""
 
     HELP_TEXT = (
         "Choose methods and seeds, change what you like of the preset, and start: every method is trained with every "
@@ -71,7 +74,7 @@ class NewScreen(BenchScreen):
     ]
 
     def __init__(self, config: RunConfig | None = None, preset: str | None = None) -> None:
-        """Start from a run's config and preset, or from where the form was left."""
+        """Start from a run's config and preset, or from the form as it was left."""
         super().__init__()
         self._given = None if config is None else Draft.of_config(config, preset)
         self._seen: object = None
@@ -79,7 +82,7 @@ class NewScreen(BenchScreen):
 
     def compose(self) -> ComposeResult:
         self.draft = self._given or self._draft_left()
-        self._fit(self.app.size)  # before there is anything to style twice
+        self._fit(self.app.size)  # before widgets exist, so that they are styled once
         yield Static(id="title", markup=False)
         with Container(id="body"):
             yield Form(tuple(FIELDS.values()), self.draft.values())
@@ -108,15 +111,15 @@ class NewScreen(BenchScreen):
         return self.query_one(Form)
 
     def _draft_left(self) -> Draft:
-        """The form as it was left; a name that was used meanwhile is taken out."""
-        draft = self.bench.draft or Draft()
+        """Return the form as it was left, without its name if that has been used meanwhile."""
+        draft: Draft = self.bench.kept.get(KEPT_AS, Draft())
         try:
             self._require_free(draft.plan())
         except ConfigError as error:
             return draft.reset(NAME) if NAME in error.reasons and not draft.problems() else draft
         return draft
 
-    # What is shown
+    # Display
 
     def update(self) -> None:
         """Show the queue as it is now."""
@@ -156,11 +159,11 @@ class NewScreen(BenchScreen):
             self.query_one("#about", Static).update(about, layout=False)
 
     def _trains(self) -> bool:
-        """Whether this machine, as far as the database tells, is busy training."""
+        """Whether a run is training in this console or, as the database says, elsewhere."""
         busy = self.bench.trainer.snapshot.phase not in ("idle", "paused")
         return busy or self.bench.reader.count(Query("status = 'running'")) > 0
 
-    # What the user does
+    # Keys and input
 
     def on_field_row_edited(self, event: FieldRow.Edited) -> None:
         self._unread = event.row.field.names_a_source
@@ -194,7 +197,7 @@ class NewScreen(BenchScreen):
         self.bench.push_screen(QueueScreen())
 
     async def action_start(self) -> None:
-        """Queue the runs and leave; or go to the first field that is wrong."""
+        """Queue the runs and leave, or focus the first field that is not valid."""
         try:
             plan = self.draft.plan()
             self._require_free(plan)
@@ -204,16 +207,16 @@ class NewScreen(BenchScreen):
             self.form.go_to(name)
             self.notify(f"{name} {reason}", title="not started", severity="error", markup=False)
             return
-        self.bench.train(plan)
+        self.bench.train(replace(plan, speed=self.query_one(EstimatePanel).speed))
         count = len(plan.configs)
         self.notify(f"{count:,} run{'' if count == 1 else 's'} queued")
         await self.bench.action_back()
 
     def _require_free(self, plan: Plan) -> None:
-        """Refuse names that are taken, now rather than once the corpus is read.
+        """Refuse names that are taken, before the corpus is read.
 
         Raises:
-            ConfigError: one is.
+            ConfigError: a name is taken.
         """
         names = tuple(name for name in plan.names if name)
         taken = self.bench.reader.runs(Query(f"name IN ({', '.join('?' * len(names))})", names, limit=1))
@@ -222,5 +225,5 @@ class NewScreen(BenchScreen):
             raise ConfigError(f"{NAME} {reason}", {NAME: reason})
 
     def _take(self, draft: Draft) -> None:
-        self.draft = self.bench.draft = draft
+        self.draft = self.bench.kept[KEPT_AS] = draft
         self._show()

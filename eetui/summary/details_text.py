@@ -1,7 +1,7 @@
-"""A single run, as Rich tables or JSON."""
+"""A single run as Rich tables or JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from core.config.dotted_names import flatten
+from core.config.stored import completed
 from core.exits._facts import run_facts
+from core.metrics import Metric, final_rows, run_metrics, training_rows
 from core.state import RunState
-from eetui.compare.comparison import FINAL_ROWS, training_rows
-from eetui.compare.run_view import run_metrics
 from eetui.drawing.figures import MISSING, figure
 from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
 from eetui.summary.profile import is_profiled, profile_object
@@ -21,14 +21,14 @@ from eetui.summary.profile_text import profile_tables
 
 
 def status_text(status: str) -> Text:
-    """A sign and the word, so that colour is never the only difference."""
+    """Write a status as sign and word, so that colour is never the only difference."""
     return Text(STATUS_WORDS[status], style=STATUS_STYLES[status][1])
 
 
 def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
-    """Everything of a run, in sections."""
+    """Show everything about a run in sections: results, training, profile, config, record, warnings, notes."""
     config = {**flatten(row["config"]), "method": run_facts(row).label}
-    metrics = run_metrics(state, str(config.get("protocol", "staged")), float(config["exit.hard_ratio"]))
+    metrics = run_metrics(state, completed(row["config"]))
     head = Text.assemble((str(row["name"]), "bold"), f"  run {row['id']}, experiment {row['experiment']}  ")
     head.append_text(status_text(row["status"]))
     parts: list[RenderableType] = [head]
@@ -36,8 +36,8 @@ def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
         parts.append(Text(str(row["error"]), style="red" if row["status"] == "failed" else "yellow"))
     if state.traceback:
         parts.append(Text(state.traceback, style="dim"))
-    parts.append(_pairs("Results (evaluation split, all tokens)", _results(metrics)))
-    parts.append(_pairs("Training", _training(metrics)))
+    parts.append(_pairs("Results (evaluation split, all tokens)", _figures(final_rows(metrics), metrics)))
+    parts.append(_pairs("Training", _figures(training_rows(metrics), metrics)))
     if is_profiled(state):
         parts += [Text("Profile", style="bold"), profile_tables(state)]
     parts.append(_pairs("Config", {key: str(value) for key, value in config.items()}))
@@ -48,24 +48,14 @@ def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
 
 
 def run_json(row: Mapping[str, Any], state: RunState) -> str:
-    """The row, and every metric of it."""
-    metrics = run_metrics(state, row["config"].get("protocol", "staged"), float(row["config"]["exit"]["hard_ratio"]))
+    """Write the row of a run, its metrics, warnings and profile as JSON."""
+    metrics = {metric.key: value for metric, value in run_metrics(state, completed(row["config"])).items()}
     shown = {**row, "metrics": metrics, "warnings": state.warnings, "profile": profile_object(state)}
     return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
-def _results(metrics: Mapping[str, float]) -> dict[str, str]:
-    shown = {label: figure(metrics[key], unit) for key, label, unit, _ in FINAL_ROWS if key in metrics}
-    return shown | {
-        f"{key.removeprefix('eval.')}, PPL": figure(value, "ppl")
-        for key, value in metrics.items()
-        if key.startswith("eval.")
-    }
-
-
-def _training(metrics: Mapping[str, float]) -> dict[str, str]:
-    rows = training_rows(metrics)
-    return {label[0].lower() + label[1:]: figure(metrics[key], unit) for key, label, unit, _ in rows}
+def _figures(rows: Sequence[Metric], metrics: Mapping[Metric, float]) -> dict[str, str]:
+    return {metric.label: figure(metrics[metric], metric.unit) for metric in rows}
 
 
 def _record(row: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A run's events as lines of text: what the log pane shows and a headless run prints."""
+"""A run's events as lines of text, for the log pane and for headless runs."""
 
 from core.events import (
     Epoch,
@@ -20,10 +20,11 @@ from core.events import (
 from core.formulas import perplexity
 from core.state import RunState, StageState
 from eetui.drawing.figures import duration
+from eetui.summary.progress import bound_sign, seconds_left
 
 
 def line_of(event: Event, state: RunState) -> str | None:
-    """What is worth a line of its own, or None."""
+    """Return the line of an event, or None if it is not worth one."""
     match event:
         case RunStarted():
             return (
@@ -65,11 +66,11 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
     if event.avg_label is not None:
         parts.append(f"avg_label {event.avg_label:.4f}")
     parts.append(duration(event.seconds))
-    return "  ".join(parts + _pace(stage, stage.tokens * (stage.epochs - event.epoch)))
+    return "  ".join(parts + _pace(stage))
 
 
 def _measured_line(event: Measured) -> str:
-    """Where tokens leave is worth telling only where they leave at different blocks."""
+    """Return the line of a measured result; savings are part of it only if tokens left at different blocks."""
     line = (
         f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} tokens)  "
         f"accuracy {event.accuracy:.2%}"
@@ -91,7 +92,7 @@ def _savings_line(event: Savings) -> str:
 
 
 def live_figures(stage: StageState) -> str:
-    """Loss, rate and time left of a stage in progress; with early stopping the time left is an upper bound."""
+    """Write loss, rate and time left of a stage in progress; with early stopping the time left is an upper bound."""
     parts = []
     if stage.step_loss is not None:
         parts.append(f"loss {stage.step_loss:.3f}")
@@ -99,12 +100,13 @@ def live_figures(stage: StageState) -> str:
         parts.append(f"val PPL {stage.val_ppl:.1f}")
     if stage.avg_label is not None:
         parts.append(f"avg_label {stage.avg_label:.3f}")
-    return "  ".join(parts + _pace(stage, max(stage.tokens * stage.epochs - stage.step_tokens, 0)))
+    return "  ".join(parts + _pace(stage))
 
 
-def _pace(stage: StageState, tokens_left: int) -> list[str]:
-    """Rate and time left; an upper bound where the stage may stop early."""
+def _pace(stage: StageState) -> list[str]:
+    """Return rate and time left of a stage in progress, as parts of a line; none before its first step."""
     rate = stage.tokens_per_second
     if not rate:
         return []
-    return [f"{rate:,.0f} tok/s", f"ETA {'≤ ' if stage.kind == 'lm' else ''}{duration(tokens_left / rate)}"]
+    left = (bound_sign(stage), duration(seconds_left(stage)))
+    return [f"{rate:,.0f} tok/s", " ".join(filter(None, ("ETA", *left)))]

@@ -1,4 +1,4 @@
-"""Where a run's time went, stage by stage and part by part, as figures."""
+"""The time of a run, by stage and part, as figures."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Part:
-    """Part of a stage, or several: its time, and the FLOPs done in it."""
+    """A part of a stage, or a sum of parts: time and FLOPs."""
 
     name: str
     seconds: float
@@ -25,17 +25,17 @@ class Part:
 
     @property
     def flops_per_second(self) -> float | None:
-        """Of a part that has any."""
+        """FLOPs per second; None for a part without FLOPs."""
         return self.flops / self.seconds if self.flops and self.seconds else None
 
 
 def is_profiled(state: RunState) -> bool:
-    """Whether there is a stage whose parts were timed."""
+    """Whether the parts of any stage were timed."""
     return any(stage.profile is not None for stage in state.stages)
 
 
 def stage_parts(profile: Profiled) -> list[Part]:
-    """The parts of a stage and the rest of its time: they add up to the whole of it."""
+    """Return the parts of a stage and the rest of its time, which add up to all of it."""
     timed = zip(profile.parts, profile.part_seconds, profile.part_flops, strict=True)
     parts = [Part(*part) for part in timed]
     rest = profile.seconds - sum(part.seconds for part in parts)
@@ -43,7 +43,7 @@ def stage_parts(profile: Profiled) -> list[Part]:
 
 
 def run_parts(state: RunState) -> list[Part]:
-    """The same of all stages that this run has computed, and the time between them once it has ended."""
+    """Return the parts summed over all stages that this run computed, and the time between stages once it ended."""
     own = [stage.profile for stage in state.stages if stage.profile is not None and not stage.reused]
     found: dict[str, Part] = {}
     for part in chain.from_iterable(map(stage_parts, own)):
@@ -55,18 +55,18 @@ def run_parts(state: RunState) -> list[Part]:
 
 
 def total(parts: Iterable[Part], name: str) -> Part:
-    """All of them as one."""
+    """Return the sum of parts as one part of that name."""
     each = list(parts)
     return Part(name, sum(part.seconds for part in each), sum(part.flops for part in each))
 
 
 def peak_of(state: RunState) -> float | None:
-    """What matrix products reached when the run began, in FLOP/s."""
+    """Return the rate of matmuls when the run began, in FLOP/s; None if unknown."""
     return state.started.peak_flops if state.started else None
 
 
 def profile_object(state: RunState) -> dict[str, Any] | None:
-    """The profile for JSON, unrounded; None where the run has none."""
+    """Return the profile for JSON, unrounded; None if the run has none."""
     if not is_profiled(state):
         return None
     peak = peak_of(state)
@@ -97,5 +97,5 @@ def _part_object(part: Part, peak: float | None) -> dict[str, Any]:
 
 
 def _in_order(parts: Iterable[Part]) -> list[Part]:
-    """What computes, as in a step; parts that are not named above after it, and then what does not compute."""
+    """Sort parts as in `ORDER`; names it lacks stand beside `early exit`."""
     return sorted(parts, key=lambda part: ORDER.index(part.name if part.name in ORDER else "early exit"))

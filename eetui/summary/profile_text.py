@@ -1,4 +1,4 @@
-"""Where a run's time went: a table of all stages for the command line, and lines of one stage for the Live screen."""
+"""The time of a run: a table of all stages for the command line, and lines of one stage for the Live screen."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from eetui.summary.profile import REST, Part, peak_of, profile_object, run_parts
 HEADS = ("part", "time", "share", "GFLOP/s", "of peak")
 WIDTHS = (14, 8, 6, 9, 7)
 SMALLEST_SHARE = 0.0005
-"""Of a stage's time; smaller parts are written as others."""
+"""Smallest share of a stage's time for a row of its own; smaller parts are summed under `other`."""
 HOW = "eetui run --profile times the parts of every stage"
 
 
 def profile_tables(state: RunState) -> RenderableType:
-    """Every stage with its parts, and all of them together."""
+    """Show every stage with its parts, and the sum of all stages."""
     peak = peak_of(state)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True)
@@ -31,17 +31,17 @@ def profile_tables(state: RunState) -> RenderableType:
         _add_stage(table, stage, peak)
     parts = run_parts(state)
     _add_parts(table, "this run", parts, peak, "all")
-    return Group(Text(_peak_words(peak)), table)
+    return Group(Text(_peak_text(peak)), table)
 
 
 def profiles_json(states: Mapping[int, RunState], names: Mapping[int, str]) -> str:
-    """A list with an object for each run."""
+    """Write the profiles as a JSON list with an object for each run."""
     found = [{"id": run, "name": names[run], "profile": profile_object(state)} for run, state in states.items()]
     return json.dumps(found, indent=2, ensure_ascii=False)
 
 
 def stage_profile(stage: StageState, peak: float | None, width: int, height: int, style: Palette) -> Text:
-    """A part a line, the largest ones where not all have room."""
+    """Show a stage's parts, one a line; if `height` is too small for all, the largest."""
     if stage.profile is None:
         waiting = "its parts are shown when it ends, in a run that is profiled: " if stage.seconds is None else ""
         text = Text(f"{stage.name} is not profiled; {waiting}{HOW}", style.quiet)
@@ -60,7 +60,7 @@ def stage_profile(stage: StageState, peak: float | None, width: int, height: int
 
 
 def cells(part: Part, whole: float, peak: float | None) -> tuple[str, ...]:
-    """A part's figures under `HEADS`."""
+    """Write a part's figures, in the order of `HEADS`."""
     rate = part.flops_per_second
     return (
         part.name,
@@ -72,12 +72,12 @@ def cells(part: Part, whole: float, peak: float | None) -> tuple[str, ...]:
 
 
 def gigaflops(rate: float) -> str:
-    """FLOP/s as GFLOP/s."""
+    """Write FLOP/s as GFLOP/s, without the unit."""
     return f"{rate / 1e9:,.1f}" if rate >= 1e8 else f"{rate / 1e9:.1g}"
 
 
 def share_of_peak(rate: float, peak: float | None) -> str:
-    """Of what matrix products reach."""
+    """Write a rate as a share of the peak, the rate of matmuls."""
     if not peak:
         return MISSING
     return f"{rate / peak:.0%}" if rate >= peak / 100 else "<1%"
@@ -90,8 +90,9 @@ def _add_stage(table: Table, stage: StageState, peak: float | None) -> None:
         _add_parts(table, stage.name, stage_parts(stage.profile), peak, "all")
 
 
-def _add_parts(table: Table, name: str, parts: Sequence[Part], peak: float | None, word: str) -> None:
-    whole = total(parts, word)
+def _add_parts(table: Table, name: str, parts: Sequence[Part], peak: float | None, total_name: str) -> None:
+    """Add a row for each part and a bold one for their sum."""
+    whole = total(parts, total_name)
     rows = [*_largest(parts, whole.seconds, len(parts)), whole]
     for index, part in enumerate(rows):
         style = "bold" if part is whole else None
@@ -100,7 +101,7 @@ def _add_parts(table: Table, name: str, parts: Sequence[Part], peak: float | Non
 
 
 def _largest(parts: Sequence[Part], whole: float, count: int) -> list[Part]:
-    """That many at most, in their order, what is left out being added to the others."""
+    """Return at most `count` parts in their order; the rest is added to `other`."""
     by_size = sorted((part for part in parts if part.name != REST), key=lambda part: part.seconds, reverse=True)
     shown = [part for part in by_size if part.seconds >= SMALLEST_SHARE * whole][: max(count - 1, 0)]
     rest = total((part for part in parts if part not in shown), REST)
@@ -112,5 +113,5 @@ def _line(texts: Sequence[str]) -> str:
     return "  ".join([f"{first.strip():<{WIDTHS[0]}}", *others])
 
 
-def _peak_words(peak: float | None) -> str:
-    return "" if peak is None else f"matrix products reached {gigaflops(peak)} GFLOP/s when the run began"
+def _peak_text(peak: float | None) -> str:
+    return "" if peak is None else f"matmuls reached {gigaflops(peak)} GFLOP/s when the run began"

@@ -1,65 +1,70 @@
-"""How far a run and its stages are, and how long they still take."""
+"""Progress of a run and its stages, and the time a stage takes: one function for each figure."""
 
+from core.events import PlannedStage
 from core.state import RunState, StageState
 
 LM_WEIGHT = 8
-"""A language model stage takes about as long as so many other stages."""
+"""Weight of a stage that trains a language model; any other stage weighs 1."""
+RECENT_EPOCHS = 5
+"""Number of epochs whose mean time predicts the next ones'."""
 
 
 def progress(state: RunState) -> float:
-    """Share of a run's work that is done: its planned stages, those that train a language model weighing most."""
+    """Return the share of a run's planned stages that is done, weighted by kind."""
     if state.started is None:
         return 0.0
     planned = state.started.stages
-    done = {stage.name: _stage_progress(stage) for stage in state.stages}
-    total = sum(_weight(name) for name in planned)
-    return sum(_weight(name) * done.get(name, 0.0) for name in planned) / total if total else 0.0
+    done = {stage.name: stage_progress(stage) for stage in state.stages}
+    total = sum(_weight(stage) for stage in planned)
+    return sum(_weight(stage) * done.get(stage.name, 0.0) for stage in planned) / total if total else 0.0
 
 
-def _weight(stage: str) -> int:
-    return LM_WEIGHT if stage.endswith(".lm") else 1
+def _weight(stage: PlannedStage) -> int:
+    return LM_WEIGHT if stage.kind == "lm" else 1
 
 
-def _stage_progress(stage: StageState) -> float:
-    """By epochs, and by steps within the epoch in progress."""
+def stage_progress(stage: StageState) -> float:
+    """Return the share of a stage's steps that is done; 1 once it has ended, even if it stopped early."""
     if stage.seconds is not None:
         return 1.0
-    whole = len(stage.history)
-    part = stage.step / stage.steps if stage.epoch > whole and stage.steps else 0.0
-    return min(1.0, (whole + part) / stage.epochs) if stage.epochs else 0.0
+    return min(steps_done(stage) / max(all_steps(stage), 1), 1.0)
 
 
 def steps_done(stage: StageState) -> int:
-    """Steps completed, of `stage.epochs * stage.steps`."""
+    """Return the number of completed steps, out of `all_steps`."""
     epochs = len(stage.history)
     return epochs * stage.steps + (stage.step if stage.epoch > epochs else 0)
 
 
-def fraction(stage: StageState) -> float:
-    """How much of a stage's upper bound is done; all of it once it has ended."""
-    if stage.seconds is not None:
-        return 1.0
-    return min(steps_done(stage) / max(stage.epochs * stage.steps, 1), 1.0)
+def all_steps(stage: StageState) -> int:
+    """Return the number of steps of a stage that does not stop early."""
+    return stage.epochs * stage.steps
 
 
 def seconds_so_far(stage: StageState) -> float | None:
-    """What the stage has taken, or took; None before its first step."""
+    """Return the time a stage has taken; None before its first step."""
     if stage.seconds is not None:
         return stage.seconds
-    if not steps_done(stage):
+    done = steps_done(stage)
+    if not done:
         return None
-    in_epoch = steps_done(stage) - len(stage.history) * stage.steps
-    return sum(epoch.seconds for epoch in stage.history) + in_epoch * stage.step_seconds / steps_done(stage)
+    in_epoch = done - len(stage.history) * stage.steps
+    return sum(epoch.seconds for epoch in stage.history) + in_epoch * stage.step_seconds / done
 
 
 def seconds_left(stage: StageState) -> float | None:
-    """Time to the end of the stage, early stopping aside; validation counts once an epoch is through."""
+    """Return the time to the end of a stage without early stopping; includes validation once an epoch is complete."""
     done = steps_done(stage)
     if stage.seconds is not None or not done:
         return None
-    recent = stage.history[-5:]
+    recent = stage.history[-RECENT_EPOCHS:]
     if recent:
         a_step = sum(epoch.seconds for epoch in recent) / (len(recent) * stage.steps)
     else:
         a_step = stage.step_seconds / done
-    return max(stage.epochs * stage.steps - done, 0) * a_step
+    return max(all_steps(stage) - done, 0) * a_step
+
+
+def bound_sign(stage: StageState) -> str:
+    """Return `≤` if the stage may stop early, so that its time left is an upper bound; else an empty string."""
+    return "≤" if stage.kind == "lm" else ""

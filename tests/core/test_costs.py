@@ -1,7 +1,7 @@
 """The formulas of `core.costs` against torch's own count of the real model, and against those of the design."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core import costs
 from core.config.run_config import ModelConfig
-from core.model import Transformer
+from core.model import Transformer, new_model
+from tests.core.training import WORDS as TINY_WORDS
+from tests.core.training import MakeConfig
 
 MODEL = ModelConfig(dim=16, num_heads=2, ffn_dim=24, block_layers=(2, 3), max_seq_len=32)
 WORDS, WINDOWS, WIDTH = 50, 4, 8
@@ -157,3 +159,21 @@ def test_where_nobody_leaves_the_break_even_rate_is_that_of_the_first_exit() -> 
 
 def test_where_nothing_is_skipped_no_exit_rate_pays_for_a_classifier() -> None:
     assert costs.ExitCosts(REPORT, 4096, 32, reads_head=False, exited_state="input").break_even_rate((0.5, 0.5)) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"norm": "pre", "block_layers": (1, 2, 1)},
+        {"tie_embedding": True, "train_embedding": True},
+        {"tie_embedding": True, "train_embedding": True, "head": "per_block", "block_layers": (1, 1, 1)},
+        {"head": "per_block"},
+    ],
+    ids=str,
+)
+def test_all_weights_are_counted_whatever_the_switches(values: dict[str, Any], tiny_config: MakeConfig) -> None:
+    config = tiny_config(**values)
+    heads = len(config.model.block_layers) if config.train.head == "per_block" else 1
+    model = new_model(config, TINY_WORDS)
+    assert costs.parameters(config.model, TINY_WORDS, heads) == sum(weight.numel() for weight in model.parameters())

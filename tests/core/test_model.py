@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from core.config.run_config import ModelConfig
-from core.model import Block, ExitedState, Layer, Transformer
+from core.model import Block, ExitedState, Layer, Transformer, new_model
+from core.rng import stream
+from tests.core.training import MakeConfig
 
 DIM, HEADS, FFN, EPS = 8, 2, 12, 1e-6
 WORDS = 30
@@ -221,3 +223,34 @@ def test_an_exit_classifier_gives_one_logit_a_token() -> None:
     x = states().float().flatten(0, 1)
     expected = x @ classifier.linear.weight[0] + classifier.linear.bias
     torch.testing.assert_close(classifier(x), expected)
+
+
+def test_tied_weights_are_one_matrix(tiny_config: MakeConfig) -> None:
+    model = new_model(tiny_config(tie_embedding=True, train_embedding=True, dtype="float64"), WORDS)
+    assert model.head.weight is model.embedding.weight
+    assert model.head_weight(1) is model.embedding.weight
+    assert sum(weight.numel() for weight in model.parameters()) < 2 * WORDS * DIM + sum(
+        weight.numel() for weight in [*model.blocks.parameters(), *model.classifiers.parameters()]
+    )
+
+
+def test_dropout_is_active_in_training_steps_alone(tiny_config: MakeConfig) -> None:
+    model = new_model(tiny_config(dropout=0.5), WORDS)
+    words = torch.arange(12).view(3, 4)
+    quiet = model.blocks[0](model.embed(words))
+    model.train()
+    assert torch.equal(model.blocks[0](model.embed(words)), quiet)
+    with model.dropping(stream(1, "a")):
+        first = model.blocks[0](model.embed(words))
+        dropped = model.embed(words)
+    with model.dropping(stream(1, "a")):
+        again = model.blocks[0](model.embed(words))
+    with model.dropping(stream(1, "b")):
+        other = model.blocks[0](model.embed(words))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, quiet)
+    kept = dropped != 0
+    assert 0.2 < kept.double().mean().item() < 0.8
+    torch.testing.assert_close(dropped[kept], 2 * model.embedding(words)[kept])
+    assert torch.equal(model.blocks[0](model.embed(words)), quiet)

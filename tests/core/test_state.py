@@ -23,12 +23,13 @@ from core.events import (
     Warned,
 )
 from core.formulas import perplexity, share_of_layers_saved
+from core.protocol.order import EVALUATION, block_stage
 from core.state import RunState, reduce, reduce_all
 
-STARTED = RunStarted(("block0.lm", "evaluation"), 100, 20, 30, (1, 1), 999)
+STARTED = RunStarted((block_stage(0, "lm"), EVALUATION), 100, 20, 30, (1, 1), 999)
 LM = StageStarted("block0.lm", "lm", 0, epochs=5, steps=2, tokens=80)
 HARD = StageStarted("block0.hard", "hard tokens", 0, epochs=1, steps=1, tokens=80)
-MEASURED = Measured("evaluation", "early exit", "eval", "all", 20, 2.0, 0.25, (0.5, 0.5), 0.25, (1.0, 3.0))
+MEASURED = Measured("evaluation", "early exit", None, "eval", "all", 20, 2.0, 0.25, (0.5, 0.5), 0.25, (1.0, 3.0))
 
 
 def epoch(number: int, val_loss: float | None, improved: bool, avg_label: float | None = None) -> Epoch:
@@ -145,18 +146,21 @@ def test_stages_are_found_by_kind_and_block() -> None:
     assert state.stage("hard tokens", 0) == state.stages[1]
 
 
-def test_measurements_are_found_by_name_and_do_not_keep_their_windows() -> None:
-    other = replace(MEASURED, name="oracle")
-    state = after(STARTED, other, MEASURED)
+def test_measurements_are_found_by_their_way_and_do_not_keep_their_windows() -> None:
+    other = replace(MEASURED, way="oracle")
+    trained = replace(MEASURED, way="as trained", block=1)
+    state = after(STARTED, replace(trained, split="train"), other, trained, MEASURED)
     assert state.final == replace(MEASURED, window_losses=())
     assert state.measure("oracle") == replace(other, window_losses=())
+    assert state.measure("as trained", 1) == replace(trained, window_losses=())
+    assert state.measure("as trained", 0) is None
     assert state.measure("all blocks") is None
     assert MEASURED.shallow_ratio == 0.5
 
 
 def test_statistics_of_tokens_change_nothing() -> None:
     state = after(STARTED, LM)
-    assert reduce(state, TokensMeasured("evaluation", 0, b"", b"", b"", b"")) is state
+    assert reduce(state, TokensMeasured(0, b"", b"", b"", b"")) is state
 
 
 def test_a_run_that_is_resumed_counts_from_its_last_start() -> None:

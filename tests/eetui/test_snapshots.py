@@ -10,12 +10,12 @@ import pytest
 from textual.pilot import Pilot
 
 from core.store.writer import Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.console.settings import Settings
 from eetui.drawing import chart
 from eetui.setup import estimate_panel
-from tests.eetui.console import keep_tokens, make_database
-from tests.eetui.estimating import FakeEstimating
+from tests.eetui.setup.fake_estimator import FakeEstimating
+from tests.scripted_runs import keep_tokens, make_database
 
 KEYS = {
     "runs": ["down", "space"],
@@ -51,7 +51,7 @@ def test_screen(
             await pilot.press(key)
         await settle(pilot)
 
-    assert snap_compare(Bench(database, Settings(theme=theme)), terminal_size=size, run_before=go)
+    assert snap_compare(EetuiApp(database, Settings(theme=theme)), terminal_size=size, run_before=go)
 
 
 async def settle(pilot: Pilot[None]) -> None:

@@ -9,46 +9,38 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.analysis.diagnosis import Diagnosis, diagnose, exits_taken, hard_tokens_way, oracle_loss, target_shares
-from core.analysis.token_table import Recorded, recorded
+from core.analysis.diagnosis import Diagnosis, diagnose, hard_tokens_way, oracle_loss, target_shares
+from core.analysis.token_table import TokenTable, token_table
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
 from core.errors import UsageError
-from core.events import Event, Measured, TokensMeasured
+from core.events import Event, Measured, TokensMeasured, Way
 from core.protocol.train import train
 from core.state import RunState, reduce
-from core.store.tokens import BlockTokens
+from tests.core.analysis.tables import bare_table, text_of
 
 MakeConfig = Callable[..., RunConfig]
 EXACT = 1e-9
 
 
-def trained(config: RunConfig, dataset: Dataset) -> tuple[Recorded, RunState, dict[str, Sequence[float]]]:
+def trained(
+    config: RunConfig, dataset: Dataset
+) -> tuple[TokenTable, RunState, Callable[[Way, int | None], Sequence[float]]]:
     """A run's statistics, state and window losses, as the store gives them back."""
     events: list[Event] = list(train(config, dataset))
-    blocks = [
-        BlockTokens(
-            event.block,
-            *(memoryview(column).cast(kind) for column, kind in (
-                (event.cross_entropy, "f"), (event.signal, "f"), (event.max_prob, "f"), (event.prediction, "i"),
-            )),
-        )
-        for event in events
-        if isinstance(event, TokensMeasured)
-    ]  # fmt: skip
-    targets = dataset.evaluation.targets
-    tokens = recorded(blocks, targets.flatten().tolist(), targets.shape[1])
-    windows = {event.name: event.window_losses for event in events if isinstance(event, Measured)}
-    return tokens, fold(reduce, events, RunState()), windows
+    blocks = [event for event in events if isinstance(event, TokensMeasured)]
+    table = token_table(blocks, text_of(dataset.evaluation))
+    found = {(event.way, event.block): event.window_losses for event in events if isinstance(event, Measured)}
+    return table, fold(reduce, events, RunState()), lambda way, block: found[way, block]
 
 
-def diagnosed(config: RunConfig, dataset: Dataset) -> tuple[Diagnosis, Recorded, RunState]:
+def diagnosed(config: RunConfig, dataset: Dataset) -> tuple[Diagnosis, TokenTable, RunState]:
     tokens, state, windows = trained(config, dataset)
-    return diagnose(tokens, state, lambda name: windows.get(name, ()), config), tokens, state
+    return diagnose(tokens, state, windows, config), tokens, state
 
 
-def measure(state: RunState, name: str) -> float:
-    measured = state.measure(name)
+def measure(state: RunState, way: Way, block: int | None = None) -> float:
+    measured = state.measure(way, block)
     assert measured is not None
     return measured.loss
 
@@ -84,18 +76,18 @@ def test_the_steps_sum_to_the_way_from_training_to_early_exit(
 
 def test_every_step_is_what_the_measurements_say(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
     found, tokens, state = diagnosed(tiny_config("softmax", max_epochs=6), tiny_dataset)
-    first, last = tokens.loss.astype(np.float64).mean(axis=1)
+    first, last = tokens.cross_entropy.astype(np.float64).mean(axis=1)
     stage = state.stage("hard tokens", 0)
     assert stage is not None
     assert stage.threshold is not None
     leaves = tokens.signal[0] >= stage.threshold.threshold
     rate = leaves.mean()
     expected = {
-        "split gap": measure(state, "block 0 as trained"),
-        "head drift": measure(state, "block 0 alone"),
+        "split gap": measure(state, "as trained", 0),
+        "head drift": measure(state, "alone", 0),
         "depth": (first + last) / 2,
         "exit rate": rate * first + (1 - rate) * last,
-        "exit decisions": np.where(leaves, *tokens.loss).mean(dtype=np.float64),
+        "exit decisions": np.where(leaves, *tokens.cross_entropy).mean(dtype=np.float64),
         "exited state": measure(state, "early exit"),
     }
     assert {step.name: step.after for step in found.waterfall.steps} == pytest.approx(expected, abs=1e-6)
@@ -119,7 +111,7 @@ def test_later_heads_drift_as_far_as_tokens_leave_there(tiny_config: MakeConfig,
     found, _, state = diagnosed(config, tiny_dataset)
     drifts = [step for step in found.waterfall.steps if step.name == "head drift"]
     assert [step.block for step in drifts] == [0, 1]
-    alone, as_trained = (measure(state, f"block 1 {how}") for how in ("alone", "as trained"))
+    alone, as_trained = (measure(state, way, 1) for way in ("alone", "as trained"))
     assert drifts[1].nats == pytest.approx(found.exit_shares[1] * (alone - as_trained), abs=1e-6)
 
 
@@ -129,10 +121,10 @@ def test_copied_states_of_a_causal_first_block_make_no_mismatch_where_nobody_lea
     tokens, state, windows = trained(tiny_config(exited_state="copy"), tiny_dataset)
     nobody = replace(tokens, signal=np.zeros_like(tokens.signal))
     full = replace(state, measured=tuple(
-        replace(found, name="early exit") if found.name == "all blocks" else found
-        for found in state.measured if found.name != "early exit"
+        replace(found, way="early exit") if found.way == "all blocks" else found
+        for found in state.measured if found.way != "early exit"
     ))  # fmt: skip
-    found = diagnose(nobody, full, lambda name: windows.get(name, ()), tiny_config(exited_state="copy"))
+    found = diagnose(nobody, full, windows, tiny_config(exited_state="copy"))
     assert found.exit_shares == (0, 1)
     assert found.share_of_possible is None
     assert [step.nats for step in found.waterfall.steps[-2:]] == pytest.approx([0, 0], abs=1e-6)
@@ -142,12 +134,12 @@ def test_intervals_are_around_their_step_where_the_windows_are_the_same(
     tiny_config: MakeConfig, tiny_dataset: Dataset
 ) -> None:
     tokens, state, windows = trained(tiny_config(), tiny_dataset)
-    steps = diagnose(tokens, state, lambda name: windows.get(name, ()), tiny_config()).waterfall.steps
+    steps = diagnose(tokens, state, windows, tiny_config()).waterfall.steps
     assert steps[0].interval is None
     for step in steps[1:]:
         assert step.interval is not None
         assert step.interval[0] - 1e-6 <= step.nats <= step.interval[1] + 1e-6
-    unkept = diagnose(tokens, state, lambda name: (), tiny_config()).waterfall.steps
+    unkept = diagnose(tokens, state, lambda way, block: (), tiny_config()).waterfall.steps
     assert [step.nats for step in unkept] == [step.nats for step in steps]
     assert [step.interval is None for step in unkept] == [True, True, False, False, False, True]
 
@@ -177,19 +169,12 @@ def test_the_oracle_of_three_blocks_is_a_bound_close_to_the_best_choice() -> Non
         assert best - 0.1 < oracle_loss(loss, np.array([2, 3, 2]) / 7) <= best + EXACT
 
 
-def test_tokens_leave_at_the_first_exit_that_lets_them() -> None:
-    signal = np.array([[0.9, 0.1, 0.1, 0.5], [0.9, 0.9, 0.1, 0.1]], np.float32)
-    tokens = Recorded(np.zeros((3, 4)), signal, np.zeros((3, 4)), np.zeros((3, 4), int), np.zeros(4, int), 4)
-    assert exits_taken(tokens, (0.5, 0.5)).tolist() == [0, 1, 2, 0]
-    assert exits_taken(tokens, ()).tolist() == [2, 2, 2, 2]
-
-
 def test_target_shares_follow_from_the_hard_ratio(tiny_config: MakeConfig) -> None:
     assert target_shares(tiny_config(block_layers=(1, 1, 1), hard_ratio=0.25)) == pytest.approx([0.75, 0.1875, 0.0625])
 
 
 def test_the_last_blocks_way_is_over_the_kept_tokens_alone() -> None:
-    tokens = Recorded(np.zeros((2, 8)), np.zeros((1, 8)), np.zeros((2, 8)), np.zeros((2, 8), int), np.zeros(8, int), 4)
+    tokens = bare_table(np.zeros((2, 8)), np.zeros((1, 8)))
     kept = np.array([0, 2, 3, 5])
     way = hard_tokens_way(
         1.0, kept, {"split gap": np.array([1, 2, 3, 4.0]), "lost context": np.array([2, 3, 4, 5.0])}, tokens
@@ -205,4 +190,4 @@ def test_a_run_that_did_not_finish_is_told_so(tiny_config: MakeConfig, tiny_data
     tokens, state, _ = trained(tiny_config(), tiny_dataset)
     for broken in (replace(state, stages=()), replace(state, measured=()), replace(state, stages=state.stages[:1])):
         with pytest.raises(UsageError, match="only a finished run"):
-            diagnose(tokens, broken, lambda name: (), tiny_config())
+            diagnose(tokens, broken, lambda way, block: (), tiny_config())

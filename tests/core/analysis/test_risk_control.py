@@ -21,7 +21,8 @@ from core.analysis.risk_control import (
     violation_rate,
 )
 from core.analysis.threshold_sweep import Sweep, sweep, threshold_grid
-from core.analysis.token_table import Recorded
+from core.analysis.token_table import TokenTable
+from tests.core.analysis.tables import bare_table
 
 BUDGET, DELTA, LARGEST = 0.01, 0.1, np.full(50, 0.3)
 TRIALS = 400
@@ -240,14 +241,13 @@ def test_a_test_half_of_its_own_noise_is_above_an_exact_bound_more_often_than_de
     assert expected_violations(0.1, 500, 10**9) == pytest.approx(0.1, abs=1e-4)
 
 
-def tokens_of(windows: int, draw: np.random.Generator, seq_len: int = 16) -> Recorded:
+def tokens_of(windows: int, draw: np.random.Generator, seq_len: int = 16) -> TokenTable:
     """Tokens that lose `0.2 · (0.5 − signal)` nats on average by leaving, with a signal uniform over [0, 1]."""
     count = windows * seq_len
     signal = draw.random((1, count)).astype(np.float32)
     lost = 0.2 * (0.5 - signal[0]) + draw.normal(0, 0.2, count)
     loss = np.stack([3 + lost, np.full(count, 3.0)]).astype(np.float32)
-    none = np.zeros((2, count), np.int32)
-    return Recorded(loss, signal, loss, none, none[0], seq_len)
+    return bare_table(loss, signal, seq_len)
 
 
 def true_excess(threshold: float) -> float:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config.run_config import DataConfig
+from core.data import tokenizers
 from core.data.corpora import Corpus
 from core.data.tokenizers import (
     PIECE_LENGTH,
@@ -168,3 +169,14 @@ def test_bpe_ids_are_the_same_in_every_process(tmp_path: Path) -> None:
         outputs.append(json.loads(done.stdout))
     assert outputs[0] == outputs[1]
     assert len(outputs[0]) > 100
+
+
+@pytest.mark.parametrize(("can_start", "expected"), [(10_000, "true"), (3, "false")])
+def test_the_library_shares_its_work_out_only_where_it_can_start_the_threads(
+    can_start: int, expected: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "")
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+    monkeypatch.setattr(tokenizers, "startable", lambda most: min(most, can_start))
+    train_bpe("one two two three three three", 270)
+    assert os.environ["TOKENIZERS_PARALLELISM"] == expected

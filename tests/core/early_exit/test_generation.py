@@ -14,8 +14,8 @@ from core.early_exit.generation import GeneratedToken, generate
 from core.early_exit.masked import early_exit_states, go_on
 from core.early_exit.sampling import GenerationOptions, choose
 from core.errors import UsageError
+from core.exits import exit_method
 from core.exits._contract import Observation
-from core.exits._load import exit_method
 from core.head.loss import token_statistics
 from core.model import Transformer, new_model
 from core.rng import stream

@@ -17,7 +17,7 @@ from core.early_exit.masked import early_exit_states, go_on
 from core.early_exit.packed_attention import TokenPlaces, pack
 from core.early_exit.skipping import skipping_states
 from core.evaluation.passes import Pass, early_exit, static_depths
-from core.exits._load import exit_method
+from core.exits import exit_method
 from core.model import ExitedState, Transformer, new_model
 
 WORDS = 30

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.config.run_config import method_names
+from core.exits import exit_method, first_method
 from core.exits._check import TOKENS, WORDS, BrokenContractError, check, example, example_classifier, normal
 from core.exits._contract import ComputedExit, ExitMethod, LearnedExit, Observation
 from core.exits._facts import CLAIMS, declared_facts
-from core.exits._load import exit_method, first_method
 from core.extensions.kinds import EXIT_METHODS
 from core.head.token_statistics import ALL_EXTRAS
 from core.model import ExitClassifier

@@ -6,11 +6,12 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
+from core.exits import exit_method, first_method
 from core.exits._facts import MethodFacts, run_facts
-from core.exits._load import exit_method, first_method, method_record
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import pinned
 from core.protocol.resolve import resolve
+from core.session.provenance import method_record
 from tests.packages import install
 
 SOUND = """
@@ -52,7 +53,7 @@ def test_an_installed_package_offers_methods_by_name(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(install(tmp_path, "theirs", {"theirs_eetui_exit.py": SOUND}, entries))
     method = exit_method(RunConfig(method="theirs").method)
     assert type(method).__name__ == "Mine"
-    assert method_record(RunConfig(method="theirs").method)["exit_method"]["package"] == "theirs 1.2"
+    assert method_record(RunConfig(method="theirs").method)["package"] == "theirs 1.2"
 
 
 def test_what_was_loaded_stays_as_it_was_and_what_is_written_since_is_another_method(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_a_method_that_is_no_good_is_refused_with_its_place_before_a_run_begins(
 
 def test_what_a_stored_run_s_method_is_needs_the_method_no_more(tmp_path: Path) -> None:
     reference = written(tmp_path)
-    record = method_record(reference)
+    record = {"exit_method": method_record(reference)}
     (tmp_path / "mine.py").unlink()
     row = {"method": "mine", "config": {"method": reference}, "record": record}
     assert run_facts(row) == MethodFacts(reference, reads_head=False, claims="p(target)")
@@ -104,7 +105,7 @@ def test_what_a_stored_run_s_method_is_needs_the_method_no_more(tmp_path: Path) 
 @pytest.mark.parametrize("name", EXIT_METHODS.built_in)
 def test_an_older_run_s_record_need_not_say_what_a_built_in_method_is(name: str) -> None:
     older = {"method": name, "config": {"method": name}, "record": {}}
-    newer = older | {"record": method_record(name)}
+    newer = older | {"record": {"exit_method": method_record(name)}}
     assert run_facts(older) == run_facts(newer)
 
 

@@ -3,33 +3,17 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from core.head import loss as losses
-from core.head.loss import Chunking, linear_cross_entropy, linear_cross_entropy_with_statistics, token_statistics
-from core.head.tiled_softmax import ChunkStatistics
-from core.head.token_statistics import TokenStatistics
+from core.head.loss import linear_cross_entropy, linear_cross_entropy_with_statistics, token_statistics
+from tests.core.head.examples import DIM, WORDS, example, plain
 
-DIM, WORDS = 8, 31
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
-@pytest.fixture(autouse=True)
-def _chunks_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Force several chunks on a handful of tokens, in a buffer of their own."""
-    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, entries=7))
-    monkeypatch.setattr(losses, "_kept", losses._Kept())
-
-
-def example(tokens: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(tokens)
-    hidden = torch.randn(tokens, DIM, generator=draw, dtype=dtype) * 2
-    weight = torch.randn(WORDS, DIM, generator=draw, dtype=dtype)
-    return hidden.requires_grad_(), weight.requires_grad_(), torch.randint(WORDS, (tokens,), generator=draw)
-
-
-def plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(F.linear(hidden, weight), targets, reduction="sum")
+def several_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(losses, "LEAST_SHARE", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -102,64 +86,6 @@ def test_frozen_states_get_no_gradient_and_the_head_still_does() -> None:
     torch.testing.assert_close(weight.grad, expected)
 
 
-@pytest.mark.parametrize("tokens", [1, 5, 23])
-def test_statistics_equal_those_of_the_full_softmax(tokens: int) -> None:
-    hidden, weight, targets = example(tokens)
-    logits = F.linear(hidden, weight).detach()
-    _, with_gradients = linear_cross_entropy_with_statistics(hidden, weight, targets)
-    for statistics in (with_gradients, token_statistics(hidden, weight, targets)):
-        expected = F.cross_entropy(logits, targets, reduction="none")
-        torch.testing.assert_close(statistics.cross_entropy, expected)
-        torch.testing.assert_close(statistics.max_prob, logits.softmax(1).max(1).values)
-        assert statistics.correct.tolist() == (logits.argmax(1) == targets).tolist()
-        assert statistics.prediction.dtype == torch.int64
-        assert statistics.prediction.tolist() == logits.argmax(1).tolist()
-        assert not statistics.cross_entropy.requires_grad
-
-
-@pytest.mark.parametrize("extras", [{"margin"}, {"entropy"}, {"margin", "entropy"}])
-def test_extra_statistics_are_made_only_when_asked_for(extras: set[str]) -> None:
-    hidden, weight, targets = example(23)
-    statistics = token_statistics(hidden, weight, targets, frozenset(extras))
-    probabilities = F.linear(hidden, weight).detach().softmax(1)
-    best, second = probabilities.topk(2).values.T
-    expected = {
-        "margin": best - second,
-        "entropy": -(probabilities * probabilities.log()).sum(1) / torch.tensor(float(WORDS)).double().log(),
-    }
-    for name, values in expected.items():
-        if name in extras:
-            torch.testing.assert_close(getattr(statistics, name), values)
-            torch.testing.assert_close(getattr(statistics[torch.arange(3)], name), values[:3])
-        else:
-            assert getattr(statistics, name) is None
-    assert torch.equal(statistics.cross_entropy, token_statistics(hidden, weight, targets).cross_entropy)
-
-
-def test_statistics_of_no_tokens_are_empty() -> None:
-    hidden, weight, targets = example(3)
-    statistics = token_statistics(hidden[:0], weight, targets[:0])
-    assert len(statistics.cross_entropy) == len(statistics.max_prob) == len(statistics.correct) == 0
-
-
-def test_statistics_can_be_taken_by_mask_and_by_index() -> None:
-    statistics = token_statistics(*example(6))
-    mask = torch.tensor([True, False, False, True, True, False])
-    for chosen in (statistics[mask], statistics[mask.nonzero().squeeze(1)]):
-        assert chosen.cross_entropy.tolist() == statistics.cross_entropy[[0, 3, 4]].tolist()
-        assert chosen.correct.tolist() == statistics.correct[[0, 3, 4]].tolist()
-        assert chosen.prediction.tolist() == statistics.prediction[[0, 3, 4]].tolist()
-
-
-def test_statistics_can_be_filled_in_parts() -> None:
-    whole = token_statistics(*example(6))
-    parts = TokenStatistics.empty(6, whole.max_prob)
-    for part in (slice(0, 4), slice(4, 6)):
-        parts.fill(part, whole[torch.arange(6)[part]])
-    for name in ("cross_entropy", "max_prob", "correct", "prediction"):
-        assert torch.equal(getattr(parts, name), getattr(whole, name))
-
-
 def test_huge_logits_give_finite_losses_and_gradients() -> None:
     hidden, weight, targets = example(6, torch.float32)
     hidden = (hidden * 1e4).detach().requires_grad_()
@@ -178,37 +104,6 @@ def test_a_second_call_does_not_disturb_what_the_first_returned() -> None:
     linear_cross_entropy(-hidden, weight, targets)
     assert torch.equal(losses_of_tokens, before)
     torch.testing.assert_close(torch.autograd.grad(loss, (hidden, weight)), expected)
-
-
-@pytest.mark.parametrize("words", [1, 5, 7, 8, 30, 31, 40])
-def test_any_width_of_a_tile_gives_the_same_to_rounding(monkeypatch: pytest.MonkeyPatch, words: int) -> None:
-    hidden, weight, targets = example(12)
-    extras = frozenset({"margin", "entropy"})
-    loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
-    expected = (loss, *torch.autograd.grad(loss, (hidden, weight)))
-    statistics = dict(token_statistics(hidden, weight, targets, extras).columns())
-    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, entries=words))
-    loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
-    torch.testing.assert_close((loss, *torch.autograd.grad(loss, (hidden, weight))), expected)
-    for name, column in token_statistics(hidden, weight, targets, extras).columns():
-        torch.testing.assert_close(column, statistics[name])
-
-
-@pytest.mark.parametrize("words", [1, 2, 63, 64, 65, 127, 128, 200])
-def test_of_several_words_with_the_largest_logit_the_first_is_predicted(words: int) -> None:
-    draw = torch.Generator().manual_seed(words)
-    logits = torch.randint(3, (50, words), generator=draw).float()
-    expected = logits.argmax(1)
-    tiles = ChunkStatistics(torch.zeros(50, 1, dtype=torch.int64), 2 * words)
-    for tile in (logits - 1, logits):
-        tiles.softmax(tile.clone())
-    assert tiles.join()[0].prediction.tolist() == (expected + words).tolist()
-
-
-def test_of_equal_logits_in_several_tiles_the_first_is_predicted() -> None:
-    hidden, weight, targets = example(12)
-    weight = weight.detach()[torch.arange(WORDS) % 6]  # each row at least once in every tile of seven
-    assert (token_statistics(hidden, weight, targets).prediction < 6).all()
 
 
 def test_a_target_that_repeats_is_counted_each_time() -> None:
@@ -265,11 +160,6 @@ def test_a_word_that_is_certain_costs_nothing_and_never_less() -> None:
     weight = torch.cat((hidden[:1], -hidden[:1], hidden[:1] / 3))
     _, losses_of_tokens = linear_cross_entropy(hidden, weight, (hidden @ weight.T).argmax(1))
     assert (losses_of_tokens >= 0).all()
-
-
-def several_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(losses, "LEAST_SHARE", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 23])

@@ -1,5 +1,7 @@
 """Events to rows and back, for every type of event there is."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
 
@@ -7,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.events import Event, Measured, Step, TokensMeasured
+from core.config.run_config import RunConfig
+from core.events import Event, Measured, RunStarted, Split, Step, TokensMeasured, Way
+from core.protocol.order import planned_stages
 from core.store import codec
 
 numbers = st.floats(allow_nan=False)
@@ -54,15 +58,52 @@ def test_consecutive_steps_of_an_epoch_share_a_row() -> None:
 
 
 def test_the_windows_of_a_measurement_stay_out_of_the_log() -> None:
-    event = Measured("evaluation", "oracle", "eval", "all", 8, 1.0, 0.5, (1.0,), 0.0, (1.0, 2.0))
+    event = Measured("evaluation", "oracle", None, "eval", "all", 8, 1.0, 0.5, (1.0,), 0.0, (1.0, 2.0))
     ((_, data),) = codec.encode([event])
     assert "window_losses" not in data
     assert round_trip([event]) == [replace(event, window_losses=())]
 
 
+@pytest.mark.parametrize(
+    ("name", "way", "block"),
+    [
+        ("early exit", "early exit", None),
+        ("all blocks", "all blocks", None),
+        ("oracle", "oracle", None),
+        ("block 0 as trained", "as trained", 0),
+        ("block 12 alone", "alone", 12),
+        ("block 1 on its training windows", "as trained", 1),
+    ],
+)
+def test_a_measurement_that_a_former_version_named_has_its_way_and_block(
+    name: str, way: Way, block: int | None
+) -> None:
+    split: Split = "train" if "training" in name else "eval"
+    rest = f'"split":"{split}","token_set":"all","tokens":8,"loss":1.5,"accuracy":0.5,"exit_shares":[1.0,0.0]'
+    (event,) = codec.decode(("Measured", f'{{"stage":"evaluation","name":"{name}",{rest},"layer_savings":0.5}}'))
+    assert event == Measured("evaluation", way, block, split, "all", 8, 1.5, 0.5, (1.0, 0.0), 0.5)
+    assert isinstance(event, Measured)
+    assert event.name == name
+
+
 def test_statistics_of_tokens_are_never_in_the_log() -> None:
-    tokens = TokensMeasured("evaluation", 0, b"1234", b"1234", b"1234", b"1234")
+    tokens = TokensMeasured(0, b"1234", b"1234", b"1234", b"1234")
     steps = [Step("evaluation", 1, step, None, 8, 0.1) for step in (1, 2)]
     assert list(codec.encode([tokens])) == []
     assert round_trip([tokens, steps[0], tokens, steps[1], tokens]) == steps
     assert len(list(codec.encode([steps[0], tokens, steps[1]]))) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"method": "gain"}, {"method": "agree", "protocol": "joint"}, {"protocol": "full_depth"}],
+    ids=str,
+)
+def test_stages_of_old_logs_which_hold_their_names_only_are_planned_stages(
+    values: dict[str, str], tiny_config: Callable[..., RunConfig]
+) -> None:
+    stages = planned_stages(tiny_config(**values))
+    started = RunStarted(stages, 100, 20, 30, (1, 1), 999)
+    ((kind, text),) = codec.encode([started])
+    old = json.dumps(json.loads(text) | {"stages": [stage.name for stage in stages]})
+    assert list(codec.decode((kind, old))) == [started]

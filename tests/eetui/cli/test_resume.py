@@ -1,4 +1,4 @@
-"""`eetui resume`: what Ctrl-C or a crash ended goes on where it stopped."""
+"""`eetui resume`: a run that Ctrl-C or a crash ended continues where it stopped."""
 
 import json
 import os
@@ -16,7 +16,7 @@ SLOW = ("max_epochs=40", "patience=40", "exit_epochs=2", "machine.threads=1")
 
 @pytest.fixture
 def start(text: Path, environment: dict[str, str], tmp_path: Path) -> subprocess.Popen[str]:
-    """Training of two methods in a database of the test's, past its second epoch."""
+    """Start training two methods, and return the process in its second epoch or later."""
     process = subprocess.Popen(
         [sys.executable, "-m", "eetui", "run", "--no-ui", "-m", "loss", "-m", "softmax", "--corpus", str(text)]
         + set_options(*TINY, *SLOW),
@@ -35,7 +35,7 @@ def rows(eetui: Eetui, db: Path) -> list[dict]:
     return json.loads(eetui("ls", "--json", EETUI_DB=str(db)).stdout)
 
 
-def test_an_interrupted_experiment_is_told_how_to_go_on_and_does(
+def test_an_interrupted_experiment_prints_how_to_resume_and_ends_the_same(
     start: subprocess.Popen[str], eetui: Eetui, text: Path, tmp_path: Path
 ) -> None:
     db = tmp_path / "runs.db"
@@ -63,7 +63,7 @@ def test_a_killed_run_can_be_resumed(start: subprocess.Popen[str], eetui: Eetui,
     assert [row["status"] for row in rows(eetui, tmp_path / "runs.db")] == ["interrupted", "finished"]
 
 
-def test_what_can_not_be_resumed_is_a_usage_error(
+def test_a_run_that_can_not_be_resumed_is_a_usage_error(
     trained: subprocess.CompletedProcess[str], eetui: Eetui, tmp_path: Path
 ) -> None:
     for arguments, reason in (

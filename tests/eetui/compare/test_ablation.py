@@ -13,11 +13,21 @@ from rich.console import Console
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, build, preset_layer, set_layer
 from core.errors import ConfigError, UsageError
+from core.metrics import LAYER_SAVINGS, SHALLOW_RATIO
 from core.session.prepare import prepare
 from core.session.run import run_experiment
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
-from eetui.compare.ablation import INERT, Ablation, AblationRow, ablation_lines, plan_ablation, plan_of, stored_runs
+from eetui.compare.ablation import (
+    FIGURES,
+    INERT,
+    Ablation,
+    AblationRow,
+    ablation_lines,
+    plan_ablation,
+    plan_of,
+    stored_runs,
+)
 from eetui.compare.ablation_text import ablation_json, ablation_table
 from eetui.compare.run_view import RunView
 from tests.conftest import TINY, TINY_TRAINING
@@ -99,11 +109,8 @@ def test_a_bad_name_or_value_is_refused() -> None:
 
 
 def run_view(name: str, windows: Sequence[float], ppl: float = 100.0, **values: Any) -> RunView:
-    metrics = {
-        "eval.block 0 as trained": ppl, "eval.block 0 alone": ppl, "eval.all blocks": ppl, "final_ppl": ppl,
-        "shallow_ratio": 0.5, "layer_savings": 0.25,
-    }  # fmt: skip
-    view = RunView(name, "loss", 42, "finished", "print", "text", {}, metrics, tuple(windows))
+    figures = dict.fromkeys(FIGURES, ppl) | {SHALLOW_RATIO: 0.5, LAYER_SAVINGS: 0.25}
+    view = RunView(name, "loss", 42, "finished", "print", "text", {}, figures, tuple(windows))
     return replace(view, **values)
 
 

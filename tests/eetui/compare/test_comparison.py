@@ -1,3 +1,5 @@
+"""Runs side by side: which share a column, which rows there are, which value is best, and every format."""
+
 import csv
 import json
 import math
@@ -8,35 +10,21 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from core.config.run_config import RunConfig, method_names
-from core.events import Epoch, Savings
-from core.exits._load import exit_method
+from core.config.run_config import RunConfig
+from core.events import Epoch
+from core.metrics import FINAL_PPL, run_metrics
 from core.state import RunState, StageState
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
-from eetui.compare.charts import VIEWS, curve_rows, points, seen
 from eetui.compare.columns import value_of
 from eetui.compare.comparison import compare
 from eetui.compare.report_runs import report_names, report_view
-from eetui.compare.run_view import RunView, run_metrics, stored_view
-from eetui.compare.screen_text import curves_note
-from eetui.compare.tables_text import as_csv, as_json, as_markdown, as_tables, sheets
+from eetui.compare.run_view import stored_view
+from eetui.compare.sheets import sheets
+from eetui.compare.tables_text import as_csv, as_json, as_markdown, as_tables
 from eetui.drawing.figures import duration, figure
-from tests.eetui.console import RECORD, config
-
-
-def run(name: str, seed: int = 1, **metrics: float) -> RunView:
-    return RunView(
-        name=name,
-        method=name.partition("-")[0],
-        seed=seed,
-        status="finished",
-        fingerprint="one",
-        corpus="one text",
-        config={"method": name.partition("-")[0], "seed": seed, "train.lr": 0.1},
-        metrics=metrics,
-        window_losses=[metrics.get("loss", 1.0)] * 64,
-    )
+from tests.eetui.comparing import run
+from tests.scripted_runs import RECORD
 
 
 def test_runs_that_differ_in_seed_only_share_a_column_with_mean_and_sample_deviation() -> None:
@@ -73,19 +61,6 @@ def test_different_corpora_are_ranked_apart() -> None:
     assert shown.notes == ("different tokens, so PPLs are ranked only within one of: one text; two texts",)
 
 
-def test_advice_names_the_run_for_each_purpose() -> None:
-    runs = [
-        run("good", final_ppl=100, layer_savings=0.1),
-        run("middle", final_ppl=104, layer_savings=0.28),
-        run("cheap", final_ppl=130, layer_savings=0.3),
-    ]
-    assert [(a.purpose, a.choice) for a in compare(runs).advice] == [
-        ("accuracy", "good"),
-        ("compute", "cheap"),
-        ("balance", "middle"),
-    ]
-
-
 def test_config_shows_what_differs_only() -> None:
     runs = [run("a"), replace(run("b"), config={"method": "b", "train.lr": 0.2})]
     assert compare(runs).config == (("method", ("a", "b")), ("train.lr", ("0.1", "0.2")))
@@ -101,7 +76,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
 
 def test_the_report_has_its_three_methods() -> None:
     views = [report_view(reference) for reference in report_names()]
-    assert [view.metrics["final_ppl"] for view in views if view] == [1095.46, 1071.76, 1219.52]
+    assert [view.metrics[FINAL_PPL] for view in views if view] == [1095.46, 1071.76, 1219.52]
     assert report_view("report:none") is None
     assert report_view("loss") is None
 
@@ -123,14 +98,6 @@ def test_groups_of_one_method_keep_titles_of_their_own() -> None:
     slow = [replace(run(f"a-{seed}", seed), config={"method": "a", "train.lr": 0.01}) for seed in (3, 4)]
     shown = compare([run("a-1", 1), run("a-2", 2), *slow])
     assert [column.title for column in shown.columns] == ["a-1 ×2", "a-3 ×2"]
-
-
-def test_every_kind_of_warning_is_told_over_several_seeds() -> None:
-    warned = [replace(run(f"a-{seed}", seed), warnings=(f"{seed}% left", f"loses by {seed}")) for seed in (1, 2)]
-    assert compare(warned).notes == (
-        "a ×2: 2 of 2 seeds warn, such as: 1% left",
-        "a ×2: 2 of 2 seeds warn, such as: loses by 1",
-    )
 
 
 def test_cells_stand_against_a_baseline_by_percent_of_a_ppl_and_points_of_a_share() -> None:
@@ -161,12 +128,6 @@ def test_the_baseline_is_the_column_that_a_run_is_in() -> None:
     assert compare(runs, baseline="gone").baseline is None
 
 
-def test_differences_are_against_the_baseline() -> None:
-    runs = [run("a", final_ppl=9, layer_savings=0.1, loss=2.1), run("b", final_ppl=8, layer_savings=0.1, loss=2.0)]
-    assert compare(runs).differences[0].startswith("a − b: +0.1000 nats")
-    assert compare(runs, baseline="a").differences[0].startswith("b − a: -0.1000 nats")
-
-
 def test_csv_and_json_tell_the_baseline_only_if_there_is_one() -> None:
     runs = [run("a", final_ppl=200), run("b", final_ppl=100)]
     assert "delta" not in as_csv(compare(runs))
@@ -183,45 +144,6 @@ def test_the_whole_config_can_be_had() -> None:
     assert [key for key, _ in compare(runs, whole_config=True).config] == ["method", "train.lr"]
 
 
-def test_curves_are_the_mean_as_far_as_all_seeds_went() -> None:
-    runs = [replace(run("a-1", 1), curves={0: (5.0, 4.0, 3.5)}), replace(run("a-2", 2), curves={0: (6.0, 5.0)})]
-    (column,) = compare(runs).columns
-    assert [value.mean for value in column.curve(0)] == [5.5, 4.5]
-    assert column.curve(1) == ()
-    rows = curve_rows(compare(runs, group_seeds=False).columns, 0)
-    assert [[value and value.mean for value in row.values] for row in rows] == [[5, 6], [4, 5], [3.5, None]]
-
-
-def test_points_are_early_exit_and_static_depths_of_the_tokens_that_most_share() -> None:
-    metrics = {"final_ppl": 9, "layer_savings": 0.25, "eval.block 0 alone": 11, "eval.all blocks": 8, "eval.oracle": 7}
-    deep = {"method": "a", "model.block_layers": (1, 3)}
-    runs = [replace(run(name, **metrics), config={**deep, "method": name}) for name in ("a", "b")]
-    other = replace(run("c", **metrics), fingerprint="two", config=deep)
-    found = points(compare([*runs, other]))
-    assert [(point.name, point.savings, point.ppl) for point in found if point.column == 0] == [
-        ("early exit", 0.25, 9), ("block 0 alone", 0.75, 11), ("all blocks", 0.0, 8),
-    ]  # fmt: skip
-    assert {point.column for point in found} == {0, 1}
-
-
-def test_what_is_exported_is_what_a_view_shows() -> None:
-    deep = {"method": "a", "model.block_layers": (2, 2)}
-    one = replace(run("a", final_ppl=9, layer_savings=0.2, **{"block0.val_ppl": 5}), config=deep, curves={0: (2.0,)})
-    whole = compare([one, replace(one, name="b", seed=2, config={**deep, "method": "b"})])
-    tables = {
-        view: {line["table"] for line in csv.DictReader(StringIO(as_csv(seen(whole, view, 0))))} for view in VIEWS
-    }
-    assert tables == {view: {view} for view in VIEWS} | {"advice": {"final", "training", "config"}}
-    assert "Block 0, epoch 1 | 7.39 |" in as_markdown(seen(whole, "curves", 0, as_ppl=True))
-
-
-def test_curves_that_are_one_and_the_same_are_said_to_be() -> None:
-    runs = [replace(run(name), curves={0: losses}) for name, losses in (("a", (2.0,)), ("b", (2.0,)), ("c", (3.0,)))]
-    note = curves_note(compare(runs), 0, as_ppl=False)
-    assert "The same curve: a = b." in note
-    assert "c 3.0000" in note
-
-
 def test_layer_flop_and_time_savings_stand_together_and_the_best_of_each_is_marked() -> None:
     cheap = run("loss-1", layer_savings=0.25, flop_savings=0.2, time_savings=0.1, break_even=0.01)
     dear = run("softmax-2", layer_savings=0.35, flop_savings=-0.1, time_savings=-0.2, break_even=0.9)
@@ -232,52 +154,11 @@ def test_layer_flop_and_time_savings_stand_together_and_the_best_of_each_is_mark
     assert [row.best for row in rows] == [frozenset({1}), frozenset({0}), frozenset({0}), frozenset()]
 
 
-def test_a_run_s_savings_come_from_its_event_and_older_runs_have_none() -> None:
-    saved = Savings("evaluation", -0.1, None, 0.05, 0.01, 0.07, 8192, 5)
-    assert run_metrics(RunState(savings=saved), "staged", 0.5) == {"flop_savings": -0.1, "time_savings": 0.05}
-    assert run_metrics(RunState(), "staged", 0.5) == {}
-
-
-def test_compute_is_advised_by_flops_where_all_know_theirs() -> None:
-    cheap = run("loss-1", final_ppl=110, layer_savings=0.25, flop_savings=0.2)
-    dear = run("softmax-2", final_ppl=100, layer_savings=0.35, flop_savings=-0.1)
-    advice = {one.purpose: one for one in compare([cheap, dear]).advice}
-    assert advice["compute"].choice == "loss-1"
-    assert advice["compute"].reason == "saves most FLOPs, 20.0%, for +10.0% PPL"
-    older = run("softmax-2", final_ppl=100, layer_savings=0.35)
-    assert {one.purpose: one.choice for one in compare([cheap, older]).advice}["compute"] == "softmax-2"
-
-
-@pytest.mark.parametrize("method", method_names())
-def test_layers_saved_by_a_signal_that_reads_the_head_come_with_a_caveat(method: str, tmp_path: Path) -> None:
-    new = NewRun(None, method, 1, None, config(method).model_dump_json(), RECORD)
-    with Writer(tmp_path / "runs.db") as writer, Reader(tmp_path / "runs.db") as reader:
-        (number,) = writer.create_experiment([new])
-        view = replace(stored_view(reader, number), metrics={"final_ppl": 100, "layer_savings": 0.35})
-    (_, compute, _) = compare(
-        [run("other-1", final_ppl=90, layer_savings=0.2), replace(view, fingerprint="one")]
-    ).advice
-    assert compute.choice == f"{method}-1"
-    assert ("reads the whole head" in compute.reason) == exit_method(method).reads_head
-    assert view.config["method"] == method
-
-
-def test_the_report_s_softmax_comes_with_the_caveat_too() -> None:
-    views = {reference: report_view(reference) for reference in report_names()}
-    assert {name for name, view in views.items() if view is not None and view.reads_head} == {"report:softmax"}
-
-
-def test_where_no_run_saves_flops_the_advice_says_so() -> None:
-    runs = [run(f"loss-{n}", final_ppl=100 + n, layer_savings=0.2, flop_savings=-0.1 * n) for n in (1, 2)]
-    advice = {one.purpose: one for one in compare(runs).advice}
-    assert advice["compute"].reason == "costs least, 10.0% more FLOPs than never exiting: none of these saves any"
-
-
 def test_runs_whose_blocks_were_trained_together_stand_beside_staged_ones() -> None:
     lm = StageState(
         "joint.lm", "lm", None, 2, 10, 100, history=(Epoch("joint.lm", 1, 3.0, 2.0, None, None, True, 1, 9.0),)
     )
-    joint = replace(run("gain-1"), metrics=run_metrics(RunState(stages=(lm,)), "joint", 0.5))
+    joint = replace(run("gain-1"), metrics=run_metrics(RunState(stages=(lm,)), {}))
     staged = run("loss-2", **{"block0.val_ppl": 8.0})
     rows = {row.label: row.values for row in compare([joint, staged]).training}
     assert rows["All blocks together: early-stop PPL"][0] == value_of([math.exp(2)])

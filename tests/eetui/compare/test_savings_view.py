@@ -15,14 +15,14 @@ from core.analysis import run_quality as quality
 from core.errors import UsageError
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.compare import savings_view
 from eetui.compare.comparison import Comparison, Value
 from eetui.compare.savings_curves import mean_curve, run_curve
 from eetui.compare.savings_view import SavingsView
 from eetui.drawing.chart import Chart
-from tests.eetui.console import add, keep_tokens, make_database, scripted
-from tests.eetui.stored_tokens import store_run
+from tests.scripted_runs import add, keep_tokens, make_database, scripted
+from tests.stored_tokens import store_run
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @asynccontextmanager
 async def comparing(database: Path, *runs: int, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Pilot[None]]:
-    async with Bench(database).run_test(size=size) as pilot:
+    async with EetuiApp(database).run_test(size=size) as pilot:
         await pilot.pause()
-        pilot.app.open_compare(runs)  # type: ignore[attr-defined]
+        pilot.app.open("compare", *runs)  # type: ignore[attr-defined]
         await pilot.pause()
         await pilot.press("5")
         await view(pilot).workers.wait_for_complete()

@@ -11,12 +11,12 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Static, TabbedContent
 
 from core.store.writer import Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.compare.screen import CompareScreen
 from eetui.compare.table import CompareTable
 from eetui.console.settings import Settings
 from eetui.drawing.chart import Chart
-from tests.eetui.console import add, append, make_database, scripted, until
+from tests.scripted_runs import add, append, make_database, scripted, until
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @asynccontextmanager
 async def comparing(database: Path, *runs: int, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Pilot[None]]:
-    async with Bench(database, Settings()).run_test(size=size) as pilot:
+    async with EetuiApp(database, Settings()).run_test(size=size) as pilot:
         await pilot.pause()
-        pilot.app.open_compare(runs or (1, 2, 3))  # type: ignore[attr-defined]
+        pilot.app.open("compare", *(runs or (1, 2, 3)))  # type: ignore[attr-defined]
         await settle(pilot)
         yield pilot
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.store.reader import Reader
 from eetui.console.training_thread import Trainer
-from tests.eetui.console import tiny_plan
+from tests.scripted_runs import tiny_plan
 
 
 @pytest.fixture

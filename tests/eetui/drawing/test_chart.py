@@ -1,4 +1,4 @@
-"""The chart widget: what it draws, when, and what keys and mouse do to it."""
+"""The chart widget: drawing, the rate of redraws, keys and mouse."""
 
 import asyncio
 import math
@@ -41,7 +41,7 @@ class Demo(App[None]):
 
 
 def drawn(chart: Chart) -> str:
-    """The canvas as text."""
+    """Return the canvas as text."""
     return "\n".join("".join(line) for line in chart.query_one(Plot).canvas._buffer)
 
 
@@ -138,7 +138,7 @@ async def test_keys_zoom_pan_and_show_everything_again() -> None:
         assert app.chart.view == View()
 
 
-async def test_the_height_is_that_of_the_curves_in_view() -> None:
+async def test_the_y_range_fits_the_curves_in_view() -> None:
     app = Demo()
     async with app.run_test(size=(80, 24)):
         falling = Series("s", [float(n) for n in range(101)], [100.0 - n for n in range(101)])
@@ -149,7 +149,7 @@ async def test_the_height_is_that_of_the_curves_in_view() -> None:
         assert 10 < high < 13
 
 
-async def test_the_mouse_zooms_about_its_place_and_drags() -> None:
+async def test_the_mouse_zooms_about_its_position_and_drags() -> None:
     app = Demo()
     async with app.run_test(size=(80, 24)) as pilot:
         app.chart.set_series([LONG])
@@ -168,7 +168,7 @@ async def test_the_mouse_zooms_about_its_place_and_drags() -> None:
 
 
 @pytest.mark.parametrize("size", [(25, 24), (80, 6), (12, 3)])
-async def test_without_room_for_curves_it_tells_the_newest_numbers(size: tuple[int, int]) -> None:
+async def test_a_chart_too_small_for_curves_shows_the_newest_values(size: tuple[int, int]) -> None:
     app = Demo()
     async with app.run_test(size=size) as pilot:
         app.chart.set_series([LONG, EPOCHS])

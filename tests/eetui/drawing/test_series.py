@@ -22,7 +22,7 @@ def test_a_short_curve_keeps_every_value() -> None:
     assert (list(x), list(mean)) == ([0.0, 1.0, 2.0], [3.0, 1.0, 2.0])
 
 
-def test_a_million_steps_take_no_more_room_than_its_limit() -> None:
+def test_a_curve_of_a_million_steps_keeps_fewer_points_than_its_limit() -> None:
     curve = Curve()
     for index in range(1_000_000):
         curve.append(index, float(index % 7))
@@ -49,7 +49,7 @@ def test_merging_keeps_mean_range_and_order(values: list[float]) -> None:
         assert max(curve.ranges()[1]) == max(values[:whole])
 
 
-def test_what_is_no_finite_number_is_left_out() -> None:
+def test_values_that_are_not_finite_are_left_out() -> None:
     assert list(filled([1.0, math.nan, math.inf, 2.0]).means()[1]) == [1.0, 2.0]
 
 
@@ -80,7 +80,7 @@ def test_reducing_keeps_a_neighbour_on_either_side_of_the_view() -> None:
     assert reduce_to_columns(x, x, 10, 1.5, 3.5)[0] == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_reducing_nothing_is_nothing() -> None:
+def test_reducing_an_empty_series_gives_an_empty_one() -> None:
     assert reduce_to_columns([], [], 10, 0, 1) == ([], [])
 
 

@@ -1,4 +1,4 @@
-"""The screen on which a run writes."""
+"""The Generate screen."""
 
 import asyncio
 import subprocess
@@ -12,15 +12,15 @@ from textual.widgets import Input, Static
 from core.session.run import run_experiment
 from core.store.files import checkpoint_folder
 from core.store.writer import Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.drawing.flowing_text import FlowingText
 from eetui.generate.screen import GenerateScreen
-from tests.eetui.console import make_database, tiny_request
+from tests.scripted_runs import make_database, tiny_request
 
 
 @pytest.fixture(scope="module")
 def database(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run that has finished, number 1."""
+    """Train a tiny run, number 1."""
     path = tmp_path_factory.mktemp("generate") / "runs.db"
     with Writer(path) as store:
         run_experiment(tiny_request(text, "loss", exited_state="copy")(store), store, lambda run, events: None)
@@ -51,7 +51,7 @@ def text_of(screen: GenerateScreen) -> str:
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 async def test_a_prompt_is_continued_with_as_many_tokens_as_asked_for(database: Path, size: tuple[int, int]) -> None:
-    async with Bench(database).run_test(size=size) as pilot:
+    async with EetuiApp(database).run_test(size=size) as pilot:
         screen = await opened(pilot)
         await write(pilot, screen, "w1 w2", max_tokens="7")
         await screen.workers.wait_for_complete()
@@ -63,8 +63,8 @@ async def test_a_prompt_is_continued_with_as_many_tokens_as_asked_for(database: 
         assert "tokens/s" in figures(screen)
 
 
-async def test_a_key_stops_the_writing(database: Path) -> None:
-    async with Bench(database).run_test() as pilot:
+async def test_a_key_stops_generation(database: Path) -> None:
+    async with EetuiApp(database).run_test() as pilot:
         screen = await opened(pilot)
         await write(pilot, screen, "w1", max_tokens="1000000")
         for _ in range(200):
@@ -88,8 +88,10 @@ async def test_a_key_stops_the_writing(database: Path) -> None:
         ("w1", {"top_p": "2"}, "--top-p must be"),
     ],
 )
-async def test_what_can_not_be_is_said(database: Path, prompt: str, options: dict[str, str], message: str) -> None:
-    async with Bench(database).run_test() as pilot:
+async def test_invalid_input_gets_a_message_and_generates_nothing(
+    database: Path, prompt: str, options: dict[str, str], message: str
+) -> None:
+    async with EetuiApp(database).run_test() as pilot:
         screen = await opened(pilot)
         await write(pilot, screen, prompt, **options)
         assert [note.message for note in pilot.app._notifications if message in note.message]
@@ -97,8 +99,8 @@ async def test_what_can_not_be_is_said(database: Path, prompt: str, options: dic
 
 
 @pytest.mark.parametrize("keys", [("w",), ("enter", "w"), ("i", "w")], ids=["runs", "live", "inspect"])
-async def test_a_key_leads_there_from_wherever_a_run_is_shown(database: Path, keys: tuple[str, ...]) -> None:
-    async with Bench(database).run_test() as pilot:
+async def test_a_key_opens_it_from_every_screen_that_shows_a_run(database: Path, keys: tuple[str, ...]) -> None:
+    async with EetuiApp(database).run_test() as pilot:
         await pilot.pause()
         for key in keys:
             await pilot.press(key)
@@ -115,7 +117,7 @@ async def test_without_weights_there_is_a_message_and_no_screen(
 ) -> None:
     path = make_database(tmp_path / "runs.db")
     checkpoint_folder(path, 1).mkdir(parents=True)  # its files are gone
-    async with Bench(path).run_test() as pilot:
+    async with EetuiApp(path).run_test() as pilot:
         await pilot.pause()
         await pilot.press(*keys)
         await pilot.pause()
@@ -123,8 +125,8 @@ async def test_without_weights_there_is_a_message_and_no_screen(
         assert not isinstance(pilot.app.screen, GenerateScreen)
 
 
-async def test_leaving_the_screen_ends_the_writing(database: Path) -> None:
-    async with Bench(database).run_test() as pilot:
+async def test_leaving_the_screen_ends_generation(database: Path) -> None:
+    async with EetuiApp(database).run_test() as pilot:
         screen = await opened(pilot)
         await write(pilot, screen, "w1", max_tokens="1000000")
         while len(screen._pieces) < 5:
@@ -140,7 +142,7 @@ async def test_leaving_the_screen_ends_the_writing(database: Path) -> None:
 
 
 async def test_a_long_text_wraps_and_follows_the_width_and_the_theme(database: Path) -> None:
-    async with Bench(database).run_test(size=(80, 24)) as pilot:
+    async with EetuiApp(database).run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
         await write(pilot, screen, "w1 w2", max_tokens="300")
         await screen.workers.wait_for_complete()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from core.analysis.reliability import reliability
-from core.analysis.run_quality import judge
+from core.analysis.run_quality import judge_exit
 from core.exits._facts import declared_facts
 from eetui.inspection.exit_quality_text import bar, diagram, quality_text
-from tests.core.analysis.test_what_if import made
+from tests.core.analysis.tables import random_table
 
 
 @pytest.mark.parametrize(
@@ -38,25 +38,25 @@ def test_every_group_is_a_line_and_all_lines_fit() -> None:
 
 
 def test_figures_are_those_of_the_judgement() -> None:
-    data = made(3)
-    judged = judge(data.recorded, 1, declared_facts("agree"))
+    table = random_table(3)
+    judged = judge_exit(table, 1, declared_facts("agree"))
     text = quality_text(judged, 78).plain
     assert f"block right {judged.exit.correct.auroc:.3f}" in text
     assert f"next no better {judged.exit.next_no_better.auroc:.3f}" in text
     assert f"{judged.exit.signal.error:.4f}" in text
     assert f"{judged.overthinking.destructive:.2%}" in text
     assert "agrees" in text
-    assert judged.diagram.counts.sum() == data.tokens
-    agree = data.prediction[1] == data.prediction[2]
+    assert judged.diagram.counts.sum() == table.tokens
+    agree = table.prediction[1] == table.prediction[2]
     assert judged.diagram.found @ judged.diagram.counts == pytest.approx(float(agree.sum()))
 
 
 def test_a_gain_is_shown_in_nats_claimed_against_realised() -> None:
-    data = made(3)
-    judged = judge(data.recorded, 1, declared_facts("gain"))
+    table = random_table(3)
+    judged = judge_exit(table, 1, declared_facts("gain"))
     text = quality_text(judged, 100).plain
     assert judged.diagram is not None
-    assert judged.diagram.counts.sum() == data.tokens
+    assert judged.diagram.counts.sum() == table.tokens
     assert judged.exit.signal is not None
     assert f"claimed gain {judged.exit.signal.error:.4f} nats too " in text
     assert text.splitlines()[3].split()[:4] == ["tokens", "claimed", "gain,", "nats"]
@@ -65,7 +65,7 @@ def test_a_gain_is_shown_in_nats_claimed_against_realised() -> None:
 
 
 def test_an_order_is_ranked_and_nothing_more() -> None:
-    judged = judge(made(3).recorded, 1, declared_facts("entropy"))
+    judged = judge_exit(random_table(3), 1, declared_facts("entropy"))
     text = quality_text(judged, 78).plain
     assert judged.diagram is None
     assert len(text.splitlines()) == 3

@@ -16,11 +16,11 @@ from core.session.run import run_experiment
 from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.inspection.diagnosis_panel import DiagnosisPanel
 from eetui.inspection.exit_quality import ExitQualityText
 from eetui.inspection.screen import InspectScreen
-from tests.eetui.console import keep_tokens, make_database, tiny_request
+from tests.scripted_runs import keep_tokens, make_database, tiny_request
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def database(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def inspecting(database: Path, run: int = 1, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Pilot[None]]:
-    async with Bench(database).run_test(size=size) as pilot:
+    async with EetuiApp(database).run_test(size=size) as pilot:
         await pilot.pause()
-        pilot.app.open_inspect(run)  # type: ignore[attr-defined]
+        pilot.app.open("inspect", run)  # type: ignore[attr-defined]
         await pilot.pause()
         await pilot.pause()
         yield pilot
@@ -163,7 +163,7 @@ async def test_4_shows_what_the_signal_is_worth(database: Path, size: tuple[int,
         screen = pilot.app.screen
         assert isinstance(screen, InspectScreen)
         assert screen.study is not None
-        assert sum(int(line.split()[0].replace(",", "")) for line in lines[4:]) == screen.study.data.tokens
+        assert sum(int(line.split()[0].replace(",", "")) for line in lines[4:]) == screen.study.table.tokens
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])

@@ -12,12 +12,12 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from core.store.writer import NewRun, Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.console.settings import Settings
 from eetui.drawing.chart import Chart
 from eetui.inspection.screen import InspectScreen
 from eetui.inspection.token_text import TokenText
-from tests.eetui.console import RECORD, WIDTH, WINDOWS, add, append, config, keep_tokens, make_database, scripted, until
+from tests.scripted_runs import RECORD, WIDTH, WINDOWS, add, append, config, keep_tokens, make_database, scripted, until
 
 TOKENS = WINDOWS * WIDTH
 
@@ -33,9 +33,9 @@ def database(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def inspecting(database: Path, run: int = 1, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Pilot[None]]:
-    async with Bench(database, Settings()).run_test(size=size) as pilot:
+    async with EetuiApp(database, Settings()).run_test(size=size) as pilot:
         await pilot.pause()
-        pilot.app.open_inspect(run)  # type: ignore[attr-defined]
+        pilot.app.open("inspect", run)  # type: ignore[attr-defined]
         await pilot.pause()
         await pilot.pause()
         yield pilot
@@ -184,7 +184,7 @@ async def test_search_next_before_and_not_found(database: Path) -> None:
         pilot.app.screen.query_one(Input).value = "MODEL"
         await press(pilot, "enter")
         first = text(pilot).cursor
-        pieces, inputs = study(pilot).looks.pieces, study(pilot).data.inputs
+        pieces, inputs = study(pilot).looks.pieces, study(pilot).table.inputs
         assert pieces[inputs[first]] == " model"
         await press(pilot, "ctrl+n")
         second = text(pilot).cursor

@@ -10,8 +10,8 @@ from core.state import RunState, StageState, reduce
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.live.following import Following, joined
-from eetui.summary.progress import fraction, seconds_left, seconds_so_far
-from tests.eetui.console import STAGES, add, append, scripted, until
+from eetui.summary.progress import seconds_left, seconds_so_far, stage_progress
+from tests.scripted_runs import PLANNED, add, append, scripted, until
 
 
 class Log:
@@ -106,7 +106,7 @@ def test_the_log_is_bounded_and_counts_what_it_dropped() -> None:
 
 
 def test_following_ten_times_as_many_steps_takes_no_more_memory() -> None:
-    events: list[Event] = [RunStarted(STAGES, 1, 1, 1, (2, 2), 1), StageStarted("block0.lm", "lm", 0, 1, 50_000, 1)]
+    events: list[Event] = [RunStarted(PLANNED, 1, 1, 1, (2, 2), 1), StageStarted("block0.lm", "lm", 0, 1, 50_000, 1)]
     following = followed(*events, *(Step("block0.lm", 1, step, 4.0, 1, 0.1) for step in range(1, 50_001)))
     assert len(following.curves["block0.lm"]) <= 2048
     assert following.state.stages[0].step == 50_000
@@ -128,11 +128,11 @@ def stage(epochs_done: int, step: int, kind: str = "lm") -> StageState:
 )
 def test_progress_of_a_stage(epochs: int, step: int, share: float, took: float, left: float) -> None:
     now = stage(epochs, step)
-    assert fraction(now) == pytest.approx(share)
+    assert stage_progress(now) == pytest.approx(share)
     assert seconds_so_far(now) == pytest.approx(took)
     assert seconds_left(now) == pytest.approx(left)
 
 
 def test_a_stage_before_its_first_step_has_no_times() -> None:
     now = StageState("s", "lm", 0, 10, 4, 100)
-    assert (fraction(now), seconds_so_far(now), seconds_left(now)) == (0.0, None, None)
+    assert (stage_progress(now), seconds_so_far(now), seconds_left(now)) == (0.0, None, None)

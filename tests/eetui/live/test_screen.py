@@ -1,109 +1,24 @@
-"""The Live screen: it follows a run that anybody trains, and its keys do what they say."""
+"""The Live screen follows a run that anybody trains, and shows its stages."""
 
-import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from textual.app import ComposeResult
-from textual.pilot import Pilot
 from textual.widget import Widget
-from textual.widgets import OptionList, Static
 
-from core.events import Event, RunFailed, RunInterrupted, RunStarted, Step
-from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
-from eetui.app import Bench
-from eetui.console.dialogs import Question
-from eetui.console.queue_screen import EMPTY, QueueScreen
-from eetui.console.settings import Settings
+from core.events import Step
+from core.store.writer import Writer
 from eetui.console.terminal import StrayOutput
-from eetui.console.training_thread import Job
 from eetui.drawing.axes import PPL, View
 from eetui.drawing.chart import Chart
 from eetui.drawing.plot import Plot
-from eetui.live.keys import INTERRUPT
 from eetui.live.log_pane import LogPane
 from eetui.live.screen import LiveScreen
 from eetui.live.stage_view import Picture, StageView
 from eetui.live.timeline import Timeline
-from tests.eetui.console import RECORD, STAGES, add, append, config, scripted, tiny_plan, until
-
-HALF = until(scripted(), "block0.lm", 2)
-FAILURE = RunFailed("ValueError: shapes differ", 'Traceback …\n  File "x.py", line 3\nValueError: shapes differ', 3.0)
-STOPPED = RunInterrupted("stopped by the user", 2.0)
-
-
-@pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EETUI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def writer(database: Path) -> Iterator[Writer]:
-    with Writer(database) as opened:
-        yield opened
-
-
-def experiment(writer: Writer, *events: Sequence[Event]) -> list[int]:
-    """Runs of one experiment, each with its events."""
-    text = config().model_dump_json()
-    runs = writer.create_experiment([NewRun(None, "loss", seed, "quick", text, RECORD) for seed in range(len(events))])
-    for run, own in zip(runs, events, strict=True):
-        append(writer, run, own)
-    return runs
-
-
-@asynccontextmanager
-async def watching(database: Path, run: int, size: tuple[int, int] = (80, 24), **options: Any) -> Any:
-    """The console with the run open; yields pilot, console and screen."""
-    bench = Bench(database, Settings(bell=False), **options)
-    async with bench.run_test(size=size) as pilot:
-        bench.open_run(run)
-        await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen) and bench.screen.query(StageView))
-        screen = bench.screen
-        assert isinstance(screen, LiveScreen)
-        await until_true(pilot, lambda: words(screen, "title"))
-        await pilot.pause()
-        yield pilot, bench, screen
-
-
-async def until_true(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    for _ in range(1500):
-        if condition():
-            return
-        assert pilot.app.is_running, "the console is gone"
-        await asyncio.sleep(0.02)
-    raise AssertionError("waited for too long")
-
-
-def words(screen: LiveScreen, place: str) -> str:
-    return str(screen.query_one(f".live--{place}", Static).render())
-
-
-def shown(widget: Widget) -> str:
-    return "\n".join(widget.render_line(y).text for y in range(widget.size.height))
-
-
-def timeline(screen: LiveScreen) -> list[str]:
-    return str(screen.query_one(Timeline).render()).splitlines()
-
-
-def log(screen: LiveScreen) -> str:
-    return "\n".join(line.text.rstrip() for line in screen.query_one(LogPane).lines)
-
-
-def messages(bench: Bench) -> list[str]:
-    return [notification.message for notification in bench._notifications]
-
-
-def selected(screen: LiveScreen) -> str:
-    return next((line[12:30].strip() for line in timeline(screen) if line.startswith("›")), "")
-
+from tests.eetui.driving import messages, until_true
+from tests.eetui.live.watched import FAILURE, HALF, STOPPED, experiment, log, selected, shown, timeline, watching, words
+from tests.scripted_runs import STAGES, add, append, scripted, until
 
 # Following
 
@@ -308,54 +223,6 @@ async def test_a_failed_run_opens_its_log_with_the_traceback(database: Path, wri
         assert "✗ failed: ValueError: shapes differ" in log(screen)
 
 
-# Keys of the run
-
-
-async def test_a_run_of_another_process_is_not_paused_but_says_whose_it_is(database: Path, writer: Writer) -> None:
-    run = add(writer, HALF)
-    async with watching(database, run) as (pilot, bench, _):
-        await pilot.press("p")
-        await pilot.press("x")
-        assert any("loss-1 belongs to process" in message and "pause" in message for message in messages(bench))
-        assert any("stop it there" in message for message in messages(bench))
-
-
-async def test_what_is_over_is_neither_paused_nor_cancelled(database: Path, writer: Writer) -> None:
-    run = add(writer, list(scripted()))
-    async with watching(database, run) as (pilot, bench, _):
-        await pilot.press("space", "x", "r")
-        said = " | ".join(messages(bench))
-        assert "loss-1 is finished" in said
-        assert "nothing to cancel" in said
-        assert "only interrupted and failed runs can be resumed" in said
-
-
-async def test_an_interrupted_run_is_resumed(database: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = add(writer, [*HALF, STOPPED])
-    asked: list[Sequence[int]] = []
-    monkeypatch.setattr(Bench, "resume_runs", lambda _, runs: asked.append(runs))
-    async with watching(database, run) as (pilot, _, screen):
-        assert "r lets it go on" in words(screen, "line")
-        await pilot.press("r")
-        assert asked == [[run]]
-
-
-async def test_inspect_compare_mark_and_copy(database: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = experiment(writer, list(scripted()), list(scripted()))
-    opened: list[object] = []
-    monkeypatch.setattr(Bench, "open_inspect", lambda _, run: opened.append(run))
-    monkeypatch.setattr(Bench, "open_compare", lambda _, runs: opened.append(list(runs)))
-    monkeypatch.setattr(Bench, "copy", lambda _, text: opened.append(text))
-    async with watching(database, runs[0]) as (pilot, bench, _):
-        await pilot.press("i", "c", "y")
-        assert opened[:2] == [runs[0], runs]
-        assert str(opened[2]).startswith("eetui run")
-        await pilot.press("m")
-        assert list(bench.marked) == [runs[0]]
-        await pilot.press("m")
-        assert not bench.marked
-
-
 async def test_brackets_go_through_the_runs_of_the_experiment(database: Path, writer: Writer) -> None:
     runs = experiment(writer, HALF, list(scripted()), [*HALF, FAILURE])
     async with watching(database, runs[0]) as (pilot, bench, screen):
@@ -382,111 +249,6 @@ async def test_stray_output_of_this_process_is_in_the_log_of_its_run(
         await pilot.pause(0.6)
         assert log(screen).count("OMP") == 1
         bench.trainer._set(phase="idle", run=None)
-
-
-# The queue
-
-
-def hold_in_queue(bench: Bench, runs: Sequence[int]) -> None:
-    """Let runs wait without anyone to train them."""
-    bench.trainer._alive = True
-    bench.trainer._jobs += [Job(run, config(), None, None) for run in runs]  # type: ignore[arg-type]
-
-
-async def test_the_queue_is_told_reordered_and_emptied(database: Path, writer: Writer) -> None:
-    runs = experiment(writer, [], [], [], [])
-    async with watching(database, runs[1]) as (pilot, bench, screen):
-        hold_in_queue(bench, runs)
-        await until_true(pilot, lambda: words(screen, "line") == "next: loss-1, loss-2, loss-3, loss-4 · o: queue")
-        assert words(screen, "title").startswith("… queued #2")
-        await pilot.press("p")
-        assert any("waits in the queue" in message for message in messages(bench))
-        await pilot.press("o")
-        await until_true(pilot, lambda: isinstance(bench.screen, QueueScreen) and bench.screen.query(OptionList))
-        await pilot.press("j", "J")
-        assert bench.trainer.snapshot.queue == (1, 3, 2, 4)
-        await pilot.press("K", "K", "K")
-        assert bench.trainer.snapshot.queue == (2, 1, 3, 4)
-        await pilot.press("x")
-        assert bench.trainer.snapshot.queue == (1, 3, 4)
-        with Reader(database) as reader:
-            assert reader.run(2)["status"] == "interrupted"
-        await pilot.press("X")
-        await until_true(pilot, lambda: isinstance(bench.screen, Question))
-        await pilot.click("Button")
-        assert bench.screen_stack[-1].query_one(OptionList)
-        assert bench.trainer.snapshot.queue == ()
-        assert EMPTY == "Empty the queue"
-        await pilot.press("escape")
-        await until_true(pilot, lambda: bench.screen is screen)
-
-
-async def test_the_queue_list_follows_what_is_trained(database: Path, writer: Writer) -> None:
-    runs = experiment(writer, [], [])
-    async with watching(database, runs[0]) as (pilot, bench, _):
-        hold_in_queue(bench, runs)
-        await pilot.press("o", "k", "j")
-        options = bench.screen.query_one(OptionList)
-        assert options.option_count == 2
-        bench.trainer._jobs.pop(0)
-        await until_true(pilot, lambda: options.option_count == 1)
-        bench.trainer._jobs.pop(0)
-        await until_true(pilot, lambda: options.get_option_at_index(0).disabled)
-
-
-# A real training, end to end
-
-
-async def test_a_training_is_watched_paused_and_cancelled(database: Path, text: Path) -> None:
-    plan = tiny_plan(text, "loss", "softmax", max_epochs=2000, patience=2000)
-    bench = Bench(database, Settings(bell=False))
-    async with bench.run_test(size=(100, 40)) as pilot:
-        bench.train(plan)
-        await until_true(pilot, lambda: bench.trainer.snapshot.run)
-        bench.open_run(1)
-        await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen) and bench.screen.query(StageView))
-        screen = bench.screen
-        assert isinstance(screen, LiveScreen)
-        await until_true(pilot, lambda: screen.watching.following.curves)
-        await pilot.pause()
-        assert words(screen, "title").startswith("▶ training  loss-1")
-        assert words(screen, "line").startswith("next: softmax-2")
-        assert "MiB now" in words(screen, "facts")
-        await pilot.press("p")
-        await until_true(pilot, lambda: words(screen, "title").startswith("‖ paused"))
-        assert "‖ paused  block0.lm" in timeline(screen)[0]
-        await pilot.pause(0.4)
-        held = len(screen.watching.following.curves["block0.lm"])
-        await pilot.pause(0.4)
-        assert len(screen.watching.following.curves["block0.lm"]) == held
-        await pilot.press("space")
-        await until_true(pilot, lambda: len(screen.watching.following.curves["block0.lm"]) > held)
-        await pilot.press("x")
-        await until_true(pilot, lambda: isinstance(bench.screen, Question))
-        await pilot.click("Button")
-        await until_true(pilot, lambda: words(screen, "title").startswith("■ interrupted"))
-        assert INTERRUPT == "Interrupt it"
-        await pilot.press("r")
-        await until_true(pilot, lambda: words(screen, "line").startswith("1 to be prepared"))
-        bench.trainer.stop()
-        await until_true(pilot, lambda: bench.trainer.snapshot.phase == "idle")
-
-
-async def test_a_training_is_watched_to_its_end(database: Path, text: Path) -> None:
-    bench = Bench(database, Settings(bell=False))
-    async with bench.run_test(size=(80, 24)) as pilot:
-        bench.train(tiny_plan(text, "loss"))
-        await until_true(pilot, lambda: bench.reader.runs())
-        bench.open_run(1)
-        await until_true(pilot, lambda: isinstance(bench.screen, LiveScreen) and bench.screen.query(StageView))
-        screen = bench.screen
-        assert isinstance(screen, LiveScreen)
-        await until_true(pilot, lambda: words(screen, "title").startswith("✓ finished"))
-        assert all("✓ done" in line for line in timeline(screen))
-        await until_true(pilot, lambda: "early exit" in shown(screen.query_one(Picture)))
-        assert isinstance(screen.watching.following.state.started, RunStarted)
-        await pilot.press("escape")
-        await until_true(pilot, lambda: bench.screen is not screen)
 
 
 async def test_news_that_come_while_the_screen_is_being_built_wait_until_it_is(

@@ -12,22 +12,12 @@ from textual.widgets import Button, Input, Static
 from core.events import RunFinished
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.app import Bench
+from eetui.app import EetuiApp
 from eetui.console.dialogs import Prompt, Question
 from eetui.runs.screen import RunsScreen
-from tests.eetui.console import add, append, make_database, scripted, tiny_plan, until
-from tests.eetui.runs_console import (
-    Opened,
-    lines,
-    messages,
-    press,
-    preview_text,
-    shown,
-    status_of,
-    table,
-    text_of,
-    until_true,
-)
+from tests.eetui.driving import messages, press, until_true
+from tests.eetui.runs.list_console import Opened, lines, preview_text, shown, status_of, table, text_of
+from tests.scripted_runs import add, append, make_database, scripted, tiny_plan, until
 
 
 @pytest.fixture
@@ -37,7 +27,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_database(tmp_path / "runs.db")
 
 
-def problem(bench: Bench) -> str:
+def problem(bench: EetuiApp) -> str:
     return str(bench.screen.query_one(".problem", Static).render())
 
 
@@ -222,7 +212,7 @@ async def test_what_did_not_finish_is_resumed(database: Path) -> None:
 async def test_runs_of_this_console_show_their_queue_and_are_cancelled(database: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text(" ".join(f"w{number * number % 17}" for number in range(3000)))
-    bench = Bench(database)
+    bench = EetuiApp(database)
     async with bench.run_test(size=(80, 24)) as pilot:
         bench.train(tiny_plan(text, "loss", "softmax", max_epochs=5000, patience=5000))
         await until_true(pilot, lambda: "%" in lines(bench)[3])

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.eetui.console import many_runs
-from tests.eetui.runs_console import Opened, lines, messages, press, table, text_of
+from tests.eetui.driving import messages, press
+from tests.eetui.runs.list_console import Opened, lines, table, text_of
+from tests.scripted_runs import many_runs
 
 
 class Counting(Opened):

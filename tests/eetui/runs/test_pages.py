@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigError
+from core.session.names import require_name, require_plain, require_tag
 from core.store.reader import Query, Reader
 from core.store.writer import Writer
+from eetui.console.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
 from eetui.runs.deletions import Deletions
 from eetui.runs.filters import parse, without_the_unfinished
-from eetui.runs.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
 from eetui.runs.pages import PAGE_ROWS, PAGES_KEPT, RunPages
 from eetui.runs.standing import LiveStates
-from eetui.setup.names import require_name, require_plain, require_tag
-from tests.eetui.console import add, append, make_database, many_runs, scripted, until
+from tests.scripted_runs import add, append, make_database, many_runs, scripted, until
 
 COUNT, ALL = 2_500, Query()
 

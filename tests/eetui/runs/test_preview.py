@@ -6,8 +6,9 @@ import pytest
 
 from eetui.runs import screen as runs
 from eetui.runs.preview import RunPreview
-from tests.eetui.console import make_database
-from tests.eetui.runs_console import Opened, press, preview_text, text_of, until_true
+from tests.eetui.driving import press, until_true
+from tests.eetui.runs.list_console import Opened, preview_text, text_of
+from tests.scripted_runs import make_database
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from textual.widgets import Input
 from core.errors import StoreError
 from core.store.writer import Writer
 from eetui.runs.table import RunsTable
-from tests.eetui.console import add, make_database, many_runs, scripted
-from tests.eetui.runs_console import Opened, lines, messages, press, shown, table, text_of, until_true
+from tests.eetui.driving import messages, press, until_true
+from tests.eetui.runs.list_console import Opened, lines, shown, table, text_of
+from tests.scripted_runs import add, make_database, many_runs, scripted
 
 EVERY_KEY = "up down j k pageup pagedown home end g G space a A s S p c i x r e R t N y d u slash escape enter".split()
 

@@ -4,14 +4,14 @@ import csv
 import io
 import json
 import math
-from functools import reduce as fold
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from core.events import Event, RunStarted
+from core.events import Event, RunStarted, StageStarted
 from core.state import RunState, reduce
 from eetui.drawing.cells import bar, fitted
 from eetui.drawing.palette import Palette
@@ -22,7 +22,7 @@ from eetui.runs.standing import Standing
 from eetui.runs.table_text import ORDER, column_at, columns_for, head_lines, next_order, row_line, status_cell
 from eetui.runs.title_text import Facts, title_line
 from eetui.summary.progress import progress
-from tests.eetui.console import RECORD, STAGES, config, scripted, until
+from tests.scripted_runs import PLANNED, RECORD, config, scripted, state_of, until
 
 STYLE = Palette()
 
@@ -32,12 +32,8 @@ def row(**changes: object) -> dict[str, Any]:
         "id": 12345, "experiment": 7, "name": "loss-1", "method": "loss", "seed": 42, "preset": "quick",
         "status": "finished", "created": 1e9, "started": 1e9, "ended": 1e9, "heartbeat": 1e9, "error": None,
         "block0_val_ppl": 105.8, "final_ppl": 98765.43, "accuracy": 0.1706, "shallow_ratio": 0.6365,
-        "layer_savings": 1.0, "seconds": 3723.0, "tags": "one two",
+        "layer_savings": 1.0, "flop_savings": -0.2512, "time_savings": None, "seconds": 3723.0, "tags": "one two",
     } | changes  # fmt: skip
-
-
-def state_of(events: "list[Event]") -> RunState:
-    return fold(reduce, events, RunState())
 
 
 def text_of(renderable: Any, width: int) -> str:
@@ -181,7 +177,7 @@ def test_progress_counts_language_models_most_and_steps_within_the_epoch() -> No
 def test_progress_of_a_run_without_events_is_nothing() -> None:
     assert progress(RunState()) == 0.0
     assert progress(state_of([RunStarted((), 0, 0, 0, (2, 2), 0)])) == 0.0
-    assert progress(state_of([RunStarted(STAGES, 0, 0, 0, (2, 2), 0)])) == 0.0
+    assert progress(state_of([RunStarted(PLANNED, 0, 0, 0, (2, 2), 0)])) == 0.0
 
 
 # Sparklines
@@ -220,6 +216,16 @@ def test_the_preview_tells_the_figures_the_curve_and_the_warnings(width: int) ->
         assert part in text
     assert "! early exit loses" in text
     assert "█" in text
+
+
+def test_the_preview_names_the_training_of_all_blocks_together() -> None:
+    training = [
+        replace(event, block=None) if isinstance(event, StageStarted) else event
+        for event in until(scripted(), "block0.lm", 2)
+    ]
+    text = text_of(run_preview(*stored(training), STYLE, 60), 60)
+    assert "all blocks  " in text
+    assert "None" not in text
 
 
 def test_the_preview_of_a_failed_run_shows_its_error_and_no_figures() -> None:
@@ -272,4 +278,5 @@ def test_a_list_as_markdown_and_csv_holds_every_run() -> None:
     assert [line["name"] for line in read] == ["loss-1", "a|b"]
     assert float(read[0]["final_ppl"]) == 98765.43
     assert read[1]["final_ppl"] == ""
+    assert (read[0]["flop_savings"], read[0]["time_savings"]) == ("-0.2512", "")
     assert json.loads(json.dumps(read))[0]["tags"] == "one two"

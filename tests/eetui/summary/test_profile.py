@@ -1,10 +1,9 @@
-"""`eetui run --profile`: what it prints, what `show` and the Live screen tell of it, and its share of the peak."""
+"""`eetui run --profile`: its output, the profile in `show` and on the Live screen, and shares of the peak."""
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import reduce as fold
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,10 @@ from typer.testing import CliRunner
 
 from core.errors import UsageError
 from core.events import Event, Profiled, RunInterrupted, RunStarted, StageEnded, StageStarted
-from core.state import RunState, reduce
+from core.state import RunState
 from core.store.writer import Writer
 from eetui.cli import main as cli
+from eetui.cli import train
 from eetui.drawing.palette import Palette
 from eetui.live.situation import Machine, StageRow
 from eetui.live.stage_view import Picture
@@ -23,8 +23,9 @@ from eetui.live.text import facts, facts_line, hint, stage_facts
 from eetui.summary.profile import BETWEEN, profile_object, run_parts, stage_parts
 from eetui.summary.profile_text import profile_tables, stage_profile
 from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
-from tests.eetui.console import add, scripted
-from tests.eetui.live.test_screen import shown, until_true, watching, words
+from tests.eetui.driving import until_true
+from tests.eetui.live.watched import shown, watching, words
+from tests.scripted_runs import add, scripted, state_of
 
 STYLE = Palette()
 PEAK = 100e9
@@ -37,12 +38,8 @@ PROFILE = Profiled(
 )
 
 
-def state_of(events: Iterable[Event]) -> RunState:
-    return fold(reduce, events, RunState())
-
-
 def profiled(*, reused: bool = False) -> Iterator[Event]:
-    """The scripted run, block 0 of which is profiled and whose machine is known."""
+    """Yield the scripted run with a profile of block 0 and a known peak."""
     for event in scripted():
         match event:
             case RunStarted():
@@ -66,9 +63,7 @@ def printed(state: RunState) -> str:
     return capture.get()
 
 
-# What is known
-
-
+# Figures
 def test_the_parts_of_a_stage_add_up_to_it_and_events_come_last() -> None:
     parts = stage_parts(PROFILE)
     assert sum(part.seconds for part in parts) == pytest.approx(10.0)
@@ -78,7 +73,7 @@ def test_the_parts_of_a_stage_add_up_to_it_and_events_come_last() -> None:
     assert [part.name for part in stage_parts(unknown)] == ["new part", "events", "other"]
 
 
-def test_the_run_is_its_own_stages_and_what_lies_between_them() -> None:
+def test_the_time_of_a_run_is_its_own_stages_and_the_time_between_them() -> None:
     parts = {part.name: part for part in run_parts(PROFILED)}
     others = sum(stage.seconds or 0.0 for stage in PROFILED.stages)
     assert parts["head"].seconds == 4.0
@@ -86,7 +81,7 @@ def test_the_run_is_its_own_stages_and_what_lies_between_them() -> None:
     assert BETWEEN not in {part.name for part in run_parts(state_of(list(profiled())[:40]))}
 
 
-def test_what_a_run_spent_on_a_stage_that_it_did_not_end_is_not_between_stages() -> None:
+def test_the_time_of_a_stage_that_did_not_end_is_not_between_stages() -> None:
     stopped = state_of([*list(profiled())[:40], RunInterrupted("stopped by the user", 3600.0)])
     assert BETWEEN not in {part.name for part in run_parts(stopped)}
 
@@ -114,19 +109,17 @@ def test_json_has_rates_and_shares_of_the_peak() -> None:
     assert profile_object(state_of(scripted())) is None
 
 
-# What is shown
-
-
+# Text
 def test_the_table_names_every_part_with_its_rate() -> None:
     text = printed(PROFILED)
-    assert "matrix products reached 100.0 GFLOP/s" in text
+    assert "matmuls reached 100.0 GFLOP/s" in text
     (head,) = [line.split() for line in text.splitlines() if line.split()[:1] == ["head"]][:1]
     assert head == ["head", "4.00s", "40.0%", "50.0", "50%"]
     assert "38.0" in text
     assert "checkpoint" not in text, "a ten-thousandth of the time"
 
 
-def test_a_table_without_room_keeps_the_largest_parts_and_all_of_the_time() -> None:
+def test_a_low_table_keeps_the_largest_parts_and_all_of_the_time() -> None:
     lines = stage_profile(PROFILED.stages[0], PEAK, 78, 6, STYLE).plain.splitlines()
     assert len(lines) == 6
     assert [line.split()[0] for line in lines] == ["part", "forward", "head", "backward", "other", "all"]
@@ -134,14 +127,14 @@ def test_a_table_without_room_keeps_the_largest_parts_and_all_of_the_time() -> N
     assert max(map(len, lines)) <= 78
 
 
-def test_a_stage_that_is_not_profiled_says_how_to_get_there() -> None:
+def test_a_stage_that_is_not_profiled_says_how_to_profile_it() -> None:
     text = stage_profile(PROFILED.stages[1], PEAK, 78, 10, STYLE).plain
     assert "not profiled" in text
     assert "eetui run --profile" in text
 
 
 def test_the_share_of_the_peak_fits_beside_the_other_facts_of_80_columns() -> None:
-    """51,200 tokens in 5 s, 10⁶ FLOPs each: a tenth of 100 GFLOP/s."""
+    """Expect 10%: 51,200 tokens in 5 s at 10⁶ FLOPs each are a tenth of 100 GFLOP/s."""
     machine = Machine("cpu, 1 thread, float32", 300 * 2**20, "peak", 3, PEAK)
     stage = replace(PROFILED.stages[0], step_tokens=51_200, step_seconds=5.12)
     line = facts_line(facts(stage, machine), 78, STYLE)
@@ -171,7 +164,7 @@ def test_the_hint_names_the_key_where_there_are_times() -> None:
     assert "times" not in hint("finished", None)
 
 
-async def test_t_shows_where_the_time_of_the_selected_stage_went(tmp_path: Path) -> None:
+async def test_t_shows_the_profile_of_the_selected_stage(tmp_path: Path) -> None:
     database = tmp_path / "runs.db"
     with Writer(database) as writer:
         run = add(writer, list(profiled()))
@@ -202,7 +195,7 @@ def trained_database(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def trained_profiled(eetui: Eetui, text: Path, trained_database: str) -> subprocess.CompletedProcess[str]:
-    """Two methods of two seeds."""
+    """Train two methods with two seeds each, profiled."""
     options = set_options(*TINY, *TINY_TRAINING)
     words = ["run", "--no-ui", "--profile", "--json", "-m", "loss", "-m", "softmax", "--seeds", "2"]
     return eetui(*words, "--corpus", str(text), *options, EETUI_DB=trained_database)
@@ -222,13 +215,13 @@ def test_json_goes_to_standard_output_an_object_a_run(trained_profiled: subproce
         assert run["profile"]["peak_flops"] > 1e6
 
 
-def test_show_tells_the_profile(
+def test_show_prints_the_profile(
     trained_profiled: subprocess.CompletedProcess[str], trained_database: str, eetui: Eetui
 ) -> None:
     kept = json.loads(eetui("show", "2", "--json", EETUI_DB=trained_database).stdout)["profile"]
     assert kept == json.loads(trained_profiled.stdout)[1]["profile"]
     text = eetui("show", "2", EETUI_DB=trained_database).stdout
-    assert "matrix products reached" in text
+    assert "matmuls reached" in text
     assert "reused" in text
 
 
@@ -258,7 +251,7 @@ def test_a_profile_changes_no_number(
 
 
 def test_json_in_the_console_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cli, "_has_terminal", lambda: True)
+    monkeypatch.setattr(train, "has_terminal", lambda: True)
     result = CliRunner().invoke(cli.app, ["--db", str(tmp_path / "runs.db"), "run", "--profile", "--json"])
     assert isinstance(result.exception, UsageError)
     assert "add --no-ui" in str(result.exception)

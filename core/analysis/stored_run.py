@@ -1,0 +1,120 @@
+"""A run of the store as analyses read it: its config, its state, its thresholds, and the table of its tokens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.analysis.token_table import TokenTable, token_table
+from core.analysis.tradeoff import DepthSavings, depth_savings
+from core.config.derived import exit_count
+from core.config.run_config import Layer, RunConfig, build
+from core.config.stored import completed
+from core.costs import ExitCosts
+from core.errors import UsageError
+from core.exits._facts import MethodFacts, run_facts
+from core.state import RunState
+from core.store.reader import Reader
+from core.store.tokens import EvaluationText
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """A run as the store keeps it.
+
+    Attributes:
+        record: what it was trained on, and where; see `core.session.provenance`.
+        method: what is known of its exit method without importing it.
+    """
+
+    number: int
+    name: str
+    status: str
+    record: Mapping[str, Any]
+    config: RunConfig
+    method: MethodFacts
+    state: RunState
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Threshold of each exit.
+
+        Raises:
+            UsageError: one is missing (`own_thresholds`).
+        """
+        return own_thresholds(self.state, self.config)
+
+
+def stored_run(reader: Reader, number: int) -> StoredRun:
+    """Read a run.
+
+    Raises:
+        RunLookupError: there is no such run.
+    """
+    row = reader.run(number)
+    config = build([Layer(f"run {number}", completed(row["config"]))])
+    return StoredRun(number, row["name"], row["status"], row["record"], config, run_facts(row), reader.state(number))
+
+
+def own_thresholds(state: RunState, config: RunConfig) -> tuple[float, ...]:
+    """Threshold of each exit as the run set it, the latest where it set one twice; none where it has no exits.
+
+    Raises:
+        UsageError: one is missing, or is to be set once more, as the run did not come that far.
+    """
+    exits = range(exit_count(config.protocol, len(config.model.block_layers)))
+    planned = state.started.stages if state.started else ()
+    last = {stage.block: stage.name for stage in planned if stage.kind == "hard tokens"}
+    stages = [state.stage("hard tokens", block) for block in exits]
+    found = tuple(
+        stage.threshold.threshold
+        for stage in stages
+        if stage and stage.threshold and stage.name == last.get(stage.block, stage.name)
+    )
+    if len(found) < len(exits):
+        raise UsageError(
+            "the run has not set its thresholds yet: only a finished run has them all, let it finish (eetui resume)"
+        )
+    return found
+
+
+def evaluated_tokens(reader: Reader, run: StoredRun) -> tuple[TokenTable, EvaluationText]:
+    """Read the tokens that a run was evaluated on, and the text that they are of.
+
+    Raises:
+        UsageError: the run keeps no statistics of its tokens.
+    """
+    blocks = reader.token_statistics(run.number)
+    text = reader.text(run.record["fingerprint"]) if blocks else None
+    if text is None:
+        raise UsageError(
+            f"{run.name} keeps no statistics of its tokens ({run.status}): they are written when a run is evaluated; "
+            f"train it again (eetui run)"
+        )
+    return token_table(blocks, text), text
+
+
+def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
+    """Read the tokens of a run that has exits.
+
+    Raises:
+        UsageError: it has none, or keeps no statistics of its tokens.
+    """
+    table, _ = evaluated_tokens(reader, run)
+    if table.blocks == 1:
+        raise UsageError(f"{run.name} has one block only, so no token can leave early: give it more block_layers")
+    if not table.exits:
+        raise UsageError(f"{run.name} was trained without exits, so there is nothing to judge")
+    return table
+
+
+def exit_savings(run: StoredRun) -> DepthSavings:
+    """What a token saves by leaving at each block of a run."""
+    config = run.config
+    costs = ExitCosts(
+        config.model,
+        run.record["vocab_size"],
+        config.data.seq_len,
+        run.method.reads_head,
+        config.exit.exited_state,
+    )
+    return depth_savings(costs)

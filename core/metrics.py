@@ -1,0 +1,254 @@
+"""The table of metrics: for each figure of a run its name, its unit, its value and where it is shown.
+
+Final and training tables, lists with their sorting and filters, previews, exports and the columns of the store are all
+derived from these rows. To add a metric, add a row here, the event that carries its figure and, where lists sort by
+it, a migration that adds its column to the store.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from core.config.derived import target_shallow_ratio
+from core.events import Epoch, Measured, Savings, Threshold, Way, way_name
+from core.formulas import perplexity
+from core.state import RunState, StageState
+
+Unit = Literal["ppl", "share", "signal", "loss", "count", "nats"]
+Better = Literal["lower", "higher"] | None
+"""Which of two values is the better one; None where that depends."""
+Config = Mapping[str, Any]
+"""A run's config by dotted names, complete (`core.config.stored.completed`)."""
+WAYS: tuple[Way, ...] = ("as trained", "alone", "all blocks", "oracle")
+"""Ways through the model that stand beside early exit, in the order of the final table."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """Mean of a figure and, over several seeds, its standard deviation."""
+
+    mean: float
+    deviation: float | None = None
+
+
+@dataclass(frozen=True)
+class ListColumn:
+    """A metric as a column of the store, which lists of runs sort and filter by.
+
+    Attributes:
+        name: of the column in the database.
+        word: name in filters and after `--sort`.
+        head: one line above the figures; empty where lists do not show them.
+        heads: the same in two lines.
+        essential: whether narrow lists show it too.
+    """
+
+    name: str
+    word: str
+    head: str = ""
+    heads: tuple[str, str] = ("", "")
+    essential: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a run. Two metrics are the same if they have the same key.
+
+    Attributes:
+        key: name in JSON and CSV.
+        label: name in tables.
+        value: figure of a run; None where there is none. Where it is a column of the store, the config plays no part.
+        table: where it stands: the final table, of the evaluation split and all tokens, or the training table.
+        way: way through the model that it is the PPL of, where that is not early exit.
+        block: that it is about.
+        own_tokens: whether it is of the run's own hard tokens, so that those of two runs can't be compared.
+    """
+
+    key: str
+    label: str = field(compare=False)
+    unit: Unit = field(compare=False)
+    better: Better = field(compare=False)
+    value: Callable[[RunState, Config], float | None] = field(compare=False, repr=False)
+    list_column: ListColumn | None = field(default=None, compare=False)
+    table: Literal["final", "training"] = field(default="final", compare=False)
+    way: Way | None = field(default=None, compare=False)
+    block: int | None = field(default=None, compare=False)
+    own_tokens: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class StageMetric:
+    """A figure of the stages of a block, or of all blocks trained together: a metric for each of them.
+
+    Attributes:
+        key, label: what follows the block in those of the metrics.
+        value: figure of a stage; None where it has none.
+        list_column: of block 0.
+    """
+
+    key: str
+    label: str
+    unit: Unit
+    better: Better
+    value: Callable[[StageState], float | None]
+    list_column: ListColumn | None = None
+
+    def at(self, block: int | None) -> Metric:
+        """Return the metric of a block; of all blocks together where that is None."""
+        own_tokens = self.unit == "ppl" and bool(block)  # later blocks train on what their run's exits let through
+        label = f"All blocks together: {self.label}" if block is None else f"Block {block} {self.label}"
+        return Metric(
+            key=f"{'together' if block is None else f'block{block}'}.{self.key}",
+            label=f"{label} (own hard tokens)" if own_tokens else label,
+            unit=self.unit,
+            better=None if own_tokens else self.better,
+            value=lambda state, _: self._last(state, block),
+            list_column=self.list_column if block == 0 else None,
+            table="training",
+            block=block,
+            own_tokens=own_tokens,
+        )
+
+    def _last(self, state: RunState, block: int | None) -> float | None:
+        """Figure of the last stage that has one: an exit that looks ahead is fitted, and its threshold set, twice."""
+        found = [self.value(stage) for stage in state.stages if stage.block == block]
+        return next((value for value in reversed(found) if value is not None), None)
+
+
+def way_ppl(way: Way, block: int | None = None) -> Metric:
+    """Return the metric of a way through the model: its PPL on the evaluation split."""
+    name = way_name(way, block)
+
+    def ppl(state: RunState, _: Config) -> float | None:
+        measured = state.measure(way, block)
+        return None if measured is None else perplexity(measured.loss)
+
+    return Metric(f"eval.{name}", f"{name.capitalize()}, PPL", "ppl", "lower", ppl, way=way, block=block)
+
+
+def _of_early_exit(figure: Callable[[Measured], float]) -> Callable[[RunState, Config], float | None]:
+    return lambda state, _: None if state.final is None else figure(state.final)
+
+
+def _of_savings(figure: Callable[[Savings], float | None]) -> Callable[[RunState, Config], float | None]:
+    return lambda state, _: None if state.savings is None else figure(state.savings)
+
+
+def _target(state: RunState, config: Config) -> float | None:
+    if state.final is None:
+        return None
+    return target_shallow_ratio(config["protocol"], config["exit.hard_ratio"], len(state.final.exit_shares))
+
+
+def _of_best_epoch(figure: Callable[[Epoch], float | None]) -> Callable[[StageState], float | None]:
+    return lambda stage: None if stage.kind != "lm" or stage.best is None else figure(stage.best)
+
+
+def _of_fit(figure: Callable[[StageState], float | None]) -> Callable[[StageState], float | None]:
+    """Of a stage in which an exit classifier was fitted from its first epoch on."""
+    return lambda stage: figure(stage) if stage.history and stage.history[0].exit_loss is not None else None
+
+
+def _of_threshold(figure: Callable[[Threshold], float]) -> Callable[[StageState], float | None]:
+    return lambda stage: None if stage.threshold is None else figure(stage.threshold)
+
+
+FINAL_PPL = Metric(
+    "final_ppl", "Final PPL (early exit)", "ppl", "lower", _of_early_exit(lambda final: perplexity(final.loss)),
+    ListColumn("final_ppl", "ppl", "Final eval PPL", ("Final PPL", "eval"), essential=True),
+)  # fmt: skip
+ACCURACY = Metric(
+    "accuracy", "Accuracy", "share", "higher", _of_early_exit(lambda final: final.accuracy),
+    ListColumn("accuracy", "accuracy", "Accuracy", ("Accuracy", "eval"), essential=True),
+)  # fmt: skip
+SHALLOW_RATIO = Metric(
+    "shallow_ratio", "Shallow ratio (realised)", "share", None, _of_early_exit(lambda final: final.shallow_ratio),
+    ListColumn("shallow_ratio", "shallow", "Shallow", ("Shallow", "ratio")),
+)  # fmt: skip
+SHALLOW_TARGET = Metric("shallow_target", "Shallow ratio (target)", "share", None, _target)
+LAYER_SAVINGS = Metric(
+    "layer_savings", "Layer savings", "share", "higher", _of_early_exit(lambda final: final.layer_savings),
+    ListColumn("layer_savings", "savings", "Savings", ("Layer", "savings"), essential=True),
+)  # fmt: skip
+FLOP_SAVINGS = Metric(
+    "flop_savings", "FLOP savings", "share", "higher", _of_savings(lambda saved: saved.flops),
+    ListColumn("flop_savings", "flop_savings"),
+)  # fmt: skip
+TIME_SAVINGS = Metric(
+    "time_savings", "Time savings (measured)", "share", "higher", _of_savings(lambda saved: saved.time),
+    ListColumn("time_savings", "time_savings"),
+)  # fmt: skip
+BREAK_EVEN = Metric(
+    "break_even", "Exit rate at which FLOPs break even", "share", None, _of_savings(lambda saved: saved.break_even)
+)
+FINAL = (
+    FINAL_PPL, ACCURACY, SHALLOW_RATIO, SHALLOW_TARGET, LAYER_SAVINGS, FLOP_SAVINGS, TIME_SAVINGS, BREAK_EVEN,
+)  # fmt: skip
+"""Rows of the final table; the other ways through the model follow them."""
+
+VAL_PPL = StageMetric(
+    "val_ppl", "early-stop PPL", "ppl", "lower",
+    _of_best_epoch(lambda best: None if best.val_loss is None else perplexity(best.val_loss)),
+    ListColumn("block0_val_ppl", "block0", "Block 0 early-stop PPL", ("Block 0 PPL", "early-stop")),
+)  # fmt: skip
+TRAIN_PPL = StageMetric(
+    "train_ppl", "train PPL, same epoch", "ppl", None, _of_best_epoch(lambda best: perplexity(best.loss))
+)
+BEST_EPOCH = StageMetric("best_epoch", "best epoch", "count", None, _of_best_epoch(lambda best: best.epoch))
+EPOCHS = StageMetric(
+    "epochs", "epochs trained", "count", None,
+    lambda stage: len(stage.history) if stage.kind == "lm" and stage.best else None,
+)  # fmt: skip
+EXIT_LOSS_FIRST = StageMetric(
+    "exit_loss_first", "exit loss, first epoch", "loss", None, _of_fit(lambda stage: stage.history[0].exit_loss)
+)
+EXIT_LOSS_LAST = StageMetric(
+    "exit_loss_last", "exit loss, last epoch", "loss", None, _of_fit(lambda stage: stage.history[-1].exit_loss)
+)
+AVG_LABEL = StageMetric("avg_label", "avg_label", "signal", None, _of_fit(lambda stage: stage.avg_label))
+THRESHOLD = StageMetric("threshold", "threshold", "signal", None, _of_threshold(lambda found: found.threshold))
+HARD_TOKENS = StageMetric("hard_tokens", "hard tokens", "count", None, _of_threshold(lambda found: found.hard_tokens))
+TRAINING = (
+    VAL_PPL, TRAIN_PPL, BEST_EPOCH, EPOCHS, EXIT_LOSS_FIRST, EXIT_LOSS_LAST, AVG_LABEL, THRESHOLD, HARD_TOKENS,
+)  # fmt: skip
+"""Rows of the training table, for each block."""
+
+STORED: tuple[tuple[ListColumn, Metric], ...] = tuple(
+    (metric.list_column, metric)
+    for metric in (*(row.at(0) for row in TRAINING), *FINAL)
+    if metric.list_column is not None
+)
+"""Metrics that are columns of the store, in the order of lists."""
+
+
+def run_metrics(state: RunState, config: Config) -> dict[Metric, float]:
+    """Return every figure that a run has, in the order of the tables."""
+    values = ((metric, metric.value(state, config)) for metric in _applicable(state))
+    return {metric: value for metric, value in values if value is not None}
+
+
+def _applicable(state: RunState) -> Iterator[Metric]:
+    yield from FINAL
+    yield from (way_ppl(found.way, found.block) for found in state.measured if found.way in WAYS)
+    for block in dict.fromkeys(stage.block for stage in state.stages):
+        yield from (row.at(block) for row in TRAINING)
+
+
+def best_of(values: Iterable[float], better: Better) -> float:
+    """Return the lowest value where lower is better, else the highest."""
+    return min(values) if better == "lower" else max(values)
+
+
+def final_rows(found: Collection[Metric]) -> list[Metric]:
+    """Return those of the final table: early exit's, then the PPLs of the other ways through the model."""
+    ways = sorted((metric for metric in found if metric.way), key=lambda metric: metric.block or 0)
+    return [metric for metric in FINAL if metric in found] + [
+        metric for way in WAYS for metric in ways if metric.way == way
+    ]
+
+
+def training_rows(found: Collection[Metric]) -> list[Metric]:
+    """Return those of the training table: of all blocks together, then of one block after the other."""
+    blocks = {metric.block for metric in found if metric.table == "training"}
+    together_first = sorted(blocks, key=lambda block: -1 if block is None else block)
+    return [metric for block in together_first for row in TRAINING if (metric := row.at(block)) in found]

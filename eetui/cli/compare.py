@@ -1,0 +1,137 @@
+"""Commands that compare runs: compare, and ablate, which trains the runs it compares."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import UsageError
+from eetui.cli.options import (
+    AsJson,
+    Assignments,
+    ConfigFiles,
+    Corpus,
+    Database,
+    Device,
+    EvalCorpus,
+    FirstSeed,
+    Seeds,
+    config_layers,
+)
+from eetui.cli.options import output as console
+
+if TYPE_CHECKING:
+    from eetui.compare.run_view import RunView
+
+
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Numbers, names, unique prefixes, or report:METHOD. [default: the latest experiment]"),
+    ] = None,
+    output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
+    only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
+    each_seed: Annotated[
+        bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")
+    ] = False,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Run to compare the others with; added if it is not among them.")
+    ] = None,
+    as_json: AsJson = False,
+    *,
+    db: Database,
+) -> None:
+    """Print runs side by side: results, training, differing config, and recommended runs."""
+    from eetui.compare import tables_text as rendered
+    from eetui.compare.comparison import compare as compare_runs
+
+    texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
+    output = "json" if as_json else output
+    if output not in ("table", *texts):
+        raise UsageError(f"--format must be one of table, {', '.join(texts)}, got {output!r}")
+    views = views_of(runs or [], db)
+    base = views_of([baseline], db)[0] if baseline else None
+    if base is not None and base.name not in [view.name for view in views]:
+        views.insert(0, base)
+    result = compare_runs(
+        views, group_seeds=not each_seed, only_changed=only_changed, baseline=base.name if base else None
+    )
+    if output in texts:
+        print(texts[output](result))
+    else:
+        console().print(rendered.as_tables(result))
+
+
+def views_of(references: Sequence[str], db: Path) -> "list[RunView]":
+    """Return the runs to compare; the database is opened only if one of them is stored in it.
+
+    Raises:
+        UsageError: there is no such run or column of the report.
+        StoreError: the database can't be opened.
+    """
+    from core.store.reader import Reader
+    from eetui.compare.report_runs import PREFIX, report_names, report_view
+    from eetui.compare.run_view import stored_view
+
+    views: dict[str, RunView] = {}
+    reader: Reader | None = None
+    try:
+        stored = not references or any(not reference.startswith(PREFIX) for reference in references)
+        reader = Reader(db) if stored else None
+        for reference in references or (str(number) for number in reader.latest_experiment()) if reader else references:
+            view = report_view(reference)
+            if view is None and (reader is None or reference.startswith(PREFIX)):
+                raise UsageError(f"there is no {reference!r}: the report's columns are {', '.join(report_names())}")
+            if view is None and reader is not None:
+                view = stored_view(reader, reader.find(reference))
+            assert view is not None
+            views[view.name] = view
+    finally:
+        if reader is not None:
+            reader.__exit__()
+    return list(views.values())
+
+
+def ablate(
+    method: Annotated[str, typer.Option("--method", "-m", help="Exit method, a name or your own file.")] = "loss",
+    preset_from: Annotated[str, typer.Option("--preset-from", help="Preset whose protocol is taken apart.")] = "seed",
+    config: ConfigFiles = None,
+    assign: Assignments = None,
+    corpus: Corpus = None,
+    eval_corpus: EvalCorpus = None,
+    seed: FirstSeed = None,
+    seeds: Seeds = 1,
+    device: Device = None,
+    name: Annotated[str, typer.Option(help="What the runs' names begin with.")] = "ablate",
+    as_json: AsJson = False,
+    *,
+    db: Database,
+) -> None:
+    """Turn each switch of the sound preset alone, then all of them in turn; train what is missing, show the table."""
+    from core.store.reader import Reader
+    from core.store.writer import Writer
+    from eetui.compare.ablation import ablation_lines, plan_ablation, plan_of, stored_runs
+    from eetui.compare.ablation_text import ablation_json, ablation_table
+
+    layers = config_layers(
+        preset_from, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device
+    )
+    ablation = plan_ablation(layers, preset=preset_from, method=method, seeds=seeds, name=name)
+    with Writer(db), Reader(db) as reader:  # a writer creates the database and marks dead runs interrupted
+        views, missing = stored_runs(ablation, reader)
+    code = 0
+    if missing:
+        from eetui.cli.headless import train_headless
+        from eetui.cli.train import request_for
+
+        code = train_headless(request_for(plan_of(ablation, missing)), db)
+        with Reader(db) as reader:
+            views, _ = stored_runs(ablation, reader)
+    lines = ablation_lines(ablation, views)
+    if as_json:
+        print(ablation_json(ablation, lines))
+    else:
+        out = console()
+        out.print(ablation_table(ablation, lines, out.width))
+    raise typer.Exit(code)

@@ -1,0 +1,125 @@
+"""Commands that train: run, and resume for interrupted or failed runs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import UsageError
+from eetui.cli.open_console import has_terminal, open_console
+from eetui.cli.options import (
+    Assignments,
+    ConfigFiles,
+    Corpus,
+    Database,
+    Device,
+    EvalCorpus,
+    FirstSeed,
+    NoUi,
+    References,
+    Seeds,
+    config_layers,
+)
+
+if TYPE_CHECKING:
+    from core.session.plan import Plan
+    from core.session.prepare import Prepared
+    from core.store.writer import Writer
+    from eetui.console.training_thread import Request
+
+
+def _print_config_help(asked: bool) -> None:
+    if asked:
+        from core.config.dotted_names import flatten
+        from core.config.run_config import DEFAULT_PRESET, build, fields, method_labels, preset_layer
+
+        values = flatten(build([preset_layer(DEFAULT_PRESET)]).model_dump())
+        choices = {"method": f"; the names: {', '.join(method_labels().values())}"}
+        for name, (description, _) in fields().items():
+            print(f"{name:28} {description}{choices.get(name, '')} [{values[name]}]")
+        raise typer.Exit
+
+
+def run(
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", "-m", help="Exit method, a name or your own file, repeatable. [default: the report's three]"
+        ),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="sound (default), seed or quick.")] = None,
+    config: ConfigFiles = None,
+    assign: Assignments = None,
+    corpus: Corpus = None,
+    eval_corpus: EvalCorpus = None,
+    seed: FirstSeed = None,
+    seeds: Seeds = 1,
+    device: Device = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; several get their method and seed added.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag, repeatable.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time the parts of every stage; shown at the end, in Live and by show.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
+    no_ui: NoUi = False,
+    help_config: Annotated[
+        bool, typer.Option("--help-config", help="List all config values.", callback=_print_config_help, is_eager=True)
+    ] = False,
+    *,
+    db: Database,
+) -> None:
+    """Train one run for each method and seed, and store them as one experiment."""
+    from core.config.run_config import DEFAULT_PRESET
+    from core.session.plan import plan_from
+
+    if as_json and not profile:
+        raise UsageError("--json prints the profile, and there is none without --profile")
+    if as_json and _in_console(no_ui=no_ui):
+        raise UsageError("--json prints when training ends, and the console does not: add --no-ui")
+    preset = preset or DEFAULT_PRESET
+    layers = config_layers(preset, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device)
+    plan = plan_from(layers, method or (), seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
+    _train(request_for(plan), db, no_ui=no_ui, as_json=as_json)
+
+
+def resume(references: References, no_ui: NoUi = False, *, db: Database) -> None:
+    """Resume runs that were interrupted or failed, from their last complete epoch."""
+    from core.store.reader import Reader
+
+    with Reader(db) as reader:
+        numbers = [reader.find(reference) for reference in references]
+
+    def prepare(store: "Writer") -> "Prepared":
+        from core.session.prepare import prepare_resume
+
+        return prepare_resume(numbers, store)
+
+    _train(prepare, db, no_ui=no_ui)
+
+
+def request_for(plan: "Plan") -> "Request":
+    """Return a function that prepares the experiment in a store; torch is imported when it is called."""
+
+    def prepare(store: "Writer") -> "Prepared":
+        from core.session.prepare import prepare
+
+        return prepare(plan, store)
+
+    return prepare
+
+
+def _in_console(*, no_ui: bool) -> bool:
+    """Whether to train in the console: there is a terminal, and headless was not requested."""
+    return not no_ui and has_terminal()
+
+
+def _train(request: "Request", db: Path, *, no_ui: bool, as_json: bool = False) -> None:
+    """Train in the console or headless, and exit."""
+    if _in_console(no_ui=no_ui):
+        raise typer.Exit(open_console(db, request))
+    from eetui.cli.headless import train_headless
+
+    if not no_ui:
+        print("eetui: no terminal for the console, so training headless (--no-ui)", file=sys.stderr)
+    raise typer.Exit(train_headless(request, db, as_json=as_json))

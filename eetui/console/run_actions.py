@@ -1,0 +1,77 @@
+"""What can be done to a run from any screen that shows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.state import LIVE
+from core.store.files import checkpoint_folder
+from core.store.reader import Query
+from eetui.console.bench import Bench
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunActions:
+    """One method for each key; what a run can't do is said instead."""
+
+    bench: Bench
+
+    def inspect(self, row: Row) -> None:
+        """Look into a finished run."""
+        if row["status"] == "finished":
+            self.bench.open("inspect", row["id"])
+        else:
+            self._say(f"{row['name']} is {row['status']}: only a finished run can be inspected")
+
+    def generate(self, row: Row) -> None:
+        """Let a finished run write, if its weights are there."""
+        folder = checkpoint_folder(self.bench.database, row["id"])
+        if row["status"] != "finished":
+            self._say(f"{row['name']} is {row['status']}: only a finished run can write")
+        elif not any(folder.glob("*.safetensors")):
+            self._say(f"{row['name']} can't write: its weights are not in {folder}; train it again (y copies how)")
+        else:
+            self.bench.open("generate", row["id"])
+
+    def cancel(self, row: Row) -> None:
+        """Stop a run of this console, or say where it has to be stopped."""
+        now = self.bench.trainer.snapshot
+        if row["status"] not in LIVE:
+            self._say(f"{row['name']} is {row['status']}: there is nothing to cancel")
+        elif row["id"] == now.run or row["id"] in now.queue:
+            self.bench.attempt(lambda: self.bench.trainer.cancel(row["id"]))
+            ends = "stops after this step; r resumes it" if row["id"] == now.run else "is out of the queue"
+            self._say(f"{row['name']} {ends}")
+        else:
+            there = self.bench.reader.run(row["id"])
+            self._say(
+                f"{row['name']} belongs to process {there['pid']} on {there['host']}: stop it there, "
+                f"with kill -INT {there['pid']}"
+            )
+
+    def resume(self, row: Row) -> None:
+        """Let a run go on that did not finish."""
+        if row["status"] in ("interrupted", "failed"):
+            self.bench.resume_runs([row["id"]])
+            self._say(f"{row['name']} is queued to go on")
+        else:
+            self._say(f"{row['name']} is {row['status']}: only interrupted and failed runs can be resumed")
+
+    def copy_command(self, row: Row) -> None:
+        """Copy the command that launches the run."""
+        from eetui.summary.launch_command import launch_command, recorded_command
+
+        whole = self.bench.reader.run(row["id"])
+        self.bench.copy(recorded_command(whole) or launch_command(whole))
+
+    def compare_experiment(self, row: Row) -> None:
+        """Put the runs of its experiment side by side."""
+        self.bench.open("compare", *(each["id"] for each in self.bench.reader.runs(self._experiment(row))))
+
+    def _experiment(self, row: Row) -> Query:
+        return Query("experiment = ?", (row["experiment"],))
+
+    def _say(self, text: str) -> None:
+        self.bench.notify(text, markup=False)

@@ -1,0 +1,49 @@
+"""The command that trains a run again."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from core.config.dotted_names import flatten
+from core.config.stored import completed
+
+
+def recorded_command(row: Mapping[str, Any]) -> str | None:
+    """Return the command line a run was started with; None if it does not name what is trained, as the console's."""
+    command = str(row["record"].get("command") or "")
+    words = command.split()
+    return command if "run" in words[1:] and "--no-ui" in words else None
+
+
+def launch_command(row: Mapping[str, Any]) -> str:
+    """Return the `eetui run …` that gives a stored run's config, written as differences from its preset."""
+    from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names
+
+    preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
+    method = row["config"]["method"]  # a user's own by its file and the hash of its content
+    own = {"method": method, "seed": row["seed"]}
+    base = flatten(build([preset_layer(preset), Layer("the run", own)]).model_dump())
+    words = ["eetui", "run", "--preset", preset, "--method", method, "--seed", str(row["seed"])]
+    whole = build([Layer("the run", completed(row["config"]))]).model_dump()
+    for key, value in flatten(whole).items():
+        if value is not None and base.get(key) != value:
+            words += ["--set", f"{key}={_written(value)}"]
+    return shlex.join([*words, *_tags(row)])
+
+
+def _tags(row: Mapping[str, Any]) -> Iterator[str]:
+    for tag in row["tags"]:
+        yield from ("--tag", tag)
+
+
+def _written(value: object) -> str:
+    """Write a value as `--set` reads it: TOML, or plain text where it can't be read as anything else."""
+    from core.config.run_config import set_layer
+
+    if isinstance(value, str):
+        plain = set_layer(f"x={value}").values["x"] == value
+        return value if plain else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(str(part) for part in value) if isinstance(value, tuple) else repr(value)

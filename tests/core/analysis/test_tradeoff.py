@@ -1,0 +1,80 @@
+"""Quality against savings: curves, the static line, and what is possible, against plain definitions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core import costs
+from core.analysis.tradeoff import TradeOff, depth_savings, possible_losses, quality_curve, static_line, trade_off
+from core.config.run_config import ModelConfig
+from tests.core.analysis.tables import knowing_table
+
+
+def test_the_curve_goes_from_all_blocks_to_block_0_alone() -> None:
+    tokens = knowing_table(3, 4000)
+    curve = quality_curve(tokens)
+    assert curve.loss[[0, -1]] == pytest.approx(tokens.mean_loss[[-1, 0]])
+    assert curve.shares[[0, -1]].tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert (np.diff(curve.savings((0.6, 0.3, 0))) >= 0).all()
+
+
+@pytest.mark.parametrize("exited_state", ["copy", "drop", "input"])
+@pytest.mark.parametrize("reads_head", [True, False])
+def test_savings_by_block_add_up_to_those_of_any_exit_shares(reads_head: bool, exited_state: str) -> None:
+    model = ModelConfig(block_layers=(1, 2, 3))
+    cost = costs.ExitCosts(model, 1000, 32, reads_head, exited_state)
+    savings = depth_savings(cost)
+    shares = (0.5, 0.2, 0.3)
+    full = costs.full_flops(model, 1000, 32)
+    assert np.dot(shares, savings.flops) == pytest.approx(1 - cost.flops(shares) / full)
+    assert savings.layers == pytest.approx((5 / 6, 1 / 2, 0))
+    assert savings.static_flops[-1] == 0
+    assert all(static >= early for static, early in zip(savings.static_flops, savings.flops, strict=True))
+
+
+def test_the_static_line_mixes_depths_and_takes_a_cheaper_one_that_is_better() -> None:
+    at = np.array([-0.1, 0.0, 0.25, 0.5, 0.9])
+    assert static_line((0.5, 0), (3, 2), at) == pytest.approx([2, 2, 2.5, 3, 3])
+    assert static_line((0.5, 0), (1, 2), at) == pytest.approx([1] * 5)
+    useless_middle = static_line((0.5, 0.25, 0), (3, 9, 2), at)
+    assert useless_middle == pytest.approx([2, 2, 2.5, 3, 3])
+
+
+def test_a_signal_without_knowledge_lies_on_the_static_line_and_one_that_knows_all_reaches_what_is_possible() -> None:
+    tokens = knowing_table(2, 40_000)
+    draw = np.random.default_rng(2)
+    excess = tokens.excess(0)
+    signals = {
+        "blind": draw.random(excess.shape),
+        "all": 1 - excess.argsort().argsort() / len(excess),
+        "wrong": excess.argsort().argsort() / len(excess),
+    }
+    found = {}
+    for name, signal in signals.items():
+        judged = replace(tokens, signal=signal[None].astype(np.float32))
+        found[name] = trade_off(judged, quality_curve(judged), (0.5, 0), (0.5, 0))
+    assert found["blind"].mean_gain == pytest.approx(0, abs=0.003)
+    assert found["all"].share_of_possible == pytest.approx(1, abs=0.001)
+    assert found["all"].beats[1:-1].all()
+    assert not found["all"].beats[[0, -1]].any()
+    assert not found["wrong"].beats.any()
+    assert found["wrong"].area < 0
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 4])
+def test_the_best_possible_exits_are_those_of_the_lowest_price_for_every_token(blocks: int) -> None:
+    tokens, savings = knowing_table(blocks, 500), np.linspace(0.6, 0, blocks)
+    saved, losses = possible_losses(tokens, savings.tolist())
+    assert (np.diff(saved) > 0).all()
+    for price in (-1, 0, 0.1, 1, 3):
+        best = (tokens.cross_entropy - price * savings[:, None]).argmin(0)
+        loss = tokens.cross_entropy[best, np.arange(500)].mean()
+        assert np.interp(savings[best].mean(), saved, losses) == pytest.approx(loss, abs=1e-6)
+    assert (saved[-1], losses[-1]) == pytest.approx((0.6, tokens.mean_loss[0]))
+
+
+def test_a_curve_without_width_has_no_mean_gain() -> None:
+    point = np.array([0.1])
+    flat = TradeOff(point, point, point, point)
+    assert (flat.area, flat.mean_gain, flat.share_of_possible) == (0, None, None)

@@ -1,0 +1,42 @@
+"""What early exit saves: FLOPs as the tokens left, and time."""
+
+import pytest
+
+from core.config.run_config import method_names
+from core.costs import ExitCosts, full_flops
+from core.data.windows import Dataset
+from core.evaluation.evaluate import evaluate
+from core.evaluation.timing import ROUNDS
+from core.events import Measured, Savings, StageStarted, Step
+from core.exits import exit_method
+from core.model import Transformer
+from core.protocol.train import train
+from tests.core.evaluation.plain import middling_thresholds
+from tests.core.training import WORDS, MakeConfig, of
+
+
+@pytest.mark.parametrize("exited_state", ["input", "copy", "drop"])
+@pytest.mark.parametrize("method", method_names())
+def test_savings_count_flops_as_the_tokens_left_and_time_what_can_be_timed(
+    method: str, exited_state: str, tiny_config: MakeConfig, tiny_dataset: Dataset
+) -> None:
+    config = tiny_config(method, exited_state=exited_state)
+    model, windows = Transformer(config.model, WORDS, config.seed), tiny_dataset.evaluation
+    thresholds = middling_thresholds(model, tiny_dataset, method)[:1]
+    events = list(evaluate(model, thresholds, windows, config, "evaluation"))
+    early = next(event for event in of(Measured, events) if event.name == "early exit")
+    (saved,) = of(Savings, events)
+    size = (config.model, model.embedding.num_embeddings, config.data.seq_len)
+    reads_head = exit_method(method).reads_head
+    flops = ExitCosts(*size, reads_head, exited_state).flops(early.exit_shares)
+    assert saved.flops == pytest.approx(1 - flops / full_flops(*size))
+    assert of(StageStarted, events)[0].steps == len(of(Step, events))
+    if exit_method(method).foresees:
+        assert (saved.time, saved.rounds) == (None, 0)
+    else:
+        assert saved.time_low <= saved.time <= saved.time_high < 1
+        assert (saved.tokens, saved.rounds) == (windows.targets.numel(), ROUNDS)
+
+
+def test_without_exits_nothing_is_saved_and_nothing_said(tiny_config: MakeConfig, tiny_dataset: Dataset) -> None:
+    assert of(Savings, train(tiny_config(protocol="full_depth"), tiny_dataset)) == []

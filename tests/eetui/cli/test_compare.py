@@ -1,0 +1,77 @@
+"""`eetui compare`: every format, the report's runs, and a baseline."""
+
+import csv
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from eetui.drawing.figures import delta
+from tests.conftest import Eetui
+
+Done = subprocess.CompletedProcess[str]
+
+
+def test_compare_without_arguments_joins_the_seeds_of_the_latest_experiment(trained: Done, eetui: Eetui) -> None:
+    shown = json.loads(eetui("compare", "1", "2", "3", "4", "5", "6", "--format", "json").stdout)
+    assert [run["title"] for run in shown["runs"]] == ["distill ×2", "loss ×2", "softmax ×2"]
+    final = next(row for row in shown["final"] if row["metric"] == "final_ppl")
+    rows = json.loads(eetui("ls", "--json").stdout)
+    mean = (rows[0]["final_ppl"] + rows[3]["final_ppl"]) / 2
+    assert final["values"][0]["mean"] == pytest.approx(mean)
+    assert final["values"][0]["deviation"] > 0
+    assert set(shown["recommended"]) == {"accuracy", "compute", "balance"}
+
+
+def test_compare_marks_the_best_by_sign_and_prints_every_format(trained: Done, eetui: Eetui) -> None:
+    table = eetui("compare", "1", "2", "3")
+    assert table.returncode == 0
+    assert "★" in table.stdout
+    assert "one seed: 42" in table.stdout
+    assert "\x1b" not in table.stdout
+    assert "| Final PPL (early exit) |" in eetui("compare", "1", "2", "3", "--format", "md").stdout
+    lines = list(csv.DictReader(io.StringIO(eetui("compare", "1", "2", "--format", "csv").stdout)))
+    assert {line["table"] for line in lines} == {"final", "training", "config"}
+    assert sum(int(line["best"]) for line in lines if line["metric"] == "final_ppl") == 1
+
+
+def test_only_changed_leaves_out_rows_in_which_all_agree(trained: Done, eetui: Eetui) -> None:
+    whole = json.loads(eetui("compare", "1", "2", "--json").stdout)
+    changed = json.loads(eetui("compare", "1", "2", "--json", "--only-changed").stdout)
+    assert "shallow_target" in {row["metric"] for row in whole["final"]}
+    assert "shallow_target" not in {row["metric"] for row in changed["final"]}
+
+
+def test_the_report_is_shown_beside_own_runs_but_not_ranked_with_them(trained: Done, eetui: Eetui) -> None:
+    shown = json.loads(eetui("compare", "report:distill", "report:loss", "2", "--json").stdout)
+    final = next(row for row in shown["final"] if row["metric"] == "final_ppl")
+    assert [value["mean"] for value in final["values"]][:2] == [1095.46, 1071.76]
+    assert final["best"] == [1]
+    assert any("different tokens" in note for note in shown["notes"])
+
+
+def test_compare_gives_differences_from_a_baseline_in_every_format(trained: Done, eetui: Eetui) -> None:
+    plain = json.loads(eetui("compare", "1", "3", "--json").stdout)
+    done = json.loads(eetui("compare", "1", "3", "--baseline", "loss-2", "--json").stdout)
+    assert "baseline" not in plain
+    assert done["baseline"] == "loss-2"
+    assert [run["title"] for run in done["runs"]] == ["loss-2", "distill-1", "softmax-3"]
+    own, *others = (value["mean"] for value in done["final"][0]["values"])
+    assert done["final"][0]["deltas"] == [None, *(pytest.approx(other / own - 1) for other in others)]
+    among = ("compare", "1", "2", "--baseline", "2")
+    assert "loss-2 (one seed: 42, baseline)" in eetui(*among).stdout
+    changes = [delta(json.loads(eetui(*among, "--json").stdout)["final"][0]["deltas"][0], "ppl")]
+    for output in ("table", "md"):
+        assert changes[0] in eetui(*among, "--format", output).stdout
+    rows = list(csv.DictReader(io.StringIO(eetui(*among, "--format", "csv").stdout)))
+    assert [row["delta"] != "" for row in rows if row["metric"] == "final_ppl"] == [True, False]
+    assert "nowhere" in eetui("compare", "1", "--baseline", "nowhere").stderr
+
+
+def test_the_report_can_be_compared_without_any_database(eetui: Eetui, tmp_path: Path) -> None:
+    done = eetui("compare", "report:distill", "report:softmax", EETUI_DB=str(tmp_path / "none.db"))
+    assert done.returncode == 0
+    assert "1219.52" in done.stdout
+    assert not (tmp_path / "none.db").exists()

@@ -1,0 +1,68 @@
+"""Exit quality as `eetui quality` shows it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.analysis.run_quality import RunQuality, run_quality
+from core.store.reader import Reader
+from eetui.cli.quality_text import bars, quality_json, quality_tables
+from tests.eetui.plain_text import plain_words
+from tests.stored_tokens import store_run
+
+
+def judged(path: Path, **run: float | str) -> RunQuality:
+    number = store_run(path / "runs.db", **run)
+    with Reader(path / "runs.db") as reader:
+        return run_quality(reader, number)
+
+
+def test_tables_show_every_exit_the_curve_and_a_summary(tmp_path: Path) -> None:
+    shown = plain_words(quality_tables(judged(tmp_path, blocks=3)), width=120)
+    for words in (
+        "Exit 0 Exit 1",
+        "AUROC: the next block is no better",
+        "reliability of the signal, read as p(target)",
+        "Quality against savings (evaluation split, all tokens)",
+        "nats below the static line on average",
+        "At the run's own thresholds tokens leave",
+        "Overthinking:",
+    ):
+        assert words in shown
+    assert "✓" in shown
+
+
+def test_json_has_curve_line_and_diagrams_of_one_length(tmp_path: Path) -> None:
+    data = json.loads(quality_json(judged(tmp_path)))
+    points = len(data["curve"]["rates"])
+    for kind in ("layers", "flops"):
+        assert {len(data[kind][key]) for key in ("savings", "static", "possible", "beats")} == {points}
+    diagram = data["exits"][0]["signal"]
+    assert len(diagram["counts"]) == len(diagram["claimed"]) == len(diagram["found"])
+    assert sum(data["exits"][0]["histogram"]) == data["tokens"]
+    assert data["exit_histogram"] == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_a_gain_is_judged_as_a_gain_and_an_order_as_an_order(tmp_path: Path) -> None:
+    gain = judged(tmp_path, method="gain")
+    shown = plain_words(quality_tables(gain), width=120)
+    assert "a gain, nats" in shown
+    assert "Exit 0: nats that block 1 saves, claimed and realised, by decile of the claim" in shown
+    assert "ECE of the signal" not in shown
+    signal = json.loads(quality_json(gain))["exits"][0]["signal"]
+    assert (signal["unit"], len(signal["counts"])) == ("nats", 10)
+    assert signal["claimed"] == sorted(signal["claimed"])
+    order = judged(tmp_path, method="margin")
+    shown = plain_words(quality_tables(order), width=120)
+    assert "an order only" in shown
+    assert "AUROC: the block is right" in shown
+    assert "ECE of the signal" not in shown
+    assert json.loads(quality_json(order))["exits"][0]["signal"] is None
+    assert json.loads(quality_json(judged(tmp_path)))["exits"][0]["signal"]["unit"] == "probability"
+
+
+def test_bars_show_every_count_above_zero() -> None:
+    assert bars(np.array([0, 1, 1000, 0]), 4) == " ▁█ "
+    assert bars(np.zeros(4, int), 2) == "  "

@@ -1,0 +1,55 @@
+"""`eetui ls`, `show` and `rm`."""
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
+
+Done = subprocess.CompletedProcess[str]
+
+
+def test_show_prints_config_record_and_results(trained: Done, eetui: Eetui) -> None:
+    shown = json.loads(eetui("show", "distill-1", "--json").stdout)
+    assert shown["config"]["train"]["max_epochs"] == 2
+    assert shown["config"]["data"]["tokenizer"] == "word"
+    assert len(shown["record"]["fingerprint"]) == 64
+    assert shown["record"]["vocab_size"] == 22
+    assert "run --no-ui" in shown["record"]["command"]
+    assert shown["metrics"]["eval.oracle"] <= shown["metrics"]["eval.all blocks"]
+    assert "exit.hard_ratio" in eetui("show", "1").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["method:loss"], ["loss-2", "loss-5"]),
+        (["soft", "seed=43"], ["softmax-6"]),
+        (["tag:tiny", "id<=2"], ["distill-1", "loss-2"]),
+        (["status:failed"], []),
+        (["savings>200%"], []),
+    ],
+)
+def test_ls_filters(words: list[str], names: list[str], trained: Done, eetui: Eetui) -> None:
+    assert [row["name"] for row in json.loads(eetui("ls", "--json", *words, "id<=6").stdout)] == names
+
+
+def test_ls_sorts_by_a_column(trained: Done, eetui: Eetui) -> None:
+    rows = json.loads(eetui("ls", "--json", "--sort", "ppl", "--reverse", "--limit", "4").stdout)
+    figures = [row["final_ppl"] for row in rows]
+    assert figures == sorted(figures, reverse=True)
+    assert len(figures) == 4
+
+
+def test_rm_deletes_with_yes(text: Path, eetui: Eetui, tmp_path: Path) -> None:
+    db = str(tmp_path / "runs.db")
+    options = set_options(*TINY, *TINY_TRAINING)
+    eetui("run", "--no-ui", "-m", "softmax", "-m", "correct", "--corpus", str(text), *options, EETUI_DB=db)
+    assert eetui("rm", "softmax", "--yes", EETUI_DB=db).returncode == 0
+    assert [row["name"] for row in json.loads(eetui("ls", "--json", EETUI_DB=db).stdout)] == ["correct-2"]
+    with sqlite3.connect(db) as connection:
+        assert connection.execute("SELECT count(*) FROM events WHERE run_id = 1").fetchone() == (0,)
+    connection.close()

@@ -1,0 +1,50 @@
+"""What a comparison draws, and exports of what it draws."""
+
+import csv
+from dataclasses import replace
+from io import StringIO
+
+from eetui.compare.charts import VIEWS, curve_rows, points, seen
+from eetui.compare.comparison import compare
+from eetui.compare.screen_text import curves_note
+from eetui.compare.tables_text import as_csv, as_markdown
+from tests.eetui.comparing import run
+
+
+def test_curves_are_the_mean_as_far_as_all_seeds_went() -> None:
+    runs = [replace(run("a-1", 1), curves={0: (5.0, 4.0, 3.5)}), replace(run("a-2", 2), curves={0: (6.0, 5.0)})]
+    (column,) = compare(runs).columns
+    assert [value.mean for value in column.curve(0)] == [5.5, 4.5]
+    assert column.curve(1) == ()
+    rows = curve_rows(compare(runs, group_seeds=False).columns, 0)
+    assert [[value and value.mean for value in row.values] for row in rows] == [[5, 6], [4, 5], [3.5, None]]
+
+
+def test_points_are_early_exit_and_static_depths_of_the_tokens_that_most_share() -> None:
+    metrics = {"final_ppl": 9, "layer_savings": 0.25, "eval.block 0 alone": 11, "eval.all blocks": 8, "eval.oracle": 7}
+    deep = {"method": "a", "model.block_layers": (1, 3)}
+    runs = [replace(run(name, **metrics), config={**deep, "method": name}) for name in ("a", "b")]
+    other = replace(run("c", **metrics), fingerprint="two", config=deep)
+    found = points(compare([*runs, other]))
+    assert [(point.name, point.savings.mean, point.ppl.mean) for point in found if point.column == 0] == [
+        ("early exit", 0.25, 9), ("block 0 alone", 0.75, 11), ("all blocks", 0.0, 8),
+    ]  # fmt: skip
+    assert {point.column for point in found} == {0, 1}
+
+
+def test_what_is_exported_is_what_a_view_shows() -> None:
+    deep = {"method": "a", "model.block_layers": (2, 2)}
+    one = replace(run("a", final_ppl=9, layer_savings=0.2, **{"block0.val_ppl": 5}), config=deep, curves={0: (2.0,)})
+    whole = compare([one, replace(one, name="b", seed=2, config={**deep, "method": "b"})])
+    tables = {
+        view: {line["table"] for line in csv.DictReader(StringIO(as_csv(seen(whole, view, 0))))} for view in VIEWS
+    }
+    assert tables == {view: {view} for view in VIEWS} | {"advice": {"final", "training", "config"}}
+    assert "Block 0, epoch 1 | 7.39 |" in as_markdown(seen(whole, "curves", 0, as_ppl=True))
+
+
+def test_curves_that_are_one_and_the_same_are_said_to_be() -> None:
+    runs = [replace(run(name), curves={0: losses}) for name, losses in (("a", (2.0,)), ("b", (2.0,)), ("c", (3.0,)))]
+    note = curves_note(compare(runs), 0, as_ppl=False)
+    assert "The same curve: a = b." in note
+    assert "c 3.0000" in note

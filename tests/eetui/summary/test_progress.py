@@ -1,0 +1,35 @@
+"""Progress of a run and its stages: the same figures in lists, on the Live screen and in headless runs."""
+
+from core.events import Epoch, PlannedStage, RunStarted, StageStarted, Step
+from core.state import RunState, reduce, reduce_all
+from eetui.drawing.figures import duration
+from eetui.summary.log_lines import line_of, live_figures
+from eetui.summary.progress import progress, seconds_left, stage_progress, steps_done
+
+STARTED = StageStarted("block0.lm", "lm", 0, epochs=4, steps=5, tokens=100)
+
+
+def epoch(number: int) -> Epoch:
+    return Epoch("block0.lm", number, 3.0, 3.0, None, None, True, 3, 10.0)
+
+
+def test_a_stage_weighs_by_its_kind_whatever_it_is_called() -> None:
+    stages = (PlannedStage("warm-up", "lm", None, True), PlannedStage("odd.lm", "evaluation", None, False))
+    begun = (RunStarted(stages, 1, 1, 1, (1,), 1), StageStarted("warm-up", "lm", None, 1, 2, 10))
+    assert progress(reduce_all(RunState(), (*begun, Step("warm-up", 1, 1, 1.0, 5, 1.0)))) == 0.5 * 8 / 9
+
+
+def test_the_epochs_that_a_resumed_stage_reports_again_count_as_done() -> None:
+    (stage,) = reduce_all(RunState(), (STARTED, epoch(1), epoch(2))).stages
+    assert (steps_done(stage), stage_progress(stage), seconds_left(stage)) == (10, 0.5, 20.0)
+
+
+def test_the_time_left_is_the_same_in_the_log_and_in_the_live_line() -> None:
+    state = RunState()
+    for event in (STARTED, *(Step("block0.lm", 1, step, 3.0, 20, 1.0) for step in range(1, 6)), epoch(1)):
+        state = reduce(state, event)
+    (stage,) = state.stages
+    assert seconds_left(stage) == 30.0  # an epoch took twice its steps' time
+    for line in (line_of(epoch(1), state), live_figures(stage)):
+        assert line is not None
+        assert line.endswith(f"20 tok/s  ETA ≤ {duration(30.0)}")
