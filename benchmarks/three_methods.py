@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from eetui.setup.plan import REPORT_METHODS
 
 from benchmarks import plain_protocol
 from benchmarks._report import Report, figure
 from core.config.run_config import Layer, RunConfig, build, preset_layer, set_layer
-from core.data.pydocs import pydocs_text
+from core.data.readers.pydocs import pydocs_text
 from core.events import Event, Measured, StageEnded, StageStarted, Step
 from core.formulas import perplexity
 from core.protocol.memory import StageMemory
@@ -36,7 +37,6 @@ CHARACTERS = 880_000
 REPORT_EPOCHS, REPORT_EVAL_RATIO = 15, 0.2
 FEWEST_WINDOWS = 65
 """Of evaluation text, for a batch of 64."""
-METHODS = ("distill", "loss", "softmax")
 FASTER, FASTER_BFLOAT16 = 6.0, 10.0
 """Goals: how many times as fast."""
 PARTS = {
@@ -71,7 +71,7 @@ class Ours:
             Layer("benchmark", own_values(text, options, seed)),
             *map(set_layer, assignments),
         ]
-        configs = tuple(build([*layers, Layer("benchmark", {"method": method})]) for method in METHODS)
+        configs = tuple(build([*layers, Layer("benchmark", {"method": method})]) for method in REPORT_METHODS)
         self.writer = Writer(folder / "runs.db")
         self.prepared: Prepared = prepare(Plan(configs, (None,) * len(configs), "seed"), self.writer)
         self.memory, self.side, self._reused, self._evaluated = StageMemory(), Side(), False, False
@@ -98,7 +98,7 @@ class Ours:
                 self.side.add("evaluation", -event.seconds)
             elif isinstance(event, Measured) and event.way == "early exit":
                 self._evaluated = True
-                self.side.ppl[METHODS[self.prepared.runs.index(run)]] = perplexity(event.loss)
+                self.side.ppl[REPORT_METHODS[self.prepared.runs.index(run)]] = perplexity(event.loss)
 
 
 def front_of_pydocs(folder: Path) -> str:
@@ -192,7 +192,7 @@ def show(report: Report, kind: str, rounds: Sequence[tuple[Side, Side]]) -> None
     for part in ALL_PARTS:
         ratios = [plain.parts[part] / ours.parts[part] for plain, ours in rounds]
         report.add(figure(f"  of that, {part}, {kind}", ratios, "×"))
-    for method in METHODS:
+    for method in REPORT_METHODS:
         differences = [100 * (ours.ppl[method] / plain.ppl[method] - 1) for plain, ours in rounds]
         pairs = ", ".join(f"{plain.ppl[method]:.2f} and {ours.ppl[method]:.2f}" for plain, ours in rounds)
         report.add(figure(f"  {method}: ours against plain PPL", differences, "%"))

@@ -29,6 +29,7 @@ from core.events import (
     Warned,
     Way,
 )
+from core.extensions.kinds import EXIT_METHODS
 from core.protocol.order import EVALUATION, Part, block_stage
 from core.state import RunState, reduce
 from core.store.tokens import EvaluationText
@@ -82,7 +83,7 @@ def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[
         yield from _instant(f"block{block}.statistics", "statistics", block)
         if block == 0:
             yield _measured("block0.statistics", "as trained", 5.35, (1.0, 0.0), 0)
-        if method != "softmax":
+        if EXIT_METHODS.declared(method)["learns"]:
             yield from _classifier(f"block{block}.exit", block)
         yield from _hard(f"block{block}.hard", block)
     yield StageStarted("evaluation", "evaluation", None, 1, 1, WINDOWS * WIDTH)

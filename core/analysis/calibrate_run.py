@@ -127,7 +127,7 @@ def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calib
     return Calibrated(
         run=number,
         name=run.name,
-        exit_method=run.config.method,
+        exit_method=run.config.method_name,
         method=method,
         request=request,
         unit_windows=parts.unit_windows,

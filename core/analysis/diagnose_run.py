@@ -16,6 +16,8 @@ from core.analysis.token_table import Floats, Integers, TokenTable
 from core.config.run_config import RunConfig
 from core.errors import EetuiError
 from core.events import Event, StageStarted, Step
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import find, is_pinned
 from core.state import RunState
 from core.store.reader import Reader
 
@@ -55,6 +57,7 @@ def diagnose_run(reader: Reader, number: int) -> Diagnosed:
     Raises:
         RunLookupError: there is no such run.
         UsageError: the run has not come to its end, or keeps no statistics of its tokens.
+        ConfigError: its exit method is a plug-in that is gone or has changed.
     """
     *_, found = diagnosis_steps(reader, number)
     return found
@@ -64,9 +67,11 @@ def diagnosis_steps(reader: Reader, number: int) -> Iterator[Diagnosed]:
     """The same as it becomes known: first what needs no model, last all of it. Who has seen enough may stop.
 
     Raises:
-        RunLookupError, UsageError: as above.
+        RunLookupError, UsageError, ConfigError: as above.
     """
     run = stored_run(reader, number)
+    if is_pinned(run.config.method):
+        find(EXIT_METHODS, run.config.method)
     table, _ = evaluated_tokens(reader, run)
     found = Diagnosed(
         number=number,

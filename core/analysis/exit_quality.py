@@ -1,24 +1,24 @@
-"""Exit quality: what an exit's signal knows, whether it can be read as a probability, and what it buys.
+"""Exit quality: what an exit's signal knows, whether what it claims comes true, and what it buys.
 
 Shapes: K blocks, N tokens.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from core.analysis.auroc import auroc, midranks
-from core.analysis.reliability import Reliability, reliability
+from core.analysis.reliability import BINS, Reliability, reliability
 from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
 from core.analysis.tradeoff import DepthSavings, QualityCurve, TradeOff, quality_curve, trade_off
+from core.exits._facts import Claim
 
-Claim = Literal["correct", "p(target)", "max_prob", "agrees"]
-"""What a signal may claim to be: the block's prediction is right; the probability it gives the target; its largest
-probability; its prediction is the last block's."""
-CLAIMS: tuple[Claim, ...] = get_args(Claim)
+ToGain = Callable[[Floats], Floats]
+"""Map from signals to the gain that they claim, nats, `[N]` to `[N]`."""
 HISTOGRAM_BINS = 50
+GROUPS = 10
+"""Groups of equally many tokens in which a claimed gain is compared with the realised one."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class ExitQuality:
         next_no_better: of those whose loss the next block would not lower, which should therefore leave.
         last_no_better: the same of the last block.
         confidence: the block's largest probability against its being right.
-        claims: what the signal is read as; `signal` holds it against that.
+        claims: what the signal claims to be.
+        signal: what it claims against what is found: a probability over bins of equal width, a gain in nats over
+            groups of equally many tokens; None where it claims an order only.
         histogram: the signal's counts over equal bins of [0, 1].
     """
 
@@ -53,7 +55,7 @@ class ExitQuality:
     last_no_better: Ranking
     confidence: Reliability
     claims: Claim
-    signal: Reliability
+    signal: Reliability | None
     histogram: Integers
 
 
@@ -97,17 +99,22 @@ class Quality:
 
 
 def quality(
-    table: TokenTable, savings: DepthSavings, claims: Claim = "correct", thresholds: Sequence[float] = ()
+    table: TokenTable,
+    savings: DepthSavings,
+    claims: Claim = "correct",
+    thresholds: Sequence[float] = (),
+    to_gain: ToGain | None = None,
 ) -> Quality:
     """Judge all exits of a run.
 
     Args:
-        claims: what its signals are read as.
+        claims: what its signals claim to be.
+        to_gain: needed where they claim a gain.
         thresholds: its own, one for every exit.
     """
     curve = quality_curve(table)
     return Quality(
-        exits=tuple(exit_quality(table, block, claims) for block in range(table.exits)),
+        exits=tuple(exit_quality(table, block, claims, to_gain) for block in range(table.exits)),
         last=reliability(table.max_prob[-1], table.correct[-1]),
         overthinking=overthinking(table),
         savings=savings,
@@ -119,7 +126,9 @@ def quality(
     )
 
 
-def exit_quality(table: TokenTable, block: int, claims: Claim = "correct") -> ExitQuality:
+def exit_quality(
+    table: TokenTable, block: int, claims: Claim = "correct", to_gain: ToGain | None = None
+) -> ExitQuality:
     """Judge the exit of a block."""
     signal, loss = table.signal[block], table.cross_entropy
     ranks = midranks(signal)
@@ -132,18 +141,43 @@ def exit_quality(table: TokenTable, block: int, claims: Claim = "correct") -> Ex
         last_no_better=last_no_better,
         confidence=reliability(table.max_prob[block], table.correct[block]),
         claims=claims,
-        signal=reliability(signal, claimed_truth(table, block, claims)),
+        signal=signal_reliability(table, block, claims, to_gain),
         histogram=np.histogram(signal, HISTOGRAM_BINS, (0.0, 1.0))[0],
     )
 
 
+def signal_reliability(
+    table: TokenTable,
+    block: int,
+    claims: Claim,
+    to_gain: ToGain | None = None,
+    bins: int = BINS,
+    *,
+    equal_mass: bool = False,
+) -> Reliability | None:
+    """Compare what a block's signal claims with what is found; None where it claims an order only.
+
+    Args:
+        to_gain: needed where it claims a gain.
+        bins, equal_mass: of a probability.
+    """
+    if claims == "rank":
+        return None
+    signal, truth = table.signal[block], claimed_truth(table, block, claims)
+    if claims == "gain":
+        assert to_gain is not None, "what claims a gain says which"
+        return reliability(to_gain(signal), truth, GROUPS, equal_mass=True)
+    return reliability(signal, truth, bins, equal_mass=equal_mass)
+
+
 def claimed_truth(table: TokenTable, block: int, claims: Claim) -> Floats:
-    """What becomes of the claim for each token, in [0, 1], `[N]`."""
+    """What becomes of the claim for each token, `[N]`: in [0, 1], of a gain in nats."""
     truths: dict[Claim, Callable[[], Floats | Booleans]] = {
         "correct": lambda: table.correct[block],
         "p(target)": lambda: np.exp(-table.cross_entropy[block]),
         "max_prob": lambda: table.max_prob[block],
         "agrees": lambda: table.prediction[block] == table.prediction[-1],
+        "gain": lambda: table.cross_entropy[block] - table.cross_entropy[block + 1],
     }
     return truths[claims]().astype(np.float32)
 

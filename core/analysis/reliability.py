@@ -1,4 +1,4 @@
-"""Whether a number that claims to be a probability is one: reliability diagrams and the calibration error."""
+"""Reliability diagrams and the calibration error: whether what a number claims comes true."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """A reliability diagram: claimed against found, for each bin that holds tokens (`[B]` each)."""
+    """A reliability diagram: mean claimed against mean found, for each bin that holds tokens (`[B]` each)."""
 
     counts: Integers
     claimed: Floats
@@ -36,8 +36,8 @@ def reliability(
     Networks", Guo et al. 2017, section 2).
 
     Args:
-        claimed: in [0, 1], `[N]`.
-        found: 1 or true where it came true, or itself a number in [0, 1], `[N]`.
+        claimed: in [0, 1], `[N]`; any numbers where bins are of equal mass.
+        found: 1 or true where it came true, or itself a number of the same kind, `[N]`.
         bins: most groups.
         equal_mass: groups of equally many tokens (Nguyen and O'Connor 2015), no tie split, rather than of equal width.
     """

@@ -3,25 +3,22 @@
 from dataclasses import dataclass
 
 from core.analysis.exit_quality import (
-    Claim,
+    GROUPS,
     ExitQuality,
     Overthinking,
     Quality,
-    claimed_truth,
+    ToGain,
     exit_quality,
     overthinking,
     quality,
+    signal_reliability,
 )
-from core.analysis.reliability import Reliability, reliability
+from core.analysis.reliability import Reliability
 from core.analysis.stored_run import exit_savings, exiting_tokens, stored_run
-from core.analysis.token_table import TokenTable
+from core.analysis.token_table import Floats, TokenTable
+from core.exits import exit_method
+from core.exits._facts import MethodFacts
 from core.store.reader import Reader
-
-CLAIMS: dict[str, Claim] = {"distill": "max_prob", "loss": "p(target)", "agree": "agrees"}
-"""What a method's signal is read as: its exit label, where it is a probability; else, that the block is right."""
-
-GROUPS = 10
-"""Of equally many tokens, in the diagram of an exit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +26,44 @@ class Judgement:
     """One exit, judged.
 
     Attributes:
-        diagram: the signal against what it claims, over groups of equally many tokens.
+        diagram: what the signal claims against what is found, over groups of equally many tokens; None where it claims
+            an order only.
         overthinking: of the whole run.
     """
 
     exit: ExitQuality
-    diagram: Reliability
+    diagram: Reliability | None
     overthinking: Overthinking
 
 
-def judge_exit(table: TokenTable, block: int, method: str) -> Judgement:
-    """Judge the exit of a block."""
-    claim = CLAIMS.get(method, "correct")
-    truth = claimed_truth(table, block, claim)
-    diagram = reliability(table.signal[block], truth, GROUPS, equal_mass=True)
-    return Judgement(exit_quality(table, block, claim), diagram, overthinking(table))
+def judge_exit(table: TokenTable, block: int, method: MethodFacts) -> Judgement:
+    """Judge the exit of a block.
+
+    Raises:
+        ConfigError: the signal claims a gain, and the user's own method that knows which is gone or has changed.
+    """
+    to_gain = gain_of(method)
+    diagram = signal_reliability(table, block, method.claims, to_gain, GROUPS, equal_mass=True)
+    return Judgement(exit_quality(table, block, method.claims, to_gain), diagram, overthinking(table))
+
+
+def gain_of(method: MethodFacts) -> ToGain | None:
+    """Map from a method's signals to the nats they claim; None where they claim no gain.
+
+    Raises:
+        ConfigError: a user's own method is gone or has changed.
+    """
+    if method.claims != "gain":
+        return None
+    import torch  # 1 to 2 s
+
+    claimed_gain = exit_method(method.reference).claimed_gain
+
+    def to_gain(signal: Floats) -> Floats:
+        gain: Floats = claimed_gain(torch.from_numpy(signal).double()).numpy()
+        return gain
+
+    return to_gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +83,9 @@ def run_quality(reader: Reader, number: int) -> RunQuality:
     Raises:
         RunLookupError: there is no such run.
         UsageError: the run keeps no statistics of its tokens, or has no exit.
+        ConfigError: its signal claims a gain, and the user's own method that knows which is gone or has changed.
     """
     run = stored_run(reader, number)
     table = exiting_tokens(reader, run)
-    judged = quality(table, exit_savings(run), CLAIMS.get(run.config.method, "correct"), run.thresholds)
-    return RunQuality(number, run.name, run.config.method, table.tokens, judged)
+    judged = quality(table, exit_savings(run), run.method.claims, run.thresholds, gain_of(run.method))
+    return RunQuality(number, run.name, run.config.method_name, table.tokens, judged)

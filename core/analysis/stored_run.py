@@ -9,7 +9,9 @@ from core.analysis.tradeoff import DepthSavings, depth_savings
 from core.config.derived import exit_count
 from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
+from core.costs import ExitCosts
 from core.errors import UsageError
+from core.exits._facts import MethodFacts, run_facts
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
@@ -21,6 +23,7 @@ class StoredRun:
 
     Attributes:
         record: what it was trained on, and where; see `core.session.provenance`.
+        method: what is known of its exit method without importing it.
     """
 
     number: int
@@ -28,6 +31,7 @@ class StoredRun:
     status: str
     record: Mapping[str, Any]
     config: RunConfig
+    method: MethodFacts
     state: RunState
 
     @property
@@ -48,7 +52,7 @@ def stored_run(reader: Reader, number: int) -> StoredRun:
     """
     row = reader.run(number)
     config = build([Layer(f"run {number}", completed(row["config"]))])
-    return StoredRun(number, row["name"], row["status"], row["record"], config, reader.state(number))
+    return StoredRun(number, row["name"], row["status"], row["record"], config, run_facts(row), reader.state(number))
 
 
 def own_thresholds(state: RunState, config: RunConfig) -> tuple[float, ...]:
@@ -105,6 +109,12 @@ def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
 
 def exit_savings(run: StoredRun) -> DepthSavings:
     """What a token saves by leaving at each block of a run."""
-    from core.evaluation.savings import exit_costs  # imports torch, 1 to 2 s
-
-    return depth_savings(exit_costs(run.record["vocab_size"], run.config))
+    config = run.config
+    costs = ExitCosts(
+        config.model,
+        run.record["vocab_size"],
+        config.data.seq_len,
+        run.method.reads_head,
+        config.exit.exited_state,
+    )
+    return depth_savings(costs)

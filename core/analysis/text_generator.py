@@ -81,7 +81,7 @@ def open_generator(reader: Reader, number: int) -> TextGenerator:
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: its checkpoint, its thresholds or its vocabulary can't be had.
+        UsageError: its checkpoint, its thresholds, its vocabulary or its own exit method can't be had.
     """
     run = stored_run(reader, number)
     checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"])

@@ -24,21 +24,27 @@ from core.config.sections import ModelConfig as ModelConfig
 from core.config.sections import Section as Section
 from core.config.sections import TrainConfig as TrainConfig
 from core.errors import ConfigError
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import installed, pinned, short_name
 
 PRESETS = Path(__file__).parent / "presets"
-EXITS = Path(__file__).parents[1] / "exits"
 DEFAULT_PRESET = "sound"
 
 
 def method_names() -> tuple[str, ...]:
-    """List the exit methods: one file each under `core/exits/`, listed without importing them."""
-    return tuple(sorted(path.stem for path in EXITS.glob("*.py") if not path.stem.startswith("_")))
+    """List the built-in exit methods: one file each under `core/exits/`, listed without importing them."""
+    return EXIT_METHODS.built_in
+
+
+def method_labels() -> dict[str, str]:
+    """Map the names that `method` takes to how each is shown: built-in ones, then those of installed packages, marked."""
+    return {name: name for name in method_names()} | {name: f"{name} (own)" for name in installed(EXIT_METHODS)}
 
 
 class RunConfig(Section):
     """Everything that decides a run's numbers."""
 
-    method: str = Field("loss", description="the exit method")
+    method: str = Field("loss", description="exit method: a name, or the path of your own file")
     protocol: Literal["staged", "joint", "full_depth"] = Field(
         "staged",
         description="staged: one block after the other; joint: all blocks together, each with its loss; full_depth: "
@@ -51,12 +57,16 @@ class RunConfig(Section):
     exit: ExitConfig = ExitConfig()
     machine: MachineConfig = MachineConfig()
 
+    @property
+    def method_name(self) -> str:
+        """The exit method's name in lists: a user's own file without its path and hash."""
+        return short_name(self.method)
+
     @field_validator("method")
     @classmethod
     def _known_method(cls, value: str) -> str:
-        if value not in method_names():
-            raise ValueError(f"must be one of {', '.join(method_names())}")
-        return value
+        """A user's own method is pinned to its content (`core.extensions.plugins`)."""
+        return pinned(EXIT_METHODS, value)
 
     @model_validator(mode="after")
     def _windows_fit_positions(self) -> Self:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from core.extensions.kinds import CORPUS_READERS
+
 
 def _as_tuple(value: object) -> object:
     """Accept `(2, 2)`, `[2, 2]`, `"2,2"` and a single `4` for a tuple of integers."""
@@ -44,12 +46,14 @@ class Section(BaseModel):
 class DataConfig(Section):
     """The text, its tokenizer, and its windows."""
 
-    corpus: str = Field("pydocs", min_length=1, description="pydocs, a path or glob, or hub:NAME[:CONFIG]")
+    corpus: str = Field(
+        "pydocs", min_length=1, description=f"text: {', '.join(CORPUS_READERS.said('usage'))}, or your own reader"
+    )
     eval_corpus: str | None = Field(
         None, min_length=1, description="text to evaluate on; without it the end of the corpus is held out"
     )
     tokenizer: Literal["auto", "word", "bpe"] = Field(
-        "auto", description="word: lower().split(); bpe: byte-level BPE; auto: bpe for pydocs, word for other corpora"
+        "auto", description="word: lower().split(); bpe: byte-level BPE; auto: the corpus reader's own choice"
     )
     vocab_size: Annotated[int, FieldUnit("tokens")] = Field(
         4096, ge=257, le=1_000_000, description="tokens of the bpe vocabulary; a word vocabulary has all words"

@@ -1,45 +1,54 @@
-"""Where text comes from: the embedded documentation, local files, or the Hugging Face hub."""
+"""Corpora: text to train on and text to evaluate on, whichever readers they come from."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from core.config.run_config import DataConfig
-from core.data import hub
-from core.data.files import read_files
-from core.data.pydocs import pydocs_text
+from core.data.readers._contract import Texts
+from core.data.readers._load import source
 from core.errors import CorpusError
 
-EMBEDDED = "pydocs"
-EVALUATION_SPLITS = ("validation", "test")
 NEAR = 0.02  # of the text: how far the held-out tail may move to begin with a line
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Text to train on and text to evaluate on."""
+    """Text to train on and text to evaluate on.
+
+    Attributes:
+        readers: what a run's record says of readers that are the user's own, by the record's key.
+    """
 
     name: str
     train: str
     evaluation: str
+    readers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def load_corpus(config: DataConfig) -> Corpus:
     """The corpus that a config names.
 
-    The evaluation text is `eval_corpus`, else the dataset's own validation or test split, else a held-out
-    tail.
+    The evaluation text is `eval_corpus`, else what the corpus has for it, such as a dataset's validation split, else a
+    held-out tail.
 
     Raises:
         CorpusError: the text can't be had, or there is no word in it.
+        ConfigError: a user's own reader is not there or no good.
     """
-    train, evaluation = _training_text(config.corpus)
-    if config.eval_corpus is not None:
-        evaluation = _evaluation_text(config.eval_corpus)
+    own = source(config.corpus)
+    other = own if config.eval_corpus is None else source(config.eval_corpus)
+    texts = own.texts()
+    pieces = texts.evaluation if other is own else _evaluation(other.texts())
+    train = own.joined(texts.train)
     _require_words(train, config.corpus)
-    if evaluation is None:
+    if pieces is None:
         train, evaluation = hold_out_tail(train, config.eval_ratio)
     else:
+        evaluation = other.joined(pieces)
         _require_words(evaluation, config.eval_corpus or f"{config.corpus} (evaluation split)")
-    return Corpus(config.corpus, train, evaluation)
+    readers = {"corpus_reader": own.plugin, "eval_corpus_reader": None if other is own else other.plugin}
+    records = {key: plugin.record for key, plugin in readers.items() if plugin is not None}
+    return Corpus(config.corpus, train, evaluation, records)
 
 
 def hold_out_tail(text: str, eval_ratio: float) -> tuple[str, str]:
@@ -68,23 +77,9 @@ def _word_boundary_before(text: str, target: int) -> int:
     return cut
 
 
-def _training_text(reference: str) -> tuple[str, str | None]:
-    """A source's text, and the evaluation text that comes with it, if any."""
-    if not reference.startswith(hub.PREFIX):
-        return _local_text(reference), None
-    dataset = hub.load_hub(reference)
-    has_evaluation = dataset.has(*EVALUATION_SPLITS)
-    return dataset.text("train"), dataset.text(*EVALUATION_SPLITS) if has_evaluation else None
-
-
-def _evaluation_text(reference: str) -> str:
-    if not reference.startswith(hub.PREFIX):
-        return _local_text(reference)
-    return hub.load_hub(reference).text(*EVALUATION_SPLITS, "train")
-
-
-def _local_text(reference: str) -> str:
-    return pydocs_text() if reference == EMBEDDED else read_files(reference)
+def _evaluation(texts: Texts) -> Iterable[str]:
+    """What to evaluate on, of a corpus that is named for that alone."""
+    return texts.train if texts.evaluation is None else texts.evaluation
 
 
 def _require_words(text: str, reference: str) -> None:

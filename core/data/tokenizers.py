@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol
+from typing import Protocol
 
 import tokenizers
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
@@ -15,7 +15,9 @@ from tokenizers.trainers import BpeTrainer
 
 from core.config.run_config import DataConfig
 from core.data.cache import recall, remember
-from core.data.corpora import EMBEDDED, Corpus
+from core.data.corpora import Corpus
+from core.data.readers._contract import TokenizerName
+from core.data.readers._load import source
 from core.machine.cores import allowed_cores
 from core.machine.thread_count import SPARE, startable
 
@@ -23,8 +25,6 @@ UNKNOWN, PADDING = "<unk>", "<pad>"
 WORD = re.compile(r"\S+")
 PIECE_LENGTH = 1 << 16  # characters that the bpe tokenizer sees at once
 PIECES_PER_BATCH = 16
-
-TokenizerName = Literal["word", "bpe"]
 
 
 class Vocabulary(Protocol):
@@ -99,10 +99,8 @@ class BpeVocabulary:
 
 
 def resolve_tokenizer(config: DataConfig) -> TokenizerName:
-    """The tokenizer that a config means; `auto` is bpe for the embedded corpus, word for any other."""
-    if config.tokenizer == "auto":
-        return "bpe" if config.corpus == EMBEDDED else "word"
-    return config.tokenizer
+    """The tokenizer that a config means; `auto` is what the corpus's reader chooses."""
+    return source(config.corpus).reader.tokenizer if config.tokenizer == "auto" else config.tokenizer
 
 
 def build_vocabulary(corpus: Corpus, config: DataConfig) -> Vocabulary:

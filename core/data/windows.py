@@ -5,8 +5,8 @@ from __future__ import annotations  # array[int] can't be evaluated before Pytho
 import hashlib
 import sys
 from array import array
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -38,7 +38,8 @@ class Dataset:
     """Everything that a run knows of its corpus.
 
     `fingerprint` is the SHA-256, in hex, of the vocabulary size and the tokens taken from the training and
-    the evaluation text. It does not depend on `batch_size`.
+    the evaluation text. It does not depend on `batch_size`. `readers` is what a run's record says of the user's own
+    corpus readers.
     """
 
     train: Windows
@@ -46,6 +47,7 @@ class Dataset:
     vocabulary: Vocabulary
     corpus_name: str
     fingerprint: str
+    readers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
@@ -72,6 +74,7 @@ def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
         vocabulary,
         corpus.name,
         fingerprint((train_tokens, evaluation_tokens), vocabulary.size),
+        corpus.readers,
     )
 
 

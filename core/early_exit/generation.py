@@ -86,7 +86,9 @@ def _check(model: Transformer, config: RunConfig, prompt: Sequence[int], window:
     if not config.model.causal:
         raise UsageError("a model that is not causal attends to the tokens that follow, so it can't generate any")
     if exit_method(config.method).foresees:
-        raise UsageError(f"the {config.method} exit looks at the later blocks before it leaves: no model can run it")
+        raise UsageError(
+            f"the {config.method_name} exit looks at the later blocks before it leaves: no model can run it"
+        )
 
 
 def _generate(

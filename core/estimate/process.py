@@ -25,6 +25,8 @@ from core.config.run_config import RunConfig
 from core.errors import EetuiError, UsageError
 from core.estimate.estimate import Estimate, estimate, read_sizes, resident_memory
 from core.estimate.workload import Sizes, Span
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import pinned
 
 ShouldStop = Callable[[], bool]
 LOOK_SECONDS = 0.05
@@ -138,7 +140,7 @@ def _answer(request: dict[str, Any], sizes: dict[object, Sizes], should_stop: Sh
     configs = [
         config.model_copy(update={"method": method, "seed": config.seed + offset})
         for offset in range(request["seeds"])
-        for method in request["methods"]
+        for method in [pinned(EXIT_METHODS, reference) for reference in request["methods"]]
     ]
     key = config.data, config.train.batch_size
     try:

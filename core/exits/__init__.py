@@ -1,37 +1,49 @@
-"""The exit methods: every module here whose name has no leading underscore is one, and offers `EXIT`.
+"""The exit methods: every file here without a leading underscore is one, and offers `EXIT` (`docs/exits.md`).
 
 To add a method, add a file. `core/exits/_contract.py` says what it must offer; the contract test finds it. Torch is
 imported with the first method that is asked for.
 """
 
 import importlib
+from functools import cache
 from typing import TYPE_CHECKING
 
-from core.config.run_config import RunConfig, method_names
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import is_pinned
 
 if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
     from core.exits._contract import ExitMethod
 
 
-def exit_method(name: str) -> "ExitMethod":
-    """The exit method of that name.
+@cache
+def exit_method(reference: str) -> "ExitMethod":
+    """Return the exit method of a reference; a user's own is checked, and stays as it was loaded.
+
+    Args:
+        reference: as a validated config has it: a built-in name, or a plug-in pinned to its content.
 
     Raises:
-        KeyError: there is no such method; a validated config never names one.
+        KeyError: it is neither.
+        ConfigError: the plug-in is gone, has changed, or does not keep the contract.
     """
-    if name not in method_names():
-        raise KeyError(name)
-    method: ExitMethod = importlib.import_module(f"core.exits.{name}").EXIT
+    if is_pinned(reference):
+        from core.exits._own import own_method
+
+        return own_method(reference)
+    if reference not in EXIT_METHODS.built_in:
+        raise KeyError(reference)
+    method: ExitMethod = importlib.import_module(f"core.exits.{reference}").EXIT
     return method
 
 
-def first_method(name: str) -> "ExitMethod":
+def first_method(reference: str) -> "ExitMethod":
     """The method that decides while the later blocks are still to be trained: the method itself, or its stand-in."""
-    method = exit_method(name)
+    method = exit_method(reference)
     return exit_method(method.stand_in) if method.needs_later else method
 
 
-def fits_classifier_jointly(config: RunConfig) -> bool:
+def fits_classifier_jointly(config: "RunConfig") -> bool:
     """Whether the exit classifier trains along with its block."""
     return (
         config.exit.exit_classifier_mode == "joint"

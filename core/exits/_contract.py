@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.exits._facts import Claim
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.model import ExitClassifier
 
@@ -66,6 +67,8 @@ class ExitMethod(ABC):
     """Whether an exit classifier is fitted."""
     reads_head: ClassVar[bool]
     """Whether the signal needs the output head, at its full cost, for every token that arrives."""
+    claims: ClassVar[Claim] = "rank"
+    """What the signal claims to be; it is judged as that, and as no more."""
     extras: ClassVar[Extras] = NO_EXTRAS
     """What label or signal need of the statistics beyond the usual."""
     needs_later: ClassVar[bool] = False
@@ -91,6 +94,13 @@ class ExitMethod(ABC):
     @abstractmethod
     def loss(self, logit: Tensor, label: Tensor) -> Tensor:
         """Summed loss of the classifier's logit `[N]` against the label `[N]`."""
+
+    def claimed_gain(self, signal: Tensor) -> Tensor:
+        """Nats that the next block saves, as the signal claims; same shape, falling as the signal rises.
+
+        Defined where `claims` is `gain`.
+        """
+        raise TypeError(f"the {type(self).__name__.lower()} exit claims no gain")
 
 
 class LearnedExit(ExitMethod):

@@ -12,6 +12,7 @@ class Agree(LikelyExit):
     "independent" objective): what is to be kept is the full model's prediction, right or wrong.
     """
 
+    claims = "agrees"
     needs_later = True
 
     def label(self, observation: Observation) -> Tensor:

@@ -8,6 +8,8 @@ from core.exits._contract import LearnedExit, Observation
 class Distill(LearnedExit):
     """Label: max softmax probability (the seed report's `distill`)."""
 
+    claims = "max_prob"
+
     def label(self, observation: Observation) -> Tensor:
         return observation.known.max_prob
 

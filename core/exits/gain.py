@@ -17,6 +17,7 @@ class Gain(LearnedExit):
     the sigmoid would estimate E[sigmoid(−g)], and with it another order.
     """
 
+    claims = "gain"
     needs_later = True
 
     def label(self, observation: Observation) -> Tensor:
@@ -25,6 +26,9 @@ class Gain(LearnedExit):
 
     def loss(self, logit: Tensor, label: Tensor) -> Tensor:
         return F.mse_loss(logit, label.logit(), reduction="sum")
+
+    def claimed_gain(self, signal: Tensor) -> Tensor:
+        return -signal.logit().clamp(-LARGEST_GAIN, LARGEST_GAIN)
 
 
 EXIT = Gain()

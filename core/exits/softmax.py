@@ -8,6 +8,8 @@ from core.exits._contract import ComputedExit, Observation
 class Softmax(ComputedExit):
     """Signal: max softmax probability (the seed report's `softmax`; SkipDecode and CALM call it softmax response)."""
 
+    claims = "correct"
+
     def value(self, observation: Observation) -> Tensor:
         return observation.known.max_prob
 

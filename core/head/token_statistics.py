@@ -14,6 +14,7 @@ Extras = frozenset[str]
 
 
 NO_EXTRAS: Extras = frozenset()
+ALL_EXTRAS: Extras = frozenset({"margin", "entropy"})
 
 
 @dataclass(frozen=True, slots=True)

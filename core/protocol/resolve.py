@@ -8,6 +8,7 @@ import torch
 from core.config.run_config import RunConfig
 from core.data.tokenizers import resolve_tokenizer
 from core.errors import ConfigError
+from core.exits import exit_method
 from core.machine.cores import Cores, read_cores
 from core.machine.thread_count import ThreadChoice, choose, needed, startable
 
@@ -21,7 +22,7 @@ def resolve(config: RunConfig) -> RunConfig:
     """The config with every `auto` replaced by what it stands for here.
 
     Raises:
-        ConfigError: the device asked for is not there.
+        ConfigError: the device asked for is not there, or the exit method is a plug-in that is no good.
     """
     (resolved,), _ = resolve_all([config])
     return resolved
@@ -31,7 +32,7 @@ def resolve_all(configs: Sequence[RunConfig]) -> tuple[tuple[RunConfig, ...], st
     """The configs of an experiment, with one number of threads for all that leave it open; and a remark on it, if any.
 
     Raises:
-        ConfigError: a device asked for is not there.
+        ConfigError: a device asked for is not there, or an exit method is a plug-in that is no good.
     """
     left_open = any(not config.machine.threads for config in configs)
     choice = choose_threads() if left_open else ThreadChoice(0)
@@ -48,6 +49,7 @@ def choose_threads() -> ThreadChoice:
 
 
 def _resolved(config: RunConfig, threads: int) -> RunConfig:
+    exit_method(config.method)
     machine = config.machine.model_copy(
         update={
             "device": _resolve_device(config.machine.device),

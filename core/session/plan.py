@@ -72,6 +72,6 @@ def run_names(name: str | None, configs: Sequence[RunConfig], what: str = "name"
     several_methods = len({config.method for config in configs}) > 1
     several_seeds = len({config.seed for config in configs}) > 1
     return [
-        name + (f"-{config.method}" if several_methods else "") + (f"-s{config.seed}" if several_seeds else "")
+        name + (f"-{config.method_name}" if several_methods else "") + (f"-s{config.seed}" if several_seeds else "")
         for config in configs
     ]

@@ -1,8 +1,9 @@
 """Preparation of a plan: load its dataset, resolve its configs, queue its runs in the store."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
@@ -32,7 +33,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
     """Check all that can be checked before training, then queue the runs.
 
     Raises:
-        UsageError: the corpus, a device or a name can't be used; nothing is stored.
+        UsageError: the corpus, a device, a name or a user's own exit method can't be used; nothing is stored.
     """
     configs, remark = resolve_all(plan.configs)
     dataset = _shared_dataset(configs)
@@ -40,7 +41,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
         [
             NewRun(
                 name=name,
-                method=config.method,
+                method=config.method_name,
                 seed=config.seed,
                 preset=plan.preset,
                 config=config.model_dump_json(),
@@ -58,8 +59,8 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
     """Queue interrupted or failed runs again, to resume from their checkpoints.
 
     Raises:
-        UsageError: a run does not exist, has finished or is live, its corpus changed or its device is gone, or the runs
-            do not share their data; nothing is changed.
+        UsageError: a run does not exist, has finished or is live, its corpus or its own exit method changed, its device
+            is gone, or the runs do not share their data; nothing is changed.
     """
     with Reader(store.path) as reader:
         rows = [reader.run(number) for number in sorted(set(runs))]
@@ -75,7 +76,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
         if row["record"].get("fingerprint") != dataset.fingerprint:
             raise UsageError(
                 f"the corpus {configs[0].data.corpus} is no longer the text that {row['name']} (run {row['id']}) was "
-                f"trained on: restore it, or start a new run with eetui run"
+                f"trained on{_changed_readers(row['record'], dataset)}: restore it, or start a new run with eetui run"
             )
     numbers = tuple(int(row["id"]) for row in rows)
     store.requeue(numbers)
@@ -95,6 +96,13 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     if any(config.data != data or config.train.batch_size != batch_size for config in configs):
         raise UsageError("the runs of an experiment must share their data and batch size")
     return load_dataset(data, batch_size)
+
+
+def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:
+    """That the user's own readers are others than a run's record says, where they are."""
+    before = {key: record[key]["sha256"] for key in ("corpus_reader", "eval_corpus_reader") if key in record}
+    now = {key: reader["sha256"] for key, reader in dataset.readers.items()}
+    return "" if before == now else ", and its reader has changed"
 
 
 def _evaluation_text(dataset: Dataset) -> EvaluationText:

@@ -11,6 +11,10 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
+from core.exits import exit_method
+from core.exits._facts import RECORD_KEY
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import find, is_pinned
 
 PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual", "rich", "typer")
 
@@ -29,9 +33,18 @@ def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        RECORD_KEY: method_record(config.method),
+        **dataset.readers,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         **_code_state(Path(__file__).parents[2]),
     }
+
+
+def method_record(reference: str) -> dict[str, Any]:
+    """What a run's method says of itself, for those who must not import it (`core.exits._facts`)."""
+    method = exit_method(reference)
+    own = find(EXIT_METHODS, reference).record if is_pinned(reference) else {"name": reference}
+    return {**own, "reads_head": method.reads_head, "claims": method.claims}
 
 
 def _version(package: str) -> str | None:

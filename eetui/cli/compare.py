@@ -94,7 +94,7 @@ def views_of(references: Sequence[str], db: Path) -> "list[RunView]":
 
 
 def ablate(
-    method: Annotated[str, typer.Option("--method", "-m", help="Exit method.")] = "loss",
+    method: Annotated[str, typer.Option("--method", "-m", help="Exit method, a name or your own file.")] = "loss",
     preset_from: Annotated[str, typer.Option("--preset-from", help="Preset whose protocol is taken apart.")] = "seed",
     config: ConfigFiles = None,
     assign: Assignments = None,

@@ -39,7 +39,10 @@ NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--config", help="TOML file of config values, repeatable.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")]
-Corpus = Annotated[str | None, typer.Option("--corpus", help="pydocs, a file, folder or glob, or hub:NAME[:CONFIG].")]
+Corpus = Annotated[
+    str | None,
+    typer.Option("--corpus", help="A file, folder or glob, or a reader, such as hub:NAME or your own (--help-config)."),
+]
 EvalCorpus = Annotated[
     str | None, typer.Option("--eval-corpus", help="Text to evaluate on. [default: the corpus's tail]")
 ]

@@ -15,6 +15,7 @@ from core.analysis.reliability import Reliability
 from core.analysis.run_quality import RunQuality
 from core.analysis.token_table import Integers
 from core.analysis.tradeoff import TradeOff
+from core.exits._facts import Claim
 from core.formulas import perplexity
 from core.metrics import Unit
 from eetui.drawing.figures import MISSING, figure
@@ -23,6 +24,8 @@ SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN = 25
 BEATS, LOSES = "✓", "·"
+CLAIM_WORDS = {"gain": "a gain, nats", "rank": "an order only"}
+"""How a claim is written where its name does not say it."""
 
 
 def quality_tables(run: RunQuality) -> RenderableType:
@@ -34,7 +37,11 @@ def quality_tables(run: RunQuality) -> RenderableType:
         Text("worked out from tokens that went through every block, each exit judged on all of them", style="dim"),
         Text(),
         _exits_table(quality.exits),
-        *(_reliability_table(judged) for judged in quality.exits),
+        *(
+            _reliability_table(judged.block, judged.claims, judged.signal)
+            for judged in quality.exits
+            if judged.signal is not None
+        ),
         _curve_table(quality),
         Text(f"{BEATS} saves, and is better than any static depth that saves as much; {LOSES} not", style="dim"),
         *(Text(line) for line in summary_lines(quality)),
@@ -117,17 +124,26 @@ def _exits_table(exits: Sequence[ExitQuality]) -> Table:
         ("AUROC: the block is right", [_ranking(judged.correct) for judged in exits]),
         ("AUROC: the next block is no better", [_ranking(judged.next_no_better) for judged in exits]),
         ("AUROC: the last block is no better", [_ranking(judged.last_no_better) for judged in exits]),
-        ("Signal is read as", [str(judged.claims) for judged in exits]),
-        ("ECE of the signal", [f"{judged.signal.error:.4f} ({_bias(judged.signal)})" for judged in exits]),
-        (
-            "ECE of the largest probability",
-            [f"{judged.confidence.error:.4f} ({_bias(judged.confidence)})" for judged in exits],
-        ),
+        ("Signal is read as", [CLAIM_WORDS.get(judged.claims, judged.claims) for judged in exits]),
+        *_calibration_rows(exits),
+        ("ECE of the largest probability", [_error(judged.confidence) for judged in exits]),
         ("Signal from 0 to 1", [bars(judged.histogram) for judged in exits]),
     ]
     for label, cells in rows:
         table.add_row(label, *(Text(cell) for cell in cells))
     return table
+
+
+def _calibration_rows(exits: Sequence[ExitQuality]) -> Iterator[tuple[str, list[str]]]:
+    """How far the signals are from what they claim; nothing where they claim an order only."""
+    judged = [exit_quality for exit_quality in exits if exit_quality.signal is not None]
+    if judged:
+        label = "Error of the claimed gain, nats" if judged[0].claims == "gain" else "ECE of the signal"
+        yield label, [_error(exit_quality.signal) for exit_quality in exits]
+
+
+def _error(diagram: Reliability | None) -> str:
+    return MISSING if diagram is None else f"{diagram.error:.4f} ({_bias(diagram)})"
 
 
 def _ranking(ranking: Ranking) -> str:
@@ -140,14 +156,18 @@ def _bias(diagram: Reliability) -> str:
     return f"claims {abs(diagram.bias):.4f} too {'much' if diagram.bias > 0 else 'little'}"
 
 
-def _reliability_table(judged: ExitQuality) -> Table:
-    title = f"Exit {judged.block}: reliability of the signal, read as {judged.claims}"
-    table = _table(title, ["Tokens", "Signal", "Found", "Gap"])
-    for count, claimed, found in zip(judged.signal.counts, judged.signal.claimed, judged.signal.found, strict=True):
+def _reliability_table(block: int, claims: Claim, diagram: Reliability) -> Table:
+    unit: Unit = "signal"
+    title, heads = f"Exit {block}: reliability of the signal, read as {claims}", ["Tokens", "Signal", "Found", "Gap"]
+    if claims == "gain":
+        unit, heads = "nats", ["Tokens", "Claimed", "Realised", "Gap"]
+        title = f"Exit {block}: nats that block {block + 1} saves, claimed and realised, by decile of the claim"
+    table = _table(title, heads)
+    for count, claimed, found in zip(diagram.counts, diagram.claimed, diagram.found, strict=True):
         table.add_row(
             figure(float(count), "count"),
-            figure(float(claimed), "signal"),
-            figure(float(found), "signal"),
+            figure(float(claimed), unit),
+            figure(float(found), unit),
             f"{found - claimed:+.4f}",
         )
     return table
@@ -196,10 +216,15 @@ def _json_exit(judged: ExitQuality) -> dict[str, Any]:
         "block": judged.block,
         **{name: {"auroc": ranking.auroc, "share": ranking.share} for name, ranking in rankings.items()},
         "claims": judged.claims,
-        "signal": _json_reliability(judged.signal),
+        "signal": None if judged.signal is None else _json_signal(judged.claims, judged.signal),
         "max_prob": _json_reliability(judged.confidence),
         "histogram": judged.histogram.tolist(),
     }
+
+
+def _json_signal(claims: Claim, diagram: Reliability) -> dict[str, Any]:
+    """What the signal claims against what is found: a gain by decile of the claim, in nats."""
+    return {"unit": "nats" if claims == "gain" else "probability", **_json_reliability(diagram)}
 
 
 def _json_reliability(diagram: Reliability) -> dict[str, Any]:

@@ -32,17 +32,21 @@ if TYPE_CHECKING:
 def _print_config_help(asked: bool) -> None:
     if asked:
         from core.config.dotted_names import flatten
-        from core.config.run_config import DEFAULT_PRESET, build, fields, preset_layer
+        from core.config.run_config import DEFAULT_PRESET, build, fields, method_labels, preset_layer
 
         values = flatten(build([preset_layer(DEFAULT_PRESET)]).model_dump())
+        choices = {"method": f"; the names: {', '.join(method_labels().values())}"}
         for name, (description, _) in fields().items():
-            print(f"{name:28} {description} [{values[name]}]")
+            print(f"{name:28} {description}{choices.get(name, '')} [{values[name]}]")
         raise typer.Exit
 
 
 def run(
     method: Annotated[
-        list[str] | None, typer.Option("--method", "-m", help="Exit method, repeatable. [default: the report's three]")
+        list[str] | None,
+        typer.Option(
+            "--method", "-m", help="Exit method, a name or your own file, repeatable. [default: the report's three]"
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="sound (default), seed or quick.")] = None,
     config: ConfigFiles = None,

@@ -79,7 +79,7 @@ class Ablation:
         """The method, and the seeds that figures are a mean over."""
         configs = self.rows[0].configs
         seeds = ", ".join(str(config.seed) for config in configs)
-        return f"{configs[0].method}, " + (
+        return f"{configs[0].method_name}, " + (
             f"{len(configs)} seeds: {seeds}" if len(configs) > 1 else f"one seed: {seeds}"
         )
 

@@ -95,7 +95,7 @@ def _thrift(column: Column, cost: Metric, saved: str, price: float) -> str:
     share = _mean(column, cost)
     if share < 0:
         return f"costs least, {-share:.1%} more {saved} than never exiting: none of these saves any"
-    note = HEAD_NOTE if cost == LAYER_SAVINGS and column.runs[0].method == "softmax" else ""
+    note = HEAD_NOTE if cost == LAYER_SAVINGS and column.runs[0].reads_head else ""
     return f"saves most {saved}, {share:.1%}, for {price:+.1%} PPL{note}"
 
 

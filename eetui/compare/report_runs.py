@@ -7,6 +7,7 @@ order and ratios can be compared with other runs.
 from typing import Any
 
 from core.config.stored import seed_values
+from core.exits._facts import declared_facts
 from core.metrics import (
     ACCURACY,
     AVG_LABEL,
@@ -80,6 +81,7 @@ def report_view(reference: str) -> RunView | None:
         corpus=CORPUS,
         config=_config(method),
         metrics=_METRICS[method],
+        reads_head=declared_facts(method).reads_head,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.config.stored import completed
+from core.exits._facts import run_facts
 from core.metrics import Metric, run_metrics
 from core.state import RunState
 from core.store.reader import Reader
@@ -15,6 +16,7 @@ class RunView:
     """Values of a run that a comparison needs.
 
     Attributes:
+        reads_head: whether its exit signal reads the output head, at its full cost.
         fingerprint: fingerprint of its training and evaluation tokens; figures of different ones can't be ranked.
         config: config by dotted names.
         window_losses: early exit's mean loss of each evaluation window, in nats.
@@ -32,6 +34,7 @@ class RunView:
     window_losses: Sequence[float] = ()
     warnings: tuple[str, ...] = ()
     curves: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    reads_head: bool = False
 
     @property
     def block_layers(self) -> tuple[int, ...]:
@@ -57,6 +60,7 @@ def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float]
             for stage in state.stages
             if stage.kind == "lm" and stage.block is not None
         },
+        reads_head=run_facts(row).reads_head,
     )
 
 
@@ -67,5 +71,5 @@ def stored_view(reader: Reader, run: int) -> RunView:
         RunLookupError: there is no run of that number.
     """
     row = reader.run(run)
-    config = {"preset": row["preset"], **completed(row["config"])}
+    config = {"preset": row["preset"], **completed(row["config"]), "method": run_facts(row).label}
     return view(row, reader.state(run), reader.window_losses(run, "early exit"), config)

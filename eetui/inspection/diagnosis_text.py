@@ -26,7 +26,7 @@ CELLS = {(False, False): " ", (True, False): "▌", (False, True): "▐", (True,
 def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
     """Everything about where the perplexity went, for a terminal of that width."""
     waterfall, config = run.diagnosis.waterfall, run.config
-    head = Text.assemble((run.name, "bold"), f"  run {run.number}  {config.method}, seed {config.seed}, one run")
+    head = Text.assemble((run.name, "bold"), f"  run {run.number}  {config.method_name}, seed {config.seed}, one run")
     total = f"{waterfall.total:+.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
     parts: list[RenderableType] = [head, Text(total, style="dim"), Text()]
     parts += [_table(waterfall, "Training, early stopping", "Early exit, evaluation", width), Text()]
@@ -87,7 +87,7 @@ def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
             leave = _shares(run.diagnosis.exit_shares)
             return f"still by chance, as many leave as did: {leave}; the signal is not as it was for the thresholds."
         case "exit decisions":
-            return f"as many leave, picked by {config.method} instead of chance. {_oracle(run)}"
+            return f"as many leave, picked by {config.method_name} instead of chance. {_oracle(run)}"
         case _:
             return (
                 f"from tokens that all went through all blocks to early exit as it ran: to later blocks, those that "
@@ -193,7 +193,7 @@ def diagnosis_json(run: Diagnosed) -> str:
     data: dict[str, Any] = {
         "run": run.number,
         "name": run.name,
-        "method": run.config.method,
+        "method": run.config.method_name,
         "seed": run.config.seed,
         "tokens": run.tokens,
         **_json_waterfall(diagnosis.waterfall, run, hard=False),

@@ -7,6 +7,8 @@ from textual import work
 from textual.message import Message
 from textual.widgets import Static
 
+from core.errors import EetuiError
+
 if TYPE_CHECKING:  # numpy and pydantic: imported by the thread
     from core.analysis.run_quality import Judgement
     from eetui.inspection.study import Study
@@ -27,7 +29,8 @@ class ExitQualityText(Static):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every Textual widget calls it
         super().__init__(id=id, markup=False)
-        self._judged: dict[int, Judgement] = {}
+        self._judged: dict[int, Judgement | str] = {}
+        """By block; a sentence where an exit can't be judged."""
         self._asked: set[int] = set()
         self._study: Study | None = None
         self._shown: object = None
@@ -41,7 +44,7 @@ class ExitQualityText(Static):
         if known is not None:
             from eetui.inspection.exit_quality_text import quality_text
 
-            self.update(quality_text(known, width))
+            self.update(known if isinstance(known, str) else quality_text(known, width))
             return
         self.update("judging the exit …")
         if study.block not in self._asked:
@@ -52,7 +55,10 @@ class ExitQualityText(Static):
     def _judge(self, study: "Study", block: int) -> None:
         from core.analysis.run_quality import judge_exit
 
-        self._judged[block] = judge_exit(study.table, block, study.method)
+        try:
+            self._judged[block] = judge_exit(study.table, block, study.method)
+        except EetuiError as error:
+            self._judged[block] = str(error)
         self.post_message(self.Judged(block))
 
     def on_exit_quality_text_judged(self) -> None:

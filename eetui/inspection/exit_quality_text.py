@@ -1,40 +1,52 @@
-"""What the signal of one exit is worth, as text: figures, and a reliability diagram in columns."""
+"""What the signal of one exit is worth, as text: figures, and what it claims against what is found, in columns."""
 
+import numpy as np
 from rich.text import Text
 
-from core.analysis.exit_quality import Ranking
+from core.analysis.exit_quality import ExitQuality, Ranking
 from core.analysis.reliability import Reliability
 from core.analysis.run_quality import Judgement
 from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, figure
 
-CLAIMS = {"correct": "accuracy", "p(target)": "p(target)", "max_prob": "max prob.", "agrees": "agrees"}
+FOUND_OF = {
+    "correct": "accuracy",
+    "p(target)": "p(target)",
+    "max_prob": "max prob.",
+    "agrees": "agrees",
+    "gain": "gain, nats",
+}
 """What is found of each claim, as a column."""
+ORDER_ONLY = "signal claims an order only"
 CLAIMED, FOUND, BOTH = "│", "█", "┃"
 NARROWEST, WIDEST = 8, 40
 
 
 def quality_text(judged: Judgement, width: int) -> Text:
-    """Rankings, calibration, overthinking, and the diagram."""
+    """Rankings, calibration, overthinking, and the diagram, where the signal claims more than an order."""
     exit_quality, overthinking = judged.exit, judged.overthinking
     text = Text.assemble(
         ("AUROC         ", "bold"),
         f"block right {_auroc(exit_quality.correct)}, next no better {_auroc(exit_quality.next_no_better)}, "
         f"last no better {_auroc(exit_quality.last_no_better)}",
         ("\nECE           ", "bold"),
-        f"signal {_error(exit_quality.signal)}, largest probability {_error(exit_quality.confidence)}",
+        f"{_signal_error(exit_quality)}, largest probability {_error(exit_quality.confidence)}",
         ("\nOverthinking  ", "bold"),
         f"right, then wrong {overthinking.destructive:.2%} ({overthinking.cost:+.4f} nats), "
-        f"right already {overthinking.wasteful:.2%}\n",
+        f"right already {overthinking.wasteful:.2%}",
     )
-    return text.append_text(diagram(judged.diagram, CLAIMS[exit_quality.claims], width))
+    if judged.diagram is None:
+        return text
+    claimed = "claimed" if exit_quality.claims == "gain" else "signal"
+    return text.append("\n").append_text(diagram(judged.diagram, FOUND_OF[exit_quality.claims], width, claimed))
 
 
-def diagram(found: Reliability, name: str, width: int) -> Text:
-    """Groups of equally many tokens, by signal: what it claims, as a stroke, and what is found, as a bar."""
+def diagram(found: Reliability, name: str, width: int, claimed_name: str = "signal") -> Text:
+    """Groups of equally many tokens, by signal: what it claims, as a stroke, and what is found, as a bar from 0."""
     rows = list(zip(found.counts, found.claimed, found.found, strict=True))
-    top = max(float(found.claimed.max()), float(found.found.max()), 1e-9)
-    heads = ["tokens", "signal", name, "gap"]
+    values = np.concatenate([found.claimed, found.found])
+    low, top = min(float(values.min()), 0.0), max(float(values.max()), 1e-9)
+    heads = ["tokens", claimed_name, name, "gap"]
     cells = [
         [figure(float(count), "count"), f"{claimed:.4f}", f"{there:.4f}", f"{there - claimed:+.4f}"]
         for count, claimed, there in rows
@@ -43,8 +55,9 @@ def diagram(found: Reliability, name: str, width: int) -> Text:
     room = min(WIDEST, width - max(len(line) for line in text.plain.split("\n")) - 2)
     if room < NARROWEST:
         return text
-    bars = [f"{CLAIMED} signal  {FOUND} {name}, 0 to {top:.3f}"[:room]]
-    bars += [bar(float(claimed) / top, float(there) / top, room) for _, claimed, there in rows]
+    shares = [((float(claimed) - low) / (top - low), (float(there) - low) / (top - low)) for _, claimed, there in rows]
+    bars = [f"{CLAIMED} {claimed_name}  {FOUND} {name}, {low:.3g} to {top:.3f}"[:room]]
+    bars += [bar(claimed, there, room, -low / (top - low)) for claimed, there in shares]
     joined = Text("\n").join(
         Text.assemble(line, "  ", shown) for line, shown in zip(text.split("\n"), bars, strict=True)
     )
@@ -52,10 +65,11 @@ def diagram(found: Reliability, name: str, width: int) -> Text:
     return joined
 
 
-def bar(claimed: float, found: float, width: int) -> str:
-    """A bar as long as what is found, and a stroke at what is claimed, both shares of the width."""
-    end, at = round(found * width), min(width - 1, max(0, round(claimed * width) - 1))
-    cells = [FOUND if cell < end else " " for cell in range(width)]
+def bar(claimed: float, found: float, width: int, zero: float = 0.0) -> str:
+    """A bar from zero to what is found, and a stroke at what is claimed, all of them shares of the width."""
+    start, end = sorted((round(zero * width), round(found * width)))
+    at = min(width - 1, max(0, round(claimed * width) - (claimed >= zero)))
+    cells = [FOUND if start <= cell < end else " " for cell in range(width)]
     cells[at] = BOTH if cells[at] == FOUND else CLAIMED
     return "".join(cells).rstrip()
 
@@ -64,6 +78,17 @@ def _auroc(ranking: Ranking) -> str:
     return MISSING if ranking.auroc is None else f"{ranking.auroc:.3f}"
 
 
-def _error(found: Reliability) -> str:
+def _signal_error(judged: ExitQuality) -> str:
+    """How far the signal is from what it claims."""
+    if judged.signal is None:
+        return ORDER_ONLY
+    return (
+        f"claimed gain {_error(judged.signal, ' nats')}"
+        if judged.claims == "gain"
+        else f"signal {_error(judged.signal)}"
+    )
+
+
+def _error(found: Reliability, unit: str = "") -> str:
     """Its size, and which way it goes on the whole."""
-    return f"{found.error:.4f} {'too high' if found.bias > 0 else 'too low'}"
+    return f"{found.error:.4f}{unit} {'too high' if found.bias > 0 else 'too low'}"

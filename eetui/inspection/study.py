@@ -12,6 +12,7 @@ from core.analysis.what_if import ExitCurve, WhatIf
 from core.config.derived import exit_count
 from core.errors import UsageError
 from core.events import Measured
+from core.exits._facts import MethodFacts
 from core.state import LIVE
 from core.store.reader import Reader
 from eetui.inspection.token_layout import Looks
@@ -24,7 +25,12 @@ class Study:
     """The thresholds of one run, moved about. `now` follows at once."""
 
     def __init__(
-        self, method: str, what_if: WhatIf, thresholds: tuple[float, ...], measured: Measured | None, looks: Looks
+        self,
+        method: MethodFacts,
+        what_if: WhatIf,
+        thresholds: tuple[float, ...],
+        measured: Measured | None,
+        looks: Looks,
     ) -> None:
         self.method, self.what_if, self.measured, self.looks = method, what_if, measured, looks
         self.own = what_if.setting(thresholds)
@@ -114,7 +120,7 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study:
     except UsageError:
         raise UsageError(_why_no_statistics(row)) from None
     looks = Looks.of(text.vocabulary, words=row["record"]["tokenizer"] == "word")
-    return Study(row["method"], WhatIf(table, layers), run.thresholds, run.state.final, looks)
+    return Study(run.method, WhatIf(table, layers), run.thresholds, run.state.final, looks)
 
 
 def _why_no_statistics(row: Mapping[str, Any]) -> str:

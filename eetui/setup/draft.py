@@ -3,6 +3,7 @@
 Text is kept as it was typed, so that a value that is not valid yet is not lost.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -10,9 +11,24 @@ from functools import cache
 from core.config.dotted_names import flatten
 from core.config.run_config import DEFAULT_PRESET, Layer, RunConfig, build, preset_layer, preset_names
 from core.errors import ConfigError
+from core.extensions.kinds import EXIT_METHODS
+from core.extensions.plugins import PluginError, is_path, pinned, unpinned
 from core.session.names import require_name, require_tag
 from core.session.plan import REPORT_METHODS, Plan, plan_from
-from eetui.setup.fields import CONFIG_NAMES, FIELDS, METHODS, MOST_SEEDS, NAME, PRESET, SEEDS, TAGS, Raw, parse, written
+from eetui.setup.fields import (
+    CONFIG_NAMES,
+    FIELDS,
+    METHOD_FILES,
+    METHODS,
+    MOST_SEEDS,
+    NAME,
+    PRESET,
+    SEEDS,
+    TAGS,
+    Raw,
+    parse,
+    written,
+)
 
 
 @dataclass(frozen=True)
@@ -30,9 +46,12 @@ class Draft:
     def of_config(config: RunConfig, preset: str | None = None) -> "Draft":
         """Return the draft that gives this config."""
         draft = Draft(preset if preset in preset_names() else DEFAULT_PRESET)
-        for name, value in flatten(config.model_dump()).items():
-            draft = draft.edited(name, written(value)) if name != "method" else draft.edited(METHODS, (str(value),))
-        return draft
+        for name, value in flatten(config.model_dump(exclude={"method"})).items():
+            draft = draft.edited(name, written(value))
+        method = unpinned(config.method)  # a user's own as it is now
+        if is_path(method):
+            return draft.edited(METHODS, ()).edited(METHOD_FILES, shlex.quote(method))
+        return draft.edited(METHODS, (method,))
 
     def raw(self, name: str) -> Raw:
         """Return the raw value of a field."""
@@ -84,8 +103,13 @@ class Draft:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        chosen = self.raw(METHODS)
-        return chosen if isinstance(chosen, tuple) else ()
+        """Return the ticked methods, then the user's own files, as far as they can be told apart."""
+        ticked = self.raw(METHODS)
+        try:
+            files = tuple(shlex.split(str(self.raw(METHOD_FILES))))
+        except ValueError:  # a quotation mark that is not closed
+            files = ()
+        return (*(ticked if isinstance(ticked, tuple) else ()), *files)
 
     def layers(self) -> list[Layer]:
         """Return the layers of the config: the preset and the form."""
@@ -116,6 +140,7 @@ class Draft:
     def _experiment_problems(self) -> Iterator[tuple[str, str]]:
         if not self.methods:
             yield METHODS, "must be one at least"
+        yield from self._file_problems()
         name = str(self.raw(NAME)).strip()
         if not 1 <= self.seeds <= MOST_SEEDS:
             yield SEEDS, f"must be 1 to {MOST_SEEDS}, got {self.raw(SEEDS)!r}"
@@ -125,6 +150,19 @@ class Draft:
                     require(what, text)
                 except ConfigError as error:
                     yield what, str(error).removeprefix(f"{what} ")
+
+    def _file_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong with the files of own methods, as far as that can be told without loading them."""
+        try:
+            for place in shlex.split(str(self.raw(METHOD_FILES))):
+                if not is_path(place):
+                    yield METHOD_FILES, f"must be paths, such as ./mine.py, got {place!r}"
+                else:
+                    pinned(EXIT_METHODS, place)
+        except PluginError as error:
+            yield METHOD_FILES, f"{error}, got {place!r}"
+        except ValueError as error:
+            yield METHOD_FILES, f"must be paths, quoted where they have spaces ({error})"
 
     def _tags(self) -> list[str]:
         return str(self.raw(TAGS)).split()
@@ -136,7 +174,7 @@ def preset_values(preset: str) -> Mapping[str, Raw]:
     layer = preset_layer(preset)
     config = build([layer])
     methods = (config.method,) if "method" in layer.values else REPORT_METHODS
-    own: dict[str, Raw] = {PRESET: preset, METHODS: methods, SEEDS: "1", NAME: "", TAGS: ""}
+    own: dict[str, Raw] = {PRESET: preset, METHODS: methods, SEEDS: "1", NAME: "", TAGS: "", METHOD_FILES: ""}
     return own | {name: written(value) for name, value in flatten(config.model_dump()).items()}
 
 

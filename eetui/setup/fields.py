@@ -5,14 +5,14 @@ A new field of the config appears in the form by itself, with its unit, bounds a
 
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from core.config.run_config import FieldUnit, RunConfig, leaves, method_names, preset_names
+from core.config.run_config import FieldUnit, RunConfig, leaves, method_labels, preset_names
 
 Kind = Literal["integer", "number", "text", "list", "choice", "switch", "several"]
 Raw = str | bool | tuple[str, ...]
@@ -21,6 +21,7 @@ Raw = str | bool | tuple[str, ...]
 KIND_WORDS: dict[Kind, str] = {"integer": "whole number", "number": "number", "list": "whole numbers, by comma"}
 MOST_SEEDS = 1000
 PRESET, METHODS, SEEDS, NAME, TAGS = "preset", "methods", "seeds", "name", "tags"
+METHOD_FILES = "method_files"
 FIRST = ("data.corpus", "protocol", "seed")
 """Config fields shown above the sections, among those of the experiment."""
 
@@ -33,6 +34,7 @@ class Field:
         name: dotted name in the config; fields of the experiment have names without a dot.
         limits: allowed values as text, such as `number > 0`.
         choices: values to choose from.
+        labels: text of a choice, where it differs from its value.
         optional: whether it may be left empty.
     """
 
@@ -43,6 +45,7 @@ class Field:
     limits: str = ""
     choices: tuple[object, ...] = ()
     optional: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -111,11 +114,14 @@ def written(value: object) -> Raw:
 def _experiment_fields(config: Iterable[Field]) -> Iterator[Field]:
     """Yield the fields chosen once for all runs, with `config` in their midst."""
     yield Field(PRESET, "choice", "values to start from; what you changed yourself stays", choices=preset_names())
-    yield Field(METHODS, "several", "exit methods: one run for each, and for each seed", choices=method_names())
+    labels = method_labels()
+    meaning = "exit methods: one run for each, and for each seed"
+    yield Field(METHODS, "several", meaning, choices=tuple(labels), labels=labels)
     yield from config
     yield Field(SEEDS, "integer", "how many consecutive seeds", limits=f"whole number, 1 to {MOST_SEEDS}")
     yield Field(NAME, "text", "name of the run; several get their method and seed added", optional=True)
     yield Field(TAGS, "text", "words to find the runs by, separated by spaces", optional=True)
+    yield Field(METHOD_FILES, "text", "files of your own exit methods, separated by spaces", optional=True)
 
 
 def _place(order: Sequence[str], attribute: str) -> Callable[[Field], int]:

@@ -83,7 +83,8 @@ class FieldRow(Widget):
                 names = [
                     (name, isinstance(self.raw, tuple) and name in self.raw) for name in map(str, self.field.choices)
                 ]
-                ticks = (Tick(name, ticked, name=name, compact=True) for name, ticked in names)
+                labels = self.field.labels
+                ticks = (Tick(labels.get(name, name), ticked, name=name, compact=True) for name, ticked in names)
                 yield ItemGrid(*ticks, min_column_width=TICK_WIDTH, regular=False)
             case "text":
                 yield Input(str(self.raw), compact=True, select_on_focus=False, classes="wide")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from core.config.dotted_names import flatten
 from core.config.stored import completed
+from core.exits._facts import run_facts
 from core.metrics import Metric, final_rows, run_metrics, training_rows
 from core.state import RunState
 from eetui.drawing.figures import MISSING, figure
@@ -26,7 +27,7 @@ def status_text(status: str) -> Text:
 
 def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
     """Show everything about a run in sections: results, training, profile, config, record, warnings, notes."""
-    config = flatten(row["config"])
+    config = {**flatten(row["config"]), "method": run_facts(row).label}
     metrics = run_metrics(state, completed(row["config"]))
     head = Text.assemble((str(row["name"]), "bold"), f"  run {row['id']}, experiment {row['experiment']}  ")
     head.append_text(status_text(row["status"]))

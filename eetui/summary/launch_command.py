@@ -21,9 +21,10 @@ def launch_command(row: Mapping[str, Any]) -> str:
     from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names
 
     preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
-    own = {"method": row["method"], "seed": row["seed"]}
+    method = row["config"]["method"]  # a user's own by its file and the hash of its content
+    own = {"method": method, "seed": row["seed"]}
     base = flatten(build([preset_layer(preset), Layer("the run", own)]).model_dump())
-    words = ["eetui", "run", "--preset", preset, "--method", str(row["method"]), "--seed", str(row["seed"])]
+    words = ["eetui", "run", "--preset", preset, "--method", method, "--seed", str(row["seed"])]
     whole = build([Layer("the run", completed(row["config"]))]).model_dump()
     for key, value in flatten(whole).items():
         if value is not None and base.get(key) != value:

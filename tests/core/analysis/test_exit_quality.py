@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.analysis.auroc import auroc, midranks
-from core.analysis.exit_quality import exit_quality, overthinking, quality
+from core.analysis.exit_quality import exit_quality, overthinking, quality, signal_reliability
 from core.analysis.reliability import reliability
 from core.analysis.token_table import TokenTable
 from core.analysis.tradeoff import depth_savings
@@ -36,6 +36,39 @@ def test_an_exit_is_judged_against_being_right_and_against_going_on() -> None:
     )
     assert judged.histogram.sum() == 2000
     assert judged.signal.error == pytest.approx(reliability(tokens.signal[0], np.exp(-tokens.cross_entropy[0])).error)
+
+
+def test_a_claimed_gain_is_held_against_the_realised_one_by_decile() -> None:
+    tokens = knowing_table(3, 2000)
+    gain = tokens.cross_entropy[0] - tokens.cross_entropy[1]
+    judged = exit_quality(tokens, 0, "gain", lambda signal: 3 * (0.5 - signal))
+    assert judged.signal is not None
+    order = np.argsort(-tokens.signal[0], kind="stable").reshape(10, 200)
+    assert judged.signal.counts.tolist() == [200] * 10
+    assert judged.signal.claimed == pytest.approx(3 * (0.5 - tokens.signal[0][order].mean(1)), abs=1e-5)
+    assert judged.signal.found == pytest.approx(gain[order].mean(1), abs=1e-5)
+    assert judged.correct.auroc == exit_quality(tokens, 0, "correct").correct.auroc
+
+
+def test_a_true_claim_of_gain_has_no_error_and_one_that_is_off_has_its_distance() -> None:
+    tokens = knowing_table(2, 20_000)
+    exact = exit_quality(tokens, 0, "gain", lambda signal: tokens.cross_entropy[0] - tokens.cross_entropy[1]).signal
+    shifted = exit_quality(
+        tokens, 0, "gain", lambda signal: tokens.cross_entropy[0] - tokens.cross_entropy[1] + 0.25
+    ).signal
+    assert exact is not None
+    assert shifted is not None
+    assert exact.error == pytest.approx(0, abs=1e-6)
+    assert shifted.error == pytest.approx(0.25, abs=1e-6)
+    assert shifted.bias == pytest.approx(0.25, abs=1e-6)
+
+
+def test_a_signal_that_claims_an_order_only_is_ranked_and_not_calibrated() -> None:
+    tokens = knowing_table(3, 2000)
+    judged = exit_quality(tokens, 0, "rank")
+    assert judged.signal is None
+    assert judged.correct == exit_quality(tokens, 0, "correct").correct
+    assert signal_reliability(tokens, 0, "rank", equal_mass=True) is None
 
 
 def test_a_run_is_judged_with_its_own_thresholds() -> None:

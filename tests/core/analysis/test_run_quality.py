@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from core.analysis.run_quality import RunQuality, run_quality
+from core.config.run_config import method_names
 from core.errors import RunLookupError, UsageError
+from core.exits import exit_method
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from tests.stored_tokens import store_run
@@ -33,6 +35,11 @@ def test_a_stored_run_is_judged_with_its_own_thresholds_and_costs(tmp_path: Path
 def test_a_signal_that_reads_the_head_pays_for_it(tmp_path: Path) -> None:
     never = [judged(tmp_path, method=method).quality.flops.savings[0] for method in ("loss", "softmax")]
     assert never[1] < never[0] < 0
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_a_signal_is_judged_as_what_its_method_claims(method: str, tmp_path: Path) -> None:
+    assert judged(tmp_path, method=method).quality.exits[0].claims == exit_method(method).claims
 
 
 def test_a_run_without_statistics_or_exits_says_so(tmp_path: Path) -> None:

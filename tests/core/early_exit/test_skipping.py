@@ -17,6 +17,7 @@ from core.early_exit.masked import early_exit_states, go_on
 from core.early_exit.packed_attention import TokenPlaces, pack
 from core.early_exit.skipping import skipping_states
 from core.evaluation.passes import Pass, early_exit, static_depths
+from core.exits import exit_method
 from core.model import ExitedState, Transformer, new_model
 
 WORDS = 30
@@ -94,7 +95,7 @@ def test_losses_and_exits_are_those_of_the_plain_masked_implementation(
 
 
 @pytest.mark.parametrize("exited_state", ["copy", "drop"])
-@pytest.mark.parametrize("method", [name for name in method_names() if name != "oracle"])
+@pytest.mark.parametrize("method", [name for name in method_names() if not exit_method(name).foresees])
 def test_every_exit_method_sees_the_same_tokens(method: str, exited_state: str) -> None:
     config = run_config(method=method, exited_state=exited_state, norm="pre")
     model, data = random_model(config), random_windows(config, 5)
@@ -212,14 +213,16 @@ def test_the_plain_implementation_skips_nothing(exited_state: ExitedState) -> No
     assert counted_flops(config, spread(4, 8, 1)) < 0.6 * counted_flops(config, spread(4, 8, 1), early_exit_states)
 
 
-@pytest.mark.parametrize("method", ["random", "loss", "softmax", "oracle"])
-def test_windows_shared_out_among_threads_leave_as_they_do_on_one(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("method", "threshold"), [("random", 0.5), ("loss", 0.5), ("softmax", None), ("oracle", 0.5)])
+def test_windows_shared_out_among_threads_leave_as_they_do_on_one(
+    method: str, threshold: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = run_config(method=method)
     model, data = random_model(config), random_windows(config, 9)
     batch = slice(1, 8)
     foreseen = [seen.known for seen in static_depths(model, data, batch, 3, config)]
     alone, together = Pass.empty(data.targets), Pass.empty(data.targets)
-    thresholds = [float(foreseen[0].max_prob.median()) if method == "softmax" else 0.5] * 2
+    thresholds = [threshold or float(foreseen[0].max_prob.median())] * 2
     early_exit(model, thresholds, data, batch, alone, config, foreseen)
     monkeypatch.setattr(core.evaluation.passes, "READ_TOKENS", 12)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)

@@ -13,6 +13,7 @@ import pytest
 from core.config.run_config import RunConfig
 from core.errors import UsageError
 from core.estimate.process import Estimator
+from core.extensions.kinds import EXIT_METHODS
 
 Make = Callable[..., RunConfig]
 
@@ -52,6 +53,17 @@ def test_what_is_wrong_is_raised_and_the_next_request_answered(estimator: Estima
     with pytest.raises(UsageError, match="does not exist"):
         estimator.estimate(on_text(corpus="/nowhere/text.txt"), ["loss"], 1)
     assert estimator.estimate(on_text(), ["loss"], 1) is not None
+
+
+def test_an_own_method_counts_like_any_other_and_one_that_is_no_good_is_refused(
+    estimator: Estimator, on_text: Make, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text((EXIT_METHODS.folder / "loss.py").read_text())
+    assert estimator.estimate(on_text(), ["loss", str(mine)], 1) is not None
+    mine.write_text("EXIT = None\n")
+    with pytest.raises(UsageError, match=r"exit method mine can't be used: .*mine.py:1: EXIT must be an instance"):
+        estimator.estimate(on_text(), [str(mine)], 1)
 
 
 def test_it_stops_waiting_when_told_and_the_newer_request_wins(estimator: Estimator, on_text: Make) -> None:

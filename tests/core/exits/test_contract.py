@@ -1,21 +1,23 @@
 """The contract that every file in `core/exits/` keeps, found by listing the folder."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.config.run_config import EXITS, method_names
+from core.config.run_config import method_names
 from core.exits import exit_method, first_method
-from core.exits._contract import ExitMethod, Observation
-from core.head.loss import token_statistics
+from core.exits._check import TOKENS, WORDS, BrokenContractError, check, example, example_classifier, normal
+from core.exits._contract import ComputedExit, ExitMethod, LearnedExit, Observation
+from core.exits._facts import CLAIMS, declared_facts
+from core.extensions.kinds import EXIT_METHODS
+from core.head.token_statistics import ALL_EXTRAS
 from core.model import ExitClassifier
 from core.rng import stream, uniform
 
-TOKENS, DIM, WORDS = 17, 8, 30
 LABELS = {
     "distill": lambda p, targets: p.max(1).values,
     "softmax": lambda p, targets: p.max(1).values,
@@ -27,61 +29,33 @@ LABELS = {
 every_method = pytest.mark.parametrize("method", [exit_method(name) for name in method_names()], ids=method_names())
 
 
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 @pytest.fixture
 def weight() -> Tensor:
-    return normal(2, WORDS, DIM)
+    return normal(2, WORDS, 8)
 
 
 @pytest.fixture
 def targets(weight: Tensor) -> Tensor:
     """Some the most probable word, some not."""
-    return torch.where(
-        torch.arange(TOKENS) % 3 == 0, (normal(1, TOKENS, DIM) @ weight.T).argmax(1), torch.arange(TOKENS)
-    )
+    return torch.where(torch.arange(TOKENS) % 3 == 0, (normal(1, TOKENS, 8) @ weight.T).argmax(1), torch.arange(TOKENS))
 
 
 @pytest.fixture
-def seen(weight: Tensor, targets: Tensor) -> Observation:
-    """Everything there can be to know: two more blocks, the last of which agrees on some tokens."""
-    hidden, extras = normal(1, TOKENS, DIM), frozenset({"margin", "entropy"})
-    after, last = normal(5, TOKENS, DIM), hidden + normal(6, TOKENS, DIM)
-    return Observation(
-        hidden=hidden,
-        output=normal(3, TOKENS, DIM),
-        entered=normal(4, TOKENS, DIM),
-        tokens=torch.arange(TOKENS) * 3,
-        block=0,
-        seed=42,
-        statistics=token_statistics(hidden, weight, targets, extras),
-        later=tuple(token_statistics(states, weight, targets) for states in (after, last)),
-    )
+def seen() -> Observation:
+    return example(ALL_EXTRAS)
 
 
 @pytest.fixture
 def classifier() -> ExitClassifier:
-    torch.manual_seed(3)
-    return ExitClassifier(DIM).double()
+    return example_classifier()
 
 
-def some(seen: Observation, tokens: Tensor) -> Observation:
-    """What there is to know of some of the tokens."""
-    return replace(
-        seen,
-        hidden=seen.hidden[tokens],
-        output=seen.output[tokens],
-        entered=seen.entered[tokens],
-        tokens=seen.tokens[tokens],
-        statistics=seen.known[tokens],
-        later=tuple(block[tokens] for block in seen.later),
-    )
+def name_of(method: ExitMethod) -> str:
+    return type(method).__module__.rpartition(".")[2]
 
 
 def test_every_file_without_an_underscore_is_a_method_and_the_usual_ones_are_there() -> None:
-    files = {path.stem for path in Path(EXITS).iterdir() if path.suffix == ".py" and path.name[0] != "_"}
+    files = {path.stem for path in EXIT_METHODS.folder.iterdir() if path.suffix == ".py" and path.name[0] != "_"}
     assert set(method_names()) == files
     assert files >= {"distill", "loss", "softmax", "correct"}
     assert files >= {"margin", "entropy", "saturation", "gain", "agree", "random", "oracle"}
@@ -94,86 +68,173 @@ def test_an_unknown_method_is_a_key_error() -> None:
 
 
 @every_method
-def test_a_method_is_an_exit_method_that_says_what_it_needs(method: ExitMethod) -> None:
-    assert isinstance(method, ExitMethod)
-    for flag in (method.learns, method.reads_head, method.needs_later, method.foresees):
-        assert isinstance(flag, bool)
-    assert method.extras <= {"margin", "entropy"}
-    assert not (method.extras and method.learns), "what is fitted along with a block has the usual statistics only"
-    assert not (method.foresees and not method.needs_later), "a signal that looks ahead can't be set before it may"
+def test_every_method_keeps_the_contract(method: ExitMethod) -> None:
+    assert check(method) is method
 
 
 @every_method
-def test_a_stand_in_can_decide_before_the_later_blocks_are_trained(method: ExitMethod) -> None:
+def test_what_a_method_says_of_itself_is_known_without_importing_it(method: ExitMethod) -> None:
+    facts = declared_facts(name_of(method))
+    assert (facts.reads_head, facts.claims) == (method.reads_head, method.claims)
+    assert facts.label == name_of(method)
+
+
+@every_method
+def test_a_stand_in_decides_before_the_later_blocks_are_trained(method: ExitMethod) -> None:
     assert not exit_method(method.stand_in).needs_later
-    name = method.__class__.__module__.rpartition(".")[2]
-    assert first_method(name) is (exit_method(method.stand_in) if method.needs_later else method)
+    assert first_method(name_of(method)) is (exit_method(method.stand_in) if method.needs_later else method)
 
 
 @every_method
-def test_labels_are_one_share_a_token(method: ExitMethod, seen: Observation) -> None:
-    label = method.label(seen)
-    assert label.shape == (TOKENS,)
-    assert label.dtype == torch.float64
-    assert ((label >= 0) & (label <= 1)).all()
-    assert label.unique().numel() > 1
+def test_label_and_signal_tell_tokens_apart(method: ExitMethod, seen: Observation, classifier: ExitClassifier) -> None:
+    assert method.label(seen).unique().numel() > 1
+    assert method.signal(seen, classifier).unique().numel() > 1
 
 
 @every_method
-def test_signals_are_one_share_a_token_whoever_is_asked_with_it(
+def test_what_a_method_does_not_count_on_is_an_assertion(
     method: ExitMethod, seen: Observation, classifier: ExitClassifier
 ) -> None:
-    signal = method.signal(seen, classifier)
-    assert signal.shape == (TOKENS,)
-    assert ((signal >= 0) & (signal <= 1)).all()
-    assert signal.unique().numel() > 1
-    chosen = torch.tensor([16, 2, 5])
-    torch.testing.assert_close(method.signal(some(seen, chosen), classifier), signal[chosen])
-
-
-@every_method
-def test_a_signal_uses_no_more_than_the_method_says(
-    method: ExitMethod, seen: Observation, classifier: ExitClassifier
-) -> None:
-    expected = method.signal(seen, classifier)
     blind, short_sighted = replace(seen, statistics=None), replace(seen, later=())
-    for needed, less in ((method.reads_head, blind), (method.foresees, short_sighted)):
-        if needed:
+    asked: list[tuple[bool, Callable[[], Tensor]]] = [
+        (method.reads_head, lambda: method.signal(blind, classifier)),
+        (method.foresees, lambda: method.signal(short_sighted, classifier)),
+        (method.needs_later, lambda: method.label(short_sighted)),
+    ]
+    for needs, ask in asked:
+        if needs:
             with pytest.raises(AssertionError):
-                method.signal(less, classifier)
-        else:
-            assert torch.equal(method.signal(less, classifier), expected)
+                ask()
 
 
 @every_method
-def test_a_label_uses_no_more_than_the_method_says(method: ExitMethod, seen: Observation) -> None:
-    if method.needs_later:
-        with pytest.raises(AssertionError):
-            method.label(replace(seen, later=()))
-    else:
-        assert torch.equal(method.label(replace(seen, later=())), method.label(seen))
-
-
-@every_method
-def test_a_learned_exit_has_a_finite_loss_summed_over_tokens_that_training_can_lower(
+def test_a_method_that_learns_nothing_has_no_loss_and_one_that_claims_no_gain_none_of_that(
     method: ExitMethod, seen: Observation, classifier: ExitClassifier
 ) -> None:
-    hidden, label = seen.hidden, method.label(seen)
     if not method.learns:
-        with pytest.raises(TypeError):
-            method.loss(classifier(hidden), label)
-        return
-    loss = method.loss(classifier(hidden), label)
-    loss.backward()
-    assert loss.shape == ()
-    assert loss.isfinite()
-    parts = [method.loss(classifier(hidden[part]), label[part]) for part in (slice(0, 5), slice(5, None))]
-    torch.testing.assert_close(loss, sum(parts))
-    with torch.no_grad():
-        for parameter in classifier.parameters():
-            assert parameter.grad is not None
-            parameter -= 1e-3 * parameter.grad
-        assert method.loss(classifier(hidden), label) < loss
+        with pytest.raises(TypeError, match="learns nothing"):
+            method.loss(classifier(seen.hidden), method.label(seen))
+    if method.claims != "gain":
+        with pytest.raises(TypeError, match="claims no gain"):
+            method.claimed_gain(method.label(seen))
+
+
+class Sound(LearnedExit):
+    """Keeps the contract; the broken methods differ from it in one thing each."""
+
+    claims = "p(target)"
+
+    def label(self, observation: Observation) -> Tensor:
+        return (-observation.known.cross_entropy).exp()
+
+
+def broken(**parts: object) -> ExitMethod:
+    """A sound method with some of its attributes and functions replaced."""
+    return type("Broken", (Sound,), parts)()  # type: ignore[no-any-return]
+
+
+def noise(like: Tensor) -> Tensor:
+    return torch.rand(like.shape, dtype=like.dtype)
+
+
+def alone_otherwise(method: ExitMethod, seen: Observation, classifier: ExitClassifier) -> Tensor:
+    """A signal that depends on which other tokens are asked for with it."""
+    return (seen.hidden[:, 0] - seen.hidden[:, 0].mean()).sigmoid()
+
+
+BROKEN: dict[str, tuple[object, str]] = {
+    "no method": (object(), "EXIT must be an instance of a subclass of ExitMethod"),
+    "a class": (Sound, "EXIT must be an instance of a subclass of ExitMethod, such as Mine(), got <class"),
+    "a flag that is none": (broken(learns=1), "learns must be True or False, got 1"),
+    "a claim that is none": (broken(claims="certainty"), f"claims must be one of {', '.join(CLAIMS)}, got 'certainty'"),
+    "unknown extras": (broken(extras=frozenset({"variance"})), "extras must be a frozenset of entropy, margin, got"),
+    "extras that are a list": (broken(extras=["margin"]), "extras must be a frozenset"),
+    "extras in training": (broken(extras=frozenset({"margin"})), "extras must be empty where learns is True"),
+    "foresight too early": (broken(foresees=True), "needs_later must be True where foresees is"),
+    "an unknown stand-in": (broken(needs_later=True, stand_in="mine"), "stand_in must be one of correct, distill, "),
+    "a stand-in that waits itself": (broken(stand_in="gain"), "stand_in must be one of correct, distill, "),
+    "a label of another shape": (broken(label=lambda self, seen: seen.hidden), r"label must be of shape [N], one a to"),
+    "a label that is no tensor": (broken(label=lambda self, seen: 0.5), "label must return a tensor, got float"),
+    "a label of another dtype": (
+        broken(label=lambda self, seen: seen.known.max_prob.float()),
+        "label must have the states' dtype: end it with .to(observation.hidden.dtype); got torch.float32",
+    ),
+    "a label beyond 1": (broken(label=lambda self, seen: seen.known.cross_entropy), "label must be in [0, 1], got 0."),
+    "a label that is no number": (
+        broken(label=lambda self, seen: seen.known.max_prob * torch.nan),
+        "label must be fin",
+    ),
+    "a random label": (
+        broken(label=lambda self, seen: noise(seen.known.max_prob)),
+        "label must be the same when asked",
+    ),
+    "a label that fails": (broken(label=lambda self, seen: 1 / 0), "label raises ZeroDivisionError: division by zero"),
+    "a label from later blocks": (
+        broken(label=lambda self, seen: seen.next.max_prob),
+        "needs_later must be True: label needs the later blocks' statistics",
+    ),
+    "a wait for nothing": (broken(needs_later=True), "needs_later must be False: label does without the later blocks'"),
+    "a signal beyond 1": (
+        broken(signal=lambda self, seen, classifier: classifier(seen.hidden)),
+        "signal must be in [0, 1], got -",
+    ),
+    "a signal that reads the head": (
+        broken(signal=lambda self, seen, classifier: seen.known.max_prob),
+        "reads_head must be True: signal needs the head's statistics",
+    ),
+    "a head that nobody reads": (broken(reads_head=True), "reads_head must be False: signal does without the head's"),
+    "a signal that looks ahead": (
+        broken(needs_later=True, label=lambda s, o: o.next.max_prob, signal=lambda s, o, c: o.next.max_prob),
+        "foresees must be True: signal needs the later blocks' statistics",
+    ),
+    "a signal of all tokens together": (
+        broken(signal=alone_otherwise),
+        "signal must be the same for a token whichever others are asked for with it",
+    ),
+    "a loss for each token": (
+        broken(loss=lambda self, logit, label: (logit - label) ** 2),
+        "loss must be one number, summed over tokens, got shape [17]",
+    ),
+    "a mean loss": (broken(loss=lambda self, logit, label: F.mse_loss(logit, label)), "loss must be a sum over tokens"),
+    "a loss without a gradient": (
+        broken(loss=lambda self, logit, label: F.mse_loss(logit.detach(), label, reduction="sum")),
+        "loss must be differentiable in the logit",
+    ),
+    "a loss that is flat": (
+        broken(loss=lambda self, logit, label: (0 * logit).sum() + label.sum()),
+        "loss must fall along its gradient",
+    ),
+    "a gain unsaid": (broken(claims="gain"), "claimed_gain raises TypeError: the broken exit claims no gain"),
+    "a gain that rises with the signal": (
+        broken(claims="gain", claimed_gain=lambda self, signal: signal),
+        "claimed_gain must be finite nats, one for each signal, that never rise as the signal does",
+    ),
+    "an infinite gain": (broken(claims="gain", claimed_gain=lambda self, signal: -signal.logit()), "claimed_gain must"),
+}
+
+
+@pytest.mark.parametrize(("method", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_method_that_breaks_the_contract_is_told_what_and_why(method: object, reason: str) -> None:
+    with pytest.raises(BrokenContractError) as caught:
+        check(method)
+    assert str(caught.value).startswith(reason)
+
+
+def test_a_method_need_not_learn_or_read_the_head() -> None:
+    class Early(ComputedExit):
+        reads_head = False
+
+        def value(self, observation: Observation) -> Tensor:
+            return observation.hidden[:, 0].sigmoid()
+
+    assert check(Early()).claims == "rank"
+    assert check(Sound()).claims == "p(target)"
+
+
+def test_checking_a_method_moves_no_random_state() -> None:
+    before = torch.get_rng_state()
+    check(Sound())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", sorted(LABELS))
@@ -225,6 +286,12 @@ def test_gain_is_fitted_to_the_loss_that_the_next_block_saves_by_least_squares(s
     torch.testing.assert_close(label, (-gain).sigmoid())
     logit = normal(9, TOKENS)
     torch.testing.assert_close(method.loss(logit, label), ((logit + gain) ** 2).sum())
+
+
+def test_a_gain_s_signal_claims_the_gain_that_it_was_fitted_to() -> None:
+    gain = torch.tensor([-20.0, -8.0, -1.5, 0.0, 0.3, 8.0, 20.0], dtype=torch.float64)
+    claimed = exit_method("gain").claimed_gain((-gain).sigmoid())
+    torch.testing.assert_close(claimed, gain.clamp(-8, 8))
 
 
 def test_agree_is_fitted_to_the_last_block_s_guess(seen: Observation) -> None:

@@ -45,6 +45,24 @@ def test_json_has_curve_line_and_diagrams_of_one_length(tmp_path: Path) -> None:
     assert data["exit_histogram"] == pytest.approx([0.5, 0.5], abs=0.02)
 
 
+def test_a_gain_is_judged_as_a_gain_and_an_order_as_an_order(tmp_path: Path) -> None:
+    gain = judged(tmp_path, method="gain")
+    shown = plain_words(quality_tables(gain), width=120)
+    assert "a gain, nats" in shown
+    assert "Exit 0: nats that block 1 saves, claimed and realised, by decile of the claim" in shown
+    assert "ECE of the signal" not in shown
+    signal = json.loads(quality_json(gain))["exits"][0]["signal"]
+    assert (signal["unit"], len(signal["counts"])) == ("nats", 10)
+    assert signal["claimed"] == sorted(signal["claimed"])
+    order = judged(tmp_path, method="margin")
+    shown = plain_words(quality_tables(order), width=120)
+    assert "an order only" in shown
+    assert "AUROC: the block is right" in shown
+    assert "ECE of the signal" not in shown
+    assert json.loads(quality_json(order))["exits"][0]["signal"] is None
+    assert json.loads(quality_json(judged(tmp_path)))["exits"][0]["signal"]["unit"] == "probability"
+
+
 def test_bars_show_every_count_above_zero() -> None:
     assert bars(np.array([0, 1, 1000, 0]), 4) == " ▁█ "
     assert bars(np.zeros(4, int), 2) == "  "

@@ -1,9 +1,20 @@
 """What follows from runs side by side: which to take, how far they differ, and what to bear in mind."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from core.config.run_config import method_names
+from core.exits import exit_method
+from core.metrics import FINAL_PPL, LAYER_SAVINGS
+from core.store.reader import Reader
+from core.store.writer import NewRun, Writer
 from eetui.compare.comparison import compare
+from eetui.compare.report_runs import report_names, report_view
+from eetui.compare.run_view import stored_view
 from tests.eetui.comparing import run
+from tests.scripted_runs import RECORD, config
 
 
 def test_advice_names_the_run_for_each_purpose() -> None:
@@ -33,6 +44,25 @@ def test_compute_is_advised_by_flops_where_all_know_theirs() -> None:
     assert advice["compute"].reason == "saves most FLOPs, 20.0%, for +10.0% PPL"
     older = run("softmax-2", final_ppl=100, layer_savings=0.35)
     assert {one.purpose: one.choice for one in compare([cheap, older]).advice}["compute"] == "softmax-2"
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_layers_saved_by_a_signal_that_reads_the_head_come_with_a_caveat(method: str, tmp_path: Path) -> None:
+    new = NewRun(None, method, 1, None, config(method).model_dump_json(), RECORD)
+    with Writer(tmp_path / "runs.db") as writer, Reader(tmp_path / "runs.db") as reader:
+        (number,) = writer.create_experiment([new])
+        view = replace(stored_view(reader, number), metrics={FINAL_PPL: 100.0, LAYER_SAVINGS: 0.35})
+    (_, compute, _) = compare(
+        [run("other-1", final_ppl=90, layer_savings=0.2), replace(view, fingerprint="one")]
+    ).advice
+    assert compute.choice == f"{method}-1"
+    assert ("reads the whole head" in compute.reason) == exit_method(method).reads_head
+    assert view.config["method"] == method
+
+
+def test_the_report_s_softmax_comes_with_the_caveat_too() -> None:
+    views = {reference: report_view(reference) for reference in report_names()}
+    assert {name for name, view in views.items() if view is not None and view.reads_head} == {"report:softmax"}
 
 
 def test_where_no_run_saves_flops_the_advice_says_so() -> None:

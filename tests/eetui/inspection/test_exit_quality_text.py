@@ -5,6 +5,7 @@ import pytest
 
 from core.analysis.reliability import reliability
 from core.analysis.run_quality import judge_exit
+from core.exits._facts import declared_facts
 from eetui.inspection.exit_quality_text import bar, diagram, quality_text
 from tests.core.analysis.tables import random_table
 
@@ -19,6 +20,13 @@ def test_a_bar_ends_at_what_is_found_and_a_stroke_is_at_what_is_claimed(
     assert bar(claimed, found, 8) == drawn
 
 
+@pytest.mark.parametrize(
+    ("claimed", "found", "drawn"), [(0.25, 0.75, "  │ ██"), (0.75, 0.25, "  ██ │"), (0.25, 0.25, "  ┃█")]
+)
+def test_a_bar_begins_at_zero_wherever_that_is(claimed: float, found: float, drawn: str) -> None:
+    assert bar(claimed, found, 8, zero=0.5) == drawn
+
+
 def test_every_group_is_a_line_and_all_lines_fit() -> None:
     claimed = np.linspace(0, 0.05, 1000, dtype=np.float32)
     found = reliability(claimed, claimed * 2, 10, equal_mass=True)
@@ -31,7 +39,7 @@ def test_every_group_is_a_line_and_all_lines_fit() -> None:
 
 def test_figures_are_those_of_the_judgement() -> None:
     table = random_table(3)
-    judged = judge_exit(table, 1, "agree")
+    judged = judge_exit(table, 1, declared_facts("agree"))
     text = quality_text(judged, 78).plain
     assert f"block right {judged.exit.correct.auroc:.3f}" in text
     assert f"next no better {judged.exit.next_no_better.auroc:.3f}" in text
@@ -41,3 +49,24 @@ def test_figures_are_those_of_the_judgement() -> None:
     assert judged.diagram.counts.sum() == table.tokens
     agree = table.prediction[1] == table.prediction[2]
     assert judged.diagram.found @ judged.diagram.counts == pytest.approx(float(agree.sum()))
+
+
+def test_a_gain_is_shown_in_nats_claimed_against_realised() -> None:
+    table = random_table(3)
+    judged = judge_exit(table, 1, declared_facts("gain"))
+    text = quality_text(judged, 100).plain
+    assert judged.diagram is not None
+    assert judged.diagram.counts.sum() == table.tokens
+    assert judged.exit.signal is not None
+    assert f"claimed gain {judged.exit.signal.error:.4f} nats too " in text
+    assert text.splitlines()[3].split()[:4] == ["tokens", "claimed", "gain,", "nats"]
+    for line in text.splitlines():
+        assert len(line) <= 100
+
+
+def test_an_order_is_ranked_and_nothing_more() -> None:
+    judged = judge_exit(random_table(3), 1, declared_facts("entropy"))
+    text = quality_text(judged, 78).plain
+    assert judged.diagram is None
+    assert len(text.splitlines()) == 3
+    assert "signal claims an order only, largest probability" in text

@@ -1,5 +1,7 @@
 """Drafts, their problems, and the plans they become."""
 
+from pathlib import Path
+
 import pytest
 
 from core.config.run_config import (
@@ -9,9 +11,10 @@ from core.config.run_config import (
     preset_names,
 )
 from core.errors import ConfigError
+from core.extensions.plugins import unpinned
 from core.session.plan import REPORT_METHODS
 from eetui.setup.draft import Draft
-from eetui.setup.fields import METHODS, NAME, PRESET, SEEDS, TAGS, Raw
+from eetui.setup.fields import METHOD_FILES, METHODS, NAME, PRESET, SEEDS, TAGS, Raw
 
 
 def edited(**raws: Raw) -> Draft:
@@ -68,6 +71,9 @@ def test_a_plan_is_every_method_with_every_seed() -> None:
         (SEEDS, "x", "must be 1 to 1000, got 'x'"),
         (NAME, "12", "must not be a number"),
         (TAGS, "a\x07", "must be 1 to 200 printable characters"),
+        (METHOD_FILES, "loss", "must be paths, such as ./mine.py, got 'loss'"),
+        (METHOD_FILES, "./none.py", "must be a file that can be read (No such file or directory), got './none.py'"),
+        (METHOD_FILES, "'./none.py", "must be paths, quoted where they have spaces"),
     ],
 )
 def test_a_problem_is_named_at_its_field(name: str, raw: Raw, reason: str) -> None:
@@ -93,6 +99,31 @@ def test_a_draft_of_a_config_gives_that_config() -> None:
     assert set(draft.edits) == {"train.lr", METHODS, "model.block_layers"}
     assert draft.plan().configs == config.configs
     assert Draft.of_config(config.configs[0], "gone").plan().configs == config.configs
+
+
+def test_own_methods_are_trained_beside_those_that_are_ticked(tmp_path: Path) -> None:
+    first, second = tmp_path / "my first.py", tmp_path / "second.py"
+    for file in (first, second):
+        file.write_text("# to be loaded when a run begins\n")
+    draft = edited(methods=("loss",), method_files=f"'{first}' {second}", name="x")
+    assert draft.runs == 3
+    plan = draft.plan()
+    assert [config.method_name for config in plan.configs] == ["loss", "my first", "second"]
+    assert plan.names == ("x-loss", "x-my first", "x-second")
+    alone = edited(methods=(), method_files=str(second))
+    assert [config.method_name for config in alone.plan().configs] == ["second"]
+
+
+def test_a_draft_of_a_config_names_the_file_of_an_own_method_as_it_is_now(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("# before\n")
+    (config,) = edited(methods=(), method_files=str(file)).plan().configs
+    file.write_text("# after\n")
+    draft = Draft.of_config(config, DEFAULT_PRESET)
+    assert set(draft.edits) == {METHODS, METHOD_FILES}
+    (now,) = draft.plan().configs
+    assert now.method != config.method
+    assert unpinned(now.method) == unpinned(config.method) == str(file)
 
 
 def test_an_estimate_depends_on_neither_name_nor_tags() -> None:

@@ -68,6 +68,16 @@ def test_the_command_launches_the_very_config(
     assert plan.tags == ("a", "b")
 
 
+def test_an_own_method_is_launched_with_the_content_that_the_run_had(tmp_path: Path) -> None:
+    file = tmp_path / "my own.py"
+    file.write_text("# a method\n")
+    config, row = stored(tmp_path / "runs.db", "quick", {"method": str(file)})
+    file.unlink()
+    words = shlex.split(launch_command(row))
+    assert words[words.index("--method") + 1] == config.method
+    assert build([Layer("test", {"method": config.method})]).method == config.method
+
+
 def test_only_what_differs_from_the_preset_is_named(tmp_path: Path) -> None:
     _, row = stored(tmp_path / "runs.db", "quick", {"lr": 3e-4})
     command = "eetui run --preset quick --method loss --seed 42 --set train.lr=0.0003 --tag a --tag b"

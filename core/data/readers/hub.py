@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from core.data.readers._contract import CorpusReader, Texts
 from core.errors import CorpusError
 
 PREFIX = "hub:"
+EVALUATION_SPLITS = ("validation", "test")
 LOGGERS = ("datasets", "huggingface_hub", "fsspec", "filelock")
 
 
@@ -26,8 +28,8 @@ class HubDataset:
         """Whether there is a split of one of these names."""
         return any(name in self.splits for name in names)
 
-    def text(self, *names: str) -> str:
-        """The text of the first of these splits that there is, a line or more for each row.
+    def text(self, *names: str) -> Iterator[str]:
+        """The text of the first of these splits that there is, a line or more for each row, read as it is asked for.
 
         Raises:
             CorpusError: there is none of them, or no column is known to hold the text.
@@ -39,7 +41,7 @@ class HubDataset:
                 "choose another dataset or config"
             )
         split = self.splits[name]
-        return "".join(map(_as_lines, _rows(split, self._text_column(split))))
+        yield from map(_as_lines, _rows(split, self._text_column(split)))
 
     def _text_column(self, split: Any) -> str:
         columns: list[str] = split.column_names
@@ -133,3 +135,18 @@ def _no_progress_bars(libraries: Iterable[Any]) -> Iterator[None]:
     finally:
         for library in libraries:
             library.enable_progress_bars()
+
+
+class Hub(CorpusReader):
+    """A dataset with its own splits: validation, else test, is evaluated on."""
+
+    usage = "hub:NAME[:CONFIG]"
+    needs_argument = True
+
+    def read(self, argument: str) -> Texts:
+        dataset = load_hub(PREFIX + argument)
+        evaluation = dataset.text(*EVALUATION_SPLITS) if dataset.has(*EVALUATION_SPLITS) else None
+        return Texts(dataset.text("train"), evaluation)
+
+
+READER = Hub()

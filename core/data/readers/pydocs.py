@@ -11,6 +11,8 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 from core.data.cache import recall, remember
+from core.data.readers._contract import CorpusReader, Texts
+from core.errors import CorpusError
 
 FORMAT = 1  # raise it when the same Python would give another text: cached texts of the old format are left alone
 EXCLUDED_FOLDERS = {
@@ -67,3 +69,18 @@ def _docstrings(path: Path) -> str:
     documented = [node for node in ast.walk(tree) if isinstance(node, DOCUMENTED)]
     documented.sort(key=lambda node: getattr(node, "lineno", 0))
     return "\n\n".join(filter(None, map(ast.get_docstring, documented)))
+
+
+class Pydocs(CorpusReader):
+    """The documentation of this Python."""
+
+    usage = "pydocs"
+    tokenizer = "bpe"
+
+    def read(self, argument: str) -> Texts:
+        if argument:
+            raise CorpusError(f"corpus pydocs:{argument} must be pydocs alone: it takes no argument")
+        return Texts([pydocs_text()])
+
+
+READER = Pydocs()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.pydocs import build_text, pydocs_text
+from core.data.readers.pydocs import build_text, pydocs_text
 
 FILES = {
     "alpha.py": '"""Alpha."""\n\n\ndef f():\n    """F of alpha."""\n',
@@ -78,12 +78,12 @@ def test_this_pythons_documentation_is_large_and_comes_from_the_cache_the_second
 ) -> None:
     text = pydocs_text()
     assert len(text.split()) > 200_000
-    monkeypatch.setattr("core.data.pydocs.build_text", None)
+    monkeypatch.setattr("core.data.readers.pydocs.build_text", None)
     assert pydocs_text() == text
 
 
 def test_a_damaged_cached_text_is_built_again_and_replaced(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.data.pydocs.build_text", lambda topics, library: "built")
+    monkeypatch.setattr("core.data.readers.pydocs.build_text", lambda topics, library: "built")
     assert pydocs_text() == "built"
     (stored,) = cache.iterdir()
     whole = stored.read_bytes()

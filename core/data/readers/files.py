@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.data.readers._contract import CorpusReader, Texts
 from core.errors import CorpusError
+from core.extensions.kinds import CORPUS_READERS
 
 SUFFIXES = (".txt", ".md", ".rst", ".py")
 READ_SUFFIXES = f"{' '.join(SUFFIXES)}, each also with .gz"
@@ -38,7 +40,9 @@ def _find(pattern: str) -> list[Path]:
     if glob.has_magic(pattern):
         matches = [Path(match) for match in glob.iglob(pattern, recursive=True)]
         return _text_files(matches, f"no text file matches {pattern}")
-    raise CorpusError(f"corpus {path} does not exist: give pydocs, an existing path or glob, or hub:NAME")
+    raise CorpusError(
+        f"corpus {path} does not exist: check it, or give another of {', '.join(CORPUS_READERS.said('usage'))}"
+    )
 
 
 def _text_files(candidates: list[Path], complaint: str) -> list[Path]:
@@ -100,3 +104,16 @@ def _explaining(name: str) -> Iterator[None]:
         raise CorpusError(f"corpus {path} can't be read ({reason}): check the path and its permissions") from error
     except ValueError as error:  # a NUL in a glob
         raise CorpusError(f"corpus {name!r} can't be a path ({error}): check its spelling") from error
+
+
+class Files(CorpusReader):
+    """What every reference that names no other reader is a path or glob of."""
+
+    usage = "a path or glob"
+    needs_argument = True
+
+    def read(self, argument: str) -> Texts:
+        return Texts([read_files(argument)])
+
+
+READER = Files()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.data.files import read_files
+from core.data.readers.files import read_files
 from core.errors import CorpusError
 
 
@@ -90,7 +90,9 @@ def test_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_missing_path_is_refused_and_the_choices_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"gone\.txt does not exist: give pydocs, an existing path or glob, or hub:"):
+    with pytest.raises(
+        CorpusError, match=r"gone\.txt does not exist: check it, or give another of a path or glob, hub:"
+    ):
         read_files(str(tmp_path / "gone.txt"))
 
 
