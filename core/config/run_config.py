@@ -37,7 +37,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def method_labels() -> dict[str, str]:
-    """Map the names that `method` takes to how each is shown: built-in ones, then those of installed packages, marked."""
+    """Map the names that `method` takes to how each is shown: built-in ones, then installed ones, marked."""
     return {name: name for name in method_names()} | {name: f"{name} (own)" for name in installed(EXIT_METHODS)}
 
 
