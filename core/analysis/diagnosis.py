@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from core.analysis.bootstrap import paired_difference
+from core.analysis.intervals import over_windows
 from core.analysis.stored_run import own_thresholds
 from core.analysis.token_table import Floats, Integers, TokenTable, where_left
 from core.config.derived import exit_count, loss_shares, target_exit_shares
@@ -38,8 +38,8 @@ class WaterfallStep:
     """One change, in mean nats before and after it.
 
     Attributes:
-        block: whose head drifted; None where the step is about the whole model.
-        interval: of the difference, 95%, paired bootstrap over windows; None where the two are not of the same windows.
+        block: whose head drifted; None where the step is about the whole model. interval: 95% interval of the
+        difference over windows; None where the two are not of the same windows, or of too few.
     """
 
     name: StepName
@@ -248,8 +248,8 @@ def _waterfall(start: float, levels: Sequence[_Level]) -> Waterfall:
 def _interval(before: Floats, after: Floats) -> tuple[float, float] | None:
     if np.isnan(before).any() or np.isnan(after).any():
         return None
-    low, _, high = paired_difference(after.tolist(), before.tolist())
-    return low, high
+    found = over_windows((after - before).tolist())
+    return None if found is None else (found.low, found.high)
 
 
 def _of_windows(values: Floats, seq_len: int) -> Floats:

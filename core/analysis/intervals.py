@@ -84,24 +84,35 @@ def over_seeds_and_windows(differences: Sequence[Sequence[float]], level: float 
 def paired(
     first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], level: float = LEVEL
 ) -> Interval | None:
-    """Interval of `first − second`: over windows with one seed each, over seeds and windows with several.
-
-    Seeds are paired in the order given where there are as many on both sides; otherwise their spreads add up.
+    """Interval of `first − second` of the same seeds: over seeds and windows, or over windows where there is one seed.
 
     Args:
-        first, second: loss of each window of each seed, `[S, W]` and `[S', W]`, on the same windows.
+        first, second: loss of each window of each seed, `[S, W]`, in the same order.
 
     Returns:
-        None where there are too few windows, or one seed on one side only.
+        None where there are too few windows.
+
+    Raises:
+        ValueError: the seeds or the windows are not the same.
+    """
+    differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(first, second, strict=True)]
+    return over_windows(differences[0], level) if len(differences) == 1 else over_seeds_and_windows(differences, level)
+
+
+def unpaired(
+    first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], level: float = LEVEL
+) -> Interval | None:
+    """Interval of `first − second` of different seeds on the same windows: the spreads over seeds add up.
+
+    Args:
+        first, second: loss of each window of each seed, `[S, W]` and `[S', W]`.
+
+    Returns:
+        None where there are too few windows, or a side has one seed only.
 
     Raises:
         ValueError: the windows are not the same.
     """
-    if len(first) == len(second):
-        differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(first, second, strict=True)]
-        return (
-            over_windows(differences[0], level) if len(differences) == 1 else over_seeds_and_windows(differences, level)
-        )
     if min(len(first), len(second)) < 2:
         return None
     sides = [[statistics.fmean(window) for window in zip(*side, strict=True)] for side in (first, second)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.analysis.bootstrap import paired_difference
+from core.analysis.intervals import Interval
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import ConfigError, UsageError
@@ -17,7 +17,7 @@ from core.protocol.order import block0_origin
 from core.session.names import require_name
 from core.session.plan import Plan
 from core.store.reader import Query, Reader
-from eetui.compare.columns import Column
+from eetui.compare.columns import Column, loss_difference
 from eetui.compare.run_view import RunView, stored_view
 
 GOAL = "sound"
@@ -95,7 +95,7 @@ class AblationLine:
 
     Attributes:
         values: values of `FIGURES`; None if a run lacks one.
-        difference: early exit's loss minus that of the line in `against`, in nats: low, mean, high.
+        difference: early exit's loss minus that of the line in `against`, in nats.
         status: statuses of its runs; empty if all have finished.
     """
 
@@ -104,7 +104,7 @@ class AblationLine:
     names: tuple[str, ...]
     values: tuple[Value | None, ...]
     against: str = ""
-    difference: tuple[float, float, float] | None = None
+    difference: Interval | None = None
     status: str = ""
 
 
@@ -274,12 +274,8 @@ def _line(row: AblationRow, rows: Sequence[AblationRow], views: Mapping[str, Run
     )
 
 
-def _difference(
-    row: AblationRow, before: AblationRow, views: Mapping[str, RunView]
-) -> tuple[float, float, float] | None:
-    """Return the paired difference of early exit's loss on the same windows, mean over seeds, or None."""
+def _difference(row: AblationRow, before: AblationRow, views: Mapping[str, RunView]) -> Interval | None:
+    """Return the difference of early exit's loss on the same windows; None where runs are missing."""
     if any(name not in views for name in (*row.names, *before.names)):
         return None
-    first, second = (Column(tuple(views[name] for name in names)).window_losses for names in (row.names, before.names))
-    prints = {views[name].fingerprint for name in (*row.names, *before.names)}
-    return paired_difference(first, second) if first and len(first) == len(second) and len(prints) == 1 else None
+    return loss_difference(*(Column(tuple(views[name] for name in names)) for names in (row.names, before.names)))

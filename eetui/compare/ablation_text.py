@@ -18,8 +18,8 @@ TITLES = {"base": "", "alone": "One at a time", "together": "Added up"}
 HEADS = ("Block 0\ntrained", "Block 0\nalone", "All\nblocks", "Early\nexit", "Left\nearly", "Layers\nsaved", "Nats")
 """Column heads of `FIGURES` and of the difference."""
 LEGEND = (
-    "Trained: before later blocks were. Nats: early exit against the base or, where added up, the line before, with a "
-    "paired bootstrap over windows; · no clear difference."
+    "Trained: before later blocks were. Nats: early exit against the base or, where added up, the line before, with "
+    "its interval over windows, and over seeds if there are several; · no clear difference."
 )
 
 
@@ -58,10 +58,10 @@ def line_figures(line: AblationLine, *, wide: bool = True) -> Iterator[str]:
     if line.difference is None:
         yield from ("", "")
         return
-    low, mean, high = line.difference
-    unclear = low <= 0 <= high
-    yield f"{mean + 0.0:+.4f}"
-    yield f"[{low + 0.0:+.4f}, {high + 0.0:+.4f}]" + (" ·" if unclear else "  ") if wide else "·" if unclear else " "
+    found = line.difference
+    yield f"{found.mean + 0.0:+.4f}"
+    mark = " " if found.clear else "·"
+    yield f"[{found.low + 0.0:+.4f}, {found.high + 0.0:+.4f}] {mark}" if wide else mark
 
 
 def _short(value: Value | None, unit: Unit) -> str:

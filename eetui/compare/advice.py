@@ -4,10 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.analysis.bootstrap import paired_difference
 from core.formulas import perplexity
 from core.metrics import FINAL_PPL, FLOP_SAVINGS, LAYER_SAVINGS, Metric, best_of, way_ppl
-from eetui.compare.columns import Column
+from eetui.compare.columns import Column, loss_difference
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,13 @@ def differences(columns: Sequence[Column], baseline: Column | None = None) -> tu
 
 
 def _difference(column: Column, base: Column) -> str | None:
-    first, second = column.window_losses, base.window_losses
-    if not first or len(first) != len(second):
+    found = loss_difference(column, base)
+    if found is None:
         return None
-    low, mean, high = paired_difference(first, second)
-    clear = "" if low > 0 or high < 0 else "; no clear difference"
-    return (
-        f"{column.title} − {base.title}: {mean:+.4f} nats [{low:+.4f}, {high:+.4f}], "
-        f"{perplexity(mean) - 1:+.2%} PPL{clear}"
-    )
+    clear = "" if found.clear else "; no clear difference"
+    interval = f"[{found.low:+.4f}, {found.high:+.4f}] over {found.kind}"
+    difference = f"{found.mean:+.4f} nats {interval}, {perplexity(found.mean) - 1:+.2%} PPL"
+    return f"{column.title} − {base.title}: {difference}{clear}"
 
 
 def _ranked(columns: Sequence[Column]) -> list[Column]:

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.analysis.intervals import Interval, paired, unpaired
 from core.metrics import Metric, Value
 from eetui.compare.run_view import RunView
 
@@ -30,14 +31,6 @@ class Column:
     def fingerprint(self) -> str:
         return self.runs[0].fingerprint
 
-    @property
-    def window_losses(self) -> list[float]:
-        """Early exit's loss of each evaluation window, mean over seeds; empty if a run has none."""
-        losses = [run.window_losses for run in self.runs]
-        if len({len(run) for run in losses}) != 1:
-            return []
-        return [statistics.fmean(window) for window in zip(*losses, strict=True)]
-
     def value(self, metric: Metric) -> Value | None:
         """Return mean and standard deviation of a metric, if every run has it."""
         values = [run.metrics[metric] for run in self.runs if metric in run.metrics]
@@ -49,6 +42,22 @@ class Column:
         """Return the loss in nats on the early-stopping split after each epoch that every run reached."""
         curves = [run.curves.get(block, ()) for run in self.runs]
         return tuple(value_of(losses) for losses in zip(*curves, strict=False))
+
+
+def loss_difference(first: Column, second: Column) -> Interval | None:
+    """Return the interval of the difference in early exit's loss, `first − second` in nats; None where there is none.
+
+    It is over seeds and windows where both have several seeds, and over windows where both have one. Equal seeds are
+    paired. Runs that were not evaluated on the same windows have no difference.
+    """
+    sides = [sorted(column.runs, key=lambda run: run.seed) for column in (first, second)]
+    losses = [[run.window_losses for run in side] for side in sides]
+    prints = {(run.fingerprint, len(run.window_losses)) for side in sides for run in side}
+    if len(prints) > 1 or not losses[0][0]:
+        return None
+    seeds = [[run.seed for run in side] for side in sides]
+    one_each = len(seeds[0]) == len(seeds[1]) == 1
+    return (paired if one_each or seeds[0] == seeds[1] else unpaired)(losses[0], losses[1])
 
 
 def value_of(values: Sequence[float]) -> Value:

@@ -37,7 +37,7 @@ def closing_lines(comparison: Comparison) -> Iterator[str]:
     if comparison.differences:
         base = comparison.baseline
         against = "the best" if base is None else comparison.columns[base].title
-        yield f"\nLoss against {against}, mean [95% paired bootstrap over windows]:"
+        yield f"\nLoss against {against}, mean [95% interval]:"
         yield from (f"  {line}" for line in comparison.differences)
     if comparison.advice:
         yield "\nRecommended:"

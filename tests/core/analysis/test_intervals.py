@@ -10,6 +10,7 @@ from core.analysis.intervals import (
     over_windows,
     paired,
     student_t,
+    unpaired,
     window_blocks,
 )
 
@@ -94,7 +95,7 @@ def test_one_seed_says_nothing_of_seeds() -> None:
     interval = paired(first, second)
     assert interval is not None
     assert interval.kind == "windows"
-    assert paired(first * 3, second) is None
+    assert unpaired(first * 3, second) is None
 
 
 def test_pairing_takes_out_what_both_sides_share() -> None:
@@ -105,7 +106,7 @@ def test_pairing_takes_out_what_both_sides_share() -> None:
     assert interval is not None
     assert interval.kind == "seeds and windows"
     assert interval.high < -0.05
-    unequal = paired(better, shared[:3])
+    unequal = unpaired(better, shared[:3])
     assert unequal is not None
     assert not unequal.clear
 
