@@ -11,13 +11,13 @@ BLOCK_WINDOWS = 32
 def paired_difference(
     first: Sequence[float], second: Sequence[float], level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Mean of `first − second` over windows, and its percentile bootstrap interval: (low, mean, high).
+    """Return the mean of `first − second` over windows with its percentile bootstrap interval: (low, mean, high).
 
     Args:
-        first, second: mean loss in nats of the same windows in the same order.
+        first, second: mean losses in nats of the same windows in the same order.
 
     Raises:
-        ValueError: they are not of one length, or empty.
+        ValueError: they have different lengths, or are empty.
     """
     if len(first) != len(second) or not first:
         raise ValueError(f"paired windows are needed, got {len(first)} and {len(second)}")
