@@ -57,7 +57,7 @@ def quantile_thresholds(signal: Floats, rate: float) -> tuple[float, ...]:
 
 
 def rate_threshold(signal: Floats, rate: float) -> float | None:
-    """Return the threshold that this share of the signals `[n]` reaches, more if they tie; None if it rounds to none."""
+    """Return the threshold that this share of the signals `[n]` reaches, more if they tie; None if none does."""
     below = len(signal) - round(rate * len(signal))
     return float(np.partition(signal, below)[below]) if below < len(signal) else None
 

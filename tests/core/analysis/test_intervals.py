@@ -15,7 +15,7 @@ from core.analysis.intervals import (
 
 TRIALS = 400
 FEWEST_HITS = 369
-"""Of 400 trials at 95%: fewer come out by chance in less than 1 case of 100."""
+"""Fewest hits in 400 trials at 95%; chance gives fewer in less than 1 case of 100."""
 
 
 def windows(draw: random.Random, count: int, carried: float = 0.0) -> list[float]:

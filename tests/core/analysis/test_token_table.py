@@ -24,8 +24,8 @@ def said(block: int, losses: list[float], signals: list[float], guesses: list[in
     return TokensMeasured(block, *(column.tobytes() for column in columns))
 
 
-def text_of(*words: int, seq_len: int = 1) -> EvaluationText:
-    return EvaluationText(seq_len, ["a"] * 9, array("i", words))
+def text_of(*token_ids: int, seq_len: int = 1) -> EvaluationText:
+    return EvaluationText(seq_len, ["a"] * 9, array("i", token_ids))
 
 
 def without_exits(table: TokenTable) -> TokenTable:
@@ -51,13 +51,13 @@ def test_blocks_without_signals_have_no_exits() -> None:
     assert (table.blocks, table.exits, table.signal.shape) == (2, 0, (0, 2))
 
 
-@pytest.mark.parametrize(("words", "seq_len"), [((1, 3), 1), ((1, 3, 5), 3)])
-def test_columns_that_do_not_fit_are_refused(words: tuple[int, ...], seq_len: int) -> None:
+@pytest.mark.parametrize(("token_ids", "seq_len"), [((1, 3), 1), ((1, 3, 5), 3)])
+def test_columns_that_do_not_fit_are_refused(token_ids: tuple[int, ...], seq_len: int) -> None:
     block = said(0, [1, 2], [], [3, 4])
     with pytest.raises(ValueError, match="windows"):
-        token_table([block], text_of(*words, seq_len=seq_len))
+        token_table([block], text_of(*token_ids, seq_len=seq_len))
     with pytest.raises(ValueError, match="no block"):
-        token_table([], text_of(*words, seq_len=seq_len))
+        token_table([], text_of(*token_ids, seq_len=seq_len))
 
 
 @settings(deadline=None)
