@@ -1,4 +1,4 @@
-"""How well a signal ranks tokens: the area under the receiver operating characteristic."""
+"""Ranking quality of a signal: the area under the receiver operating characteristic."""
 
 import numpy as np
 
@@ -6,20 +6,20 @@ from core.analysis.token_table import Booleans, Floats
 
 
 def midranks(values: Floats) -> Floats:
-    """Ranks from 1, the mean rank for each group of ties, `[N]`; sort once, then try any number of labels."""
-    order = np.argsort(values)
-    ordered = values[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    """Rank values `[N]` from 1, ties by their mean rank, `[N]`; one sort serves any number of labels."""
+    order = np.argsort(values)  # [N]
+    ordered = values[order]  # [N]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))  # of each group of ties
     counts = np.diff(np.append(starts, len(values)))
-    ranks = np.empty(len(values))
+    ranks = np.empty(len(values))  # [N]
     ranks[order] = np.repeat(starts + (counts + 1) / 2, counts)
     return ranks
 
 
 def auroc(ranks: Floats, positive: Booleans) -> float | None:
-    """Probability that a positive token has a higher signal than a negative one, a tie counting as half.
+    """Return the probability that a positive token has a higher signal than a negative one, with ties as one half.
 
-    The Wilcoxon statistic: `(sum of the positives' midranks − P(P + 1)/2) / (P·N)` (Hanley and McNeil 1982, "The
+    It is the Wilcoxon statistic: `(sum of the positives' midranks − P(P + 1)/2) / (P·N)` (Hanley and McNeil 1982, "The
     meaning and use of the area under a receiver operating characteristic curve").
 
     Args:
@@ -27,7 +27,7 @@ def auroc(ranks: Floats, positive: Booleans) -> float | None:
         positive: bool `[N]`.
 
     Returns:
-        None where all tokens are of one kind.
+        The area; None if all tokens are positive or all are negative.
     """
     positives = int(positive.sum())
     negatives = len(positive) - positives

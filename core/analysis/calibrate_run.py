@@ -1,8 +1,8 @@
-"""Thresholds for a finished run, with a promise about its perplexity: the plain function behind `eetui calibrate`.
+"""Thresholds for a finished run, with a promise about its perplexity: the function behind `eetui calibrate`.
 
-Everything is worked out from the statistics that the run's evaluation stored, so no model is loaded; and no tokens are
-left over to test on. Of the evaluation windows a tenth sets the candidates, half of the others calibrate, and the rest
-test, so the perplexities shown are of parts of the evaluation split.
+It uses the statistics that the run's evaluation stored, so it loads no model and has no other tokens to test on. A
+tenth of the evaluation windows sets the candidates, half of the others calibrate, and the rest test, so the
+perplexities shown are those of parts of the evaluation split.
 """
 
 import math
@@ -37,20 +37,20 @@ from core.formulas import perplexity
 from core.store.reader import Reader
 
 UNIT_WINDOWS = {"ltt": 1, "crc": 8, "exit rate": 1}
-"""Windows of a unit unless asked otherwise; conformal risk control pays for noisy units."""
+"""Default number of windows in a unit; larger units help conformal risk control, which suffers from noisy ones."""
 CANDIDATES = 100
-"""Exit rates that are tried, from 1% to 100%."""
+"""Number of exit rates that are tried, from 1% to 100%."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What comes of thresholds on some tokens.
+    """Effect of thresholds on some tokens.
 
     Attributes:
-        ppl, all_blocks_ppl: of early exit, and of the same tokens without exit.
+        ppl, all_blocks_ppl: PPL of early exit, and of the same tokens without exit.
         exit_shares: share of the tokens that leaves at each block.
-        excess: nats over all blocks.
-        ppl_increase: the same as a share of the PPL.
+        excess: loss above that of all blocks, nats.
+        ppl_increase: increase of the PPL over that of all blocks, as a share of the latter.
     """
 
     ppl: float
@@ -68,12 +68,13 @@ class ThresholdChoice:
     """Thresholds and their promise.
 
     Attributes:
-        thresholds: one for every exit; None: never exit.
+        thresholds: threshold of every exit; None: never exit.
         guarantee: the promise as a sentence.
-        counted_at_most: nats that a unit's excess counts as at most in the promise.
-        clipped: share of the calibration and test units whose excess is counted as less than it is.
-        violations: over random halves of the units; `violations_in_pieces`: over halves that are one piece of the text
-            each; `violations_expected`: over random halves, of a promise that holds with nothing to spare.
+        counted_at_most: cap on a unit's excess in the promise, nats.
+        clipped: share of the calibration and test units whose excess is above the cap.
+        violations, violations_in_pieces: violations over random halves of the units, and over halves that are one piece
+            of the text each.
+        violations_expected: rate of violations over random halves for a promise that holds exactly.
     """
 
     thresholds: tuple[float, ...] | None
@@ -88,13 +89,13 @@ class ThresholdChoice:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A run's thresholds, what they promise, and what comes of them.
+    """Thresholds chosen for a run, with their promise and their effect.
 
     Attributes:
         method: `ltt`, `crc` or `exit rate`.
-        units: how many set the candidates, calibrate, and test; each is of `unit_windows` windows.
-        calibration, test: what comes of the thresholds on either half.
-        own: what comes of the run's own thresholds on the test half.
+        units: numbers of units, of `unit_windows` windows each, that set the candidates, calibrate, and test.
+        calibration, test: effect of the thresholds on each half.
+        own: effect of the run's own thresholds on the test half.
     """
 
     run: int
@@ -116,7 +117,7 @@ def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calib
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: the run keeps no statistics of its tokens, has no exit or too few windows, or the request is none.
+        UsageError: the run has no token statistics, no exit or too few windows, or the request is not valid.
     """
     request.check()
     run = stored_run(reader, number)
@@ -142,7 +143,7 @@ def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calib
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """A run's tokens by what they are for."""
+    """A run's tokens, split by purpose."""
 
     table: TokenTable
     split: UnitSplit
@@ -229,7 +230,7 @@ def _rule(
 
 
 def _effect(table: TokenTable, thresholds: Sequence[float] | None, savings: DepthSavings) -> Effect:
-    """What comes of the thresholds on those tokens; without any, no token leaves early."""
+    """Compute the effect of thresholds on those tokens; without any, no token exits early."""
     left_at = table.left_at(thresholds or ())
     shares, loss = table.exit_shares(left_at), float(table.mean_loss[-1])
     excess = _excess(table, left_at)
@@ -246,7 +247,7 @@ def _effect(table: TokenTable, thresholds: Sequence[float] | None, savings: Dept
 
 
 def _excess(table: TokenTable, left_at: Integers) -> float:
-    """Mean loss over that of all blocks, nats."""
+    """Return the mean loss above that of all blocks, nats."""
     return float(
         np.subtract(where_left(table.cross_entropy, left_at), table.cross_entropy[-1], dtype=np.float64).mean()
     )

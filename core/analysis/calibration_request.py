@@ -1,4 +1,4 @@
-"""What is asked of a calibration, and whether it can be asked."""
+"""Request for a calibration, and its validation."""
 
 import math
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from core.errors import UsageError
 
 @dataclass(frozen=True)
 class CalibrationRequest:
-    """What is asked for: a risk budget or an exit rate.
+    """Request for a risk budget or an exit rate.
 
     Attributes:
-        max_ppl_increase: over all blocks without exit; 0.01 is 1%.
-        exit_rate: share of the tokens that arrive at each exit which shall leave there.
-        method: of the budget: `ltt` (Learn then Test) or `crc` (conformal risk control).
+        max_ppl_increase: budget: increase of the PPL over all blocks without exit; 0.01 is 1%.
+        exit_rate: share of the tokens arriving at each exit that exit there.
+        method: method for a budget, `ltt` (Learn then Test) or `crc` (conformal risk control).
         delta: probability with which the promise of `ltt` may be broken.
-        unit_windows: neighbouring windows taken as one unit; None: by method.
-        resplits: how often the units are halved anew to see the promise tested.
+        unit_windows: number of neighbouring windows in a unit; None: the method's default.
+        resplits: number of new halvings of the units on which the promise is tested.
     """
 
     max_ppl_increase: float | None = None
@@ -28,13 +28,13 @@ class CalibrationRequest:
     seed: int = 0
 
     def check(self) -> None:
-        """Refuse what can't be met.
+        """Validate the request.
 
         Raises:
-            UsageError: not exactly one of budget and exit rate, or one of them, or another number, out of its range.
+            UsageError: not exactly one of budget and exit rate is given, or a value is out of range.
         """
         if (self.max_ppl_increase is None) == (self.exit_rate is None):
-            raise UsageError("say what to hold: --max-ppl-increase 1%, or --exit-rate 50%, and not both")
+            raise UsageError("give either --max-ppl-increase, such as 1%, or --exit-rate, such as 50%, not both")
         if self.max_ppl_increase is not None and not 0 <= self.max_ppl_increase < math.inf:
             raise UsageError(f"--max-ppl-increase must be at least 0, got {self.max_ppl_increase:.4g}")
         if self.exit_rate is not None and not 0 <= self.exit_rate <= 1:

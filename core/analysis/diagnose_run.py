@@ -1,6 +1,8 @@
-"""Where a stored run's perplexity went: the plain function behind `eetui diagnose`.
+"""Diagnosis of a stored run's perplexity: the function behind `eetui diagnose`.
 
-What the store keeps is enough but for lost context, for which the model is loaded from the run's checkpoint.
+It reads the store; only lost context needs the model, which is loaded from the run's checkpoint.
+
+Shapes: K blocks, N tokens in W windows of T; n hard tokens of the last block.
 """
 
 from collections.abc import Generator, Iterator
@@ -28,17 +30,17 @@ if TYPE_CHECKING:  # torch takes 1 to 2 s, and only the last block's way needs i
 
 Result = TypeVar("Result")
 Measuring = Generator[str, None, Result]
-"""Says what it does, and ends with the result; who has heard enough may stop."""
+"""Yields what it is doing and returns the result; the consumer may stop early."""
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosed:
-    """A run and where its perplexity went.
+    """A run with its diagnosis.
 
     Attributes:
-        tokens: of the evaluation split.
-        hard_tokens: the last block's way; None where it was not measured, for the reason in `not_measured`.
-        measuring: what is being done to find it; empty in the end.
+        tokens: number of evaluated tokens.
+        hard_tokens: waterfall of the last block; None if it was not measured, for the reason in `not_measured`.
+        measuring: current step of that measurement; empty at the end.
     """
 
     number: int
@@ -52,11 +54,11 @@ class Diagnosed:
 
 
 def diagnose_run(reader: Reader, number: int) -> Diagnosed:
-    """Find out where a run's perplexity went.
+    """Diagnose a run's perplexity.
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: the run has not come to its end, or keeps no statistics of its tokens.
+        UsageError: the run is not finished, or has no token statistics.
         ConfigError: its exit method is a plug-in that is gone or has changed.
     """
     *_, found = diagnosis_steps(reader, number)
@@ -64,10 +66,12 @@ def diagnose_run(reader: Reader, number: int) -> Diagnosed:
 
 
 def diagnosis_steps(reader: Reader, number: int) -> Iterator[Diagnosed]:
-    """The same as it becomes known: first what needs no model, last all of it. Who has seen enough may stop.
+    """Yield the diagnosis of a run as it is computed: first the part without the model, last all of it.
+
+    The consumer may stop early.
 
     Raises:
-        RunLookupError, UsageError, ConfigError: as above.
+        RunLookupError, UsageError, ConfigError: as for `diagnose_run`.
     """
     run = stored_run(reader, number)
     if is_pinned(run.config.method):
@@ -93,7 +97,7 @@ def diagnosis_steps(reader: Reader, number: int) -> Iterator[Diagnosed]:
 
 
 def _hard_tokens(reader: Reader, run: StoredRun, table: TokenTable) -> Measuring[tuple[HardTokens | None, str]]:
-    """The last block's way, or why it was not measured."""
+    """Return the waterfall of the last block, or None and why it was not measured."""
     if run.config.protocol != "staged" or not table.exits:
         return None, "no block was trained on hard tokens alone"
     from core.store.files import checkpoint_folder
@@ -114,16 +118,16 @@ def _hard_tokens(reader: Reader, run: StoredRun, table: TokenTable) -> Measuring
 def measure_hard_tokens(
     model: "Transformer", table: TokenTable, state: RunState, config: RunConfig
 ) -> Measuring[HardTokens]:
-    """The last block's way, on the evaluation split's tokens that the run's own exits send there.
+    """Measure the waterfall of the last block on the evaluated tokens that the run's own exits send there.
 
-    Where training masks hard tokens, it hands them on as evaluation does: there is one step less.
+    Training with masked hard tokens passes them on as evaluation does, so the waterfall has one step less.
 
     Args:
-        model: as the run ended with it, on the CPU.
-        table: of the evaluated tokens.
+        model: the run's final model, on the CPU.
+        table: table of the evaluated tokens.
 
     Raises:
-        NoHardTokensError: too few of them.
+        NoHardTokensError: too few tokens reach the last block.
     """
     thresholds = own_thresholds(state, config)
     kept, trained = yield from _as_trained_on(model, table, thresholds, config)
@@ -137,7 +141,7 @@ def measure_hard_tokens(
 def _as_trained_on(
     model: "Transformer", table: TokenTable, thresholds: tuple[float, ...], config: RunConfig
 ) -> Measuring[tuple[Integers, Floats]]:
-    """Which tokens come to the last block when they are handed on as in training, and their loss there, `[n]`."""
+    """Pass tokens on as in training; return the indices of those that reach the last block, and their loss, `[n]`."""
     import torch
 
     from core.stages.block_data import from_tokens
@@ -147,17 +151,23 @@ def _as_trained_on(
     data = from_tokens(model, _in_windows(table.inputs, table), _in_windows(table.targets, table))
     kept: Integers = np.arange(table.tokens)
     for block, threshold in enumerate(thresholds):
-        output = yield from _heard(block_output(model, block, data, config, "diagnosis"), f"block {block}")
+        output = yield from _with_progress(block_output(model, block, data, config, "diagnosis"), f"block {block}")
         signal = table.signal[block, kept]
         data = hard_tokens(output, torch.from_numpy(signal), threshold, config)
         kept = kept[signal < threshold][: data.tokens]
     last = len(thresholds)
-    output = yield from _heard(block_output(model, last, data, config, "diagnosis"), f"block {last} on hard tokens")
+    output = yield from _with_progress(
+        block_output(model, last, data, config, "diagnosis"), f"block {last} on hard tokens"
+    )
     return kept, output.statistics.cross_entropy.numpy()
 
 
 def _as_evaluated(model: "Transformer", table: TokenTable, left_at: Integers, config: RunConfig) -> Measuring[Floats]:
-    """Loss at the last block in early exit with these decisions; not a number for tokens that leave before, `[N]`."""
+    """Compute the loss at the last block under early exit, `[N]`; NaN for tokens that exit before.
+
+    Args:
+        left_at: block that each token exits at, `[N]`.
+    """
     import torch
 
     from core.data.batches import in_order
@@ -165,7 +175,7 @@ def _as_evaluated(model: "Transformer", table: TokenTable, left_at: Integers, co
     from core.head.loss import token_statistics
 
     inputs, targets, leaves_at = (_in_windows(values, table) for values in (table.inputs, table.targets, left_at))
-    losses = torch.full(inputs.shape, torch.nan)
+    losses = torch.full(inputs.shape, torch.nan)  # [W, T]
     last = len(model.blocks) - 1
     for batch in in_order(len(inputs), config):
         yield f"early exit, {batch.start / len(inputs):.0%}"
@@ -181,14 +191,14 @@ def _as_evaluated(model: "Transformer", table: TokenTable, left_at: Integers, co
 
 
 def _in_windows(values: Integers, table: TokenTable) -> "Tensor":
-    """Values of each token as models take them: `[N]` to int64 `[W, T]`."""
+    """Reshape values of all tokens into windows: `[N]` to int64 `[W, T]`."""
     import torch
 
     return torch.from_numpy(values).long().view(-1, table.seq_len)
 
 
-def _heard(stage: Generator[Event, None, Result], doing: str) -> Measuring[Result]:
-    """What a stage returns; of its events, how far it is."""
+def _with_progress(stage: Generator[Event, None, Result], doing: str) -> Measuring[Result]:
+    """Run a stage; yield its progress in words, and return its result."""
     steps = 1
     while True:
         try:

@@ -1,14 +1,14 @@
-"""Where the perplexity went: from the loss seen in training to that of early exit, changing one thing at a time.
+"""Diagnosis of a perplexity: a waterfall from the training's loss to that of early exit, one change at a time.
 
-All but the start is of the same tokens, those of the evaluation split. What happened to tokens is worked out from what
-every block said of them when all went through all blocks (`core.analysis.token_table`), so no model is needed, and
-nothing is drawn: tokens that leave at random are an expectation.
+All losses but the first are those of the evaluation split. They are computed from the statistics of tokens that went
+through all blocks (`core.analysis.token_table`), so no model is needed. Nothing is random either: the loss of tokens
+that exit at random is an expectation.
 
-Lost context is no step of that way, as nothing is packed in evaluation: to go there and back would add nothing. It lies
-on a way of its own, that of the last block, from the loss on the hard tokens of its training to that of the hard tokens
-of early exit. That way needs the model.
+Lost context is no step of this waterfall, because evaluation packs no tokens. It is a step of the last block's own
+waterfall, which leads from the loss on the hard tokens of its training to that on the hard tokens of early exit and
+needs the model.
 
-Shapes: K blocks, N tokens in W windows of T.
+Shapes: K blocks, N tokens in W windows of T; n hard tokens of the last block.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,16 +30,16 @@ from core.state import RunState
 StepName = Literal["split gap", "head drift", "depth", "exit rate", "exit decisions", "exited state", "lost context"]
 WindowLosses = Callable[[Way, int | None], Sequence[float]]
 PRICE_ROUNDS = 30
-"""Rounds in which the oracle's prices settle; two blocks need one."""
+"""Rounds in which the oracle's prices converge; two blocks need one."""
 
 
 @dataclass(frozen=True)
 class WaterfallStep:
-    """One change, in mean nats before and after it.
+    """One change, with the mean loss in nats before and after it.
 
     Attributes:
-        block: whose head drifted; None where the step is about the whole model. interval: 95% interval of the
-        difference over windows; None where the two are not of the same windows, or of too few.
+        block: block whose head drifted; None if the step is about the whole model.
+        interval: 95% interval of the difference over windows; None if the windows differ or are too few.
     """
 
     name: StepName
@@ -50,13 +50,13 @@ class WaterfallStep:
 
     @property
     def nats(self) -> float:
-        """What the change costs; below 0 what it gains."""
+        """Cost of the change in nats; negative for a gain."""
         return self.after - self.before
 
 
 @dataclass(frozen=True)
 class Waterfall:
-    """From a loss to another; each step begins where the one before it ended."""
+    """Steps from one loss to another; each begins at the end of the one before it."""
 
     start: float
     steps: tuple[WaterfallStep, ...]
@@ -72,16 +72,16 @@ class Waterfall:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Where the perplexity of a run went.
+    """Diagnosis of a run's perplexity.
 
     Attributes:
-        waterfall: from the early-stopping loss (block 0's; where all are trained together, that of the whole training)
-            to early exit on the evaluation split.
+        waterfall: steps from the early-stopping loss (block 0's, or that of all blocks trained together) to early exit
+            on the evaluation split.
         exit_shares: share of the tokens that leaves at each block by the run's own thresholds.
-        oracle: lowest mean loss with these very shares, were every block's loss known: exact for two blocks; for more
+        oracle: lowest possible mean loss with these shares if every block's loss were known; for more than two blocks
             a lower bound on it.
-        at_random: mean loss when tokens are picked by chance, at these shares.
-        own: mean loss when the run's own exits pick them.
+        at_random: expected mean loss with these shares if tokens were picked at random.
+        own: mean loss with the run's own exits.
     """
 
     waterfall: Waterfall
@@ -92,21 +92,21 @@ class Diagnosis:
 
     @property
     def share_of_possible(self) -> float | None:
-        """What the own exits gain over chance, as a share of what the oracle gains; None where it gains nothing."""
+        """Gain of the own exits over chance, as a share of the oracle's; None if the oracle gains nothing."""
         possible = self.at_random - self.oracle
         return (self.at_random - self.own) / possible if possible > 1e-9 else None
 
 
 @dataclass(frozen=True)
 class HardTokens:
-    """The last block's way, from the hard tokens it was trained on to those of early exit.
+    """Waterfall of the last block, from the hard tokens it was trained on to those of early exit.
 
-    It starts at its early-stopping loss and goes to the evaluation split's hard tokens handed on as in training (split
-    gap); to the same tokens in their own windows, after all tokens went through all blocks (lost context); and to early
-    exit, where the others left other states behind (exited state).
+    It starts at the block's early-stopping loss. The steps lead to the evaluation split's hard tokens, passed on as in
+    training (split gap); to the same tokens in their own windows, with all tokens through all blocks (lost context);
+    and to early exit, where exited tokens have other states (exited state).
 
     Attributes:
-        share: of the evaluated tokens that it is about.
+        share: share of these hard tokens among the evaluated tokens.
     """
 
     share: float
@@ -115,7 +115,7 @@ class HardTokens:
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """A loss on the way, and the step to it. `windows`: of each evaluation window `[W]`, not a number where unknown."""
+    """A loss of the waterfall and the step to it; `windows`: loss of each evaluation window `[W]`, NaN if unknown."""
 
     name: StepName
     block: int | None
@@ -124,14 +124,14 @@ class _Level:
 
 
 def diagnose(table: TokenTable, state: RunState, window_losses: WindowLosses, config: RunConfig) -> Diagnosis:
-    """Work out where a finished run's perplexity went.
+    """Diagnose a finished run's perplexity.
 
     Args:
-        table: what the blocks said of the evaluated tokens.
-        window_losses: each window's mean loss, on a way through the model; empty where it was not kept.
+        table: table of the evaluated tokens.
+        window_losses: returns each window's mean loss on a way through the model; empty if it was not stored.
 
     Raises:
-        UsageError: the run has not come to its end.
+        UsageError: the run is not finished.
     """
     left_at = table.left_at(own_thresholds(state, config))
     shares, own = table.exit_shares(left_at), where_left(table.cross_entropy, left_at)
@@ -146,7 +146,11 @@ def diagnose(table: TokenTable, state: RunState, window_losses: WindowLosses, co
 
 
 def training_loss(state: RunState, config: RunConfig, block: int = 0) -> float:
-    """The loss on the early-stopping split that a block, or all blocks together, ended training with: nats."""
+    """Return the best early-stopping loss of a block, or of all blocks trained together, in nats.
+
+    Raises:
+        UsageError: the run has none yet.
+    """
     stage = state.stage("lm", block if config.protocol == "staged" or len(config.model.block_layers) == 1 else None)
     if stage is None or stage.best is None or stage.best.val_loss is None:
         raise UsageError("the run has no early-stopping loss to start from: only a finished run can be diagnosed")
@@ -154,21 +158,21 @@ def training_loss(state: RunState, config: RunConfig, block: int = 0) -> float:
 
 
 def target_shares(config: RunConfig) -> Floats:
-    """Share of the tokens that would leave at each block, were the thresholds to hold, `[K]`."""
+    """Return the share of the tokens that leaves at each block if the thresholds hold, `[K]`."""
     return np.array(target_exit_shares(config.protocol, config.exit.hard_ratio, len(config.model.block_layers)))
 
 
 def oracle_loss(loss: Floats, shares: Floats) -> float:
-    """The lowest mean loss when that share of the tokens must leave at each block, all losses `[K, N]` being known.
+    """Return the lowest mean loss with that share of the tokens leaving at each block, from all losses `[K, N]`.
 
-    Every block gets a price and every token takes the cheapest; prices are moved in turn until each block has its
-    share. Whatever the prices, no choice can be better (weak duality).
+    Every block has a price, and every token takes the cheapest block. Prices change in turn until each block has its
+    share. For any prices the result is a lower bound (weak duality).
     """
-    used = np.flatnonzero(shares > 0)
-    loss, counts = loss[used].astype(np.float64), np.rint(shares[used] * loss.shape[1]).astype(int)
-    prices = np.zeros(len(used))
+    used = np.flatnonzero(shares > 0)  # the K blocks with a share
+    loss, counts = loss[used].astype(np.float64), np.rint(shares[used] * loss.shape[1]).astype(int)  # [K, N], [K]
+    prices = np.zeros(len(used))  # [K]
     for block in [*range(len(used))] * PRICE_ROUNDS if len(used) > 1 else ():
-        others = np.delete(loss + prices[:, None], block, axis=0).min(axis=0)
+        others = np.delete(loss + prices[:, None], block, axis=0).min(axis=0)  # [N]
         prices[block] = -np.partition(loss[block] - others, counts[block] - 1)[counts[block] - 1]
     return float((loss + prices[:, None]).min(axis=0).mean() - prices @ counts / loss.shape[1])
 
@@ -181,9 +185,9 @@ def _levels(
     shares: Floats,
     own: Floats,
 ) -> Iterator[_Level]:
-    """The losses on the way, as far as the run has exits."""
-    now = table.mean_loss, _of_windows(table.cross_entropy, table.seq_len)
-    before = tuple(values.copy() for values in now)
+    """Yield the losses of the waterfall; without exits only the first."""
+    now = table.mean_loss, _of_windows(table.cross_entropy, table.seq_len)  # [K], [K, W]
+    before = tuple(values.copy() for values in now)  # as trained
     for block in range(table.blocks - 1) if config.protocol == "staged" else ():
         before[0][block], before[1][block] = _measured("as trained", block, state, window_losses, table)
     for name, drifted, moved, weights in _mixtures(config, shares):
@@ -195,9 +199,10 @@ def _levels(
 
 
 def _mixtures(config: RunConfig, shares: Floats) -> Iterator[tuple[StepName, int | None, int, Floats]]:
-    """Losses that are a mean over blocks: step, whose head drifts in it, how many have drifted, and weights `[K]`.
+    """Yield the losses that are a mean over blocks: step, block whose head drifts, number of drifted heads, weights.
 
-    The first head's drift counts in full, as all tokens are still there; a later one's as far as tokens leave there.
+    The weights are `[K]`. The first head's drift counts for all tokens; a later one's for the tokens that leave at that
+    block.
     """
     training, staged = _training_weights(config), config.protocol == "staged"
     yield "split gap", None, 0, training
@@ -217,7 +222,7 @@ def _has_exits(config: RunConfig) -> bool:
 def _measured(
     way: Way, block: int | None, state: RunState, window_losses: WindowLosses, table: TokenTable
 ) -> tuple[float, Floats]:
-    """Mean loss, and that of each window `[W]`: not a number where it was not kept."""
+    """Return the mean loss of a way and that of each window `[W]`, NaN if the latter was not stored."""
     measured, windows = state.measure(way, block), np.asarray(window_losses(way, block), np.float64)
     if measured is None:
         raise UsageError(f"the run has not measured {way_name(way, block)}: only a finished run can be diagnosed")
@@ -225,7 +230,7 @@ def _measured(
 
 
 def _training_weights(config: RunConfig) -> Floats:
-    """What each block's loss counts in the loss that the way starts from, `[K]`."""
+    """Return the weight of each block's loss in the waterfall's first loss, `[K]`."""
     blocks = len(config.model.block_layers)
     if config.protocol == "staged":
         return np.array([1.0] + [0.0] * (blocks - 1))
@@ -235,9 +240,8 @@ def _training_weights(config: RunConfig) -> Floats:
 
 
 def _waterfall(start: float, levels: Sequence[_Level]) -> Waterfall:
-    steps = [
-        WaterfallStep(levels[0].name, levels[0].block, start, levels[0].loss)
-    ]  # of other windows, so without interval
+    # The first step has no interval: its two losses are not of the same windows.
+    steps = [WaterfallStep(levels[0].name, levels[0].block, start, levels[0].loss)]
     for before, after in pairwise(levels):
         steps.append(
             WaterfallStep(after.name, after.block, before.loss, after.loss, _interval(before.windows, after.windows))
@@ -253,17 +257,17 @@ def _interval(before: Floats, after: Floats) -> tuple[float, float] | None:
 
 
 def _of_windows(values: Floats, seq_len: int) -> Floats:
-    """Mean of each window: `[…, N]` to `[…, W]`."""
+    """Average over each window: `[…, N]` to `[…, W]`."""
     means: Floats = values.reshape(*values.shape[:-1], -1, seq_len).mean(axis=-1, dtype=np.float64)
     return means
 
 
 def hard_tokens_way(start: float, kept: Integers, losses: Mapping[StepName, Floats], table: TokenTable) -> HardTokens:
-    """The last block's way, over losses of the same tokens.
+    """Build the waterfall of the last block from losses of the same tokens.
 
     Args:
-        kept: which tokens they are, `[n]`.
-        losses: after each step, nats `[n]`.
+        kept: indices of these tokens, `[n]`.
+        losses: loss after each step in nats, `[n]` each.
     """
     levels = [
         _Level(name, None, float(loss.mean(dtype=np.float64)), _spread(loss, kept, table))
@@ -273,7 +277,7 @@ def hard_tokens_way(start: float, kept: Integers, losses: Mapping[StepName, Floa
 
 
 def _spread(loss: Floats, kept: Integers, table: TokenTable) -> Floats:
-    """What each window adds to the mean over the kept tokens, scaled so that the windows' mean is that mean, `[W]`."""
-    sums = np.bincount(kept // table.seq_len, weights=loss, minlength=table.windows)
+    """Return each window's share in the mean over the kept tokens, scaled so that their mean is that mean, `[W]`."""
+    sums = np.bincount(kept // table.seq_len, weights=loss, minlength=table.windows)  # [W]
     scaled: Floats = sums * table.windows / len(kept)
     return scaled

@@ -1,13 +1,13 @@
-"""What a calibration promises, and under which conditions, in sentences."""
+"""Sentences about a calibration's promise and its conditions."""
 
 import math
 
 from core.analysis.risk_control import Violations, fewest_units
 
 ALIKE = 0.1
-"""Correlation of neighbouring units from which on larger ones are advised."""
+"""Correlation of neighbouring units from which larger units are advised."""
 MISMATCH = 0.002
-"""Nats between early exit as measured and as worked out, from which on the reader is warned."""
+"""Difference in nats between measured and computed early exit from which a note is given."""
 NAMES = {"ltt": "Learn then Test", "crc": "conformal risk control"}
 NEVER = "No threshold is safe, so no token may leave early: PPL is that of all blocks, and nothing is saved."
 EVALUATION_TOKENS = (
@@ -17,7 +17,7 @@ EVALUATION_TOKENS = (
 
 
 def budget(method: str, increase: float, delta: float, counted_at_most: float) -> str:
-    """The promise of a risk budget."""
+    """State the promise of a risk budget."""
     within = f"early exit raises the PPL of text like this by at most {increase:.2%} ({math.log1p(increase):.4f} nats)"
     often = (
         f"With probability at least {1 - delta:.0%} over the choice of calibration units"
@@ -31,7 +31,7 @@ def budget(method: str, increase: float, delta: float, counted_at_most: float) -
 
 
 def exit_rate(rate: float) -> str:
-    """What an exit rate promises: nothing."""
+    """State that an exit rate has no promise."""
     return (
         f"At each exit {rate:.0%} of the calibration tokens that arrive leave: their quantile, with no promise about "
         f"other tokens or about the loss."
@@ -39,10 +39,10 @@ def exit_rate(rate: float) -> str:
 
 
 def nothing_safe(method: str, nats: float, largest: float, delta: float, units: int) -> str:
-    """Why no threshold was found safe, and what to do.
+    """Explain why no threshold was found safe, and what to do.
 
     Args:
-        largest: what a unit's excess is counted as at most at the fewest exits, nats.
+        largest: cap on a unit's excess at the fewest exits, nats.
     """
     needed = math.ceil(largest / nats) if method == "crc" and nats else fewest_units(nats, largest, delta)
     if needed is not None and units < needed:
@@ -54,7 +54,7 @@ def nothing_safe(method: str, nats: float, largest: float, delta: float, units: 
 
 
 def counted(clipped: float) -> tuple[str, ...]:
-    """A note where the excess of some units is counted as less than it is."""
+    """Return a note if the excess of some units is above the cap."""
     if not clipped:
         return ()
     return (
@@ -63,10 +63,10 @@ def counted(clipped: float) -> tuple[str, ...]:
 
 
 def other_text(in_pieces: Violations, budget: float, allowed: float | None) -> tuple[str, ...]:
-    """A note where the promise is not kept from one part of the text to another.
+    """Return a note if the promise is not kept from one part of the text to another.
 
     Args:
-        allowed: rate of violations up to which it is kept; None: it is about the mean excess, and holds up to `budget`.
+        allowed: largest rate of violations at which it is kept; None: it is kept if the mean excess is within `budget`.
     """
     kept = in_pieces.mean_excess <= budget if allowed is None else in_pieces.rate <= allowed
     if kept:
@@ -78,7 +78,7 @@ def other_text(in_pieces: Violations, budget: float, allowed: float | None) -> t
 
 
 def alike(correlation: float, units: int) -> tuple[str, ...]:
-    """A note where neighbouring units are too much alike to be exchangeable, beyond what chance would do."""
+    """Return a note if neighbouring units are too similar to be exchangeable, beyond chance."""
     if correlation < max(ALIKE, 2 / math.sqrt(units)):
         return ()
     return (
@@ -88,7 +88,7 @@ def alike(correlation: float, units: int) -> tuple[str, ...]:
 
 
 def mismatch(measured: float, worked_out: float) -> tuple[str, ...]:
-    """A note where the run's own early exit was measured to lose something else than is worked out here, in nats."""
+    """Return a note if the run's measured excess loss differs from the computed one; both in nats."""
     if abs(measured - worked_out) < MISMATCH:
         return ()
     return (

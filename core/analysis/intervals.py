@@ -1,16 +1,15 @@
 """Confidence intervals of mean differences: over windows of a text, over seeds, and over both.
 
-Windows of a text are not independent draws: neighbours are alike. They are averaged in blocks of consecutive windows,
-and Student's t takes the spread of the block means (batch means; Law and Kelton 2000, section 9.5.3). A percentile
-bootstrap of the same blocks is narrower than it says where blocks are few: of 95% it covers 91% with 12 blocks and
-51% with two.
+Windows of a text are not independent draws: neighbours are correlated. They are averaged in blocks of consecutive
+windows, and Student's t is applied to the block means (batch means; Law and Kelton 2000, section 9.5.3). A percentile
+bootstrap of the same blocks is too narrow with few blocks: at 95% it covers 91% with 12 blocks and 51% with two.
 
-Seeds are draws as well. With both varying, a difference d[s, w] has the variance of its seeds' means over S plus that
-of its windows' over B; each gets the t quantile of its own degrees of freedom, so the interval covers at least what
-it says also with two or three seeds (modified large-sample interval; Graybill and Wang 1980). What seeds and windows
-vary by together is counted twice, which errs on the wide side.
+Seeds are draws as well. If both vary, the mean of differences d[s, w] has the variance of the seeds' means over S plus
+that of the windows' means over B. Each is multiplied by the t quantile of its own degrees of freedom, so the interval
+has at least its nominal coverage even with two or three seeds (modified large-sample interval; Graybill and Wang 1980).
+Variation common to seeds and windows is counted twice, which makes the interval wider.
 
-Plain Python: comparing runs must not wait for NumPy. Shapes: S seeds, W windows, B blocks of windows.
+Plain Python, so that comparing runs does not import NumPy. Shapes: S seeds, W windows, B blocks of windows.
 """
 
 import itertools
@@ -22,11 +21,11 @@ from functools import cache
 from typing import Literal
 
 BLOCK_WINDOWS = 32
-"""Most windows that are averaged to a block."""
+"""Largest number of windows in a block."""
 SMALLEST_BLOCK = 4
-"""Fewest windows of a block: single ones hang together too much."""
+"""Smallest number of windows in a block: single windows are too correlated."""
 WANTED_BLOCKS, FEWEST_BLOCKS = 8, 6
-"""Blocks are made smaller until so many are there; with fewer than the latter there is no interval."""
+"""Number of blocks for which they are made smaller, and number below which there is no interval."""
 LEVEL = 0.95
 
 Kind = Literal["windows", "seeds", "seeds and windows"]
@@ -37,7 +36,7 @@ class Interval:
     """A mean with its confidence interval.
 
     Attributes:
-        kind: what varies: the interval says nothing of what does not.
+        kind: what varies; the interval does not cover other variation.
     """
 
     low: float
@@ -52,26 +51,26 @@ class Interval:
 
 
 def over_windows(differences: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Interval of the mean over windows of one text, in their order; None where there are too few windows."""
+    """Return the interval of the mean over windows of one text, in order; None if there are too few windows."""
     error = _window_error(differences, level)
     return None if error is None else _around(statistics.fmean(differences), error, "windows")
 
 
 def over_seeds(differences: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Interval of the mean over seeds, of one number for each; None for a single seed."""
+    """Return the interval of the mean over seeds, of one number for each; None for a single seed."""
     if len(differences) < 2:
         return None
     return _around(statistics.fmean(differences), _seed_error(differences, level), "seeds")
 
 
 def over_seeds_and_windows(differences: Sequence[Sequence[float]], level: float = LEVEL) -> Interval | None:
-    """Interval of the mean over seeds and windows, both of them draws; None where either has too few.
+    """Return the interval of the mean over seeds and windows; None if there are too few of either.
 
     Args:
-        differences: `[S, W]`, every seed's on the same windows.
+        differences: differences of every seed on the same windows, `[S, W]`.
 
     Raises:
-        ValueError: the seeds are not of the same windows.
+        ValueError: the seeds have different numbers of windows.
     """
     windows = [statistics.fmean(window) for window in zip(*differences, strict=True)]
     window_error = _window_error(windows, level)
@@ -84,13 +83,13 @@ def over_seeds_and_windows(differences: Sequence[Sequence[float]], level: float 
 def paired(
     first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], level: float = LEVEL
 ) -> Interval | None:
-    """Interval of `first − second` of the same seeds: over seeds and windows, or over windows where there is one seed.
+    """Return the interval of `first − second` of the same seeds: over windows if there is one, else over both.
 
     Args:
         first, second: loss of each window of each seed, `[S, W]`, in the same order.
 
     Returns:
-        None where there are too few windows.
+        The interval; None if there are too few windows.
 
     Raises:
         ValueError: the seeds or the windows are not the same.
@@ -102,16 +101,16 @@ def paired(
 def unpaired(
     first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], level: float = LEVEL
 ) -> Interval | None:
-    """Interval of `first − second` of different seeds on the same windows: the spreads over seeds add up.
+    """Return the interval of `first − second` of different seeds: the spreads over seeds add up.
 
     Args:
         first, second: loss of each window of each seed, `[S, W]` and `[S', W]`.
 
     Returns:
-        None where there are too few windows, or a side has one seed only.
+        The interval; None if there are too few windows, or a side has one seed only.
 
     Raises:
-        ValueError: the windows are not the same.
+        ValueError: the numbers of windows differ.
     """
     if min(len(first), len(second)) < 2:
         return None
@@ -125,7 +124,7 @@ def unpaired(
 
 
 def window_blocks(values: Sequence[float]) -> list[float]:
-    """Means of consecutive windows, `[B]`, of as good as equal numbers; empty where there are too few windows."""
+    """Average blocks of consecutive windows, of nearly equal sizes: `[W]` to `[B]`; empty with too few windows."""
     size = min(BLOCK_WINDOWS, max(SMALLEST_BLOCK, len(values) // WANTED_BLOCKS))
     blocks = len(values) // size
     if blocks < FEWEST_BLOCKS:
@@ -136,9 +135,12 @@ def window_blocks(values: Sequence[float]) -> list[float]:
 
 @cache
 def student_t(degrees: int, level: float = LEVEL) -> float:
-    """Two-sided quantile of Student's t with whole degrees of freedom: P(|t| <= q) = level.
+    """Return the two-sided quantile q of Student's t with integer degrees of freedom: P(|t| <= q) = level.
 
-    Inverts the closed form of the distribution by bisection (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4).
+    It inverts the closed form of the distribution by bisection (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4).
+
+    Raises:
+        ValueError: the degrees of freedom are below 1.
     """
     if degrees < 1:
         raise ValueError(f"degrees of freedom must be >= 1, got {degrees}")
@@ -150,7 +152,7 @@ def student_t(degrees: int, level: float = LEVEL) -> float:
 
 
 def _two_sided(t: float, degrees: int) -> float:
-    """P(|T| <= t)."""
+    """Return P(|T| <= t) of Student's t."""
     angle = math.atan(t / math.sqrt(degrees))
     squared, odd = math.cos(angle) ** 2, degrees % 2
     term = math.cos(angle) if odd else 1.0
@@ -167,7 +169,7 @@ def _window_error(values: Sequence[float], level: float) -> float | None:
 
 
 def _seed_error(values: Sequence[float], level: float) -> float:
-    """Half the interval's width of the mean of independent draws."""
+    """Return half the width of the interval of the mean of independent draws."""
     return student_t(len(values) - 1, level) * statistics.stdev(values) / math.sqrt(len(values))
 
 

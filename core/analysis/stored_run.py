@@ -1,4 +1,4 @@
-"""A run of the store as analyses read it: its config, its state, its thresholds, and the table of its tokens."""
+"""A stored run for analyses: its config, its state, its thresholds, and the table of its tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from core.store.tokens import EvaluationText
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """A run as the store keeps it.
+    """A run read from the store.
 
     Attributes:
-        record: what it was trained on, and where; see `core.session.provenance`.
-        method: what is known of its exit method without importing it.
+        record: reproduction record (`core.session.provenance`).
+        method: description of its exit method, read without importing it.
     """
 
     number: int
@@ -56,10 +56,10 @@ def stored_run(reader: Reader, number: int) -> StoredRun:
 
 
 def own_thresholds(state: RunState, config: RunConfig) -> tuple[float, ...]:
-    """Threshold of each exit as the run set it, the latest where it set one twice; none where it has no exits.
+    """Return the run's threshold of each exit, the later one if it was set twice; empty without exits.
 
     Raises:
-        UsageError: one is missing, or is to be set once more, as the run did not come that far.
+        UsageError: a threshold is not set yet, or not for the last time.
     """
     exits = range(exit_count(config.protocol, len(config.model.block_layers)))
     planned = state.started.stages if state.started else ()
@@ -78,10 +78,10 @@ def own_thresholds(state: RunState, config: RunConfig) -> tuple[float, ...]:
 
 
 def evaluated_tokens(reader: Reader, run: StoredRun) -> tuple[TokenTable, EvaluationText]:
-    """Read the tokens that a run was evaluated on, and the text that they are of.
+    """Read the table of a run's evaluated tokens, and their text.
 
     Raises:
-        UsageError: the run keeps no statistics of its tokens.
+        UsageError: the run has no token statistics.
     """
     blocks = reader.token_statistics(run.number)
     text = reader.text(run.record["fingerprint"]) if blocks else None
@@ -94,10 +94,10 @@ def evaluated_tokens(reader: Reader, run: StoredRun) -> tuple[TokenTable, Evalua
 
 
 def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
-    """Read the tokens of a run that has exits.
+    """Read the table of the evaluated tokens of a run with exits.
 
     Raises:
-        UsageError: it has none, or keeps no statistics of its tokens.
+        UsageError: the run has no exits, or no token statistics.
     """
     table, _ = evaluated_tokens(reader, run)
     if table.blocks == 1:
@@ -108,7 +108,7 @@ def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
 
 
 def exit_savings(run: StoredRun) -> DepthSavings:
-    """What a token saves by leaving at each block of a run."""
+    """Return the savings of a token that leaves at each block of a run."""
     config = run.config
     costs = ExitCosts(
         config.model,

@@ -1,4 +1,4 @@
-"""Text from a finished run: the plain function behind `eetui generate`."""
+"""Text generation with a finished run: the function behind `eetui generate`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from core.store.reader import Reader
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 LONGEST_CHARACTER = 4
-"""Bytes of a character in UTF-8, and so tokens that one may be spread over."""
+"""Largest number of bytes in a UTF-8 character, and so of tokens that it can take."""
 
 
 @dataclass(frozen=True, eq=False)
 class TextGenerator:
-    """A run that writes text: its model as it ended, its thresholds, its vocabulary.
+    """A run that generates text: its final model, its thresholds, its vocabulary.
 
     Attributes:
-        thresholds: one for every block but the last; none where the run has no exits.
+        thresholds: threshold of every block but the last; empty without exits.
     """
 
     number: int
@@ -40,23 +40,23 @@ class TextGenerator:
         """Continue a prompt, token by token.
 
         Raises:
-            UsageError: at once: there is no token in the prompt, or an option is out of its range.
+            UsageError: at once, if the prompt has no token or an option is out of range.
         """
-        words = list(self.vocabulary.encode(prompt))
-        tokens = generate(self.model, self.thresholds, self.config, words, options)
+        ids = list(self.vocabulary.encode(prompt))
+        tokens = generate(self.model, self.thresholds, self.config, ids, options)
         return _pieces(self.vocabulary, tokens, follows=_last_character(prompt))
 
     def unknown(self, prompt: str) -> int:
-        """How many words of a prompt the run has never seen, and reads as one and the same."""
+        """Count the words of a prompt that are not in the vocabulary, and are all read as one token."""
         if self.vocabulary.name != "word":
             return 0
         (unknown,) = self.vocabulary.encode(UNKNOWN)
-        return sum(word == unknown for word in self.vocabulary.encode(prompt))
+        return sum(token == unknown for token in self.vocabulary.encode(prompt))
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A generated token and the text that shows of it: none while a character is not complete."""
+    """A generated token and the text it completes; the text is empty while a character is not complete."""
 
     text: str
     token: GeneratedToken
@@ -64,11 +64,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Origins:
-    """Where generated tokens came from.
+    """Blocks that predicted generated tokens, with the savings.
 
     Attributes:
         blocks: share of the tokens that each block predicted.
-        layer_savings, flop_savings: share of the whole model's layers and FLOPs, by the formulas of `core.costs`.
+        layer_savings, flop_savings: share of the full model's layers and FLOPs saved, by the formulas of `core.costs`.
     """
 
     blocks: tuple[float, ...]
@@ -77,11 +77,11 @@ class Origins:
 
 
 def open_generator(reader: Reader, number: int) -> TextGenerator:
-    """Load a run that is to write text.
+    """Load a run to generate text with.
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: its checkpoint, its thresholds, its vocabulary or its own exit method can't be had.
+        UsageError: its checkpoint, its thresholds, its vocabulary or its own exit method can't be read.
     """
     run = stored_run(reader, number)
     checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"])
@@ -96,21 +96,25 @@ def open_generator(reader: Reader, number: int) -> TextGenerator:
 
 
 def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origins:
-    """Where the tokens came from; at least one."""
+    """Compute the blocks' shares and the savings of at least one generated token."""
     config, model = generator.config, generator.config.model
     blocks = tuple(
         sum(token.block == block for token in tokens) / len(tokens) for block in range(len(model.block_layers))
     )
     savings, flops = share_of_layers_saved(blocks, model.block_layers), 0.0
     if config.exit.exited_state == "input":
-        savings = 0.0  # they run through
+        savings = 0.0  # exited tokens run through the later blocks
     elif generator.thresholds:
         flops = exit_costs(generator.vocabulary.size, config).savings(blocks)
     return Origins(blocks, savings, flops)
 
 
 def _vocabulary(reader: Reader, run: StoredRun) -> Vocabulary:
-    """The run's own: whole words as the store keeps them, else from the corpus, if that is still what it was."""
+    """Return the run's vocabulary: a stored one of words, else built from the corpus.
+
+    Raises:
+        UsageError: the corpus has changed since the run.
+    """
     text, data = reader.text(run.record["fingerprint"]), run.config.data
     if text is not None and data.tokenizer == "word":
         return WordVocabulary([" ".join(text.vocabulary)])
@@ -131,10 +135,10 @@ def _last_character(prompt: str) -> str:
 
 
 def _pieces(vocabulary: Vocabulary, tokens: Iterator[GeneratedToken], follows: str) -> Iterator[Piece]:
-    """The tokens with their text; bytes of a character wait for the others.
+    """Yield the tokens with their text; an incomplete character waits for its other bytes.
 
     Args:
-        follows: the character before the first; words are set apart by a blank.
+        follows: character before the first token; words are separated by a space.
     """
     waiting = list[int]()
     for token in tokens:

@@ -1,8 +1,9 @@
-"""Many thresholds at once: where tokens leave and what it costs them, in one pass over the tokens for all of them.
+"""Sweep over many sets of thresholds: exit shares and excess loss of all of them in one pass over the tokens.
 
-One number, the exit rate, stands for the thresholds of all exits: at each, that share of the tokens still in leaves.
-As it rises no threshold rises, so a token never leaves later than it did; each token is therefore entered where it
-begins to leave at an exit and where an earlier one takes it away, and running sums give the rest.
+One number, the exit rate, sets the thresholds of all exits: at each, that share of the active tokens exits. As the rate
+rises no threshold rises, so a token never exits at a later block. For each exit a token therefore counts for one range
+of candidates: from the first at which it exits there to the first at which an earlier exit takes it. Entering the two
+ends and taking running sums gives all candidates at once.
 
 Shapes: K blocks, E exits, N tokens, J candidates (sets of thresholds) from the fewest exits to the most, U units.
 """
@@ -15,18 +16,18 @@ import numpy as np
 from core.analysis.token_table import Floats, Integers, TokenTable
 
 NEVER = 2.0
-"""A threshold that no signal in [0, 1] reaches."""
+"""Threshold that no signal in [0, 1] reaches."""
 GRID_TOKENS = 32_768
-"""Most tokens that a grid of thresholds is made from; they decide where its points lie, not what is found there."""
+"""Largest number of tokens that a grid of thresholds is made from; they set its points, not the results there."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What comes of each candidate in each unit: a window, several, or all tokens.
+    """Results of each candidate in each unit: a window, several windows, or all tokens.
 
     Attributes:
-        thresholds: `[J, E]`.
-        excess: mean loss over that of all blocks without exit, nats, `[U, J]`.
+        thresholds: thresholds of each candidate, `[J, E]`.
+        excess: mean loss above that of all blocks without exit, nats, `[U, J]`.
         shares: share of the unit's tokens that leaves at each block, `[U, J, K]`.
     """
 
@@ -36,14 +37,14 @@ class Sweep:
 
 
 def quantile_thresholds(signal: Floats, rate: float) -> tuple[float, ...]:
-    """The thresholds at which that share of the tokens that arrive at each exit leaves there; more where signals tie.
+    """Return the thresholds at which that share of the tokens arriving at each exit exits; more if signals tie.
 
     Args:
-        signal: `[E, N]`.
-        rate: between 0 (never: the thresholds are `NEVER`) and 1.
+        signal: exit signals, `[E, N]`.
+        rate: exit rate in [0, 1]; 0: the thresholds are `NEVER`.
 
     Raises:
-        ValueError: the rate is no share.
+        ValueError: the rate is out of range.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"an exit rate lies between 0 and 1, got {rate}")
@@ -56,26 +57,26 @@ def quantile_thresholds(signal: Floats, rate: float) -> tuple[float, ...]:
 
 
 def rate_threshold(signal: Floats, rate: float) -> float | None:
-    """The threshold that this share of the signals `[n]` reaches, more where they tie; None where none would."""
+    """Return the threshold that this share of the signals `[n]` reaches, more if they tie; None if none does."""
     below = len(signal) - round(rate * len(signal))
     return float(np.partition(signal, below)[below]) if below < len(signal) else None
 
 
 def threshold_grid(signal: Floats, rates: Sequence[float] | Floats) -> Floats:
-    """The thresholds of all exits at each of the rising exit rates, none of them rising, `[J, E]`."""
-    some = signal[:, :: max(1, signal.shape[1] // GRID_TOKENS)]
+    """Return the thresholds of all exits at each of the rising exit rates, no column rising, `[J, E]`."""
+    some = signal[:, :: max(1, signal.shape[1] // GRID_TOKENS)]  # every few tokens, [E, n]
     rows = [quantile_thresholds(some, float(rate)) for rate in rates]
     return np.minimum.accumulate(np.array(rows, np.float64).reshape(len(rows), len(signal)), axis=0)
 
 
 def sweep(table: TokenTable, thresholds: Floats, unit_tokens: int | None = None) -> Sweep:
-    """Try all candidates on all tokens: a token leaves at the first block whose signal reaches its threshold.
+    """Evaluate all candidates on all tokens: a token leaves at the first block whose signal reaches its threshold.
 
-    Takes `O(K · N · log J)`.
+    It takes `O(K · N · log J)` operations.
 
     Args:
-        thresholds: `[J, E]`; no column may rise.
-        unit_tokens: consecutive tokens of a unit; those left over at the end are not used. None: all tokens are one.
+        thresholds: thresholds of each candidate, `[J, E]`; no column may rise.
+        unit_tokens: consecutive tokens of a unit; a remainder at the end is not used. None: all tokens are one unit.
 
     Raises:
         ValueError: a threshold rises from one candidate to the next.
@@ -85,11 +86,12 @@ def sweep(table: TokenTable, thresholds: Floats, unit_tokens: int | None = None)
     size = unit_tokens or table.tokens
     units, candidates = table.tokens // size, len(thresholds)
     used = units * size
-    row = np.repeat(np.arange(units) * (candidates + 1), size)
-    excess = np.zeros((units, candidates))
-    shares = np.zeros((units, candidates, table.blocks))
-    taken = np.full(used, candidates)  # the candidate from which on an earlier exit takes the token
+    row = np.repeat(np.arange(units) * (candidates + 1), size)  # first bin of each token's unit, [used]
+    excess = np.zeros((units, candidates))  # [U, J]
+    shares = np.zeros((units, candidates, table.blocks))  # [U, J, K]
+    taken = np.full(used, candidates)  # first candidate at which an earlier exit takes the token, [used]
     for block in range(table.exits):
+        # First candidate at which the token exits here, [used].
         leaves = np.searchsorted(-thresholds[:, block], -table.signal[block, :used].astype(np.float64))
         leaves = np.minimum(leaves, taken)
         excess += _running(row, leaves, taken, (units, candidates), table.excess(block)[:used])
@@ -102,9 +104,16 @@ def sweep(table: TokenTable, thresholds: Floats, unit_tokens: int | None = None)
 def _running(
     row: Integers, first: Integers, end: Integers, shape: tuple[int, int], weights: Floats | None = None
 ) -> Floats:
-    """Sum of the weights (1 each, without) of the tokens for which a candidate lies in `[first, end)`, `[U, J]`."""
+    """Sum, for each candidate, the weights of the tokens with the candidate in `[first, end)`, `[U, J]`.
+
+    Args:
+        row: first bin of each token's unit, `[N]`.
+        first, end: range of candidates of each token, `[N]`.
+        shape: U and J.
+        weights: weight of each token, `[N]`; None: 1.
+    """
     units, candidates = shape
     bins = units * (candidates + 1)
-    change = np.bincount(row + first, weights, bins) - np.bincount(row + end, weights, bins)
+    change = np.bincount(row + first, weights, bins) - np.bincount(row + end, weights, bins)  # [U · (J + 1)]
     sums: Floats = np.cumsum(change.reshape(units, candidates + 1), axis=1)[:, :candidates]
     return sums

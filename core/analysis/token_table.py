@@ -1,8 +1,7 @@
-"""A run's evaluated tokens as matrices: what every block says of each of them. The ground of all analyses.
+"""Table of a run's evaluated tokens: every block's statistics of each token, as matrices; the basis of all analyses.
 
-All of it is of tokens that went through every block, so that each knows its whole context. Where exited tokens leave
-another state behind for the later blocks to attend to, early exit as measured may differ from what is worked out here
-at the same thresholds.
+All tokens went through every block, so each attends to its whole context. If exited tokens have another state in later
+blocks, measured early exit may differ from the results computed here at the same thresholds.
 
 Shapes: K blocks, E exits (K - 1, or none), N tokens in windows of T, one after the other.
 """
@@ -29,12 +28,12 @@ class TokenTable:
     """Every block's statistics of every evaluated token.
 
     Attributes:
-        cross_entropy: nats, float32 `[K, N]`.
+        cross_entropy: loss in nats, float32 `[K, N]`.
         signal: exit signal, float32 `[E, N]`; the last block has none, and a run without exits has none at all.
         max_prob: largest probability, float32 `[K, N]`.
-        prediction: most probable word, int32 `[K, N]`.
-        inputs, targets: the word that each prediction follows, and the one that came, int32 `[N]`.
-        seq_len: T; the model sees nothing of the window before.
+        prediction: id of the most probable token, int32 `[K, N]`.
+        inputs, targets: ids of each token and of the next one, int32 `[N]`.
+        seq_len: tokens of a window, T; no token attends to another window.
     """
 
     cross_entropy: Floats
@@ -64,7 +63,7 @@ class TokenTable:
 
     @cached_property
     def correct(self) -> Booleans:
-        """Whether the most probable word is the target, `[K, N]`."""
+        """Whether the prediction is the target, `[K, N]`."""
         correct: Booleans = self.prediction == self.targets
         return correct
 
@@ -75,17 +74,18 @@ class TokenTable:
         return mean_loss
 
     def excess(self, block: int) -> Floats:
-        """Loss of leaving at a block above that of going through all blocks: nats, float64 `[N]`."""
+        """Return each token's loss at a block above that of all blocks, nats, float64 `[N]`."""
         excess: Floats = np.subtract(self.cross_entropy[block], self.cross_entropy[-1], dtype=np.float64)
         return excess
 
     def left_at(self, thresholds: Sequence[float]) -> Integers:
-        """Block that each token leaves at: the first whose signal reaches its threshold, else the last, int16 `[N]`.
+        """Return the block that each token leaves at, int16 `[N]`.
 
-        Thresholds are compared in the signal's type, as the model compares them.
+        It is the first whose signal reaches its threshold, else the last. Thresholds are compared in the signal's
+        dtype, as in the model.
 
         Args:
-            thresholds: one for each exit; none at all: no token leaves early.
+            thresholds: threshold of each exit; empty: no token exits early.
 
         Raises:
             ValueError: there are more or fewer of them.
@@ -100,17 +100,17 @@ class TokenTable:
 
     @cached_property
     def oracle(self) -> Integers:
-        """Block with the lowest loss of each token, the earliest among equals, `[N]`: a bound, not a method."""
+        """Block with the lowest loss of each token, the earliest if several have it, `[N]`: a bound, not a method."""
         oracle: Integers = self.cross_entropy.argmin(axis=0)
         return oracle
 
     def exit_shares(self, left_at: Integers) -> Floats:
-        """Share of the tokens that leave at each block, `[K]`."""
+        """Return the share of the tokens that leave at each block, `[K]`."""
         shares: Floats = np.bincount(left_at, minlength=self.blocks) / self.tokens
         return shares
 
     def of_windows(self, windows: Integers) -> "TokenTable":
-        """The tokens of those windows only, in the order given."""
+        """Return the table of those windows only, in the given order."""
 
         def taken(values: NDArray[Any]) -> NDArray[Any]:
             cut = values.reshape(*values.shape[:-1], self.windows, self.seq_len)[..., windows, :]
@@ -128,7 +128,7 @@ class TokenTable:
 
 
 def where_left(values: NDArray[Scalar], left_at: Integers) -> NDArray[Scalar]:
-    """Value of each token at the block it leaves at: `[K, N]` to `[N]`."""
+    """Return each token's value at the block it leaves at: `[K, N]` to `[N]`."""
     if len(values) == 2:
         either: NDArray[Scalar] = np.where(left_at == 0, values[0], values[1])  # faster
         return either
@@ -137,17 +137,17 @@ def where_left(values: NDArray[Scalar], left_at: Integers) -> NDArray[Scalar]:
 
 
 def token_table(blocks: Sequence[TokensMeasured], text: EvaluationText) -> TokenTable:
-    """Make matrices of what each block says, in the order of the blocks.
+    """Build the table from the events of all blocks, in order.
 
     Args:
-        text: that they are of; the run may have evaluated a prefix of it only.
+        text: text of the tokens; the run may have evaluated only its beginning.
 
     Raises:
-        ValueError: there are none, or their lengths do not fit.
+        ValueError: there are no events, or their lengths do not fit the text.
     """
     if not blocks:
         raise ValueError("no block has statistics")
-    cross_entropy = np.stack([np.frombuffer(block.cross_entropy, np.float32) for block in blocks])
+    cross_entropy = np.stack([np.frombuffer(block.cross_entropy, np.float32) for block in blocks])  # [K, N]
     tokens = cross_entropy.shape[1]
     if not tokens or tokens % text.seq_len or len(text.targets) < tokens:
         raise ValueError(f"{tokens} tokens and {len(text.targets)} targets are no windows of {text.seq_len}")

@@ -1,9 +1,9 @@
-"""Quality against savings: what every threshold gives, and whether a fixed depth would have given it too.
+"""Quality against savings: early exit at every threshold, compared with the static depths.
 
-The line to beat is made of the static depths: leaving at a block without looking, or at one of two blocks by the toss
-of a coin, costs no signal and needs no training. Early exit has a reason to exist where it lies below that line.
+The line to beat consists of the static depths and their mixtures: all tokens leave at one block, or each at one of two
+blocks at random, which needs no signal and no training. Early exit is worthwhile where its loss is below that line.
 
-Shapes: K blocks, E exits, J candidates (sets of thresholds).
+Shapes: K blocks, E exits, J candidates (sets of thresholds), N tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,19 +18,19 @@ from core.analysis.token_table import Booleans, Floats, TokenTable, where_left
 from core.formulas import share_of_layers_saved
 
 RATES = 201
-"""Points of a curve, at equal steps of the exit rate from none to all."""
+"""Number of points of a curve, at equal steps of the exit rate from 0 to 1."""
 TOLERANCE = 1e-9
-"""Nats within which two losses, and share within which two savings, are the same."""
+"""Difference in nats of losses, and in share of savings, up to which two values are the same."""
 
 
 @dataclass(frozen=True)
 class DepthSavings:
-    """What a token saves by leaving at each block, as a share of the full model (`[K]` each).
+    """Savings of a token that leaves at each block, as a share of the full model (`[K]` each).
 
     Attributes:
-        layers: layers that are not run.
-        flops: everything counted; deciding costs, and so do keys and values of layers it skips (`core.costs`).
-        static_flops: where every token leaves at that block: nothing decides, and no one attends further on.
+        layers: share of the layers that are not run.
+        flops: share of the FLOPs, with the cost of the signals and of keys and values in skipped layers (`core.costs`).
+        static_flops: share of the FLOPs if every token leaves at that block, without signals or skipped layers' keys.
     """
 
     layers: tuple[float, ...]
@@ -39,7 +39,7 @@ class DepthSavings:
 
 
 def depth_savings(cost: costs.ExitCosts) -> DepthSavings:
-    """The savings of each block, after `design.md`, section 5."""
+    """Compute the savings of a token that leaves at each block."""
     model = cost.model
     layer, head = costs.layer_flops(model, cost.seq_len), costs.head_flops(model, cost.vocab_size)
     depths = accumulate(model.block_layers)
@@ -51,23 +51,23 @@ def depth_savings(cost: costs.ExitCosts) -> DepthSavings:
 
 
 def layers_saved(block_layers: tuple[int, ...]) -> tuple[float, ...]:
-    """Share of the layers that a token saves by leaving at each block, `[K]`."""
+    """Return the share of the layers that a token saves by leaving at each block, `[K]`."""
     return tuple(share_of_layers_saved(alone, block_layers) for alone in _each_alone(len(block_layers)))
 
 
 def _each_alone(blocks: int) -> Iterator[list[float]]:
-    """Exit shares where all leave at block 0, at block 1, …"""
+    """Return the exit shares if all tokens leave at block 0, at block 1, …"""
     return ([float(block == other) for other in range(blocks)] for block in range(blocks))
 
 
 @dataclass(frozen=True, eq=False)
 class QualityCurve:
-    """What comes of each exit rate, from none to all.
+    """Results at each exit rate, from 0 to 1.
 
     Attributes:
-        rates: share of the tokens still in that leaves at every exit, as asked for, `[J]`.
-        thresholds: `[J, E]`.
-        loss: mean nats, `[J]`.
+        rates: target share of the active tokens that exits at every exit, `[J]`.
+        thresholds: thresholds of each rate, `[J, E]`.
+        loss: mean loss in nats, `[J]`.
         shares: share of all tokens that leaves at each block, `[J, K]`.
     """
 
@@ -77,29 +77,29 @@ class QualityCurve:
     shares: Floats
 
     def savings(self, per_block: Sequence[float]) -> Floats:
-        """Mean savings, of a token's by the block it leaves at, `[J]`."""
+        """Return the mean savings, `[J]`, from those of a token that leaves at each block, `[K]`."""
         savings: Floats = self.shares @ np.asarray(per_block)
         return savings
 
 
 def quality_curve(table: TokenTable, points: int = RATES) -> QualityCurve:
-    """Loss at every exit rate: one parameter sets the thresholds of all exits (`core.analysis.threshold_sweep`)."""
-    rates = np.linspace(0, 1, points)
+    """Compute the curve; one exit rate sets the thresholds of all exits (`core.analysis.threshold_sweep`)."""
+    rates = np.linspace(0, 1, points)  # [J]
     tried = sweep(table, threshold_grid(table.signal, rates))
     return QualityCurve(rates, tried.thresholds, table.mean_loss[-1] + tried.excess[0], tried.shares[0])
 
 
 def static_line(savings: Sequence[float], losses: Sequence[float] | Floats, at: Floats) -> Floats:
-    """The lowest mean loss of any static depth, or mixture of two, that saves at least so much, `[J]`.
+    """Return the lowest mean loss of any static depth, or mixture of two, with at least these savings, `[J]`.
 
-    Beyond what the shallowest depth saves it stays at that depth's loss.
+    Beyond the savings of the shallowest depth it stays at that depth's loss.
 
     Args:
-        savings, losses: of each static depth, `[K]`.
-        at: the savings to match, `[J]`.
+        savings, losses: savings and mean loss of each static depth, `[K]`.
+        at: savings to match, `[J]`.
     """
-    asked = np.minimum(at, max(savings)) - TOLERANCE
-    lowest = np.full(len(at), np.inf)
+    asked = np.minimum(at, max(savings)) - TOLERANCE  # [J]
+    lowest = np.full(len(at), np.inf)  # [J]
     for saved, loss in zip(savings, losses, strict=True):
         lowest[asked <= saved] = np.minimum(lowest[asked <= saved], loss)
         for more, loss_there in zip(savings, losses, strict=True):
@@ -111,13 +111,13 @@ def static_line(savings: Sequence[float], losses: Sequence[float] | Floats, at: 
 
 @dataclass(frozen=True, eq=False)
 class TradeOff:
-    """A curve against the line to beat, by one kind of savings; points as in the curve, the savings rising (`[J]`).
+    """A curve and the line to beat, for one kind of savings; the points are the curve's, with rising savings (`[J]`).
 
     Attributes:
-        savings: share of the full model's cost; below 0 where deciding costs more than is saved.
-        loss: mean nats of early exit.
-        line: mean nats of the static depths at the same savings.
-        possible: mean nats of exits that know every block's loss: a bound, not a method.
+        savings: share of the full model's cost; negative where the signals cost more than is saved.
+        loss: mean loss of early exit, nats.
+        line: mean loss of the static depths at the same savings, nats.
+        possible: mean loss of exits that know every block's loss, nats: a bound, not a method.
     """
 
     savings: Floats
@@ -127,27 +127,27 @@ class TradeOff:
 
     @property
     def beats(self) -> Booleans:
-        """Where early exit saves something, and loses less than any static depth that saves as much."""
+        """Whether early exit saves something, at a lower loss than any static depth with the same savings, `[J]`."""
         beats: Booleans = (self.savings > 0) & (self.loss < self.line - TOLERANCE)
         return beats
 
     @property
     def area(self) -> float:
-        """Area between line and curve in nats × savings, where something is saved; below 0 if the curve lies above."""
+        """Area between line and curve over positive savings, nats × savings; negative if the curve lies above."""
         return self._below_line(self.loss)
 
     @property
     def mean_gain(self) -> float | None:
-        """The area over the width of the savings: nats below the line, on average. None where nothing is saved."""
+        """Mean distance below the line: area ÷ width of the savings, nats; None if nothing is saved."""
         saved = np.maximum(self.savings, 0)
         width = float(saved[-1] - saved[0])
         return self.area / width if width > 0 else None
 
     @property
     def share_of_possible(self) -> float | None:
-        """The area over that of the best possible exits: 1 is perfect, 0 the static line, below it worse.
+        """Area as a share of that of the best possible exits: 1 is perfect, 0 the static line.
 
-        None where no exits could beat the line.
+        None if no exits could beat the line.
         """
         possible = self._below_line(self.possible)
         return self.area / possible if possible > TOLERANCE else None
@@ -157,11 +157,11 @@ class TradeOff:
 
 
 def trade_off(table: TokenTable, curve: QualityCurve, per_block: Sequence[float], static: Sequence[float]) -> TradeOff:
-    """Set a curve against the static depths.
+    """Compare a curve with the static depths.
 
     Args:
-        per_block: what a token saves that leaves at each block by early exit, `[K]`.
-        static: what each static depth saves, `[K]`.
+        per_block: savings of a token that leaves at each block by early exit, `[K]`.
+        static: savings of each static depth, `[K]`.
     """
     savings = curve.savings(per_block)
     return TradeOff(
@@ -173,31 +173,31 @@ def trade_off(table: TokenTable, curve: QualityCurve, per_block: Sequence[float]
 
 
 def possible_losses(table: TokenTable, per_block: Sequence[float]) -> tuple[Floats, Floats]:
-    """Savings and mean loss of the best possible exits, in the order of their savings.
+    """Return savings and mean loss of the best possible exits, in the order of their savings.
 
-    From all blocks on, the next step is always the cheapest one there is: a token moved to a block that saves more,
-    for the fewest nats per savings. The lowest point is the oracle.
+    The first point has all tokens at the last block. Each next one moves a token to a block that saves more, at the
+    lowest price in nats per savings. The lowest point is the oracle.
     """
-    savings = np.asarray(per_block)
-    steps = np.concatenate(list(_steps(table.cross_entropy, savings)), axis=1)
-    steps = steps[:, np.argsort(steps[1] / steps[0])]
-    moved = np.cumsum(steps, axis=1) / table.tokens
+    savings = np.asarray(per_block)  # [K]
+    steps = np.concatenate(list(_steps(table.cross_entropy, savings)), axis=1)  # [2, steps]
+    steps = steps[:, np.argsort(steps[1] / steps[0])]  # by price
+    moved = np.cumsum(steps, axis=1) / table.tokens  # [2, steps]
     return np.append(savings[-1], savings[-1] + moved[0]), table.mean_loss[-1] + np.append(0, moved[1])
 
 
 def _steps(loss: Floats, savings: Floats) -> Iterator[Floats]:
-    """Each token's way from the last block to the one that saves most, as savings gained and nats lost, `[2, n]`.
+    """Yield the tokens' steps from the last block to the one that saves most: savings gained and nats lost, `[2, n]`.
 
-    A token's steps are the lower convex hull of its losses over the savings, so each costs more than the one before.
+    A token's steps are the lower convex hull of its losses over the savings, so each has a higher price than the last.
     """
     yield np.empty((2, 0))
-    tokens = np.arange(loss.shape[1])
-    at = np.full(len(tokens), len(savings) - 1)
+    tokens = np.arange(loss.shape[1])  # those that can still save more, [n]
+    at = np.full(len(tokens), len(savings) - 1)  # block of each token, [N]
     while len(tokens := tokens[savings[at[tokens]] < savings.max()]):
-        here = at[tokens]
-        gained = savings[:, None] - savings[here]
-        lost = loss[:, tokens] - where_left(loss[:, tokens], here).astype(np.float64)
-        price = np.divide(lost, gained, out=np.full_like(gained, np.inf), where=gained > 0)
-        best = price.argmin(axis=0)
+        here = at[tokens]  # [n]
+        gained = savings[:, None] - savings[here]  # [K, n]
+        lost = loss[:, tokens] - where_left(loss[:, tokens], here).astype(np.float64)  # [K, n]
+        price = np.divide(lost, gained, out=np.full_like(gained, np.inf), where=gained > 0)  # [K, n]
+        best = price.argmin(axis=0)  # [n]
         yield np.stack([where_left(gained, best), where_left(lost, best)])
         at[tokens] = best

@@ -1,8 +1,8 @@
-"""What if the thresholds were others? What follows for the tokens of a run, worked out from their table.
+"""Results of a run's tokens at other thresholds, computed from their table.
 
-All figures suppose that every token went through every block, so that each knows the whole context. In the run itself
-a token that has left enters the later blocks as it entered the one it left, which changes what the others see there:
-the measured loss of early exit may therefore differ from the one worked out here, at the same thresholds.
+All figures assume that every token went through every block, so each attends to its whole context. In the run itself
+exited tokens have other states in the later blocks, which changes what the other tokens attend to: the measured loss of
+early exit may differ from the one computed here at the same thresholds.
 
 Shapes: K blocks, N tokens.
 """
@@ -22,12 +22,12 @@ CURVE_POINTS = 101
 
 @dataclass(frozen=True)
 class Leavers:
-    """The tokens that leave at a block; sums, so that they add up.
+    """Sums over the tokens that leave at a block.
 
     Attributes:
-        loss: nats, where they leave.
-        correct: how many are predicted right there.
-        later_loss, later_correct: the same, had they gone on through all blocks.
+        loss: summed loss at that block, nats.
+        correct: number of correct predictions at that block.
+        later_loss, later_correct: the same after all blocks.
     """
 
     tokens: int
@@ -55,11 +55,11 @@ class Leavers:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What comes of leaving at these blocks.
+    """Results of leaving at these blocks.
 
     Attributes:
-        left_at: block of each token, `[N]`.
-        blocks: the tokens that leave at each block.
+        left_at: block that each token leaves at, `[N]`.
+        blocks: sums over the tokens that leave at each block.
     """
 
     left_at: Integers
@@ -72,7 +72,7 @@ class Outcome:
 
     @cached_property
     def loss(self) -> float:
-        """Mean nats per token."""
+        """Mean loss per token, nats."""
         return sum(block.loss for block in self.blocks) / self.tokens
 
     @property
@@ -97,18 +97,18 @@ class Outcome:
         return share_of_layers_saved(self.exit_shares, self.block_layers)
 
     def exit_rate(self, block: int) -> float:
-        """Share of the tokens that arrive at a block which leave there."""
+        """Return the share of the tokens arriving at a block that leave there."""
         arriving = sum(leavers.tokens for leavers in self.blocks[block:])
         return self.blocks[block].tokens / arriving if arriving else 0.0
 
     def cost(self, block: int) -> float:
-        """How much of the mean loss, in nats, comes from this block's tokens not going on through all blocks."""
+        """Return the part of the mean loss, in nats, due to tokens leaving at this block instead of the last."""
         return (self.blocks[block].loss - self.blocks[block].later_loss) / self.tokens
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Thresholds, and what comes of them."""
+    """Thresholds with their results."""
 
     thresholds: tuple[float, ...]
     outcome: Outcome
@@ -116,7 +116,7 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class ExitCurve:
-    """Mean loss in nats by the exit rate of one block, the other thresholds as they are."""
+    """Mean loss in nats by the exit rate of one block, with the other thresholds fixed."""
 
     rates: Floats
     losses: Floats
@@ -124,32 +124,32 @@ class ExitCurve:
 
 @dataclass(frozen=True, eq=False)
 class WhatIf:
-    """The tokens of a run, to be let go at other blocks than the run did."""
+    """The tokens of a run, for computing results at other thresholds."""
 
     table: TokenTable
     block_layers: tuple[int, ...]
 
     @cached_property
     def static_depths(self) -> tuple[Outcome, ...]:
-        """All tokens leave at block 0, at block 1, …"""
+        """Results if all tokens leave at block 0, at block 1, …"""
         table = self.table
         return tuple(self._outcome(np.full(table.tokens, block, np.int16)) for block in range(table.blocks))
 
     @cached_property
     def oracle(self) -> Outcome:
-        """Every token leaves at the block with its lowest loss."""
+        """Results if every token leaves at the block with its lowest loss."""
         return self._outcome(self.table.oracle)
 
     def setting(self, thresholds: Sequence[float]) -> Setting:
-        """Every token leaves at the first block whose signal reaches its threshold.
+        """Compute the results if every token leaves at the first block whose signal reaches its threshold.
 
         Args:
-            thresholds: one for each exit.
+            thresholds: threshold of each exit.
         """
         return Setting(tuple(thresholds), self._outcome(self.table.left_at(thresholds)))
 
     def threshold_for(self, block: int, rate: float, thresholds: Sequence[float]) -> float:
-        """The threshold at which that share of the tokens that arrive at a block leaves there; more where signals tie.
+        """Return the threshold at which that share of the tokens arriving at a block leaves there; more if signals tie.
 
         At a rate of 0 it is just above the largest signal.
         """
@@ -158,35 +158,35 @@ class WhatIf:
         return float(np.nextafter(signal.max(initial=0.0), np.float32(2))) if found is None else found
 
     def arriving(self, block: int, thresholds: Sequence[float]) -> Booleans:
-        """Which tokens no earlier block lets go, `[N]`."""
+        """Return the mask of the tokens that do not exit before a block, bool `[N]`."""
         arriving: Booleans = self.table.left_at(thresholds) >= block
         return arriving
 
     def curve(self, block: int, thresholds: Sequence[float]) -> ExitCurve:
-        """Loss at every exit rate of a block: tokens leave there in the order of their signal, surest first."""
+        """Compute the loss at every exit rate of a block, where tokens exit in falling order of their signal."""
         loss, signal = self.table.cross_entropy, self.table.signal[block]
         others = [NEVER if each == block else threshold for each, threshold in enumerate(thresholds)]
-        beyond = self.setting(others).outcome
-        arriving = self.arriving(block, thresholds)
-        gone_on = where_left(loss, beyond.left_at)[arriving].astype(np.float64)
-        order = np.argsort(-signal[arriving], kind="stable")
-        change = (loss[block][arriving].astype(np.float64) - gone_on)[order]
-        total = beyond.loss * self.table.tokens + np.concatenate(([0.0], np.cumsum(change)))
+        without = self.setting(others).outcome  # no token exits at this block
+        arriving = self.arriving(block, thresholds)  # [N]; n of them arrive
+        later = where_left(loss, without.left_at)[arriving].astype(np.float64)  # [n]
+        order = np.argsort(-signal[arriving], kind="stable")  # [n]
+        change = (loss[block][arriving].astype(np.float64) - later)[order]  # [n]
+        total = without.loss * self.table.tokens + np.concatenate(([0.0], np.cumsum(change)))  # [n + 1]
         at = np.linspace(0, len(order), CURVE_POINTS).round().astype(np.int64)
         return ExitCurve(at / max(1, len(order)), total[at] / self.table.tokens)
 
     def histogram(self, block: int, thresholds: Sequence[float], bins: int) -> Integers:
-        """The signals of the tokens that arrive at a block, as counts over equal bins of [0, 1]."""
+        """Count the signals of the tokens arriving at a block in equal bins of [0, 1], `[bins]`."""
         signal = self.table.signal[block][self.arriving(block, thresholds)]
         counts: Integers = np.histogram(signal, bins, (0.0, 1.0))[0]
         return counts
 
     def correct_where(self, outcome: Outcome) -> Booleans:
-        """Whether each token is predicted right where it leaves, `[N]`."""
+        """Return whether each token is predicted correctly at the block it leaves at, bool `[N]`."""
         return where_left(self.table.correct, outcome.left_at)
 
     def left_too_early(self, outcome: Outcome) -> Booleans:
-        """Tokens that left early and were predicted wrong, though the last block would have been right, `[N]`."""
+        """Return the mask of the tokens that exited early, wrongly predicted, where the last block is right, `[N]`."""
         early: Booleans = outcome.left_at < self.table.blocks - 1
         too_early: Booleans = early & self.table.correct[-1] & ~self.correct_where(outcome)
         return too_early
@@ -196,9 +196,10 @@ class WhatIf:
         return Outcome(left_at, leavers, self.block_layers)
 
     def _leavers(self, here: Booleans, block: int) -> Leavers:
-        """The tokens that leave at a block.
+        """Sum over the tokens that leave at a block, given as a mask `[N]`.
 
-        Products take a tenth of the time of counting; einsum, as the dot product of BLAS waits for its threads.
+        Multiplying by the mask takes a tenth of the time of indexing. It uses einsum because BLAS's dot product waits
+        for its threads.
         """
         weights, correct = here.astype(np.float64), self.table.correct
         return Leavers(
@@ -211,5 +212,5 @@ class WhatIf:
 
     @cached_property
     def _nats(self) -> Floats:
-        """Cross-entropies in the type that sums are made in, so that a key need not wait for it."""
+        """Cross-entropies in float64, the dtype of the sums, `[K, N]`; converted once, so key presses are quick."""
         return self.table.cross_entropy.astype(np.float64)

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from core.config.dotted_names import flatten, nest
 from core.config.messages import did_you_mean, explain
-from core.config.sections import DataConfig as DataConfig  # imported from here elsewhere
+from core.config.sections import DataConfig as DataConfig  # re-exported
 from core.config.sections import ExitConfig as ExitConfig
 from core.config.sections import FieldUnit as FieldUnit
 from core.config.sections import MachineConfig as MachineConfig

@@ -1,7 +1,4 @@
-"""How windows are dealt in batches: shuffled for training, in order for everything that only reads.
-
-Shapes: N windows.
-"""
+"""Batches of windows: shuffled for training, in order for passes without training."""
 
 from collections.abc import Iterator
 
@@ -11,29 +8,27 @@ from torch import Tensor
 from core.config.run_config import RunConfig
 
 READ_TOKENS = 4096
-"""Enough for a thread to read at full speed: with fewer, weights are fetched and operations called for a handful."""
-
-
+"""Tokens of a batch for each thread: with fewer, loading weights and calling operations would dominate."""
 MOST_READERS = 4
-"""Threads that take so many each; more share them, or a batch would fill the memory."""
+"""Largest number of threads for which a batch grows; beyond it a batch would take too much memory."""
 
 
 def shuffled(windows: Tensor, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """The window indices in random order, in batches of `batch_size` (the last may be smaller)."""
-    order = torch.randperm(len(windows), generator=generator)
+    """Return window indices in random order, in batches of `batch_size`; the last may be smaller."""
+    order = torch.randperm(len(windows), generator=generator)  # [windows]
     return torch.split(windows[order.to(windows.device)], batch_size)
 
 
 def in_order(windows: int, config: RunConfig) -> Iterator[slice]:
-    """All windows in their order, in the batches of a pass that learns nothing.
+    """Return slices of all windows in order, in the batches of a pass without training.
 
-    They are the training's or larger ones: what is read of a window depends on the others by rounding alone.
+    They are at least as large as those of training: the results of a window depend on the others by rounding only.
     """
     size = max(config.train.batch_size, reading_windows(config))
     return (slice(start, start + size) for start in range(0, windows, size))
 
 
 def reading_windows(config: RunConfig) -> int:
-    """How many windows are read at full speed at once, by all threads together."""
+    """Return the number of windows in a batch that keeps all threads at full speed."""
     threads = min(max(1, config.machine.threads), MOST_READERS)
     return max(1, READ_TOKENS * threads // config.data.seq_len)

@@ -1,4 +1,4 @@
-"""Files that can be computed again: kept in the user's cache folder, never relied on."""
+"""Cache of files that can be computed again, in the user's cache folder."""
 
 import contextlib
 import hashlib
@@ -10,16 +10,16 @@ import platformdirs
 
 
 def cache_dir() -> Path:
-    """The folder of cached files: `EETUI_CACHE`, else the platform's place. It need not exist."""
+    """Return the folder of cached files: `EETUI_CACHE`, else the platform's; it need not exist."""
     chosen = os.environ.get("EETUI_CACHE")
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("eetui"))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, and its folder, so that no reader ever sees a part of it.
+    """Write a file, creating its folder, so that no reader ever sees a part of it.
 
     Raises:
-        OSError: the folder or the file can't be written; nothing is left behind.
+        OSError: the folder or the file can't be written; no temporary file is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -33,7 +33,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def recall(name: str) -> bytes | None:
-    """What `remember` stored under this name; None if it is missing, unreadable or damaged."""
+    """Return the content that `remember` stored under this name; None if it is missing, unreadable or damaged."""
     try:
         digest, _, content = (cache_dir() / name).read_bytes().partition(b"\n")
     except OSError:
@@ -42,7 +42,7 @@ def recall(name: str) -> bytes | None:
 
 
 def remember(name: str, content: bytes) -> None:
-    """Store content for `recall`, its digest in the first line; a cache that can't be written is no error."""
+    """Store content for `recall`, with its digest in the first line; a cache that can't be written is ignored."""
     with contextlib.suppress(OSError):
         write_atomically(cache_dir() / name, _digest(content) + b"\n" + content)
 

@@ -1,4 +1,4 @@
-"""Text to token ids and back: whole words, as the seed report has it, or byte-level BPE."""
+"""Tokenizers: whole words, as in the seed report, or byte-level BPE."""
 
 import hashlib
 import itertools
@@ -23,7 +23,8 @@ from core.machine.thread_count import SPARE, startable
 
 UNKNOWN, PADDING = "<unk>", "<pad>"
 WORD = re.compile(r"\S+")
-PIECE_LENGTH = 1 << 16  # characters that the bpe tokenizer sees at once
+PIECE_LENGTH = 1 << 16
+"""Characters that the bpe tokenizer encodes at once."""
 PIECES_PER_BATCH = 16
 
 
@@ -32,20 +33,20 @@ class Vocabulary(Protocol):
 
     @property
     def name(self) -> TokenizerName:
-        """Which tokenizer it belongs to."""
+        """Name of its tokenizer."""
 
     @property
     def size(self) -> int:
-        """How many tokens there are."""
+        """Number of tokens."""
 
     def encode(self, text: str) -> Iterator[int]:
-        """The ids of a text, piece by piece: a consumer may stop early."""
+        """Yield the token ids of a text, piece by piece; the consumer may stop early."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the tokens together."""
+        """Return the text of the tokens together."""
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """Each token as text to be shown; a part of a character shows as U+FFFD."""
+        """Return each token as text to show; a part of a character becomes U+FFFD."""
 
 
 class WordVocabulary:
@@ -74,7 +75,7 @@ class WordVocabulary:
 
 
 class BpeVocabulary:
-    """Byte-level BPE: every text can be encoded, and `decode(encode(text))` is the text."""
+    """Byte-level BPE: it can encode every text, and `decode(encode(text))` is the text."""
 
     name: TokenizerName = "bpe"
 
@@ -99,21 +100,21 @@ class BpeVocabulary:
 
 
 def resolve_tokenizer(config: DataConfig) -> TokenizerName:
-    """The tokenizer that a config means; `auto` is what the corpus's reader chooses."""
+    """Return the config's tokenizer; `auto` is that of the corpus's reader."""
     return source(config.corpus).reader.tokenizer if config.tokenizer == "auto" else config.tokenizer
 
 
 def build_vocabulary(corpus: Corpus, config: DataConfig) -> Vocabulary:
-    """The vocabulary of a corpus: of both its texts for word, trained on its training text only for bpe."""
+    """Build the vocabulary of a corpus: from both its texts for word, from its training text only for bpe."""
     if resolve_tokenizer(config) == "word":
         return WordVocabulary((corpus.train, corpus.evaluation))
     return train_bpe(corpus.train, config.vocab_size)
 
 
 def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:
-    """Byte-level BPE with at most `vocab_size` tokens, fewer if the text has no more pairs to merge.
+    """Train byte-level BPE with at most `vocab_size` tokens, fewer if the text has no more pairs to merge.
 
-    The same text gives the same tokens, so a trained tokenizer is cached under the text's fingerprint.
+    The same text gives the same tokens, so the trained tokenizer is cached under the text's fingerprint.
     """
     _settle_parallelism()
     name = f"bpe-{_fingerprint(text, vocab_size)}.json"
@@ -127,9 +128,9 @@ def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:
 
 
 def _settle_parallelism() -> None:
-    """Let the library use all processors where that many threads can be started; where not, it would break.
+    """Let the library use all processors if that many threads can be started; it fails otherwise.
 
-    Set either way, the variable also keeps it from writing a warning to the terminal when a process forks.
+    Whatever its value, the variable also keeps the library from writing a warning to the terminal after a fork.
     """
     if "TOKENIZERS_PARALLELISM" not in os.environ:
         wanted = len(allowed_cores()) + SPARE
@@ -159,12 +160,12 @@ def _fingerprint(text: str, vocab_size: int) -> str:
 
 
 def _words(text: str) -> Iterator[str]:
-    """The items of `text.lower().split()`, without the list."""
+    """Return the items of `text.lower().split()` as an iterator."""
     return (match[0] for match in WORD.finditer(text.lower()))
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Parts that add up to the text: whole lines, `PIECE_LENGTH` characters at most; longer lines are cut."""
+    """Yield the text in pieces of whole lines, at most `PIECE_LENGTH` characters each; longer lines are cut."""
     start = 0
     while start < len(text):
         line_end = text.rfind("\n", start, start + PIECE_LENGTH) + 1

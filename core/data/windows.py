@@ -1,4 +1,4 @@
-"""Token streams cut into windows: what a run trains and evaluates on."""
+"""Windows of token streams, which a run trains and evaluates on."""
 
 from __future__ import annotations  # array[int] can't be evaluated before Python 3.12
 
@@ -17,29 +17,35 @@ from core.data.corpora import load_corpus
 from core.data.tokenizers import Vocabulary, build_vocabulary
 from core.errors import CorpusError
 
-LEAST_TRAINING_WINDOWS = 2  # one to train on, one for early stopping
+LEAST_TRAINING_WINDOWS = 2
+"""Smallest number of training windows: one to train on, one for early stopping."""
 LIMITING_KEYS = {"training": "data.num_samples", "evaluation": "data.num_samples or data.eval_ratio"}
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Consecutive windows of a token stream, with stride `seq_len`."""
+    """Consecutive windows of a token stream, with stride `seq_len`.
 
-    inputs: Tensor  # int64 [windows, seq_len]
-    targets: Tensor  # the token after each input, of the same shape
+    Attributes:
+        inputs: token ids, int64 `[windows, seq_len]`.
+        targets: id of the token after each input, int64 `[windows, seq_len]`.
+    """
+
+    inputs: Tensor
+    targets: Tensor
 
     def to(self, device: torch.device) -> Windows:
-        """The same windows on a device."""
+        """Return the windows on a device."""
         return Windows(self.inputs.to(device), self.targets.to(device))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything that a run knows of its corpus.
+    """The windows and the vocabulary of a corpus.
 
-    `fingerprint` is the SHA-256, in hex, of the vocabulary size and the tokens taken from the training and
-    the evaluation text. It does not depend on `batch_size`. `readers` is what a run's record says of the user's own
-    corpus readers.
+    `fingerprint` is the SHA-256, in hex, of the vocabulary size and the tokens taken from the training and the
+    evaluation text. It does not depend on `batch_size`. `readers` is the run record's entry on the user's own corpus
+    readers.
     """
 
     train: Windows
@@ -51,13 +57,13 @@ class Dataset:
 
 
 def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
-    """Read a corpus and cut the front of its texts into windows, full batches only.
+    """Read a corpus and cut the beginning of its texts into windows, full batches only.
 
-    `num_samples * (seq_len + 1)` training tokens are taken, and
-    `int(num_samples * eval_ratio) * (seq_len + 1)` evaluation tokens; fewer when the text is shorter.
+    It takes `num_samples * (seq_len + 1)` training tokens and `int(num_samples * eval_ratio) * (seq_len + 1)`
+    evaluation tokens, or fewer if the text is shorter.
 
     Raises:
-        CorpusError: the text can't be had, or is too small for one full batch of either kind.
+        CorpusError: the text can't be read, or is too small for one full batch of either split.
     """
     corpus = load_corpus(data)
     vocabulary = build_vocabulary(corpus, data)
@@ -79,17 +85,17 @@ def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
 
 
 def cut_windows(tokens: array[int], seq_len: int, batch_size: int) -> Windows:
-    """The complete windows of a stream, in order, as many as fill batches of `batch_size`."""
+    """Cut a stream into complete windows, in order, as many as fill batches of `batch_size`."""
     windows = _count(tokens, seq_len) // batch_size * batch_size
     used = windows * seq_len
-    stream = torch.tensor(tokens[: used + 1], dtype=torch.int64)
+    stream = torch.tensor(tokens[: used + 1], dtype=torch.int64)  # [windows · seq_len + 1]
     return Windows(stream[:used].view(windows, seq_len), stream[1 : used + 1].view(windows, seq_len))
 
 
 def fingerprint(streams: Iterable[array[int]], vocabulary_size: int) -> str:
-    """SHA-256, in hex, of the vocabulary size, then each stream's length and tokens.
+    """Return the SHA-256, in hex, of the vocabulary size, then each stream's length and tokens.
 
-    Sizes are little-endian int64, tokens little-endian int32, so every machine gives the same.
+    Sizes are little-endian int64, tokens little-endian int32, so the result is the same on every machine.
     """
     digest = hashlib.sha256(vocabulary_size.to_bytes(8, "little"))
     for stream in streams:
@@ -106,7 +112,7 @@ def _take(ids: Iterable[int], limit: int) -> array[int]:
 
 
 def _require_windows(split: str, tokens: array[int], limit: int, needed: int, data: DataConfig) -> None:
-    """Refuse a stream with too few windows, and say whether the text or the config's limit is to blame."""
+    """Refuse a stream with too few windows; the message says whether the text or the config limits them."""
     windows = _count(tokens, data.seq_len)
     if windows >= needed:
         return

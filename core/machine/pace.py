@@ -27,7 +27,7 @@ bytes swapped a second, share of the peak FLOP/s at the run's start."""
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is known of a run before it starts.
+    """Knowledge about a run before it starts.
 
     Attributes:
         remark: remark on its number of threads; empty if there is none.

@@ -39,8 +39,8 @@ def choose(own: int, cores: Cores, can_start: int) -> ThreadChoice:
         reasons.append(f"the control group grants {cores.quota:.3g} cores")
     taken = round(cores.busy)
     free, keep = cores.allowed - taken, f"other processes keep {cores.busy:.1f} of {cores.allowed} cores busy"
-    crowded = taken > 0 and free < most
-    if crowded and free > most / 2:
+    slowed = taken > 0 and free < most
+    if slowed and free > most / 2:
         most = free
         reasons.append(keep)
     if computing(can_start) < most:
@@ -48,7 +48,7 @@ def choose(own: int, cores: Cores, can_start: int) -> ThreadChoice:
         reasons.append(LIMITS)
     if most < own:
         return ThreadChoice(most, f"{_counted(most)}, where there could be {own}: {'; '.join(reasons)}")
-    return ThreadChoice(most, f"{keep}: training will take longer, and measured times vary" if crowded else "")
+    return ThreadChoice(most, f"{keep}: training will take longer, and measured times vary" if slowed else "")
 
 
 def needed(threads: int) -> int:

@@ -210,7 +210,7 @@ class _Protocol:
         return outputs, alone
 
     def _alone_flops(self, block: int) -> float:
-        """FLOPs of evaluating blocks 0 to `block` on the evaluation windows, each with its head."""
+        """Return the FLOPs of evaluating blocks 0 to `block` on the evaluation windows, each with its head."""
         targets, vocab_size = self.eval_windows.targets, len(self.model.head.weight)
         return targets.numel() * costs.reading_flops(self.config.model, range(block + 1), vocab_size, targets.shape[1])
 

@@ -1,4 +1,4 @@
-"""Token tables made up for tests, and where a plain loop lets their tokens leave."""
+"""Token tables for tests, and the blocks their tokens leave at by a plain loop."""
 
 from array import array
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from core.store.tokens import EvaluationText
 
 
 def random_table(blocks: int = 3, tokens: int = 400, seed: int = 0, levels: int = 40) -> TokenTable:
-    """Losses, signals and predictions that know nothing of each other; signals of few levels, so that many tie."""
+    """Return a table of independent losses, signals and predictions; the signals have few levels, so that many tie."""
     draw = np.random.default_rng(seed)
     return TokenTable(
         cross_entropy=draw.gamma(2, 2, (blocks, tokens)).astype(np.float32),
@@ -25,7 +25,7 @@ def random_table(blocks: int = 3, tokens: int = 400, seed: int = 0, levels: int 
 
 
 def knowing_table(blocks: int, tokens: int, seed: int = 0, levels: int = 0, seq_len: int = 4) -> TokenTable:
-    """Tokens whose signals know something of the loss; with few levels of the signal, so that many tie."""
+    """Return a table whose signals correlate with the loss; with few levels of the signal many tie."""
     draw = np.random.default_rng(seed)
     loss = draw.gamma(2, 1, tokens) + draw.normal(0, 0.3, (blocks, tokens)) + 0.1 * np.arange(blocks)[::-1, None]
     loss = np.abs(loss).astype(np.float32)
@@ -38,19 +38,19 @@ def knowing_table(blocks: int, tokens: int, seed: int = 0, levels: int = 0, seq_
 
 
 def bare_table(loss: np.ndarray, signal: np.ndarray, seq_len: int = 4) -> TokenTable:
-    """Tokens of which only losses `[K, N]` and signals `[E, N]` matter."""
+    """Return a table of which only losses `[K, N]` and signals `[E, N]` matter."""
     zeros = np.zeros(loss.shape[1], np.int32)
     return TokenTable(loss, signal, np.zeros_like(loss), np.zeros(loss.shape, np.int32), zeros, zeros, seq_len)
 
 
 def text_of(windows: Windows) -> EvaluationText:
-    """Windows that follow each other, as the text that the store keeps."""
+    """Return consecutive windows as a stored text."""
     stream = [*windows.inputs.flatten().tolist(), int(windows.targets[-1, -1])]
     return EvaluationText(windows.inputs.shape[1], [], array("i", stream))
 
 
 def left_at_by_hand(table: TokenTable, thresholds: Sequence[float]) -> list[int]:
-    """Where each token leaves, token by token and block by block."""
+    """Return the block that each token leaves at, token by token and block by block."""
     left = []
     for token in range(table.tokens):
         block = 0

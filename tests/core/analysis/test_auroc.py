@@ -1,4 +1,4 @@
-"""The area under the ROC curve against its definition, pair by pair."""
+"""The area under the ROC curve, compared with its definition, pair by pair."""
 
 import numpy as np
 import pytest

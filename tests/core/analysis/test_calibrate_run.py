@@ -1,4 +1,4 @@
-"""Thresholds for a stored run: what is promised, and what is refused."""
+"""Thresholds for a stored run: promises and refusals."""
 
 import math
 from dataclasses import replace
@@ -33,7 +33,7 @@ def test_a_risk_budget_gives_thresholds_that_hold_on_the_test_half(tmp_path: Pat
 
 
 def test_a_tight_budget_stops_where_exits_no_longer_pay(tmp_path: Path) -> None:
-    """On average exits pay as long as their signal is above 1/2; all of them together cost nothing."""
+    """On average an exit lowers the loss if the signal is above 1/2; all of them together change nothing."""
     result = calibrated(tmp_path, CalibrationRequest(max_ppl_increase=0.0), windows=2000)
     assert result.choice.thresholds is not None
     assert 0 < result.choice.thresholds[0] < 0.5

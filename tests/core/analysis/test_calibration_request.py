@@ -1,4 +1,4 @@
-"""What can't be asked of a calibration."""
+"""Calibration requests that are refused."""
 
 import math
 
@@ -11,7 +11,7 @@ from core.errors import UsageError
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (CalibrationRequest(), "--max-ppl-increase 1%, or --exit-rate 50%"),
+        (CalibrationRequest(), "--max-ppl-increase, such as 1%, or --exit-rate, such as 50%"),
         (CalibrationRequest(max_ppl_increase=0.1, exit_rate=0.1), "not both"),
         (CalibrationRequest(max_ppl_increase=-0.1), "at least 0, got -0.1"),
         (CalibrationRequest(max_ppl_increase=math.nan), "at least 0"),

@@ -26,7 +26,7 @@ def diagnosed(path: Path, text: Path, **values: Any) -> Diagnosed:
 def test_the_last_blocks_way_ends_where_the_hard_tokens_of_early_exit_do(
     hard_tokens: str, exited_state: str, path: Path, text: Path
 ) -> None:
-    """So its mismatch, on its share of the tokens, is that of the whole run: the others are predicted as they were."""
+    """Its mismatch, times its share of the tokens, is that of the whole run: all other predictions are the same."""
     found = diagnosed(path, text, hard_tokens=hard_tokens, exited_state=exited_state)
     hard = found.hard_tokens
     assert hard is not None, found.not_measured
@@ -43,7 +43,7 @@ def test_the_last_blocks_way_ends_where_the_hard_tokens_of_early_exit_do(
 
 
 def test_hard_tokens_are_packed_as_in_training(path: Path, text: Path) -> None:
-    """Against a plain packing: the last block's loss on the packed states of block 0."""
+    """The last block's loss equals that on the plainly packed states of block 0."""
     import torch
     import torch.nn.functional as F
 

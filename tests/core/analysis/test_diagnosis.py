@@ -1,4 +1,4 @@
-"""Where the perplexity went: each step against plain arithmetic, and all of them together against the total."""
+"""The waterfall of a perplexity: each step compared with plain arithmetic, and all of them with the total."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ EXACT = 1e-9
 def trained(
     config: RunConfig, dataset: Dataset
 ) -> tuple[TokenTable, RunState, Callable[[Way, int | None], Sequence[float]]]:
-    """A run's statistics, state and window losses, as the store gives them back."""
+    """Statistics, state and window losses of a run, as read from the store."""
     events: list[Event] = list(train(config, dataset))
     blocks = [event for event in events if isinstance(event, TokensMeasured)]
     table = token_table(blocks, text_of(dataset.evaluation))

@@ -1,4 +1,4 @@
-"""When the sentences around a calibration's promise are said."""
+"""Conditions of the sentences about a calibration's promise."""
 
 import pytest
 

@@ -16,11 +16,11 @@ from core.analysis.intervals import (
 
 TRIALS = 400
 FEWEST_HITS = 369
-"""Of 400 trials at 95%: fewer come out by chance in less than 1 case of 100."""
+"""Fewest hits in 400 trials at 95%; chance gives fewer in less than 1 case of 100."""
 
 
 def windows(draw: random.Random, count: int, carried: float = 0.0) -> list[float]:
-    """Losses of windows that hang together: each keeps a part of the one before it."""
+    """Draw correlated losses of windows: each keeps a part of the one before it."""
     values, last = [], draw.gauss(0, 1)
     for _ in range(count):
         last = carried * last + math.sqrt(1 - carried**2) * draw.gauss(0, 1)
@@ -49,7 +49,7 @@ def test_an_interval_over_windows_covers_what_it_says(count: int, carried: float
         interval = over_windows(windows(draw, count, carried))
         assert interval is not None
         hits += interval.low <= 0 <= interval.high
-    assert hits >= FEWEST_HITS - (12 if carried and count < 64 else 0)  # blocks of four still hang together a little
+    assert hits >= FEWEST_HITS - (12 if carried and count < 64 else 0)  # blocks of four are still a little correlated
 
 
 @pytest.mark.parametrize("count", [0, 1, 6, 23])

@@ -1,4 +1,4 @@
-"""The promises, held to on texts whose true risk is known; and rules without a promise, seen to break them."""
+"""The promises, kept on texts whose true risk is known, and broken there by rules without a promise."""
 
 import math
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ DRIFT = 0.05 * np.linspace(0.02, 1, 50) ** 2
 
 
 def units_of(count: int, draw: np.random.Generator, drift: np.ndarray = DRIFT) -> np.ndarray:
-    """Excess of units, `[U, J]`: noise that grows as more tokens exit, alike among neighbouring candidates."""
+    """Draw the excess of units, `[U, J]`: noise that grows with the exits and correlates between candidates."""
     steps = draw.exponential(1, (count, len(drift))) - 1
     noise = np.cumsum(steps, axis=1) * 0.06 / math.sqrt(len(drift))
     return drift + noise
@@ -39,7 +39,7 @@ def units_of(count: int, draw: np.random.Generator, drift: np.ndarray = DRIFT) -
 
 @dataclass(frozen=True)
 class PlugIn:
-    """No promise: the most exits at which the calibration units' own mean is within the budget."""
+    """Rule without a promise: the most exits at which the calibration units' own mean is within the budget."""
 
     budget: float
 
@@ -67,13 +67,13 @@ def learn_then_test(units: int, draw: np.random.Generator, budget: float = BUDGE
 
 
 def true_risks(rule: Rule, units: int, draw: np.random.Generator, drift: np.ndarray = DRIFT) -> np.ndarray:
-    """The true risk of what a rule chooses, over fresh units again and again; 0 where it chooses nothing."""
+    """Return the true risks of a rule's choices, over many draws of units; 0 where it chooses nothing."""
     chosen = [rule.choose(rule.evidence(units_of(units, draw, drift)).sum(0), units) for _ in range(TRIALS)]
     return np.array([0.0 if candidate is None else drift[candidate] for candidate in chosen])
 
 
 def at_most(rate: float) -> float:
-    """The most that a rate is seen as over the trials, but for three standard errors."""
+    """Return the largest rate over the trials that is within three standard errors of the true one."""
     return rate + 3 * math.sqrt(rate * (1 - rate) / TRIALS)
 
 
@@ -104,7 +104,7 @@ def test_conformal_risk_control_keeps_the_mean_risk_within_the_budget(units: int
 
 
 def test_conformal_risk_control_needs_risks_that_never_fall() -> None:
-    """Candidates of noise apart and one true risk above the budget: the luckiest one is not safe."""
+    """With independent noise and one true risk above the budget, the luckiest candidate is not safe."""
     draw = np.random.default_rng(7)
     means = {}
     for rule in (NotMade(BUDGET, LARGEST), ConformalRiskControl(BUDGET, LARGEST)):
@@ -242,7 +242,7 @@ def test_a_test_half_of_its_own_noise_is_above_an_exact_bound_more_often_than_de
 
 
 def tokens_of(windows: int, draw: np.random.Generator, seq_len: int = 16) -> TokenTable:
-    """Tokens that lose `0.2 · (0.5 − signal)` nats on average by leaving, with a signal uniform over [0, 1]."""
+    """Draw tokens that lose `0.2 · (0.5 − signal)` nats on average by exiting, with a signal uniform over [0, 1]."""
     count = windows * seq_len
     signal = draw.random((1, count)).astype(np.float32)
     lost = 0.2 * (0.5 - signal[0]) + draw.normal(0, 0.2, count)
@@ -251,14 +251,16 @@ def tokens_of(windows: int, draw: np.random.Generator, seq_len: int = 16) -> Tok
 
 
 def true_excess(threshold: float) -> float:
-    """Of `tokens_of`: the integral of `0.2 · (0.5 − signal)` over the signals that leave."""
+    """Return the true excess of `tokens_of`: the integral of `0.2 · (0.5 − signal)` over the signals that exit."""
     return 0.1 * (threshold**2 - threshold)
 
 
 @pytest.mark.parametrize("budget", [0.0, -0.02])
 def test_from_tokens_to_a_threshold_the_promise_holds(budget: float) -> None:
-    """Exits that pay at first, and all together cost nothing. A budget below 0 is never met by few exits, from which
-    testing starts: nothing is chosen."""
+    """The first exits lower the loss, and all of them together change nothing.
+
+    Few exits, from which testing starts, never meet a budget below 0, so nothing is chosen.
+    """
     draw = np.random.default_rng(11)
     grid = threshold_grid(tokens_of(40, draw).signal, np.arange(1, 101) / 100)
     aside = sweep(tokens_of(40, draw), grid, 16).excess

@@ -1,4 +1,4 @@
-"""What analyses read of a stored run, and what they say where something is missing."""
+"""Stored runs as analyses read them, and errors where something is missing."""
 
 from collections.abc import Iterator
 from functools import reduce as fold
@@ -24,7 +24,7 @@ def config(**values: Any) -> RunConfig:
 
 
 def set_exits(*thresholds: float, ahead: bool = False) -> RunState:
-    """A run that has set its exits in turn, and again from the first one on if it looks ahead, or is on its way."""
+    """Return a run that has set its exits in turn, and a second time with `ahead`; it may not have set all of them."""
     blocks = (0, 1, 2)
     stages = [block_stage(block, "hard") for block in blocks]
     stages += [block_stage(block, "threshold") for block in blocks[:-1]] if ahead else []
@@ -56,7 +56,7 @@ def test_thresholds_that_are_missing_say_so(state: RunState) -> None:
 
 
 def test_a_trained_run_decides_by_its_thresholds_as_it_was_measured(path: Path, text: Path) -> None:
-    """With one exit its tokens have all seen their whole context when they leave; gain sets that exit twice."""
+    """With one exit every token attends to its whole context when it exits; gain sets that exit twice."""
     number = train_run(path, text, method="gain")
     with Reader(path) as reader:
         run = stored_run(reader, number)

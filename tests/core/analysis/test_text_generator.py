@@ -1,4 +1,4 @@
-"""Text from stored runs: vocabularies, refusals, and where tokens came from."""
+"""Text from stored runs: vocabularies, refusals, and the blocks that predict the tokens."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ GREEDY = GenerationOptions(max_tokens=12, temperature=0)
 
 @pytest.fixture
 def corpus(text: Path, tmp_path: Path) -> Path:
-    """A copy of the text, to be changed."""
+    """Copy the text, for a test to change it."""
     copy = tmp_path / "text.txt"
     copy.write_text(text.read_text())
     return copy

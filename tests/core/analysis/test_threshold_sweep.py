@@ -1,4 +1,4 @@
-"""Many thresholds at once against trying each of them, token by token."""
+"""The sweep over many thresholds, compared with trying each of them token by token."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The table of a run's evaluated tokens against plain loops over them."""
+"""The table of a run's evaluated tokens, compared with plain loops over them."""
 
 import subprocess
 import sys
@@ -19,13 +19,13 @@ from tests.core.analysis.tables import bare_table, left_at_by_hand, random_table
 
 
 def said(block: int, losses: list[float], signals: list[float], guesses: list[int]) -> TokensMeasured:
-    """What a block says, each token's largest probability being 1/2."""
+    """Return a block's results, with a largest probability of 1/2 for each token."""
     columns = (array("f", losses), array("f", signals), array("f", [0.5] * len(losses)), array("i", guesses))
     return TokensMeasured(block, *(column.tobytes() for column in columns))
 
 
-def text_of(*words: int, seq_len: int = 1) -> EvaluationText:
-    return EvaluationText(seq_len, ["a"] * 9, array("i", words))
+def text_of(*token_ids: int, seq_len: int = 1) -> EvaluationText:
+    return EvaluationText(seq_len, ["a"] * 9, array("i", token_ids))
 
 
 def without_exits(table: TokenTable) -> TokenTable:
@@ -51,19 +51,19 @@ def test_blocks_without_signals_have_no_exits() -> None:
     assert (table.blocks, table.exits, table.signal.shape) == (2, 0, (0, 2))
 
 
-@pytest.mark.parametrize(("words", "seq_len"), [((1, 3), 1), ((1, 3, 5), 3)])
-def test_columns_that_do_not_fit_are_refused(words: tuple[int, ...], seq_len: int) -> None:
+@pytest.mark.parametrize(("token_ids", "seq_len"), [((1, 3), 1), ((1, 3, 5), 3)])
+def test_columns_that_do_not_fit_are_refused(token_ids: tuple[int, ...], seq_len: int) -> None:
     block = said(0, [1, 2], [], [3, 4])
     with pytest.raises(ValueError, match="windows"):
-        token_table([block], text_of(*words, seq_len=seq_len))
+        token_table([block], text_of(*token_ids, seq_len=seq_len))
     with pytest.raises(ValueError, match="no block"):
-        token_table([], text_of(*words, seq_len=seq_len))
+        token_table([], text_of(*token_ids, seq_len=seq_len))
 
 
 @settings(deadline=None)
 @given(st.data(), st.integers(1, 4), st.integers(0, 1000), st.sampled_from([1, 3, 40]))
 def test_tokens_leave_where_a_plain_loop_lets_them(data: st.DataObject, blocks: int, seed: int, levels: int) -> None:
-    """Thresholds that signals tie with among them, and some that float32 can't hold."""
+    """Some thresholds equal a signal, and some have no exact float32 value."""
     table = random_table(blocks, tokens=24, seed=seed, levels=levels)
     places = st.one_of(
         st.integers(0, levels).map(lambda level: level / levels), st.floats(-0.5, 2.5), st.just(float(np.float32(0.7)))
@@ -75,7 +75,7 @@ def test_tokens_leave_where_a_plain_loop_lets_them(data: st.DataObject, blocks: 
 def test_a_signal_that_ties_with_its_threshold_leaves() -> None:
     signal = np.array([[0.5, 0.1, 0.1], [0.9, 0.7, 0.25]], np.float32)
     table = bare_table(np.zeros((3, 3), np.float32), signal, seq_len=3)
-    assert table.left_at((0.5, 0.7)).tolist() == [0, 1, 2]  # 0.7 is more than the float32 that stands for it
+    assert table.left_at((0.5, 0.7)).tolist() == [0, 1, 2]  # 0.7 is larger than its float32 value
     assert table.left_at((0.1, 0.7)).tolist() == [0, 0, 0]
 
 

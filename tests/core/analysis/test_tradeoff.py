@@ -1,4 +1,4 @@
-"""Quality against savings: curves, the static line, and what is possible, against plain definitions."""
+"""Quality against savings: curves, the static line and the bound, compared with plain definitions."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What-if figures against a plain loop over the tokens."""
+"""Results at other thresholds, compared with a plain loop over the tokens."""
 
 import math
 import time
@@ -18,7 +18,7 @@ def made(blocks: int = 3, tokens: int = 400, seed: int = 0) -> WhatIf:
 
 
 def by_hand(data: WhatIf, thresholds: list[float]) -> tuple[float, float, list[int]]:
-    """Mean loss, accuracy and where each token leaves, token by token."""
+    """Return mean loss, accuracy and the block that each token leaves at, token by token."""
     table, loss, right = data.table, 0.0, 0
     left = left_at_by_hand(table, thresholds)
     for token, block in enumerate(left):

@@ -1,4 +1,4 @@
-"""No test here reads the user's cache, or the network."""
+"""Fixtures that keep these tests from the user's cache and from the network."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder of this test's own; it does not exist yet."""
+    """Set the cache folder to one of this test's own, which does not exist yet; return its path."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("EETUI_CACHE", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

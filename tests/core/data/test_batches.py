@@ -1,4 +1,4 @@
-"""How windows are dealt in batches."""
+"""Batches of windows."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Cached files come back whole or not at all."""
+"""Cached files: read back whole or not at all."""
 
 from collections.abc import Callable
 from pathlib import Path

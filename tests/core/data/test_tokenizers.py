@@ -1,4 +1,4 @@
-"""Vocabularies: the report's words, and byte-level BPE that is the same everywhere and cached."""
+"""Vocabularies: the report's words, and byte-level BPE, which is the same everywhere and cached."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Windows against a plain loop, and everything that makes a corpus too small."""
+"""Windows, compared with a plain loop, and corpora that are too small."""
 
 import hashlib
 import struct
@@ -62,7 +62,7 @@ def test_the_fingerprint_tells_tokens_vocabulary_and_split_apart() -> None:
 
 
 def numbered(path: Path, count: int) -> str:
-    """A file of this many different words, one a line; returns its path."""
+    """Write a file of this many different words, one a line; return its path."""
     path.write_text("".join(f"w{number}\n" for number in range(count)))
     return str(path)
 

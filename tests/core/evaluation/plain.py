@@ -26,8 +26,8 @@ def plain_early_exit(
     foreseen = plain_statistics(model, windows)
     losses = torch.zeros(windows.targets.shape, dtype=torch.float64)
     left_at = torch.full(windows.targets.shape, -1)
-    for index, (words, targets) in enumerate(zip(windows.inputs, windows.targets, strict=True)):
-        entering = [model.embedding.weight[word] for word in words]
+    for index, (ids, targets) in enumerate(zip(windows.inputs, windows.targets, strict=True)):
+        entering = [model.embedding.weight[token_id] for token_id in ids]
         for depth, block in enumerate(model.blocks):
             leaving = block(torch.stack(entering)[None])[0]
             for token, state in enumerate(leaving):

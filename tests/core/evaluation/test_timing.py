@@ -23,8 +23,8 @@ def config(**values: object) -> RunConfig:
 
 
 def windows() -> Windows:
-    words = torch.randint(50, (16, 33), generator=torch.Generator().manual_seed(0))
-    return Windows(words[:, :-1], words[:, 1:])
+    token_ids = torch.randint(50, (16, 33), generator=torch.Generator().manual_seed(0))
+    return Windows(token_ids[:, :-1], token_ids[:, 1:])
 
 
 @pytest.mark.parametrize("exited_state", ["copy", "drop"])
@@ -43,9 +43,9 @@ def test_with_exited_state_input_next_to_nothing_is_saved() -> None:
     assert time_savings(new_model(run, 50), [0.1], windows(), run, rounds=3).ratio > 0.7
 
 
-def slow(model: Transformer, words: Tensor, exited_state: ExitedState) -> Walk:
+def slow(model: Transformer, token_ids: Tensor, exited_state: ExitedState) -> Walk:
     time.sleep(0.2)
-    return early_exit_states(model, words, exited_state)
+    return early_exit_states(model, token_ids, exited_state)
 
 
 def test_the_full_model_goes_its_fastest_way() -> None:

@@ -151,7 +151,7 @@ def test_who_sets_the_number_for_torch_gets_it_however_busy_the_machine(
     assert (config.machine.threads, remark) == (8, "")
 
 
-# Runs that can not have their threads
+# Runs that can't have their threads
 
 
 def test_a_run_goes_on_with_the_threads_there_are_and_says_so(
