@@ -94,8 +94,8 @@ async def test_a_log_that_is_long_is_caught_up_with(
     monkeypatch.setattr("eetui.live.following.Following.pull.__defaults__", (3,))
     run = add(writer, list(scripted()))
     async with watching(database, run) as (pilot, _, screen):
+        await until_true(pilot, lambda: screen.watching.state.status == "finished")
         await until_true(pilot, lambda: selected(screen) == "evaluation")
-        assert screen.watching.state.status == "finished"
 
 
 async def test_a_run_that_is_deleted_meanwhile_closes_the_screen(database: Path, writer: Writer) -> None:
