@@ -1,18 +1,56 @@
-"""The files beside a database."""
+"""The files beside a database.
+
+They belong to the file itself, whichever symlink it was named by.
+"""
 
 import contextlib
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 
+def real_path(database: Path) -> Path:
+    """Resolve every symlink on the way to a database, which need not exist."""
+    return Path(os.path.realpath(database))
+
+
 def checkpoint_folder(database: Path, run: int) -> Path:
-    """Where the weights of a run are kept. It need not exist."""
-    return database.with_name(f"{database.name}.checkpoints") / str(run)
+    """Name the folder of a run's weights, which need not exist.
+
+    Earlier versions put it beside the symlink that the database was named by; what is there is still found.
+    """
+    folder = beside(real_path(database), run)
+    if folder.is_dir():
+        return folder
+    return next((there for link in _links(database) if (there := beside(link, run)).is_dir()), folder)
 
 
 def delete_checkpoint(database: Path, run: int) -> None:
     """Delete the weights of a run, if there are any and they can be deleted."""
     folder = checkpoint_folder(database, run)
     shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # it is not there, or other runs have theirs in it
-        folder.parent.rmdir()
+    remove_if_empty(folder.parent)
+
+
+def beside(database: Path, run: int) -> Path:
+    """Name the folder of a run's weights beside a file of that name."""
+    return database.with_name(f"{database.name}.checkpoints") / str(run)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that nothing is in."""
+    with contextlib.suppress(OSError):  # it is not there, or something is in it
+        folder.rmdir()
+
+
+def _links(database: Path) -> Iterator[Path]:
+    """The symlinks that lead to a database: those it was named by, then those in its own folder."""
+    link, target = Path(os.path.abspath(database)), real_path(database)
+    for _ in range(40):  # as many as the system follows
+        if not link.is_symlink():
+            break
+        yield link
+        link = link.parent / os.readlink(link)
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.is_symlink() and real_path(Path(entry)) == target)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import StoreError
+from core.store.files import real_path
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
@@ -178,7 +179,9 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     if not create and not path.exists():
         raise StoreError(f"there is no database {path}: train something first (eetui run), or name one with --db")
     with explaining(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=not create)
+        connection = sqlite3.connect(
+            real_path(path), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=not create
+        )
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             if version(connection, path) < LATEST_VERSION:
@@ -216,7 +219,8 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
         before = version(connection, path)
         if before < LATEST_VERSION:
             if before:
-                _copy(path, path.with_name(f"{path.name}.backup-{before}"))
+                file = real_path(path)
+                _copy(file, file.with_name(f"{file.name}.backup-{before}"))
             migrations().apply(Database(connection))
             connection.execute(f"PRAGMA user_version = {LATEST_VERSION}")
         connection.execute("COMMIT")
