@@ -108,7 +108,7 @@ def _hard_tokens(reader: Reader, run: StoredRun, table: TokenTable) -> Measuring
     from core.protocol.checkpoint import Checkpoint, load_model
 
     try:
-        checkpoint = Checkpoint.of_run(reader.path, run.number, run.config, run.record["fingerprint"])
+        checkpoint = Checkpoint.of_run(reader.path, run.number, run.config, run.record["fingerprint"], run.created)
         model = load_model(run.config, run.record["vocab_size"], checkpoint)
         return (yield from measure_hard_tokens(model, table, run.state, run.config)), ""
     except EetuiError as error:

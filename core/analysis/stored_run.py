@@ -22,12 +22,14 @@ class StoredRun:
     """A run read from the store.
 
     Attributes:
+        created: when it was created, in seconds since 1970.
         record: reproduction record (`core.session.provenance`).
         method: description of its exit method, read without importing it.
     """
 
     number: int
     name: str
+    created: float
     status: str
     record: Mapping[str, Any]
     config: RunConfig
@@ -52,7 +54,16 @@ def stored_run(reader: Reader, number: int) -> StoredRun:
     """
     row = reader.run(number)
     config = build([Layer(f"run {number}", completed(row["config"]))])
-    return StoredRun(number, row["name"], row["status"], row["record"], config, run_facts(row), reader.state(number))
+    return StoredRun(
+        number=number,
+        name=row["name"],
+        created=row["created"],
+        status=row["status"],
+        record=row["record"],
+        config=config,
+        method=run_facts(row),
+        state=reader.state(number),
+    )
 
 
 def own_thresholds(state: RunState, config: RunConfig) -> tuple[float, ...]:

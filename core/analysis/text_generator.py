@@ -84,7 +84,7 @@ def open_generator(reader: Reader, number: int) -> TextGenerator:
         UsageError: its checkpoint, its thresholds, its vocabulary or its own exit method can't be read.
     """
     run = stored_run(reader, number)
-    checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"])
+    checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"], run.created)
     return TextGenerator(
         number=number,
         name=run.name,

@@ -1,29 +1,28 @@
 """A run's checkpoint: the weights of its finished stages and, while a block trains, where its training stands.
 
-One safetensors file for each stage, written at once or not at all. The metadata hold the stage's events (without
-steps) and the origin of it all, config and corpus, so that weights of anything else are never taken for the run's.
+One file for each stage (`weights_file`), written at once or not at all. It knows which run, config, corpus and stage
+it is of, and holds a digest of its content, so that weights of anything else, or damaged ones, are never taken for the
+run's.
 """
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
 from core.config.run_config import RunConfig
-from core.data.cache import write_atomically
 from core.errors import UsageError
 from core.events import Epoch, Event, Warned
 from core.model import Transformer, new_model
+from core.protocol import weights_file
 from core.protocol.order import planned_stages
+from core.protocol.weights_file import PARTIAL, Kept, Label, UnusableError
 from core.stages.lm import Progress
 from core.stages.trainer import Weights
-from core.store import codec
 from core.store.files import checkpoint_folder
 
 FORMAT = 1
@@ -31,30 +30,36 @@ FORMAT = 1
 WRITE_SECONDS = 60.0
 """Progress within a stage is written at most this often, and when the run is stopped."""
 
-Kept = tuple[tuple[Event, ...], Weights]
-"""The events of a stage, without steps, and the weights it produced."""
-
 
 class Checkpoint:
-    """The files of one run. A file that can't be written is a warning, one that can't be read is not there."""
+    """The files of one run. One that can't be written is a warning; one that can't be used too, and is not there.
 
-    def __init__(self, folder: Path, origin: str) -> None:
-        self.folder, self.origin = folder, origin
+    Attributes:
+        run: the run's number and when it was created, which together no other run has.
+        unusable: what is wrong with the files that can't be used, by stage.
+    """
+
+    def __init__(self, folder: Path, origin: str, run: str) -> None:
+        self.folder, self.origin, self.run = folder, origin, run
+        self.unusable: dict[str, str] = {}
+        self._sound: set[str] = set()
         self._unwritten: tuple[str, Progress] | None = None
         self._last_written = time.monotonic()
         self._warnings: list[Warned] = []
         self._warned = False
 
     @staticmethod
-    def of_run(database: Path, run: int, config: RunConfig, fingerprint: str) -> "Checkpoint":
+    def of_run(database: Path, run: int, config: RunConfig, fingerprint: str, created: float) -> "Checkpoint":
         """The checkpoint of a stored run.
 
         Args:
             config: resolved, as it is stored.
             fingerprint: of the corpus, as it is stored in the run's record.
+            created: when the run was created, as it is stored.
         """
         text = f"{FORMAT}\n{fingerprint}\n{_text(config)}"
-        return Checkpoint(checkpoint_folder(database, run), hashlib.sha256(text.encode()).hexdigest())
+        origin = hashlib.sha256(text.encode()).hexdigest()
+        return Checkpoint(checkpoint_folder(database, run), origin, f"{run} {created!r}")
 
     def recall(self, stage: str) -> Kept | None:
         """The events and the weights of a finished stage, on the CPU."""
@@ -64,7 +69,7 @@ class Checkpoint:
         """Write a finished stage, unless it is there; what was kept of its progress is of no more use."""
         if self._unwritten and self._unwritten[0] == stage:
             self._unwritten = None
-        if self._read(stage, weights=False) is not None or self._write(stage, events, weights):
+        if stage in self._sound or self._write(stage, events, weights):
             with contextlib.suppress(OSError):  # then it stays, and is not asked for again
                 self._path(_partial(stage)).unlink()
 
@@ -101,30 +106,40 @@ class Checkpoint:
         self._unwritten = None
         self._last_written = time.monotonic()
 
+    def sweep(self) -> None:
+        """Delete what a process that was killed had half written; nobody else may be training the run."""
+        for path in self.folder.glob(".*.safetensors.*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def warnings(self) -> list[Warned]:
-        """What there is to say since the last call: once, that a file could not be written."""
+        """What there is to say since the last call: which file can't be used and, once, that one can't be written."""
         warnings, self._warnings = self._warnings, []
         return warnings
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
 
-    def _read(self, name: str, *, weights: bool = True) -> Kept | None:
+    def _label(self, name: str) -> Label:
+        return Label(self.origin, self.run, name)
+
+    def _read(self, name: str) -> Kept | None:
         try:
-            with safe_open(self._path(name), framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("origin") != self.origin:
-                    return None
-                rows = json.loads(metadata["events"])
-                events = tuple(event for kind, data in rows for event in codec.decode((kind, data)))
-                return events, {key: file.get_tensor(key) for key in file.keys()} if weights else {}
-        except (OSError, SafetensorError):
+            kept = weights_file.read(self._path(name), self._label(name))
+        except UnusableError as error:
+            if name not in self.unusable:
+                message = f"{self._path(name)} counts as not there, and what it held is trained again: {error}"
+                self._warnings.append(Warned(message))
+            self.unusable[name] = str(error)
             return None
+        if kept is not None:
+            self._sound.add(name)
+        return kept
 
     def _write(self, name: str, events: Sequence[Event], tensors: dict[str, Tensor]) -> bool:
-        metadata = {"origin": self.origin, "events": json.dumps(list(codec.encode(events)))}
         try:
-            write_atomically(self._path(name), save(tensors, metadata))
+            self.folder.parent.mkdir(exist_ok=True)  # not the folder of a database that somebody removed
+            weights_file.write(self._path(name), self._label(name), events, tensors)
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: the device is gone
             if not self._warned:
                 self._warnings.append(
@@ -135,6 +150,8 @@ class Checkpoint:
                 )
             self._warned = True
             return False
+        self._sound.add(name)
+        self.unusable.pop(name, None)
         return True
 
 
@@ -145,7 +162,7 @@ def _text(config: RunConfig) -> str:
 
 
 def _partial(stage: str) -> str:
-    return f"{stage}.partial"
+    return f"{stage}{PARTIAL}"
 
 
 def _part(tensors: dict[str, Tensor], part: str) -> Weights:
@@ -164,9 +181,11 @@ def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Tr
         if stage.trains:
             kept = checkpoint.recall(stage.name)
             if kept is None:
+                reason = checkpoint.unusable.get(stage.name)
                 raise UsageError(
                     f"{checkpoint.folder} does not hold the run's weights of {stage.name}: a run that did not finish "
                     f"can be resumed; any other must be trained again"
+                    + (f"; the file can't be used: {reason}" if reason else "")
                 )
             model.load_state_dict(kept[1], strict=False)
     return model

@@ -89,7 +89,8 @@ def run(
         store.end(number, interrupted)
         publish(number, [interrupted])
         return "interrupted"
-    checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint)
+    checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, store.created(number))
+    checkpoint.sweep()
     pace = Pace(config.machine.threads, outlook, partial(peak_flops, config))
     with Outbox(number, store, publish, checkpoint) as outbox:
         try:

@@ -4,7 +4,9 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from core.events import Event, Measured, PlannedStage, RunStarted, StageKind, Step, TokensMeasured
 
@@ -70,6 +72,32 @@ def _planned_stage(stage: str | dict[str, Any]) -> PlannedStage:
     place, _, part = stage.rpartition(".")
     kind, trains, ahead = OLD_PARTS[part]
     return PlannedStage(stage, kind, int(place[5:]) if place.startswith("block") else None, trains, ahead)
+
+
+def is_well_formed(event: Event) -> bool:
+    """Tell whether every field of an event is of its type: what was read from a damaged file may be anything."""
+    return all(_fits(getattr(event, name), kind) for name, kind in _kinds(type(event).__name__))
+
+
+@cache
+def _kinds(name: str) -> tuple[tuple[str, Any], ...]:
+    """The fields of an event with their types."""
+    kinds = get_type_hints(TYPES[name])
+    return tuple((field.name, kinds[field.name]) for field in dataclasses.fields(TYPES[name]))
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Tell whether a value is of a type as the events' fields have them."""
+    arguments = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in arguments
+    if get_origin(kind) in (Union, UnionType):
+        return any(_fits(value, each) for each in arguments)
+    if get_origin(kind) is tuple:  # of one type, of any length
+        return isinstance(value, tuple) and all(_fits(each, arguments[0]) for each in value)
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def _step_group(event: Event) -> tuple[str, int] | None:

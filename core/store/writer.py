@@ -84,6 +84,18 @@ class Writer:
             delete_checkpoint(self.path, number)  # left behind by another database of this name
         return numbers
 
+    def created(self, run: int) -> float:
+        """When a run was created, in seconds since 1970.
+
+        Raises:
+            StoreError: there is no such run.
+        """
+        with self._turn, explaining(self.path):
+            row = self._connection.execute("SELECT created FROM runs WHERE id = ?", [run]).fetchone()
+        if row is None:
+            raise StoreError(f"there is no run {run} in {self.path} any more")
+        return float(row[0])
+
     def requeue(self, runs: Sequence[int]) -> None:
         """Queue runs that did not finish once more, in this process's name; their log goes on where it ended.
 

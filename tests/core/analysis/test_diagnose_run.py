@@ -54,7 +54,7 @@ def test_hard_tokens_are_packed_as_in_training(path: Path, text: Path) -> None:
         found, run = diagnose_run(reader, number), stored_run(reader, number)
         table, _ = evaluated_tokens(reader, run)
     assert found.hard_tokens is not None
-    checkpoint = Checkpoint.of_run(path, number, found.config, run.record["fingerprint"])
+    checkpoint = Checkpoint.of_run(path, number, found.config, run.record["fingerprint"], run.created)
     model = load_model(found.config, run.record["vocab_size"], checkpoint)
     hard = torch.tensor(table.signal[0]) < run.thresholds[0]
     inputs, targets = torch.tensor(table.inputs).long(), torch.tensor(table.targets).long()

@@ -61,7 +61,8 @@ class Bench:
         return status, seen
 
     def checkpoint(self, config: RunConfig, number: int) -> Checkpoint:
-        return Checkpoint.of_run(self.writer.path, number, config, self.dataset.fingerprint)
+        created = self.reader.run(number)["created"]
+        return Checkpoint.of_run(self.writer.path, number, config, self.dataset.fingerprint, created)
 
     def weights(self, config: RunConfig, number: int) -> dict[str, Tensor]:
         return load_model(config, WORDS, self.checkpoint(config, number)).state_dict()

@@ -83,6 +83,7 @@ def test_the_checkpoint_of_a_config_without_later_fields_is_that_of_their_defaul
     assert "head_dtype" not in older
     assert build([Layer("stored", flatten(json.loads(older)))]) == config
     origin = hashlib.sha256(f"{FORMAT}\nfingerprint\n{older}".encode()).hexdigest()
+    bench.queue(config)
     assert bench.checkpoint(config, 1).origin == origin
     assert bench.checkpoint(resolve(build([set_layer("head_dtype=bfloat16")])), 1).origin != origin
 
