@@ -5,7 +5,10 @@
     │   ├── ConfigError        a config value or key is not valid
     │   ├── CorpusError        the text can't be read, or is too small
     │   └── StoreError         the database can't be opened, read or written
-    │       └── RunLookupError no run, or several, of that name
+    │       ├── RunLookupError no run, or several, of that name
+    │       ├── LostRunError   a run in training is another process's by now, or deleted
+    │       ├── UnwritableError  it can't be written now, but perhaps in a while: a full disk, a lock
+    │       └── DamagedError   what it holds can't be read, or is not what was written
     └── TrainingError          a run started and failed
         ├── DivergedError      the loss is not finite
         └── NoHardTokensError  the exit signal leaves no token for the next block
@@ -52,6 +55,18 @@ class StoreError(UsageError):
 
 class RunLookupError(StoreError):
     """A run reference names no run, or more than one."""
+
+
+class LostRunError(StoreError):
+    """Another process trains the run by now, or it was deleted: nothing may be written of it any more."""
+
+
+class UnwritableError(StoreError):
+    """The database can't be written now: the disk is full, another program holds it; it may pass."""
+
+
+class DamagedError(StoreError):
+    """The database can't be read, or holds something else than what was written."""
 
 
 class TrainingError(EetuiError):

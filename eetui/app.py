@@ -20,8 +20,6 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from core.errors import ConfigError, EetuiError
-from core.state import LIVE
-from core.store.reader import Query
 from eetui.console.bench import Bench
 from eetui.console.dialogs import Question
 from eetui.console.keys import active_keys
@@ -223,7 +221,7 @@ class EetuiApp(Bench):
 
     def _notify_ended_runs(self) -> None:
         """Notify and ring when a run that was live has ended."""
-        live = {row["id"]: row["name"] for row in self.reader.runs(Query(f"status IN {LIVE}"))}
+        live = {row["id"]: row["name"] for row in self.reader.live()}
         for run, name in self._live.items():
             if run not in live and not self._leaving:
                 self._notify_ended(run, name)

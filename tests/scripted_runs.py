@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import socket
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +30,7 @@ from core.events import (
 from core.extensions.kinds import EXIT_METHODS
 from core.protocol.order import EVALUATION, Part, block_stage
 from core.state import RunState, reduce
+from core.store.liveness import this_process
 from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
 
@@ -176,16 +175,16 @@ def many_runs(path: Path, count: int) -> Path:
     record = json.dumps(RECORD)
     rows = [
         (n, (n + 2) // 3, f"run-{n}", ("loss", "distill", "softmax")[n % 3], n, "quick", "finished", text, record,
-         1e9 + n, 1e9 + n, 1e9 + n + 60, os.getpid(), socket.gethostname(), 300 + n % 97, 200 + n * 37 % 1009,
+         1e9 + n, 1e9 + n, 1e9 + n + 60, *this_process().values(), 300 + n % 97, 200 + n * 37 % 1009,
          0.1 + n % 89 / 1000, 0.5, 0.25, 60.0)
         for n in range(1, count + 1)
     ]  # fmt: skip
     columns = (
         "id, experiment, name, method, seed, preset, status, config, record, created, started, ended, pid, host, "
-        "block0_val_ppl, final_ppl, accuracy, shallow_ratio, layer_savings, seconds"
+        "process, block0_val_ppl, final_ppl, accuracy, shallow_ratio, layer_savings, seconds"
     )
     with sqlite3.connect(path) as connection:
-        connection.executemany(f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * 20)})", rows)
+        connection.executemany(f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * 21)})", rows)
     connection.close()
     return path
 

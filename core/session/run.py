@@ -5,14 +5,14 @@ The caller chooses the thread: the console uses a worker thread, the command lin
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.errors import TrainingError
+from core.errors import LostRunError, TrainingError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import peak_flops, waiter
@@ -20,13 +20,12 @@ from core.machine.pace import NO_OUTLOOK, Outlook, Pace
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import StageMemory
 from core.protocol.train import train
+from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
 from core.session.prepare import Prepared
 from core.state import LIVE, Status
+from core.store.lock import training_alone
 from core.store.writer import Writer
-
-HEARTBEAT_SECONDS = 60.0
-"""Interval at which queued runs are marked as not abandoned."""
 
 ShouldStop = Callable[[], bool]
 
@@ -40,31 +39,16 @@ def run_experiment(
     """
     memory = StageMemory()
     statuses: list[Status] = []
-    for position, (config, number) in enumerate(zip(prepared.configs, prepared.runs, strict=True), start=1):
-        listener = _keeping_alive(prepared.runs[position:], store, publish)
-        clock = new_clock(config, profile=prepared.profile)
-        outlook = prepared.outlook
-        statuses.append(run(config, prepared.dataset, memory, number, store, listener, should_stop, clock, outlook))
+    with beating(store, lambda: prepared.runs[len(statuses) :]):
+        for config, number in zip(prepared.configs, prepared.runs, strict=True):
+            clock, outlook = new_clock(config, profile=prepared.profile), prepared.outlook
+            statuses.append(run(config, prepared.dataset, memory, number, store, publish, should_stop, clock, outlook))
     return statuses
 
 
 def new_clock(config: RunConfig, *, profile: bool) -> Clock:
     """Return the clock of a run with that resolved config."""
     return Stopwatch(waiter(torch.device(config.machine.device))) if profile else UNPROFILED
-
-
-def _keeping_alive(waiting: Sequence[int], store: Writer, publish: Publish) -> Publish:
-    """Return a listener that also marks the waiting runs, so that they are not taken for abandoned."""
-    last = time.monotonic()
-
-    def listener(run: int, events: Sequence[Event]) -> None:
-        nonlocal last
-        if waiting and time.monotonic() - last >= HEARTBEAT_SECONDS:
-            store.heartbeat(waiting)
-            last = time.monotonic()
-        publish(run, events)
-
-    return listener
 
 
 def run(
@@ -89,27 +73,42 @@ def run(
         store.end(number, interrupted)
         publish(number, [interrupted])
         return "interrupted"
-    checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, store.created(number))
-    checkpoint.sweep()
-    pace = Pace(config.machine.threads, outlook, partial(peak_flops, config))
-    with Outbox(number, store, publish, checkpoint) as outbox:
-        try:
-            for event in pace.watch(train(config, dataset, memory, checkpoint, clock)):
-                with clock.part("events"):
-                    outbox.put(event)
-                with clock.part(PAUSED):
-                    stopped = should_stop()
-                if stopped and not isinstance(event, RunFinished):
-                    outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
-                    break
-        except TrainingError as error:
-            outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
-        except BaseException as error:
-            if outbox.state.status not in LIVE:  # the run had ended: the listener raised
-                raise
-            message = f"{type(error).__name__}: {error}"
-            if not isinstance(error, Exception):
-                outbox.end(RunInterrupted(message, time.perf_counter() - began))
-                raise
-            outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
-        return outbox.state.status
+    try:
+        with training_alone(store.path, number):
+            claimed = store.claim(number)
+            checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, claimed.created)
+            checkpoint.sweep()
+            pace = Pace(config.machine.threads, outlook, partial(peak_flops, config))
+            with Outbox(number, store, publish, checkpoint) as outbox:
+                training = partial(train, config, dataset, memory, checkpoint, clock)
+                return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
+    except LostRunError as error:  # nothing may be stored of it any more
+        publish(number, [RunFailed(str(error), "", time.perf_counter() - began)])
+        return "failed"
+
+
+def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
+    """Put all events of a training into the outbox, and an end if they have none; return the final status."""
+    began = time.perf_counter()
+    try:
+        for event in training():
+            with clock.part("events"):
+                outbox.put(event)
+            with clock.part(PAUSED):
+                stopped = should_stop()
+            if stopped and not isinstance(event, RunFinished):
+                outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
+                break
+    except LostRunError:
+        raise
+    except TrainingError as error:
+        outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
+    except BaseException as error:
+        if outbox.state.status not in LIVE:  # the run had ended: the listener raised
+            raise
+        message = f"{type(error).__name__}: {error}"
+        if not isinstance(error, Exception):
+            outbox.end(RunInterrupted(message, time.perf_counter() - began))
+            raise
+        outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
+    return outbox.state.status

@@ -26,11 +26,20 @@ def checkpoint_folder(database: Path, run: int) -> Path:
     return next((there for link in _links(database) if (there := beside(link, run)).is_dir()), folder)
 
 
+def lock_file(database: Path, run: int) -> Path:
+    """Name the file that is locked while a run is trained, beside the folder of its weights."""
+    folder = beside(real_path(database), run)
+    return folder.with_name(f"{folder.name}.lock")
+
+
 def delete_checkpoint(database: Path, run: int) -> None:
-    """Delete the weights of a run, if there are any and they can be deleted."""
-    folder = checkpoint_folder(database, run)
+    """Delete the weights of a run that nobody trains, if there are any and they can be deleted."""
+    folder, lock = checkpoint_folder(database, run), lock_file(database, run)
     shutil.rmtree(folder, ignore_errors=True)
-    remove_if_empty(folder.parent)
+    with contextlib.suppress(OSError):
+        lock.unlink()
+    for parent in {folder.parent, lock.parent}:
+        remove_if_empty(parent)
 
 
 def beside(database: Path, run: int) -> Path:

@@ -1,4 +1,8 @@
-"""The reading side of the store: plain queries, nothing imported that a list of runs does not need."""
+"""The reading side of the store: plain queries, nothing imported that a list of runs does not need.
+
+Every query sees the runs through a temporary view of this connection, in which a run that is queued or running, but
+whose process is gone, is interrupted: with nothing written, and whoever has the database open.
+"""
 
 import json
 import zlib
@@ -10,10 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import RunLookupError
-from core.events import Event, TokensMeasured, Way, way_name
+from core.events import Event, RunInterrupted, TokensMeasured, Way, way_name
 from core.metrics import STORED
 from core.state import RunState, reduce
 from core.store import codec
+from core.store.liveness import GONE, IS_LIVE, Liveness
 from core.store.schema import TOKEN_COLUMNS, connect, explaining
 from core.store.tokens import EvaluationText, integers
 
@@ -49,6 +54,8 @@ class Reader:
         """
         self.path = path
         self._connection = connect(path, create=False)
+        with explaining(path):
+            self._look_through_view()
 
     def __enter__(self) -> Self:
         return self
@@ -76,9 +83,17 @@ class Reader:
         """How many runs a query is about, its page aside."""
         return int(self._rows(f"SELECT count(*) AS count FROM runs WHERE {query.where}", query.values)[0]["count"])
 
-    def version(self) -> int:
-        """A number that changes whenever another connection writes to the database; takes microseconds."""
-        return int(self._rows("PRAGMA data_version")[0]["data_version"])
+    def version(self) -> object:
+        """Something that changes whenever another connection writes to the database, or a run's process goes."""
+        return self._rows("PRAGMA data_version")[0]["data_version"], self.gone()
+
+    def live(self) -> list[dict[str, Any]]:
+        """Number, name and status of the runs that are queued or running; takes microseconds."""
+        return self._rows(f"SELECT id, name, status FROM runs WHERE stored_{IS_LIVE} AND {IS_LIVE} ORDER BY id")
+
+    def gone(self) -> tuple[int, ...]:
+        """The runs that nobody has ended, but whose process is gone."""
+        return tuple(row["id"] for row in self._rows(f"SELECT id FROM runs WHERE stored_{IS_LIVE} AND NOT {IS_LIVE}"))
 
     def find(self, reference: str) -> int:
         """The number of the run that a number, a name or a unique prefix of a name stands for.
@@ -151,8 +166,9 @@ class Reader:
         return events, rows[-1]["seq"] if rows else after
 
     def state(self, run: int) -> RunState:
-        """The run as its events tell it, single steps left out."""
-        return fold(reduce, self.events(run, steps=False)[0], RunState())
+        """The run as its events tell it, single steps left out, and interrupted if its process is gone."""
+        state = fold(reduce, self.events(run, steps=False)[0], RunState())
+        return reduce(state, RunInterrupted(GONE, 0.0)) if run in self.gone() else state
 
     def window_losses(self, run: int, way: Way, block: int | None = None) -> Sequence[float]:
         """Mean loss of each evaluation window in nats, on a way through the model; empty if not kept."""
@@ -179,6 +195,17 @@ class Reader:
             return None
         vocabulary = json.loads(zlib.decompress(rows[0]["vocabulary"]))
         return EvaluationText(rows[0]["seq_len"], vocabulary, integers(rows[0]["stream"]))
+
+    def _look_through_view(self) -> None:
+        """Put a view over the table of runs that knows which of them are live."""
+        liveness = Liveness()
+        self._connection.create_function("gone", 4, lambda *owner: int(liveness.is_gone(*owner)))
+        names = [row["name"] for row in self._rows("PRAGMA table_info(runs)")]
+        gone = f"{IS_LIVE} AND gone(pid, host, process, coalesce(heartbeat, created))"
+        seen = {"status": f"CASE WHEN {gone} THEN 'interrupted' ELSE status END AS status"}
+        seen["error"] = f"CASE WHEN {gone} THEN '{GONE}' ELSE error END AS error"
+        columns = ", ".join([*(seen.get(name, name) for name in names), "status AS stored_status"])
+        self._connection.execute(f"CREATE TEMP VIEW runs AS SELECT {columns} FROM main.runs")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with explaining(self.path):

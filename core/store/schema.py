@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import StoreError
+from core.errors import DamagedError, StoreError, UnwritableError
 from core.store.files import real_path
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ TOKEN_COLUMNS = ("cross_entropy", "signal", "max_prob", "prediction")
 """Columns of `token_statistics` that hold an array, and fields of `TokensMeasured`."""
 BUSY_SECONDS = 30
 """How long to wait for another process's transaction."""
+MAY_PASS = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
+}  # fmt: skip
+"""SQLite's codes for what may pass without anything being done to the database."""
 
 
 def runs(db: "Database") -> None:
@@ -138,7 +143,12 @@ def savings(db: "Database") -> None:
             ) WHERE final_ppl IS NOT NULL""")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings)
+def processes(db: "Database") -> None:
+    """Which process holds a run, beyond its pid (`core.store.liveness`); NULL in rows of before."""
+    db.execute("ALTER TABLE runs ADD COLUMN process TEXT")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes)
 LATEST_VERSION = len(MIGRATIONS)
 
 
@@ -158,13 +168,14 @@ def explaining(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise StoreError(_explanation(path, error)) from error
+        kind = UnwritableError if _may_pass(error) else StoreError
+        raise kind(_explanation(path, error)) from error
     except sqlite3.IntegrityError as error:
         raise StoreError(f"database {path}: {error}; was the run deleted meanwhile?") from error
     except sqlite3.ProgrammingError as error:
         raise StoreError(f"database {path} is closed: open it again to read on") from error
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path} is not an eetui database ({error}): choose another with --db") from error
+        raise DamagedError(f"{path} is not an eetui database ({error}): choose another with --db") from error
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
@@ -237,6 +248,11 @@ def _copy(source: Path, target: Path) -> None:
     new.close()
 
 
+def _may_pass(error: sqlite3.OperationalError) -> bool:
+    """Whether the same may work in a while."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in MAY_PASS
+
+
 def _explanation(path: Path, error: sqlite3.OperationalError) -> str:
     reason = str(error)
     if "unable to open" in reason:
@@ -244,6 +260,8 @@ def _explanation(path: Path, error: sqlite3.OperationalError) -> str:
         return f"database {path} {state}: check that its folder exists and is writable, or name another with --db"
     if "readonly" in reason:
         return f"database {path} is read-only: make it and its folder writable, or name another with --db"
+    if "full" in reason:
+        return f"the disk of database {path} is full: make room, or name another with --db"
     if "locked" in reason:
         return f"database {path} is locked by another program for over {BUSY_SECONDS} s: close it, or name another"
     return f"database {path}: {reason}; check the disk, or name another with --db"

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import sqlite3
 import threading
 import time
@@ -16,18 +15,24 @@ from typing import Any, Self, cast
 
 from sqlite_utils import Database
 
-from core.errors import StoreError
+from core.errors import LostRunError, StoreError
 from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured
 from core.metrics import STORED
 from core.state import LIVE, RunState
 from core.store import codec
 from core.store.files import delete_checkpoint
+from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
+from core.store.lock import trainer_of
 from core.store.schema import TOKEN_COLUMNS, connect, explaining
 from core.store.tokens import EvaluationText, integers
 
-SILENT_SECONDS = 3600.0
-"""A run on another host that has not been heard of for so long is taken to be dead."""
-IS_LIVE = f"status IN {LIVE}"
+
+@dataclass(frozen=True)
+class Claimed:
+    """What is stored of a run that is about to be trained: when it was created, and its reproduction record."""
+
+    created: float
+    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -81,20 +86,9 @@ class Writer:
             row = self._connection.execute("SELECT coalesce(max(experiment), 0) + 1 FROM runs").fetchone()
             numbers = [self._create(run, experiment=row[0]) for run in runs]
         for number in numbers:
-            delete_checkpoint(self.path, number)  # left behind by another database of this name
+            if trainer_of(self.path, number) is None:
+                delete_checkpoint(self.path, number)  # left behind by another database of this name
         return numbers
-
-    def created(self, run: int) -> float:
-        """When a run was created, in seconds since 1970.
-
-        Raises:
-            StoreError: there is no such run.
-        """
-        with self._turn, explaining(self.path):
-            row = self._connection.execute("SELECT created FROM runs WHERE id = ?", [run]).fetchone()
-        if row is None:
-            raise StoreError(f"there is no run {run} in {self.path} any more")
-        return float(row[0])
 
     def requeue(self, runs: Sequence[int]) -> None:
         """Queue runs that did not finish once more, in this process's name; their log goes on where it ended.
@@ -107,18 +101,32 @@ class Writer:
                 query = "SELECT 1 FROM runs WHERE id = ? AND status IN ('interrupted', 'failed')"
                 if not self._connection.execute(query, [run]).fetchone():
                     raise StoreError(f"run {run} can't be resumed: another process resumed or deleted it meanwhile")
+                if trainer := trainer_of(self.path, run):
+                    raise StoreError(f"run {run} can't be resumed: {trainer} is training it; stop it there first")
                 fresh = dict.fromkeys(("error", "seconds", "started", "ended"))
                 self._next_seq.pop(run, None)  # another process may have written on
                 self._db.table("runs").update(
-                    run, {**fresh, "status": "queued", "heartbeat": time.time(), **_this_process()}
+                    run, {**fresh, "status": "queued", "heartbeat": time.time(), **this_process()}
                 )
 
+    def claim(self, run: int) -> Claimed:
+        """Make sure that a run is this process's to train, and tell what is stored of it.
+
+        Raises:
+            LostRunError: it is not, or not any more.
+        """
+        with self._transaction():
+            self._require_own(run)
+            query = "SELECT created, record FROM runs WHERE id = ?"
+            created, record = self._connection.execute(query, [run]).fetchone()
+        return Claimed(float(created), json.loads(record))
+
     def heartbeat(self, runs: Sequence[int]) -> None:
-        """Note that this process still holds these runs, queued or paused: nobody is to take them for abandoned."""
+        """Note that this process still holds these runs, be they queued, held or in training."""
         with self._transaction():
             self._connection.executemany(
-                f"UPDATE runs SET heartbeat = ? WHERE id = ? AND pid = ? AND host = ? AND {IS_LIVE}",
-                [(time.time(), run, *_this_process().values()) for run in runs],
+                f"UPDATE runs SET heartbeat = ? WHERE id = ? AND pid = ? AND host = ? AND process = ? AND {IS_LIVE}",
+                [(time.time(), run, *this_process().values()) for run in runs],
             )
 
     def keep_text(self, fingerprint: str, text: EvaluationText) -> None:
@@ -139,12 +147,17 @@ class Writer:
         """Store events, what they measured, and how the run stands after them, in one transaction.
 
         A run that starts again, because it was resumed, loses what it had measured before.
+
+        Raises:
+            LostRunError: another process resumed the run meanwhile, or deleted it.
+            StoreError: it can't be stored; nothing is.
         """
         now = time.time()
         starts = any(isinstance(event, RunStarted) for event in events)
         results = [_result(run, event) for event in events if isinstance(event, Measured)]
         tokens = [_block_tokens(run, event) for event in events if isinstance(event, TokensMeasured)]
         with self._transaction():
+            self._require_own(run)
             if starts:
                 self._connection.execute("DELETE FROM results WHERE run_id = ?", [run])
             self._insert_events(run, events, now)
@@ -154,12 +167,8 @@ class Writer:
 
     def end(self, run: int, event: RunInterrupted) -> None:
         """End a run that is queued or running, unless another process has done so; its figures stay."""
-        now = time.time()
         with self._transaction():
-            if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {IS_LIVE}", [run]).fetchone():
-                self._insert_events(run, [event], now)
-                ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
-                self._db.table("runs").update(run, ended)
+            self._end(run, event)
 
     def rename(self, run: int, name: str) -> None:
         """Give a run another name.
@@ -200,12 +209,34 @@ class Writer:
 
     def close_abandoned(self) -> None:
         """Mark as interrupted what is queued or running, but whose process no longer exists."""
-        query = f"SELECT id, pid, host, heartbeat, created FROM runs WHERE {IS_LIVE}"
-        for run, pid, host, heartbeat, created in self._connection.execute(query).fetchall():
-            silent = time.time() - (heartbeat or created)
-            dead = not _is_alive(pid) if host == socket.gethostname() else silent > SILENT_SECONDS
-            if dead:
-                self.end(run, RunInterrupted("its process ended without a word", 0.0))
+        if self._abandoned():
+            with self._transaction():
+                for run in self._abandoned():  # nobody resumes one of them meanwhile
+                    self._end(run, RunInterrupted(GONE, 0.0))
+
+    def _abandoned(self) -> list[int]:
+        liveness = Liveness()
+        query = f"SELECT id, pid, host, process, coalesce(heartbeat, created) FROM runs WHERE {IS_LIVE}"
+        return [run for run, *owner in self._connection.execute(query).fetchall() if liveness.is_gone(*owner)]
+
+    def _end(self, run: int, event: RunInterrupted) -> None:
+        now = time.time()
+        if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {IS_LIVE}", [run]).fetchone():
+            self._insert_events(run, [event], now)
+            ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
+            self._db.table("runs").update(run, ended)
+
+    def _require_own(self, run: int) -> None:
+        """Refuse to write of a run that another process holds, and take back one that was taken for abandoned."""
+        query = "SELECT pid, host, process, status FROM runs WHERE id = ?"
+        *owner, status = self._connection.execute(query, [run]).fetchone() or (None, None, None, None)
+        if status is None:
+            raise LostRunError(f"run {run} was deleted from {self.path} while it was in training")
+        if owner != [*this_process().values()]:
+            raise LostRunError(f"run {run} was resumed by process {owner[0]} on {owner[1]} while it was in training")
+        if status == "interrupted" and run in self._next_seq:
+            sql = "DELETE FROM events WHERE run_id = ? AND seq >= ?"  # the end that somebody else wrote
+            self._next_seq[run] += self._connection.execute(sql, [run, self._next_seq[run]]).rowcount
 
     def _insert_events(self, run: int, events: Sequence[Event], now: float) -> None:
         first = self._next_seq.get(run) or self._first_seq(run)
@@ -230,7 +261,8 @@ class Writer:
             "config": new.config,
             "record": json.dumps(new.record),
             "created": time.time(),
-            **_this_process(),
+            "heartbeat": time.time(),
+            **this_process(),
         }
         run = cast(int, self._db.table("runs").insert(row).last_pk)
         if new.name is None:
@@ -275,23 +307,6 @@ class Writer:
                     raise
                 time.sleep(0.05)
         self._connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _this_process() -> dict[str, Any]:
-    """The columns of `runs` that say who holds a run: pid, then host."""
-    return {"pid": os.getpid(), "host": socket.gethostname()}
-
-
-def _is_alive(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # torch: only on the thread that trains
 Phase = Literal["idle", "preparing", "training", "paused", "stopping"]
 Request = Callable[["Writer"], "Prepared"]
 PAUSE_CHECK_SECONDS = 0.05
-HEARTBEAT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,6 @@ class Trainer:
         self._stopped = False
         self._cancelled = False
         self._alive = False
-        self._heartbeat = 0.0
 
     @property
     def snapshot(self) -> Snapshot:
@@ -158,11 +156,12 @@ class Trainer:
     def work(self) -> None:
         """Train until nothing is left to do; the body of the thread that `claim` asked for."""
         from core.session import run  # noqa: F401 -- torch takes seconds: import it now, not in the middle of a run
+        from core.session.heartbeat import beating
         from core.store.writer import Writer
 
         gc.freeze()  # torch's half a million objects: traversing them again and again would stall every thread
         try:
-            with Writer(self.database) as store:
+            with Writer(self.database) as store, beating(store, self._runs):
                 while self._work_once(store):
                     pass
         except Exception as error:
@@ -208,10 +207,8 @@ class Trainer:
         from core.session import run as session
 
         def should_stop() -> bool:
-            self._keep_alive(store)
             while self._held():
                 time.sleep(PAUSE_CHECK_SECONDS)
-                self._keep_alive(store)
             return self._cancelled or self._stopped
 
         clock = session.new_clock(job.config, profile=job.profile)
@@ -222,12 +219,10 @@ class Trainer:
         with self._lock:
             return self._snapshot.phase == "paused" and not self._cancelled and not self._stopped
 
-    def _keep_alive(self, store: "Writer") -> None:
-        """Send heartbeats for queued and paused runs, so that other machines do not take them for abandoned."""
-        if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
-            self._heartbeat = time.monotonic()
-            now = self.snapshot
-            store.heartbeat([*now.queue, *(() if now.run is None else (now.run,))])
+    def _runs(self) -> list[int]:
+        """The runs this thread holds: the one in training or paused, and those that wait."""
+        now = self.snapshot
+        return [*(() if now.run is None else (now.run,)), *now.queue]
 
     def _take_out(self, runs: Sequence[int]) -> None:
         from core.store.writer import Writer

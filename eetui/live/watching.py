@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config.stored import completed
-from core.state import RunState, StageState
+from core.events import RunInterrupted
+from core.state import LIVE, RunState, StageState, reduce
 from core.store.reader import Query, Reader
 from eetui.console.terminal import StrayOutput
 from eetui.live.following import Following
@@ -59,8 +60,11 @@ class Watching:
 
     @property
     def state(self) -> RunState:
-        """State of the run as its log tells it."""
-        return self.following.state
+        """State of the run as its log tells it; that its process is gone is in no log."""
+        state = self.following.state
+        if self.row["status"] == "interrupted" and state.status in LIVE:
+            return reduce(state, RunInterrupted(self.row["error"], 0.0))
+        return state
 
     @property
     def stages(self) -> tuple[StageRow, ...]:

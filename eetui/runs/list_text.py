@@ -11,13 +11,14 @@ from itertools import zip_longest
 from rich.cells import cell_len
 
 from core.metrics import STORED
+from core.store.liveness import GONE
 from core.store.reader import RunRow
 from eetui.drawing.figures import duration, figure
 from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
 
 LISTED = tuple((column, metric) for column, metric in STORED if column.head)
 """Metrics that lists show."""
-SHOWN = ("id", "name", "method", "seed", "status", *(column.name for column, _ in LISTED), "seconds", "tags")
+SHOWN = ("id", "name", "method", "seed", "status", "error", *(column.name for column, _ in LISTED), "seconds", "tags")
 """Columns of a run's row that are read."""
 NARROW = 134
 """Width in cells below which only the essential columns are shown."""
@@ -90,7 +91,7 @@ def _columns(rows: Sequence[RunRow], *, wide: bool) -> list[_TextColumn]:
     if wide:
         columns.append(_TextColumn("Method", [row["method"] for row in rows]))
         columns.append(_TextColumn("Seed", [str(row["seed"]) for row in rows], right=True))
-    columns.append(_TextColumn("Status", [STATUS_WORDS[row["status"]] for row in rows]))
+    columns.append(_TextColumn("Status", [_status(row, wide=wide) for row in rows]))
     for column, metric in LISTED:
         if wide or column.essential:
             figures = [figure(row[column.name], metric.unit) for row in rows]
@@ -99,6 +100,12 @@ def _columns(rows: Sequence[RunRow], *, wide: bool) -> list[_TextColumn]:
     if wide:
         columns.append(_TextColumn("Tags", [row["tags"] or "" for row in rows], folds=True))
     return columns
+
+
+def _status(row: RunRow, *, wide: bool) -> str:
+    """The status, and of a run that nobody ended why it counts as interrupted, where there is room."""
+    word = STATUS_WORDS[row["status"]]
+    return f"{word} ({GONE})" if wide and row["error"] == GONE else word
 
 
 def _fit(columns: Sequence[_TextColumn], width: int) -> None:
@@ -115,7 +122,10 @@ def _coloured(column: _TextColumn) -> list[str]:
     if column.head != "Status":
         return lines
     styles = {STATUS_WORDS[status]: style for status, (_, style) in STATUS_STYLES.items()}
-    return [_styled(line, styles[cell], colour=True) for line, cell in zip(lines, column.cells, strict=True)]
+    return [
+        _styled(line, styles[cell.removesuffix(f" ({GONE})")], colour=True)
+        for line, cell in zip(lines, column.cells, strict=True)
+    ]
 
 
 def _folded(row: Sequence[str], columns: Sequence[_TextColumn]) -> Iterator[str]:

@@ -151,13 +151,14 @@ class RunsScreen(BenchScreen):
     def _show_facts(self) -> None:
         reader, marked = self.bench.reader, self.bench.marked
         drop_the_gone(marked, reader)
-        running = [row["id"] for row in reader.runs(Query("status = 'running'"))]
+        live = reader.live()
+        running = [row["id"] for row in live if row["status"] == "running"]
         self._standings.states.keep(running)
         facts = Facts(
             shown=self.table.pages.count,
             total=reader.count(self._deletions.hide(Query())),
             running=len(running),
-            queued=reader.count(Query("status = 'queued'")),
+            queued=len(live) - len(running),
             marked=len(marked),
             deleted=len(self._deletions.runs),
         )

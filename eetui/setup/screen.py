@@ -161,7 +161,7 @@ class NewScreen(BenchScreen):
     def _trains(self) -> bool:
         """Whether a run is training in this console or, as the database says, elsewhere."""
         busy = self.bench.trainer.snapshot.phase not in ("idle", "paused")
-        return busy or self.bench.reader.count(Query("status = 'running'")) > 0
+        return busy or any(row["status"] == "running" for row in self.bench.reader.live())
 
     # Keys and input
 

@@ -9,6 +9,7 @@ import pytest
 from core.analysis.token_table import token_table
 from core.config.run_config import RunConfig
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, StageStarted
+from core.session import heartbeat
 from core.session import run as session
 from core.session.prepare import Prepared
 from core.session.run import run_experiment
@@ -148,7 +149,7 @@ def test_the_stored_statistics_decide_as_the_run_did(
 def test_runs_that_wait_for_their_turn_are_kept_alive(
     monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, queue: Callable[..., Prepared]
 ) -> None:
-    monkeypatch.setattr(session, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.005)
     began = time.time()
     waiting: list[tuple[float | None, ...]] = []
 

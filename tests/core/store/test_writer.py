@@ -125,16 +125,6 @@ def test_a_run_whose_process_is_gone_becomes_interrupted_when_the_next_writer_op
         assert reader.events(3)[0] == kept(EVENTS)
 
 
-def test_a_silent_run_on_another_host_is_given_an_hour(path: Path) -> None:
-    with Writer(path) as writer:
-        writer.create_experiment([new("lately"), new("long ago")])
-    execute(
-        path, "UPDATE runs SET host = 'elsewhere', pid = 1", "UPDATE runs SET created = created - 7200 WHERE id = 2"
-    )
-    with Writer(path), Reader(path) as reader:
-        assert [row["status"] for row in reader.runs()] == ["queued", "interrupted"]
-
-
 def test_a_heartbeat_is_for_live_runs_of_this_process(path: Path, writer: Writer, reader: Reader) -> None:
     writer.create_experiment([new("mine"), new("running"), new("finished"), new("another's"), new("not asked")])
     store(writer, 2, EVENTS[:3])

@@ -10,10 +10,12 @@ import pytest
 from textual.widgets import Button, Input, Static
 
 from core.events import RunFinished
+from core.store.liveness import GONE
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.dialogs import Prompt, Question
+from eetui.runs.actions import RunActions
 from eetui.runs.screen import RunsScreen
 from tests.eetui.driving import messages, press, until_true
 from tests.eetui.runs.list_console import Opened, lines, preview_text, shown, status_of, table, text_of
@@ -246,6 +248,20 @@ async def test_a_run_of_another_process_moves_on_by_itself(database: Path) -> No
             await until_true(pilot, lambda: "finished" in lines(bench)[2])
         assert isinstance(events[-1], RunFinished)
         assert "12.5s" in lines(bench)[2]
+
+
+async def test_runs_of_a_dead_process_are_told_apart_before_anybody_writes_so(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE runs SET pid = 2147483646, status = 'running' WHERE id = 6")
+    connection.close()
+    monkeypatch.setattr(RunActions, "close_books", lambda actions: None)
+    bench = Opened(database)
+    async with bench.run_test(size=(80, 24)) as pilot:
+        await until_true(pilot, lambda: "interrupted" in lines(bench)[2])
+        assert text_of(bench, "#title").endswith("6 runs")
+        assert GONE in text_of(bench, "#line")
 
 
 async def test_runs_of_a_dead_process_are_told_apart(database: Path) -> None:

@@ -4,11 +4,14 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from core.store.liveness import GONE
 from eetui.runs.list_text import runs_lines
 
 
 def run(number: int = 1, name: str = "loss-1", status: str = "finished", **more: Any) -> dict[str, Any]:
-    figures = dict.fromkeys(("block0_val_ppl", "accuracy", "shallow_ratio", "layer_savings", "seconds", "tags"))
+    figures = dict.fromkeys(
+        ("error", "block0_val_ppl", "accuracy", "shallow_ratio", "layer_savings", "seconds", "tags")
+    )
     return (
         {"id": number, "name": name, "method": "loss", "seed": 42, "status": status, "final_ppl": 71.5} | figures | more
     )
@@ -51,6 +54,14 @@ def test_colour_is_of_the_head_and_the_status_only() -> None:
     assert coloured[0] == f"\x1b[1m{plain[0]}\x1b[0m"
     assert "\x1b[32m✓ finished\x1b[0m" in coloured[2]
     assert coloured[2].replace("\x1b[32m", "").replace("\x1b[0m", "") == plain[2]
+
+
+def test_a_run_whose_process_is_gone_says_so_where_there_is_room() -> None:
+    gone, stopped = run(status="interrupted", error=GONE), run(2, status="interrupted", error="stopped by the user")
+    shown = lines(gone, stopped)[2:]
+    assert ["(its process is gone)" in line for line in shown] == [True, False]
+    assert "\x1b[33m■ interrupted (its process is gone)\x1b[0m" in lines(gone, colour=True)[2]
+    assert max(map(len, lines(gone, width=80))) <= 80
 
 
 def test_no_runs_are_said_to_be_none() -> None:
