@@ -33,7 +33,11 @@ RunRow = dict[str, Any]
 
 @dataclass(frozen=True)
 class Query:
-    """Which runs, and in which order: a WHERE clause with its values, ORDER BY column names, a page."""
+    """Which runs, and in which order: a WHERE clause with its values, ORDER BY column names, a page.
+
+    Attributes:
+        deleted: whether it is about the runs in the bin instead of the others.
+    """
 
     where: str = "1"
     values: tuple[Any, ...] = ()
@@ -41,6 +45,12 @@ class Query:
     descending: bool = False
     limit: int = -1
     offset: int = 0
+    deleted: bool = False
+
+    @property
+    def source(self) -> str:
+        """What is asked: the runs, or those in the bin, which have a column `deleted` more."""
+        return "binned AS runs" if self.deleted else "runs"
 
 
 class Reader:
@@ -68,20 +78,25 @@ class Reader:
         self._connection.close()
 
     def runs(self, query: Query = Query(), columns: Sequence[str] = (*COLUMNS, "tags")) -> list[RunRow]:
-        """Rows of `COLUMNS` and `tags` (space separated, or None), or only some of these: 10,000 take their time."""
+        """Rows of `COLUMNS` and `tags` (space separated, or None), or only some of these: 10,000 take their time.
+
+        Those of deleted runs may have `deleted` too, the time at which they were.
+        """
         if query.order_by not in COLUMNS:
             raise ValueError(f"can't order by {query.order_by!r}")
         direction = "DESC" if query.descending else "ASC"
         chosen = ", ".join(TAGS if column == "tags" else column for column in columns)
         return self._rows(
-            f"SELECT {chosen} FROM runs WHERE {query.where} "
+            f"SELECT {chosen} FROM {query.source} WHERE {query.where} "
             f"ORDER BY {query.order_by} {direction} NULLS LAST, id {direction} LIMIT ? OFFSET ?",
             (*query.values, query.limit, query.offset),
         )
 
     def count(self, query: Query = Query()) -> int:
         """How many runs a query is about, its page aside."""
-        return int(self._rows(f"SELECT count(*) AS count FROM runs WHERE {query.where}", query.values)[0]["count"])
+        return int(
+            self._rows(f"SELECT count(*) AS count FROM {query.source} WHERE {query.where}", query.values)[0]["count"]
+        )
 
     def version(self) -> object:
         """Something that changes whenever another connection writes to the database, or a run's process goes."""
@@ -101,19 +116,63 @@ class Reader:
         Raises:
             RunLookupError: none, or several.
         """
-        rows = []
-        if reference.isdecimal() and len(reference) < 19:
-            rows = self._rows("SELECT id, name FROM runs WHERE id = ?", (int(reference),))
-        rows = rows or self._rows("SELECT id, name FROM runs WHERE name = ?", (reference,))
-        rows = rows or self._rows(
-            "SELECT id, name FROM runs WHERE substr(name, 1, ?) = ? ORDER BY id LIMIT 6", (len(reference), reference)
-        )
+        rows = self._called(reference, "runs") or self._beginning_with(reference)
         if len(rows) == 1:
             return int(rows[0]["id"])
         if not rows:
-            raise RunLookupError(f"there is no run {reference!r} in {self.path}: eetui ls lists them")
+            raise RunLookupError(self._not_there(reference))
         names = ", ".join(row["name"] for row in rows[:5]) + (", …" if len(rows) > 5 else "")
         raise RunLookupError(f"{reference!r} could be {names}: write more of the name, or the number")
+
+    def find_whole(self, reference: str) -> int:
+        """The number of the run with that number or name, and nothing that only begins like it.
+
+        Raises:
+            RunLookupError: there is none.
+        """
+        rows = self._called(reference, "runs")
+        if rows:
+            return int(rows[0]["id"])
+        near = ", ".join(row["name"] for row in self._beginning_with(reference))
+        hint = f"; numbers and whole names only here, such as {near}" if near else ""
+        raise RunLookupError(self._not_there(reference) + hint)
+
+    def find_deleted(self, reference: str) -> int:
+        """The number of the run in the bin that a number or its name stands for.
+
+        Raises:
+            RunLookupError: none, or several of that name.
+        """
+        rows = self._called(reference, "binned")
+        if not rows:
+            raise RunLookupError(f"there is no run {reference!r} in the bin: eetui ls --deleted lists what is")
+        if len(rows) > 1:
+            numbers = ", ".join(str(row["id"]) for row in rows)
+            raise RunLookupError(f"{reference!r} is the name of several runs in the bin: take one of {numbers}")
+        return int(rows[0]["id"])
+
+    def _called(self, reference: str, source: str) -> list[dict[str, Any]]:
+        """The runs of that number or else that name.
+
+        Raises:
+            RunLookupError: the reference is blank, as that of an unset variable is.
+        """
+        if not reference.strip():
+            raise RunLookupError("a run is named by its number or its name, and not by nothing: was a variable empty?")
+        rows = []
+        if reference.isdecimal() and len(reference) < 19:
+            rows = self._rows(f"SELECT id, name FROM {source} WHERE id = ?", (int(reference),))
+        return rows or self._rows(f"SELECT id, name FROM {source} WHERE name = ? ORDER BY id", (reference,))
+
+    def _beginning_with(self, reference: str) -> list[dict[str, Any]]:
+        sql = "SELECT id, name FROM runs WHERE substr(name, 1, ?) = ? ORDER BY id LIMIT 6"
+        return self._rows(sql, (len(reference), reference))
+
+    def _not_there(self, reference: str) -> str:
+        deleted = self._called(reference, "binned")
+        if deleted:
+            return f"run {reference!r} was deleted: eetui restore {deleted[0]['id']} brings it back"
+        return f"there is no run {reference!r} in {self.path}: eetui ls lists them"
 
     def latest_experiment(self) -> list[int]:
         """Run numbers of the newest experiment that has a finished run, in order.
@@ -197,7 +256,7 @@ class Reader:
         return EvaluationText(rows[0]["seq_len"], vocabulary, integers(rows[0]["stream"]))
 
     def _look_through_view(self) -> None:
-        """Put a view over the table of runs that knows which of them are live."""
+        """Put a view over the table of runs that knows which are live and which deleted, and one over the bin."""
         liveness = Liveness()
         self._connection.create_function("gone", 4, lambda *owner: int(liveness.is_gone(*owner)))
         names = [row["name"] for row in self._rows("PRAGMA table_info(runs)")]
@@ -205,7 +264,11 @@ class Reader:
         seen = {"status": f"CASE WHEN {gone} THEN 'interrupted' ELSE status END AS status"}
         seen["error"] = f"CASE WHEN {gone} THEN '{GONE}' ELSE error END AS error"
         columns = ", ".join([*(seen.get(name, name) for name in names), "status AS stored_status"])
-        self._connection.execute(f"CREATE TEMP VIEW runs AS SELECT {columns} FROM main.runs")
+        kept = "main.runs WHERE id NOT IN (SELECT run_id FROM bin)"
+        self._connection.execute(f"CREATE TEMP VIEW runs AS SELECT {columns} FROM {kept}")
+        columns = ", ".join([*(f"bin.{name}" if name == "name" else name for name in names), "deleted"])
+        binned = "main.runs JOIN bin ON run_id = id"
+        self._connection.execute(f"CREATE TEMP VIEW binned AS SELECT {columns} FROM {binned}")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with explaining(self.path):

@@ -148,7 +148,17 @@ def processes(db: "Database") -> None:
     db.execute("ALTER TABLE runs ADD COLUMN process TEXT")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes)
+def deleted_runs(db: "Database") -> None:
+    """The bin (`core.store.bin`): which runs were deleted, when, and what they were called."""
+    db.execute("""
+        CREATE TABLE bin (
+            run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            deleted REAL NOT NULL
+        )""")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs)
 LATEST_VERSION = len(MIGRATIONS)
 
 

@@ -20,6 +20,7 @@ from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasu
 from core.metrics import STORED
 from core.state import LIVE, RunState
 from core.store import codec
+from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
 from core.store.files import delete_checkpoint
 from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
@@ -52,7 +53,7 @@ class Writer:
     """Stores runs and their events. Threads that share it wait for each other's transactions."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the database, and close the books of runs whose process is gone.
+        """Open or create the database, close the books of runs whose process is gone, and empty the bin of old ones.
 
         Raises:
             StoreError: it can't be opened or written.
@@ -65,6 +66,8 @@ class Writer:
         with explaining(path):
             self._switch_to_wal()
             self.close_abandoned()
+            for run in too_long_in_bin(self._connection):
+                self.delete(run)
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +101,10 @@ class Writer:
         """
         with self._transaction():
             for run in runs:
-                query = "SELECT 1 FROM runs WHERE id = ? AND status IN ('interrupted', 'failed')"
+                query = (
+                    "SELECT 1 FROM runs WHERE id = ? AND status IN ('interrupted', 'failed') "
+                    "AND id NOT IN (SELECT run_id FROM bin)"
+                )
                 if not self._connection.execute(query, [run]).fetchone():
                     raise StoreError(f"run {run} can't be resumed: another process resumed or deleted it meanwhile")
                 if trainer := trainer_of(self.path, run):
@@ -196,8 +202,29 @@ class Writer:
         with self._transaction():
             self._db.table("notes").insert({"run_id": run, "time": time.time(), "text": text})
 
+    def discard(self, runs: Sequence[int]) -> None:
+        """Move runs into the bin, from which they can be restored for `KEPT_DAYS`.
+
+        Raises:
+            StoreError: one of them is live or not there; nothing is changed.
+        """
+        with self._transaction():
+            for run in runs:
+                if trainer := trainer_of(self.path, run):
+                    raise StoreError(f"run {run} can't be deleted: {trainer} is training it; stop it there first")
+                put_in_bin(self._connection, run)
+
+    def restore(self, runs: Sequence[int]) -> list[str]:
+        """Take runs out of the bin; their names, which may differ from what they were where those are taken.
+
+        Raises:
+            RunLookupError: one of them is not in the bin; nothing is changed.
+        """
+        with self._transaction():
+            return [take_out_of_bin(self._connection, run) for run in runs]
+
     def delete(self, run: int) -> None:
-        """Delete a run with all that belongs to it: its checkpoint, and its text if no other run is on it."""
+        """Delete a run for good with all that belongs to it: its checkpoint, and its text if no other run is on it."""
         with self._transaction():
             self._db.table("runs").delete(run)
             fingerprints = "SELECT json_extract(record, '$.fingerprint') AS fingerprint FROM runs"

@@ -51,7 +51,7 @@ def compare(
     if output not in ("table", *texts):
         raise UsageError(f"--format must be one of table, {', '.join(texts)}, got {output!r}")
     views = views_of(runs or [], db)
-    base = views_of([baseline], db)[0] if baseline else None
+    base = None if baseline is None else views_of([baseline], db)[0]
     if base is not None and base.name not in [view.name for view in views]:
         views.insert(0, base)
     result = compare_runs(

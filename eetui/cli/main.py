@@ -12,7 +12,7 @@ import typer
 
 from core.errors import EetuiError, UsageError
 from eetui import __version__
-from eetui.cli import analyse, compare, runs, train
+from eetui.cli import analyse, compare, deleting, runs, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 
@@ -27,7 +27,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "ls": runs.list_runs,
     "show": runs.show,
-    "rm": runs.remove,
+    "rm": deleting.remove,
+    "restore": deleting.restore,
 }
 """All commands, in the order of the help."""
 

@@ -1,13 +1,11 @@
 """Actions on runs of the list, one method per key."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.errors import StoreError
 from core.session.names import require_name, require_plain, require_tag
-from core.state import LIVE
 from core.store.reader import Query
 from eetui.console.dialogs import Prompt, Question
 from eetui.console.run_actions import Row, RunActions
@@ -79,18 +77,26 @@ class ListActions(RunActions):
         number = self.bench.reader.count(query)
         self.bench.push_screen(Question(f"Export {_runs(number)} as", list(FORMATS)), write)
 
-    def delete_later(self, runs: Sequence[int]) -> None:
-        """Hide runs, except live ones, from the list until they are deleted or brought back."""
+    def delete(self, runs: Sequence[int]) -> None:
+        """Move runs, except live ones, into the bin."""
         live = self._live_ones(runs)
         if live:
             names = ", ".join(live.values())
             self.bench.notify(f"{names} can't be deleted while live: x cancels", severity="warning", markup=False)
         doomed = [run for run in runs if run not in live]
-        if doomed:
+        if doomed and self._write(lambda writer: writer.discard(doomed)):
             self.deletions.add(doomed)
             for run in doomed:
                 self.bench.marked.pop(run, None)
-            self.changed()
+
+    def undo(self) -> None:
+        """Restore what was deleted last, as far as it still is in the bin."""
+        last = self.deletions.undo()
+        marks = ", ".join("?" * len(last))
+        there = self.bench.reader.runs(Query(f"id IN ({marks})", last, deleted=True), ("id",))
+        runs = [row["id"] for row in there]
+        if runs and not self._write(lambda writer: writer.restore(runs)):
+            self.deletions.add(runs)
 
     def close_books(self) -> None:
         """Mark live runs whose process is gone as interrupted, which opening the store for writing does."""
@@ -104,30 +110,19 @@ class ListActions(RunActions):
 
     def _live_ones(self, runs: Sequence[int]) -> dict[int, str]:
         """Return the names of those runs that are queued or running, by number."""
-        query = Query(f"id IN (SELECT value FROM json_each(?)) AND status IN {LIVE}", (json.dumps(list(runs)),))
-        return {row["id"]: row["name"] for row in self.bench.reader.runs(query)}
+        return {row["id"]: row["name"] for row in self.bench.reader.live() if row["id"] in runs}
 
-    def delete(self, runs: Sequence[int]) -> None:
-        """Delete runs for good, except those that have become live."""
+    def _write(self, work: Callable[["Writer"], object]) -> bool:
+        """Return whether it could be written; if not, the reason is shown."""
 
-        def delete(writer: "Writer") -> None:
-            live = self._live_ones(runs)
-            for run in runs:
-                if run not in live:
-                    writer.delete(run)
-
-        self._write(delete)
-
-    def _write(self, work: Callable[["Writer"], object]) -> None:
         def write() -> None:
             with self.bench.writing() as writer:
                 work(writer)
 
-        if self.bench.attempt(write):
+        written = self.bench.attempt(write)
+        if written:
             self.changed()
-
-    def _experiment(self, row: Row) -> Query:
-        return self.deletions.hide(super()._experiment(row))
+        return written
 
 
 def _set_tags(writer: "Writer", run: int, before: Sequence[str], after: Sequence[str]) -> None:

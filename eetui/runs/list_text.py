@@ -6,6 +6,7 @@ Plain strings: a Rich table of 10,000 runs takes eight seconds.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import zip_longest
 
 from rich.cells import cell_len
@@ -97,6 +98,8 @@ def _columns(rows: Sequence[RunRow], *, wide: bool) -> list[_TextColumn]:
             figures = [figure(row[column.name], metric.unit) for row in rows]
             columns.append(_TextColumn(column.head, figures, right=True))
     columns.append(_TextColumn("Time", [duration(row["seconds"]) for row in rows], right=True))
+    if "deleted" in rows[0]:
+        columns.append(_TextColumn("Deleted", [f"{datetime.fromtimestamp(row['deleted']):%Y-%m-%d}" for row in rows]))
     if wide:
         columns.append(_TextColumn("Tags", [row["tags"] or "" for row in rows], folds=True))
     return columns

@@ -10,7 +10,7 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.widgets import Footer, Static
 
-from core.store.reader import Query, RunRow
+from core.store.reader import RunRow
 from eetui.console.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
 from eetui.console.screen import BenchScreen
 from eetui.drawing.palette import palette
@@ -42,7 +42,7 @@ class RunsScreen(BenchScreen):
     HELP_TEXT = (
         "All runs of the database, newest first. Open one to watch it, mark several to compare them. "
         "The filter takes words such as method:loss status:failed tag:x ppl<900 savings>=25%, and parts of a name. "
-        "Deleted runs can be brought back until you quit."
+        "u brings back what was deleted last, and eetui restore any deleted run for 30 days."
     )
     CSS = """
     RunsScreen #title { height: 1; padding: 0 1; background: $panel; }
@@ -128,9 +128,8 @@ class RunsScreen(BenchScreen):
 
     def _show(self, *, from_top: bool = False) -> None:
         if not self.query(RunsTable):
-            return  # not composed yet, or already closing
-        found = replace(parse([self._words]), order_by=self._order[0], descending=self._order[1])
-        query = self._deletions.hide(found)
+            return  # not composed yet, or being taken down
+        query = replace(parse([self._words]), order_by=self._order[0], descending=self._order[1])
         seen = self.bench.reader.version(), query
         if seen != self._seen:
             self.table.empty = NO_MATCH if self._words.split() else NO_RUNS
@@ -156,7 +155,7 @@ class RunsScreen(BenchScreen):
         self._standings.states.keep(running)
         facts = Facts(
             shown=self.table.pages.count,
-            total=reader.count(self._deletions.hide(Query())),
+            total=reader.count(),
             running=len(running),
             queued=len(live) - len(running),
             marked=len(marked),
@@ -283,16 +282,10 @@ class RunsScreen(BenchScreen):
     def action_export(self) -> None:
         self.bench.attempt(lambda: self._actions.export(self.table.pages.query))
 
-    # Deleting, which takes effect when the screen is left
+    # Deleting, into the bin
 
     def action_delete(self) -> None:
-        self._with_row(lambda row: self._actions.delete_later(list(self.bench.marked) or [row["id"]]))
+        self._with_row(lambda row: self._actions.delete(list(self.bench.marked) or [row["id"]]))
 
     def action_undo(self) -> None:
-        self._deletions.undo()
-        self._show_soon()
-
-    def leaving(self) -> None:
-        deleted = self._deletions.take()
-        if deleted:
-            self._actions.delete(deleted)
+        self.bench.attempt(self._actions.undo)

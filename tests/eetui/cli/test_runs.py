@@ -1,13 +1,11 @@
 """`eetui ls`, `show` and `rm`."""
 
 import json
-import sqlite3
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
+from tests.conftest import Eetui
 
 Done = subprocess.CompletedProcess[str]
 
@@ -42,14 +40,3 @@ def test_ls_sorts_by_a_column(trained: Done, eetui: Eetui) -> None:
     figures = [row["final_ppl"] for row in rows]
     assert figures == sorted(figures, reverse=True)
     assert len(figures) == 4
-
-
-def test_rm_deletes_with_yes(text: Path, eetui: Eetui, tmp_path: Path) -> None:
-    db = str(tmp_path / "runs.db")
-    options = set_options(*TINY, *TINY_TRAINING)
-    eetui("run", "--no-ui", "-m", "softmax", "-m", "correct", "--corpus", str(text), *options, EETUI_DB=db)
-    assert eetui("rm", "softmax", "--yes", EETUI_DB=db).returncode == 0
-    assert [row["name"] for row in json.loads(eetui("ls", "--json", EETUI_DB=db).stdout)] == ["correct-2"]
-    with sqlite3.connect(db) as connection:
-        assert connection.execute("SELECT count(*) FROM events WHERE run_id = 1").fetchone() == (0,)
-    connection.close()

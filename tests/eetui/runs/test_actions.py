@@ -11,11 +11,11 @@ from textual.widgets import Button, Input, Static
 
 from core.events import RunFinished
 from core.store.liveness import GONE
-from core.store.reader import Reader
+from core.store.reader import Query, Reader
 from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.dialogs import Prompt, Question
-from eetui.runs.actions import RunActions
+from eetui.runs.actions import ListActions
 from eetui.runs.screen import RunsScreen
 from tests.eetui.driving import messages, press, until_true
 from tests.eetui.runs.list_console import Opened, lines, preview_text, shown, status_of, table, text_of
@@ -135,18 +135,19 @@ async def test_an_export_can_be_left(database: Path) -> None:
 # Deleting
 
 
-async def test_a_deleted_run_is_gone_at_once_but_deleted_only_at_the_end(database: Path) -> None:
+async def test_a_deleted_run_is_gone_at_once_and_in_the_bin(database: Path) -> None:
     bench = Opened(database)
     async with bench.run_test(size=(80, 24)) as pilot:
         await press(pilot, "down", "d")
-        assert shown(bench) == [6, 4, 3, 2, 1]
+        await until_true(pilot, lambda: shown(bench) == [6, 4, 3, 2, 1])
         assert table(bench).run == 4
         assert text_of(bench, "#title").endswith("5 runs · 1 queued · 1 deleted, u undoes")
-        assert bench.reader.count() == 6
+        assert [row["id"] for row in bench.reader.runs(Query(deleted=True))] == [5]
         await press(pilot, "q")
         await until_true(pilot, lambda: bench._exit)
-    with Reader(database) as reader:
+    with Writer(database) as writer, Reader(database) as reader:
         assert [row["id"] for row in reader.runs()] == [1, 2, 3, 4, 6]
+        assert writer.restore([5]) == ["stopped-early"]
 
 
 async def test_undo_brings_back_batch_by_batch(database: Path) -> None:
@@ -154,15 +155,28 @@ async def test_undo_brings_back_batch_by_batch(database: Path) -> None:
     async with bench.run_test(size=(80, 24)) as pilot:
         await press(pilot, "end", "d", "space", "space", "d")
         assert bench.marked == {}
-        assert len(shown(bench)) < 5
+        await until_true(pilot, lambda: len(shown(bench)) < 5)
         await press(pilot, "u")
-        assert shown(bench) == [6, 5, 4, 3, 2]
+        await until_true(pilot, lambda: shown(bench) == [6, 5, 4, 3, 2])
         await press(pilot, "u", "u")
-        assert shown(bench) == [6, 5, 4, 3, 2, 1]
+        await until_true(pilot, lambda: shown(bench) == [6, 5, 4, 3, 2, 1])
         await press(pilot, "q")
         await until_true(pilot, lambda: bench._exit)
     with Reader(database) as reader:
         assert reader.count() == 6
+        assert reader.run(1)["name"] == "loss-1"
+
+
+async def test_undo_leaves_what_somebody_else_brought_back(database: Path) -> None:
+    bench = Opened(database)
+    async with bench.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "end", "d", "d")
+        await until_true(pilot, lambda: shown(bench) == [6, 5, 4, 3])
+        with Writer(database) as writer:
+            writer.restore([2])
+        await press(pilot, "u", "u", "u")
+        await until_true(pilot, lambda: shown(bench) == [6, 5, 4, 3, 2, 1])
+        assert messages(bench) == []
 
 
 async def test_the_marked_runs_are_deleted_but_no_live_one(database: Path) -> None:
@@ -176,17 +190,17 @@ async def test_the_marked_runs_are_deleted_but_no_live_one(database: Path) -> No
         assert shown(bench)[0] == 6
 
 
-async def test_a_run_that_was_resumed_meanwhile_is_not_deleted(database: Path) -> None:
+async def test_a_run_that_was_resumed_meanwhile_is_not_deleted(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Opened(database)
     async with bench.run_test() as pilot:
-        await press(pilot, "down", "d", "down", "d")
+        monkeypatch.setattr(ListActions, "_live_ones", lambda actions, runs: {})  # as it looked a moment ago
         with sqlite3.connect(database) as connection:
             connection.execute("UPDATE runs SET status = 'running' WHERE id = 5")
         connection.close()
-        await press(pilot, "q")
-        await until_true(pilot, lambda: bench._exit)
-    with Reader(database) as reader:
-        assert [row["id"] for row in reader.runs()] == [1, 2, 4, 5, 6]
+        await press(pilot, "down", "d")
+        await until_true(pilot, lambda: messages(bench))
+        assert "stopped-early (run 5) is running: stop it first" in messages(bench)[0]
+        assert bench.reader.count() == 6
 
 
 # Cancelling and resuming
@@ -256,7 +270,7 @@ async def test_runs_of_a_dead_process_are_told_apart_before_anybody_writes_so(
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE runs SET pid = 2147483646, status = 'running' WHERE id = 6")
     connection.close()
-    monkeypatch.setattr(RunActions, "close_books", lambda actions: None)
+    monkeypatch.setattr(ListActions, "close_books", lambda actions: None)
     bench = Opened(database)
     async with bench.run_test(size=(80, 24)) as pilot:
         await until_true(pilot, lambda: "interrupted" in lines(bench)[2])

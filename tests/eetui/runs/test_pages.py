@@ -12,7 +12,6 @@ from core.session.names import require_name, require_plain, require_tag
 from core.store.reader import Query, Reader
 from core.store.writer import Writer
 from eetui.console.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
-from eetui.runs.deletions import Deletions
 from eetui.runs.filters import parse, without_the_unfinished
 from eetui.runs.pages import PAGE_ROWS, PAGES_KEPT, RunPages
 from eetui.runs.standing import LiveStates
@@ -152,23 +151,6 @@ def test_marks_of_deleted_runs_are_dropped(tmp_path: Path) -> None:
         writer.delete(2)
         drop_the_gone(marks, reader)
     assert list(marks) == [1]
-
-
-# Deletions
-
-
-def test_what_is_to_be_deleted_is_hidden_until_it_is_taken_back(tmp_path: Path) -> None:
-    deletions, query = Deletions(), parse(["tiny"])
-    assert deletions.hide(query) == query
-    with Reader(make_database(tmp_path / "runs.db")) as reader:
-        deletions.add([1, 2])
-        deletions.add([4])
-        assert [row["id"] for row in reader.runs(deletions.hide(Query()))] == [3, 5, 6]
-        assert [row["id"] for row in reader.runs(deletions.hide(parse(["tag:tiny"])))] == [3]
-        assert deletions.undo() == (4,)
-        assert reader.count(deletions.hide(Query())) == 4
-    assert deletions.take() == (1, 2)
-    assert deletions.undo() == deletions.take() == ()
 
 
 # Live states
