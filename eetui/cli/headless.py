@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from rich.text import Text
 from core.events import Event
 from core.state import RunState, StageState, Status, reduce
 from eetui.cli.options import output
+from eetui.cli.streams import NobodyReadsError
 from eetui.summary.log_lines import line_of, live_figures
 from eetui.summary.progress import all_steps, steps_done
 
@@ -64,18 +65,27 @@ class Headless:
 
 
 class Stop:
-    """Tells whether Ctrl-C was pressed: the first ends the run after its step, the second exits at once."""
+    """Whether a signal asks the run to end after its step: Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed.
+
+    A second Ctrl-C or SIGTERM leaves at once. SIGHUP never does: terminal and shell both send it.
+
+    Attributes:
+        code: the exit code of who was asked by the signal, 128 and its number; 0 before.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.code = 0
 
     def __call__(self) -> bool:
-        return self.asked
+        return self.code > 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM within the context."""
-        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Take the signals while the block runs, SIGHUP unless it is ignored, as under nohup."""
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._ask) for number in numbers}
         try:
             yield
         finally:
@@ -83,10 +93,11 @@ class Stop:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            os._exit(INTERRUPTED)
-        self.asked = True
-        os.write(sys.stderr.fileno(), b"\nfinishing the step; press Ctrl-C again to leave at once\n")
+        if self.code and number != signal.SIGHUP:
+            os._exit(128 + number)
+        self.code = self.code or 128 + number
+        with suppress(OSError):  # the terminal is gone
+            os.write(2, b"\nfinishing the step; press Ctrl-C again to leave at once\n")
 
 
 def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:
@@ -108,12 +119,13 @@ def train_headless(request: "Request", database: Path, *, as_json: bool = False)
     except KeyboardInterrupt:
         return INTERRUPTED
     if prepared.profile:
-        _print_profiles(headless, as_json=as_json)
+        with suppress(NobodyReadsError):
+            _print_profiles(headless, as_json=as_json)
     for wanted, advice in (("finished", "side by side: eetui compare"), ("interrupted", "to go on: eetui resume")):
         those = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == wanted]
         if those:
             print(advice, *those, file=sys.stderr)
-    return exit_code(statuses)
+    return exit_code(statuses, stop.code or INTERRUPTED)
 
 
 def _print_profiles(headless: Headless, *, as_json: bool) -> None:
@@ -130,10 +142,10 @@ def _print_profiles(headless: Headless, *, as_json: bool) -> None:
             out.print(Text(f"{headless.names[run]} (run {run})", "bold"), profile_tables(state), sep="\n")
 
 
-def exit_code(statuses: Sequence[Status]) -> int:
-    """Return 0 if all finished, 1 if none did, 3 if some failed, 130 if any was interrupted."""
+def exit_code(statuses: Sequence[Status], interrupted: int = INTERRUPTED) -> int:
+    """0 if all finished, 1 if none did, 3 if some failed; if any was interrupted, the code of that."""
     if "interrupted" in statuses:
-        return INTERRUPTED
+        return interrupted
     if "failed" not in statuses:
         return 0
     return 3 if "finished" in statuses else 1

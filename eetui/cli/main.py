@@ -4,17 +4,17 @@ Modules that are slow to import are imported inside the command that needs them.
 """
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from core.errors import EetuiError, UsageError
+from core.errors import UsageError
 from eetui import __version__
 from eetui.cli import analyse, compare, deleting, runs, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
+from eetui.cli.streams import lasting
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "quality": analyse.quality,
@@ -43,15 +43,9 @@ for name, command in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line; an error meant for the user becomes one message and its exit code."""
-    try:
+    """Entry point."""
+    with lasting():
         app()
-    except EetuiError as error:
-        print(f"eetui: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe: no error
-        sys.exit(0)
 
 
 def _print_version(asked: bool) -> None:
