@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from core.analysis.intervals import Interval
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, build, preset_layer, set_layer
 from core.errors import ConfigError, UsageError
@@ -110,7 +111,7 @@ def test_a_bad_name_or_value_is_refused() -> None:
 
 def run_view(name: str, windows: Sequence[float], ppl: float = 100.0, **values: Any) -> RunView:
     figures = dict.fromkeys(FIGURES, ppl) | {SHALLOW_RATIO: 0.5, LAYER_SAVINGS: 0.25}
-    view = RunView(name, "loss", 42, "finished", "print", "text", {}, figures, tuple(windows))
+    view = RunView(name, "loss", 42, "finished", "print", "text", {}, figures, tuple(windows) * 12)
     return replace(view, **values)
 
 
@@ -120,8 +121,11 @@ def test_lines_have_means_over_seeds_and_differences_to_the_line_they_are_agains
     views["ablate-head-s42"] = run_view("ablate-head-s42", [1.0, 2.5])
     lines = {line.label: line for line in ablation_lines(ablation, views)}
     assert lines["seed protocol"].difference is None
-    assert lines["head=frozen"].difference == pytest.approx((-0.375, -0.375, -0.375))
-    assert lines["exited_state=copy"].difference == pytest.approx((0, 0, 0))
+    head = lines["head=frozen"].difference
+    assert head is not None
+    assert head.mean == pytest.approx(-0.375)
+    assert not head.clear  # two seeds that differ by as much as the effect
+    assert lines["exited_state=copy"].difference == Interval(0, 0, 0, "seeds and windows")
     value = lines["exited_state=copy"].values[3]
     assert value is not None
     assert (value.mean, value.deviation) == (100.5, pytest.approx(0.5**0.5))
@@ -165,7 +169,8 @@ def test_the_table_fits_its_width_and_json_has_it_all(seeds: int, room: int) -> 
     rows = json.loads(ablation_json(ablation, ablation_lines(ablation, views)))["rows"]
     assert len(rows) == len(ablation.rows)
     assert rows[1]["values"]["final_ppl"]["mean"] == (1000.0 if seeds == 1 else 1050.0)
-    assert rows[1]["difference"] == [0, 0, 0]
+    kind = "windows" if seeds == 1 else "seeds and windows"
+    assert rows[1]["difference"] == {"low": 0, "mean": 0, "high": 0, "kind": kind}
 
 
 def test_a_stored_run_of_another_config_is_not_taken_for_the_ablations(tmp_path: Path) -> None:

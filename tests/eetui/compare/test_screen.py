@@ -212,7 +212,7 @@ async def test_advice_gives_reasons_differences_and_warnings(database: Path) -> 
     async with comparing(database, size=(160, 50)) as pilot:
         await press(pilot, "6")
         svg = pilot.app.export_screenshot().replace("&#160;", " ")
-        for words in ("for accuracy: loss-1", "for compute: softmax-3", "for balance:", "bootstrap", "loses to"):
+        for words in ("for accuracy: loss-1", "for compute: softmax-3", "for balance:", "95% interval", "loses to"):
             assert words in svg
 
 
