@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.analysis import intervals
 from core.analysis.diagnosis import Diagnosis, diagnose, hard_tokens_way, oracle_loss, target_shares
 from core.analysis.token_table import TokenTable, token_table
 from core.config.run_config import RunConfig
@@ -130,6 +131,14 @@ def test_copied_states_of_a_causal_first_block_make_no_mismatch_where_nobody_lea
     assert [step.nats for step in found.waterfall.steps[-2:]] == pytest.approx([0, 0], abs=1e-6)
 
 
+@pytest.fixture
+def few_windows_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give intervals to the handful of windows of these tests."""
+    monkeypatch.setattr(intervals, "SMALLEST_BLOCK", 1)
+    monkeypatch.setattr(intervals, "FEWEST_BLOCKS", 2)
+
+
+@pytest.mark.usefixtures("few_windows_do")
 def test_intervals_are_around_their_step_where_the_windows_are_the_same(
     tiny_config: MakeConfig, tiny_dataset: Dataset
 ) -> None:
@@ -173,6 +182,7 @@ def test_target_shares_follow_from_the_hard_ratio(tiny_config: MakeConfig) -> No
     assert target_shares(tiny_config(block_layers=(1, 1, 1), hard_ratio=0.25)) == pytest.approx([0.75, 0.1875, 0.0625])
 
 
+@pytest.mark.usefixtures("few_windows_do")
 def test_the_last_blocks_way_is_over_the_kept_tokens_alone() -> None:
     tokens = bare_table(np.zeros((2, 8)), np.zeros((1, 8)))
     kept = np.array([0, 2, 3, 5])
