@@ -167,7 +167,7 @@ class Run:
 
     @property
     def record(self) -> Values:
-        """What it takes to make the run again: corpus, fingerprint, versions, code state, host, command line."""
+        """Reproduction record: corpus, fingerprint, versions, code state, host, command line."""
         record: Values = self._row["record"]
         return record
 

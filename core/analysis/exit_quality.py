@@ -23,7 +23,7 @@ GROUPS = 10
 
 @dataclass(frozen=True)
 class Ranking:
-    """How well a signal tells two kinds of tokens apart.
+    """Discrimination of a signal between two kinds of tokens.
 
     Attributes:
         auroc: chance that a token of the kind has the higher signal; None where all are of one kind.
@@ -171,7 +171,7 @@ def signal_reliability(
 
 
 def claimed_truth(table: TokenTable, block: int, claims: Claim) -> Floats:
-    """What becomes of the claim for each token, `[N]`: in [0, 1], of a gain in nats."""
+    """Return the figure that the signal claims, as it came out for each token, `[N]`: in [0, 1], a gain in nats."""
     truths: dict[Claim, Callable[[], Floats | Booleans]] = {
         "correct": lambda: table.correct[block],
         "p(target)": lambda: np.exp(-table.cross_entropy[block]),
@@ -183,7 +183,7 @@ def claimed_truth(table: TokenTable, block: int, claims: Claim) -> Floats:
 
 
 def overthinking(table: TokenTable) -> Overthinking:
-    """How often, and at what cost, going on makes a right prediction wrong."""
+    """Measure how often, and at what cost, later blocks make a right prediction wrong."""
     correct, loss = table.correct, table.cross_entropy
     earlier = correct[:-1].any(axis=0)
     destroyed = np.flatnonzero(earlier & ~correct[-1])

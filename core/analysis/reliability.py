@@ -49,7 +49,7 @@ def reliability(
 
 
 def _equal_mass(values: Floats, bins: int) -> Integers:
-    """The group of each value, cut at the quantiles."""
+    """Return the group of each value, cut at the quantiles."""
     places = np.arange(1, bins) * len(values) // bins
     edges = np.partition(values, places)[places]
     which: Integers = np.searchsorted(np.unique(edges), values, side="right")

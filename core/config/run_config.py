@@ -65,7 +65,7 @@ class RunConfig(Section):
     @field_validator("method")
     @classmethod
     def _known_method(cls, value: str) -> str:
-        """A user's own method is pinned to its content (`core.extensions.plugins`)."""
+        """Check the name; pin a user's own method to its content (`core.extensions.plugins`)."""
         return pinned(EXIT_METHODS, value)
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ class Corpus:
 
 
 def load_corpus(config: DataConfig) -> Corpus:
-    """The corpus that a config names.
+    """Load the corpus that a config names.
 
     The evaluation text is `eval_corpus`, else what the corpus has for it, such as a dataset's validation split, else a
     held-out tail.
@@ -78,7 +78,7 @@ def _word_boundary_before(text: str, target: int) -> int:
 
 
 def _evaluation(texts: Texts) -> Iterable[str]:
-    """What to evaluate on, of a corpus that is named for that alone."""
+    """Return the text to evaluate on, of a corpus that is named for that alone."""
     return texts.train if texts.evaluation is None else texts.evaluation
 
 

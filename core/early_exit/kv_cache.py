@@ -53,7 +53,7 @@ class CachedBlock:
         return states
 
     def _group(self, position: Tensor, *, alone: bool) -> Group:
-        """One window whose tokens attend to everything cached up to their own position.
+        """Return one window whose tokens attend to everything cached up to their own position.
 
         Args:
             alone: whether a single token was added: it is the last and needs no bias.

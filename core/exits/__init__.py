@@ -38,7 +38,7 @@ def exit_method(reference: str) -> "ExitMethod":
 
 
 def first_method(reference: str) -> "ExitMethod":
-    """The method that decides while the later blocks are still to be trained: the method itself, or its stand-in."""
+    """Return the method that decides while later blocks are still to be trained: the method itself, or its stand-in."""
     method = exit_method(reference)
     return exit_method(method.stand_in) if method.needs_later else method
 

@@ -79,7 +79,7 @@ def example(extras: Extras) -> Observation:
 
 
 def example_classifier() -> ExitClassifier:
-    """An exit classifier for the example's states, with weights that are not 0."""
+    """Return an exit classifier for the example's states, with weights that are not 0."""
     with torch.random.fork_rng(devices=[]):
         classifier = ExitClassifier(DIM).double()
     with torch.no_grad():
@@ -94,7 +94,7 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 
 def some(seen: Observation, tokens: Tensor) -> Observation:
-    """What there is to know of some of the tokens."""
+    """Return the observation of some of the tokens."""
     return replace(
         seen,
         hidden=seen.hidden[tokens],
@@ -175,7 +175,7 @@ def _check_claimed_gain(method: ExitMethod) -> None:
 
 
 def _values(part: str, ask: Callable[[], Tensor]) -> Tensor:
-    """One number in [0, 1] for each token, the same when asked twice."""
+    """Check that a call gives one number in [0, 1] per token, and the same when repeated."""
     values = _called(part, ask)
     _require(
         values.shape == (TOKENS,), part, f"must be of shape [N], one a token: [{TOKENS}], got {list(values.shape)}"
@@ -191,7 +191,7 @@ def _values(part: str, ask: Callable[[], Tensor]) -> Tensor:
 
 
 def _called(part: str, ask: Callable[[], Any]) -> Tensor:
-    """A tensor that a function of the method returns."""
+    """Call a function of the method; it must return a tensor."""
     try:
         values = ask()
     except Exception as error:

@@ -17,7 +17,7 @@ from core.model import ExitClassifier
 
 @dataclass(frozen=True)
 class Observation:
-    """What there is to know of tokens at a block's exit.
+    """The tokens at a block's exit, as a method may see them.
 
     Attributes:
         hidden: the block's output states after its readout, `[N, D]`: what head and exit classifier read.
@@ -49,19 +49,19 @@ class Observation:
 
     @property
     def next(self) -> TokenStatistics:
-        """Of the block that follows."""
+        """Statistics of the next block."""
         assert self.later, "what looks ahead needs the later blocks' statistics"
         return self.later[0]
 
     @property
     def last(self) -> TokenStatistics:
-        """Of the last block."""
+        """Statistics of the last block."""
         assert self.later, "what looks ahead needs the later blocks' statistics"
         return self.later[-1]
 
 
 class ExitMethod(ABC):
-    """How tokens decide to leave after a block."""
+    """A way of deciding which tokens leave after a block."""
 
     learns: ClassVar[bool]
     """Whether an exit classifier is fitted."""
@@ -80,11 +80,11 @@ class ExitMethod(ABC):
 
     @abstractmethod
     def label(self, observation: Observation) -> Tensor:
-        """What the signal should be, in [0, 1], larger = surer, `[N]`."""
+        """Return the label: the wanted signal, in [0, 1], larger = surer, `[N]`."""
 
     @abstractmethod
     def signal(self, observation: Observation, classifier: ExitClassifier) -> Tensor:
-        """The exit signal in [0, 1], larger = surer, `[N]`.
+        """Return the exit signal, in [0, 1], larger = surer, `[N]`.
 
         Args:
             observation: with statistics where `reads_head` is true, and with those of later blocks where it `foresees`.
@@ -132,7 +132,7 @@ class ComputedExit(ExitMethod):
 
     @abstractmethod
     def value(self, observation: Observation) -> Tensor:
-        """The signal, `[N]`."""
+        """Return the signal, `[N]`."""
 
     def label(self, observation: Observation) -> Tensor:
         return self.value(observation)

@@ -25,7 +25,7 @@ RECORD_KEY = "exit_method"
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """What is known of a method without importing it.
+    """Facts of a method, read without importing it.
 
     Attributes:
         reference: as in the run's config: a built-in name, or a pinned plug-in.

@@ -44,7 +44,7 @@ class Kind:
         return dict(_literals(_class_of(tree, self.attribute), classes))
 
     def said(self, attribute: str) -> tuple[str, ...]:
-        """What each of the built-in ones declares as one attribute, in their order."""
+        """Return one declared attribute of each built-in one, in their order."""
         return tuple(str(self.declared(name)[attribute]) for name in self.built_in)
 
 

@@ -55,7 +55,7 @@ class Plugin:
 
     @property
     def record(self) -> dict[str, str]:
-        """What a run's record says of it: plain values."""
+        """Return the plain values that a run's record keeps of it."""
         package = {"package": self.package} if self.package else {}
         return {"name": self.name, "file": str(self.file), "sha256": self.sha256, **package}
 
@@ -77,7 +77,7 @@ class Plugin:
         return f"{self.file}:{lines[-1]}" if lines else str(self.file)
 
     def refused(self, place: str, reason: str) -> ConfigError:
-        """The error for a plug-in that is no good: where, what is wrong, where to read what it must be."""
+        """Return the error for a bad plug-in: where, what is wrong, where to read what it must be."""
         return ConfigError(f"{self.kind.noun} {self.name} can't be used: {place}: {reason} ({self.kind.guide})")
 
 
@@ -92,12 +92,12 @@ def is_pinned(reference: str) -> bool:
 
 
 def unpinned(reference: str) -> str:
-    """The reference without the hash of its content."""
+    """Return the reference without the hash of its content."""
     return reference.partition(PIN)[0]
 
 
 def short_name(reference: str) -> str:
-    """What lists and run names call it: `mine` for `/path/to/mine.py#sha256=…`."""
+    """Return its name in lists and run names: `mine` for `/path/to/mine.py#sha256=…`."""
     return Path(unpinned(reference)).stem if is_path(reference) else unpinned(reference)
 
 
@@ -113,7 +113,7 @@ def installed(kind: Kind) -> dict[str, "list[EntryPoint]"]:
 
 
 def pinned(kind: Kind, reference: str) -> str:
-    """The reference of a plug-in with its content as it is now; a built-in name or a pinned reference as it is.
+    """Pin the reference of a plug-in to its present content; leave a built-in name or a pinned reference alone.
 
     Raises:
         PluginError: there is no such file or entry point, or it has a built-in's name.
@@ -128,7 +128,7 @@ def pinned(kind: Kind, reference: str) -> str:
 
 
 def find(kind: Kind, reference: str) -> Plugin:
-    """The plug-in of a reference; of a pinned one, only with the same content.
+    """Find the plug-in of a reference; of a pinned one, only with the same content.
 
     Raises:
         ConfigError: it can't be had, or its content is no longer the same.
@@ -172,7 +172,7 @@ def load(plugin: Plugin) -> object:
 
 
 def _look_up(kind: Kind, reference: str) -> Plugin:
-    """The plug-in as it is now.
+    """Find the plug-in with its present content.
 
     Raises:
         PluginError: it can't be had.
@@ -205,7 +205,7 @@ def _entry_point(kind: Kind, name: str) -> Plugin:
 
 
 def _module_file(module: str) -> tuple[Path | None, str]:
-    """The file of a module and its parent package, found without importing either."""
+    """Find the file of a module and its parent package, without importing either."""
     from importlib.machinery import PathFinder
     from importlib.util import find_spec
 

@@ -50,7 +50,7 @@ class Checkpoint:
 
     @staticmethod
     def of_run(database: Path, run: int, config: RunConfig, fingerprint: str, created: float) -> "Checkpoint":
-        """The checkpoint of a stored run.
+        """Return the checkpoint of a stored run.
 
         Args:
             config: resolved, as it is stored.
@@ -62,7 +62,7 @@ class Checkpoint:
         return Checkpoint(checkpoint_folder(database, run), origin, f"{run} {created!r}")
 
     def recall(self, stage: str) -> Kept | None:
-        """The events and the weights of a finished stage, on the CPU."""
+        """Return the events and the weights of a finished stage, on the CPU; None if they are not there."""
         return self._read(stage)
 
     def keep(self, stage: str, events: Sequence[Event], weights: Weights) -> None:
@@ -74,7 +74,7 @@ class Checkpoint:
                 self._path(_partial(stage)).unlink()
 
     def progress(self, stage: str) -> Progress | None:
-        """Where the training of a block stood when it was last written."""
+        """Return the training progress of a block as it was last written; None if it was not."""
         found = self._read(_partial(stage))
         if found is None:
             return None
@@ -113,7 +113,7 @@ class Checkpoint:
                 path.unlink()
 
     def warnings(self) -> list[Warned]:
-        """What there is to say since the last call: which file can't be used and, once, that one can't be written."""
+        """Return the warnings since the last call: files that can't be used and, once, that one can't be written."""
         warnings, self._warnings = self._warnings, []
         return warnings
 
@@ -156,7 +156,7 @@ class Checkpoint:
 
 
 def _text(config: RunConfig) -> str:
-    """The config as JSON, without a field that came after the first checkpoints if it has the value they imply."""
+    """Write the config as JSON, without fields newer than the first checkpoints if they have the value these imply."""
     later = {"head_dtype"} if config.machine.head_dtype == "same" else set()
     return config.model_dump_json(exclude={"machine": later})
 
@@ -171,7 +171,7 @@ def _part(tensors: dict[str, Tensor], part: str) -> Weights:
 
 
 def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Transformer:
-    """The model that a finished run ended with, on the CPU.
+    """Load the model that a finished run ended with, on the CPU.
 
     Raises:
         UsageError: the checkpoint does not hold all its weights.

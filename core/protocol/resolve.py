@@ -19,7 +19,7 @@ SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """The config with every `auto` replaced by what it stands for here.
+    """Replace every `auto` of a config by what it stands for on this machine.
 
     Raises:
         ConfigError: the device asked for is not there, or the exit method is a plug-in that is no good.
@@ -29,7 +29,7 @@ def resolve(config: RunConfig) -> RunConfig:
 
 
 def resolve_all(configs: Sequence[RunConfig]) -> tuple[tuple[RunConfig, ...], str]:
-    """The configs of an experiment, with one number of threads for all that leave it open; and a remark on it, if any.
+    """Resolve an experiment's configs, with one number of threads where it is left open; and a remark on it, if any.
 
     Raises:
         ConfigError: a device asked for is not there, or an exit method is a plug-in that is no good.
@@ -40,7 +40,7 @@ def resolve_all(configs: Sequence[RunConfig]) -> tuple[tuple[RunConfig, ...], st
 
 
 def choose_threads() -> ThreadChoice:
-    """The number of threads that `auto` stands for now: the user's, else as many as the machine has free."""
+    """Choose the number of threads that `auto` stands for now: the user's, else as many as the machine has free."""
     if OWN_THREADS == 1:
         return ThreadChoice(1)
     asked_for = any(os.environ.get(name) for name in SET_BY_USER)

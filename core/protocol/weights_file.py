@@ -28,7 +28,7 @@ PARTIAL = ".partial"
 
 @dataclass(frozen=True)
 class Label:
-    """What a file is of.
+    """Label of a weights file: its run, its stage, its kind.
 
     Attributes:
         origin: digest of the config and the corpus.

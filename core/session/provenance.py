@@ -41,7 +41,7 @@ def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
 
 
 def method_record(reference: str) -> dict[str, Any]:
-    """What a run's method says of itself, for those who must not import it (`core.exits._facts`)."""
+    """Return the facts that a run's method states, for readers that must not import it (`core.exits._facts`)."""
     method = exit_method(reference)
     own = find(EXIT_METHODS, reference).record if is_pinned(reference) else {"name": reference}
     return {**own, "reads_head": method.reads_head, "claims": method.claims}

@@ -50,7 +50,7 @@ def take_out_of_bin(connection: sqlite3.Connection, run: int) -> str:
 
 
 def too_long_in_bin(connection: sqlite3.Connection) -> list[int]:
-    """The runs that have been in the bin for longer than `KEPT_DAYS`."""
+    """Return the runs that have been in the bin for longer than `KEPT_DAYS`."""
     query = "SELECT run_id FROM bin WHERE deleted < ? ORDER BY run_id"
     return [row[0] for row in connection.execute(query, [time.time() - KEPT_DAYS * _DAY]).fetchall()]
 

@@ -37,7 +37,7 @@ def encode(events: Iterable[Event]) -> Iterator[EventRow]:
 
 
 def decode(row: EventRow) -> Iterator[Event]:
-    """The events of a row."""
+    """Decode the events of a row."""
     kind, text = row
     data = json.loads(text)
     if kind == STEPS:
@@ -66,7 +66,7 @@ def _brought_up_to_date(kind: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _planned_stage(stage: str | dict[str, Any]) -> PlannedStage:
-    """A planned stage of a log; the first databases hold its name only, from which the rest follows."""
+    """Decode a planned stage; the first databases hold its name only, from which the rest follows."""
     if isinstance(stage, dict):
         return PlannedStage(**stage)
     place, _, part = stage.rpartition(".")
@@ -81,7 +81,7 @@ def is_well_formed(event: Event) -> bool:
 
 @cache
 def _kinds(name: str) -> tuple[tuple[str, Any], ...]:
-    """The fields of an event with their types."""
+    """Return the fields of an event with their types."""
     kinds = get_type_hints(TYPES[name])
     return tuple((field.name, kinds[field.name]) for field in dataclasses.fields(TYPES[name]))
 

@@ -54,7 +54,7 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def _links(database: Path) -> Iterator[Path]:
-    """The symlinks that lead to a database: those it was named by, then those in its own folder."""
+    """Find the symlinks that lead to a database: those it was named by, then those in its own folder."""
     link, target = Path(os.path.abspath(database)), real_path(database)
     for _ in range(40):  # as many as the system follows
         if not link.is_symlink():

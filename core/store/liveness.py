@@ -34,7 +34,7 @@ Owner = tuple[int | None, str | None, str | None]
 
 
 def this_process() -> dict[str, Any]:
-    """The columns of a run's row that say who holds it; the same for as long as the process lives."""
+    """Return the columns that identify the process that holds a run; the same for as long as it lives."""
     return dict(zip(("pid", "host", "process"), _own(os.getpid()), strict=True))
 
 
@@ -114,13 +114,13 @@ def _identity(pid: int) -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, in clock ticks since the boot; None if it is not there, dead, or hidden."""
+    """Return the start time of a process in clock ticks since the boot; None if it is not there, dead, or hidden."""
     status = _status(pid)
     return status[19] if len(status) > 19 and status[0] not in "ZX" else None
 
 
 def _status(pid: int) -> list[str]:
-    """What /proc/PID/stat says from the state on; the name before that may hold anything."""
+    """Return the fields of /proc/PID/stat from the state on; the name before that may hold anything."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -144,7 +144,7 @@ def _namespace() -> str | None:
 
 @cache
 def _boot_time() -> float | None:
-    """When the machine was booted, in seconds since 1970."""
+    """Return the boot time in seconds since 1970."""
     try:
         lines = Path("/proc/stat").read_text().splitlines()
     except OSError:

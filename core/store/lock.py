@@ -38,7 +38,7 @@ def training_alone(database: Path, run: int) -> Iterator[None]:
 
 
 def trainer_of(database: Path, run: int) -> str | None:
-    """Who holds the lock of a run, as `process 123 on host`; None if nobody does, or it can't be told."""
+    """Name the holder of a run's lock, as `process 123 on host`; None if there is none, or it can't be told."""
     try:
         descriptor = os.open(lock_file(database, run), os.O_RDONLY)
     except OSError:
@@ -55,7 +55,7 @@ def trainer_of(database: Path, run: int) -> str | None:
 
 
 def _locked(path: Path, run: int) -> int | None:
-    """A descriptor that holds the lock; None where there are no locks to be had."""
+    """Take the lock and return its descriptor; None where the file system has no locks."""
     give_up = time.monotonic() + LOOK_SECONDS
     while True:
         try:

@@ -33,7 +33,7 @@ RunRow = dict[str, Any]
 
 @dataclass(frozen=True)
 class Query:
-    """Which runs, and in which order: a WHERE clause with its values, ORDER BY column names, a page.
+    """A selection of runs in an order: a WHERE clause with its values, ORDER BY column names, a page.
 
     Attributes:
         deleted: whether it is about the runs in the bin instead of the others.
@@ -49,7 +49,7 @@ class Query:
 
     @property
     def source(self) -> str:
-        """What is asked: the runs, or those in the bin, which have a column `deleted` more."""
+        """The table that is asked: the runs, or those in the bin, which have a column `deleted` more."""
         return "binned AS runs" if self.deleted else "runs"
 
 
@@ -93,7 +93,7 @@ class Reader:
         )
 
     def count(self, query: Query = Query()) -> int:
-        """How many runs a query is about, its page aside."""
+        """Count the runs of a query, its page aside."""
         return int(
             self._rows(f"SELECT count(*) AS count FROM {query.source} WHERE {query.where}", query.values)[0]["count"]
         )
@@ -107,11 +107,11 @@ class Reader:
         return self._rows(f"SELECT id, name, status FROM runs WHERE stored_{IS_LIVE} AND {IS_LIVE} ORDER BY id")
 
     def gone(self) -> tuple[int, ...]:
-        """The runs that nobody has ended, but whose process is gone."""
+        """Return the runs that have no end in the store, but whose process is gone."""
         return tuple(row["id"] for row in self._rows(f"SELECT id FROM runs WHERE stored_{IS_LIVE} AND NOT {IS_LIVE}"))
 
     def find(self, reference: str) -> int:
-        """The number of the run that a number, a name or a unique prefix of a name stands for.
+        """Find the number of the run that a number, a name or a unique prefix of a name stands for.
 
         Raises:
             RunLookupError: none, or several.
@@ -125,7 +125,7 @@ class Reader:
         raise RunLookupError(f"{reference!r} could be {names}: write more of the name, or the number")
 
     def find_whole(self, reference: str) -> int:
-        """The number of the run with that number or name, and nothing that only begins like it.
+        """Find the number of the run with exactly that number or name.
 
         Raises:
             RunLookupError: there is none.
@@ -138,7 +138,7 @@ class Reader:
         raise RunLookupError(self._not_there(reference) + hint)
 
     def find_deleted(self, reference: str) -> int:
-        """The number of the run in the bin that a number or its name stands for.
+        """Find the number of the run in the bin with exactly that number or name.
 
         Raises:
             RunLookupError: none, or several of that name.
@@ -152,7 +152,7 @@ class Reader:
         return int(rows[0]["id"])
 
     def _called(self, reference: str, source: str) -> list[dict[str, Any]]:
-        """The runs of that number or else that name.
+        """Return the runs of that number or else that name.
 
         Raises:
             RunLookupError: the reference is blank, as that of an unset variable is.
@@ -189,7 +189,7 @@ class Reader:
         return [int(row["id"]) for row in rows]
 
     def run(self, run: int) -> dict[str, Any]:
-        """One run's row with `config` and `record` as mappings, `tags` and `notes` as lists.
+        """Read one run's row with `config` and `record` as mappings, `tags` and `notes` as lists.
 
         Raises:
             RunLookupError: there is no run of that number (any more).
@@ -211,7 +211,7 @@ class Reader:
         }
 
     def events(self, run: int, after: int = 0, *, steps: bool = True, limit: int = -1) -> tuple[list[Event], int]:
-        """The events after a place in the log, and the place they end at, to go on from.
+        """Read the events after a place in the log, and the place they end at, to go on from.
 
         Args:
             steps: whether to read steps, most of a log, too.
@@ -225,7 +225,7 @@ class Reader:
         return events, rows[-1]["seq"] if rows else after
 
     def state(self, run: int) -> RunState:
-        """The run as its events tell it, single steps left out, and interrupted if its process is gone."""
+        """Fold the run's events, single steps left out, to its state; interrupted if its process is gone."""
         state = fold(reduce, self.events(run, steps=False)[0], RunState())
         return reduce(state, RunInterrupted(GONE, 0.0)) if run in self.gone() else state
 
@@ -239,7 +239,7 @@ class Reader:
         return losses
 
     def token_statistics(self, run: int) -> list[TokensMeasured]:
-        """What each block says of every evaluated token, in the order of the blocks; empty if not kept."""
+        """Read each block's statistics of every evaluated token, in the order of the blocks; empty if not kept."""
         rows = self._rows(
             f"SELECT block, {', '.join(TOKEN_COLUMNS)} FROM token_statistics WHERE run_id = ? ORDER BY block", (run,)
         )
@@ -248,7 +248,7 @@ class Reader:
         ]
 
     def text(self, fingerprint: str) -> EvaluationText | None:
-        """The evaluation text of the runs with that corpus fingerprint, if it was kept."""
+        """Read the evaluation text of the runs with that corpus fingerprint; None if it was not kept."""
         rows = self._rows("SELECT seq_len, vocabulary, stream FROM texts WHERE fingerprint = ?", (fingerprint,))
         if not rows:
             return None

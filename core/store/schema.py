@@ -28,7 +28,7 @@ MAY_PASS = {
 
 
 def runs(db: "Database") -> None:
-    """One row a run: what it is, how it stands, and the figures that lists sort and filter by."""
+    """Create `runs`, one row a run: identity, status, and the figures that lists sort and filter by."""
     db.execute("""
         CREATE TABLE runs (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -59,7 +59,7 @@ def runs(db: "Database") -> None:
 
 
 def events(db: "Database") -> None:
-    """The event log of each run; consecutive steps share a row."""
+    """Create `events`, the log of each run; consecutive steps share a row."""
     db.execute("""
         CREATE TABLE events (
             run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
@@ -72,7 +72,7 @@ def events(db: "Database") -> None:
 
 
 def results(db: "Database") -> None:
-    """Every measurement with its split and token set; `window_losses` are float32, one a window, in nats."""
+    """Create `results`, measurements with split and token set; `window_losses`: float32, nats, one a window."""
     db.execute("""
         CREATE TABLE results (
             run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
@@ -91,7 +91,7 @@ def results(db: "Database") -> None:
 
 
 def tags_and_notes(db: "Database") -> None:
-    """What people say of a run."""
+    """Create `tags` and `notes`."""
     db.execute("""
         CREATE TABLE tags (
             run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
@@ -109,7 +109,7 @@ def tags_and_notes(db: "Database") -> None:
 
 
 def tokens(db: "Database") -> None:
-    """Every block's statistics of every evaluated token, and the text they are of, shared by all runs on it.
+    """Create the tables of token statistics, and of the texts they are of, each shared by all runs on it.
 
     All blobs are compressed by zlib: float32 and int32 arrays of this machine, and `vocabulary`, a JSON list.
     """
@@ -144,12 +144,12 @@ def savings(db: "Database") -> None:
 
 
 def processes(db: "Database") -> None:
-    """Which process holds a run, beyond its pid (`core.store.liveness`); NULL in rows of before."""
+    """Add the identity of the process that holds a run (`core.store.liveness`); NULL in older rows."""
     db.execute("ALTER TABLE runs ADD COLUMN process TEXT")
 
 
 def deleted_runs(db: "Database") -> None:
-    """The bin (`core.store.bin`): which runs were deleted, when, and what they were called."""
+    """Create the bin (`core.store.bin`): the deleted runs, their names, and when they were deleted."""
     db.execute("""
         CREATE TABLE bin (
             run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
@@ -163,7 +163,7 @@ LATEST_VERSION = len(MIGRATIONS)
 
 
 def migrations() -> "Migrations":
-    """The migration set for sqlite-utils."""
+    """Return the migration set for sqlite-utils."""
     from sqlite_utils import Migrations  # 40 ms, and 300 ms where pandas is installed
 
     ordered = Migrations("eetui")

@@ -30,5 +30,5 @@ class EvaluationText:
 
 
 def integers(packed: bytes) -> array[int]:
-    """The int32 array that was packed."""
+    """Unpack an int32 array."""
     return array("i", zlib.decompress(packed))

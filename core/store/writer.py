@@ -30,7 +30,7 @@ from core.store.tokens import EvaluationText, integers
 
 @dataclass(frozen=True)
 class Claimed:
-    """What is stored of a run that is about to be trained: when it was created, and its reproduction record."""
+    """Creation time and reproduction record of a run that is about to be trained."""
 
     created: float
     record: dict[str, Any]
@@ -38,7 +38,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class NewRun:
-    """What is known of a run before it starts. Without a name it is called after its method and number."""
+    """A run before it starts. Without a name it is called after its method and number."""
 
     name: str | None
     method: str
@@ -311,7 +311,7 @@ class Writer:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing, taking the write lock at once so that two writers wait for each other and never fail."""
+        """Run a transaction, taking the write lock at once so that two writers wait for each other and never fail."""
         with self._turn, explaining(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -337,7 +337,7 @@ class Writer:
 
 
 def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
-    """The columns of `runs` that say when something was last heard of it."""
+    """Return the columns of `runs` that hold its times."""
     times = {"heartbeat": now}
     if starts:
         times["started"] = now
@@ -347,7 +347,7 @@ def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
 
 
 def _summary(state: RunState) -> dict[str, Any]:
-    """The columns of `runs` that follow from the events."""
+    """Return the columns of `runs` that follow from the events."""
     figures = {column.name: metric.value(state, {}) for column, metric in STORED}
     return {"status": state.status, "error": state.error, "seconds": state.seconds, **figures}
 

@@ -135,7 +135,7 @@ def _exits_table(exits: Sequence[ExitQuality]) -> Table:
 
 
 def _calibration_rows(exits: Sequence[ExitQuality]) -> Iterator[tuple[str, list[str]]]:
-    """How far the signals are from what they claim; nothing where they claim an order only."""
+    """Yield the rows of the calibration error; none where the signals claim an order only."""
     judged = [exit_quality for exit_quality in exits if exit_quality.signal is not None]
     if judged:
         label = "Error of the claimed gain, nats" if judged[0].claims == "gain" else "ECE of the signal"
@@ -223,7 +223,7 @@ def _json_exit(judged: ExitQuality) -> dict[str, Any]:
 
 
 def _json_signal(claims: Claim, diagram: Reliability) -> dict[str, Any]:
-    """What the signal claims against what is found: a gain by decile of the claim, in nats."""
+    """Return the signal's claim against the truth: a gain by decile of the claim, in nats."""
     return {"unit": "nats" if claims == "gain" else "probability", **_json_reliability(diagram)}
 
 

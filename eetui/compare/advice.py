@@ -57,7 +57,7 @@ def _mean(column: Column, metric: Metric) -> float:
 
 
 def advice(columns: Sequence[Column]) -> tuple[Advice, ...]:
-    """Which to take for accuracy, compute and balance, among the columns of the tokens that most columns share.
+    """Recommend a column for accuracy, compute and balance, among those of the tokens that most columns share.
 
     Compute is counted in FLOPs where all runs know theirs, in layers as the report does otherwise.
     """
@@ -88,7 +88,7 @@ def advice(columns: Sequence[Column]) -> tuple[Advice, ...]:
 
 
 def _thrift(column: Column, cost: Metric, saved: str, price: float) -> str:
-    """What the cheapest run saves, and for which price."""
+    """Say what the cheapest run saves, and for which price."""
     share = _mean(column, cost)
     if share < 0:
         return f"costs least, {-share:.1%} more {saved} than never exiting: none of these saves any"
@@ -97,13 +97,13 @@ def _thrift(column: Column, cost: Metric, saved: str, price: float) -> str:
 
 
 def main_fingerprint(columns: Sequence[Column]) -> str | None:
-    """The tokens that most columns share."""
+    """Return the fingerprint of the tokens that most columns share."""
     prints = [column.fingerprint for column in columns]
     return max(prints, key=prints.count) if prints else None
 
 
 def _static_note(column: Column) -> str:
-    """What a fixed depth of the same model would do, where it does better."""
+    """Say what a fixed depth of the same model would do, where it does better."""
     static = column.value(way_ppl("all blocks"))
     if static is None or static.mean >= _mean(column, FINAL_PPL):
         return ""
@@ -135,7 +135,7 @@ def notes(columns: Sequence[Column]) -> tuple[str, ...]:
 
 
 def _warnings(column: Column) -> list[str]:
-    """A column's warnings; over several seeds one of each kind, with the number of seeds that have it."""
+    """Return a column's warnings; over several seeds one of each kind, with the number of seeds that have it."""
     if len(column.runs) == 1:
         return [f"{column.title}: {warning}" for warning in column.runs[0].warnings]
     kinds: dict[str, list[str]] = {}

@@ -220,7 +220,7 @@ class Trainer:
             return self._snapshot.phase == "paused" and not self._cancelled and not self._stopped
 
     def _runs(self) -> list[int]:
-        """The runs this thread holds: the one in training or paused, and those that wait."""
+        """Return the runs that this thread holds: the one in training or paused, and those that wait."""
         now = self.snapshot
         return [*(() if now.run is None else (now.run,)), *now.queue]
 

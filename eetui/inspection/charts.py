@@ -14,7 +14,7 @@ NOW, OWN = "◉", "○"
 
 
 def signal_histogram(study: Study, width: int, height: int, style: Palette) -> Text:
-    """The signals of those who arrive at the exit that is moved, and the threshold."""
+    """Draw the signals of the tokens that arrive at the selected exit, and its threshold."""
     counts = study.histogram()
     drawn_counts = _without_tail(counts)
     blocks = study.now.outcome.blocks[study.block :]
@@ -28,7 +28,7 @@ def signal_histogram(study: Study, width: int, height: int, style: Palette) -> T
 
 
 def rate_label(study: Study) -> str:
-    """What the curve's x axis is."""
+    """Label the curve's x axis."""
     return "exit rate" if study.table.exits == 1 else f"exit rate of block {study.block}"
 
 
@@ -43,13 +43,13 @@ def curve_series(study: Study) -> list[Series]:
 
 
 def curve_sentence(study: Study) -> str:
-    """In place of a curve that has no room."""
+    """Say in a sentence what a curve would show, where it does not fit."""
     now = study.now.outcome
     return f"PPL {now.ppl:.2f} at {rate_label(study)} {now.exit_rate(study.block):.1%}"
 
 
 def _without_tail(counts: tuple[int, ...]) -> tuple[int, ...]:
-    """All but the largest few of a thousand, which a few tokens may spread over most of [0, 1]."""
+    """Drop the largest few of a thousand values, which would spread over most of [0, 1]."""
     kept, total = 0, sum(counts)
     for index, count in enumerate(counts):
         kept += count

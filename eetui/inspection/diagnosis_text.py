@@ -52,7 +52,7 @@ def _last_block(run: Diagnosed, width: int) -> Iterator[RenderableType]:
 
 
 def explanations(run: Diagnosed, width: int, way: Waterfall | None = None) -> Iterator[str]:
-    """What each step is and what repairs it; `way`: the last block's, else that of the whole run."""
+    """Yield what each step is and what repairs it; `way`: the last block's, else that of the whole run."""
     for step in (way or run.diagnosis.waterfall).steps:
         meaning, repair = told(step, run, hard=way is not None)
         text = f"{title(step)}: {meaning} {repair}"
@@ -60,13 +60,13 @@ def explanations(run: Diagnosed, width: int, way: Waterfall | None = None) -> It
 
 
 def title(step: WaterfallStep) -> str:
-    """A step's name, as it is shown."""
+    """Return a step's name as it is shown."""
     titles = {"depth": "Depth, exits at random", "exited state": "Exited-state mismatch"}
     return titles.get(step.name, step.name.capitalize()) + ("" if step.block is None else f", block {step.block}")
 
 
 def told(step: WaterfallStep, run: Diagnosed, *, hard: bool) -> tuple[str, str]:
-    """What a step changes and which switch repairs it; `hard`: of the last block's way."""
+    """Return what a step changes and which switch repairs it; `hard`: of the last block's way."""
     return _hard_meaning(step, run.config) if hard else _meaning(step, run), _repair(step, run.config)
 
 
@@ -100,7 +100,7 @@ def _shares(shares: Iterable[float]) -> str:
 
 
 def _oracle(run: Diagnosed) -> str:
-    """How far the exits are from the best possible."""
+    """Say how far the exits are from the oracle."""
     diagnosis = run.diagnosis
     found = "" if diagnosis.share_of_possible is None else f"; {diagnosis.share_of_possible:.0%} of that is found"
     return f"Who knew all losses would gain {diagnosis.at_random - diagnosis.oracle:.4f} (oracle, same rates){found}."
@@ -127,7 +127,7 @@ def _hard_meaning(step: WaterfallStep, config: RunConfig) -> str:
 
 
 def _repair(step: WaterfallStep, config: RunConfig) -> str:
-    """The switch that repairs a step, or that is worth a try; how it stands where it is set already."""
+    """Name the switch that repairs a step, or is worth a try; its value where it is set already."""
     train, leaving = config.train, config.exit
     match step.name:
         case "split gap":
@@ -152,7 +152,7 @@ def _switch(name: str, value: str, repaired: str, why: str, verb: str = "Repair"
 
 
 def _try(name: str, value: str, repaired: str, why: str) -> str:
-    """A switch that leads there, but may cost elsewhere what it gains: the ablation tells."""
+    """Name a switch that may cost elsewhere what it gains: the ablation tells."""
     return _switch(name, value, repaired, why, "Try")
 
 
@@ -177,7 +177,7 @@ def _table(waterfall: Waterfall, start: str, end: str, width: int) -> Table:
 
 
 def step_bar(before: float, after: float, low: float, high: float, width: int) -> str:
-    """From one loss to another on a scale, in half cells: at least one where they differ, one where they do not."""
+    """Draw a bar from one loss to another, in half cells: at least one where they differ, one where they do not."""
     halves = 2 * width
     first, last = (
         min(int((loss - low) / (high - low) * halves), halves - 1) if high > low else 0

@@ -36,7 +36,7 @@ class ExitQualityText(Static):
         self._shown: object = None
 
     def show(self, study: "Study", width: int) -> None:
-        """As it is known; if it is not, it will be."""
+        """Show the quality, measuring it first if it is not known."""
         self._study, known = study, self._judged.get(study.block)
         if (study.block, known, width) == self._shown:
             return

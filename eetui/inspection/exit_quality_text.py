@@ -66,7 +66,7 @@ def diagram(found: Reliability, name: str, width: int, claimed_name: str = "sign
 
 
 def bar(claimed: float, found: float, width: int, zero: float = 0.0) -> str:
-    """A bar from zero to what is found, and a stroke at what is claimed, all of them shares of the width."""
+    """Draw a bar from zero to the truth, and a stroke at the claim, both as shares of the width."""
     start, end = sorted((round(zero * width), round(found * width)))
     at = min(width - 1, max(0, round(claimed * width) - (claimed >= zero)))
     cells = [FOUND if start <= cell < end else " " for cell in range(width)]
@@ -79,7 +79,7 @@ def _auroc(ranking: Ranking) -> str:
 
 
 def _signal_error(judged: ExitQuality) -> str:
-    """How far the signal is from what it claims."""
+    """Say how far the signal is from its claim."""
     if judged.signal is None:
         return ORDER_ONLY
     return (
@@ -90,5 +90,5 @@ def _signal_error(judged: ExitQuality) -> str:
 
 
 def _error(found: Reliability, unit: str = "") -> str:
-    """Its size, and which way it goes on the whole."""
+    """Write the error's size, and its direction on the whole."""
     return f"{found.error:.4f}{unit} {'too high' if found.bias > 0 else 'too low'}"

@@ -167,7 +167,7 @@ class InspectScreen(BenchScreen):
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
-        """All of the screen, for the thresholds as they are now."""
+        """Draw the whole screen for the present thresholds."""
         if self.study is None or not self.is_mounted:
             return
         from eetui.inspection.side import StudySide
@@ -260,7 +260,7 @@ class InspectScreen(BenchScreen):
             self.action_again(1)
 
     def action_again(self, direction: int) -> None:
-        """To the next place of what was searched, or the one before."""
+        """Go to the next match of the search, or the one before."""
         from eetui.inspection.token_layout import SearchableText
         from eetui.inspection.token_text import TokenText
 
@@ -273,7 +273,7 @@ class InspectScreen(BenchScreen):
         self._go_to(find(self._searched, text.cursor), f"the text has no {self._searched!r}")
 
     def action_too_early(self, direction: int) -> None:
-        """To a token that left early and wrong, though the last block had it right."""
+        """Go to a token that left early and wrong, though the last block had it right."""
         from eetui.inspection.token_text import TokenText
 
         if self.study is not None:

@@ -37,7 +37,7 @@ class StudySide(Vertical):
         yield chart
 
     def show(self, study: "Study") -> None:
-        """What the thresholds come to."""
+        """Show the figures at the present thresholds."""
         if not self.display:
             return
         self._study, width = study, max(20, self.size.width - 2)
@@ -51,7 +51,7 @@ class StudySide(Vertical):
             self._chart_timer = self.set_timer(CHART_SECONDS, self._show_charts)
 
     def _show_charts(self) -> None:
-        """What takes longer to draw than the figures may wait."""
+        """Draw the charts, which take longer than the figures."""
         self._chart_timer = None
         if self._study is None or not self.is_mounted:
             return

@@ -45,11 +45,11 @@ class Study:
         return self.what_if.table
 
     def move(self, step: float) -> None:
-        """The threshold up or down, within [0, 1]."""
+        """Move the threshold up or down, within [0, 1]."""
         self._set(min(1.0, max(0.0, self.now.thresholds[self.block] + step)))
 
     def move_rate(self, step: float) -> None:
-        """The share of those who arrive that leaves, up or down; past signals that tie."""
+        """Move the share of arriving tokens that leave up or down, past tied signals."""
         before = self.now.outcome.exit_rate(self.block)
         wanted = min(1.0, max(0.0, before + step))
         self._set(self.what_if.threshold_for(self.block, wanted, self.now.thresholds))
@@ -57,11 +57,11 @@ class Study:
             self._set(float(np.nextafter(np.float32(self.now.thresholds[self.block]), np.float32(2))))
 
     def reset(self) -> None:
-        """To the run's own thresholds."""
+        """Return to the run's own thresholds."""
         self.now = self.own
 
     def select(self, step: int) -> None:
-        """The next exit, or the one before."""
+        """Select the next exit, or the one before."""
         self.block = max(0, min(self.table.exits - 1, self.block + step))
 
     def _set(self, threshold: float) -> None:
@@ -90,7 +90,7 @@ class Study:
         return self._curves[others]
 
     def too_early(self, place: int, direction: int) -> int | None:
-        """The next token that left early and wrong though the last block was right, going round at the end."""
+        """Find the next token that left early and wrong though the last block was right, wrapping at the end."""
         found = np.flatnonzero(self.what_if.left_too_early(self.now.outcome))
         if not len(found):
             return None

@@ -29,13 +29,13 @@ WIDE_TOKEN = 94
 
 
 def title(row: Mapping[str, Any], study: Study) -> Text:
-    """Which run it is, and of how many tokens."""
+    """Write the run's name and number of tokens."""
     facts = f"{row['method']}, seed {row['seed']}, {row['record']['corpus']}, {study.table.tokens:,} evaluated tokens"
     return Text.assemble(("Inspect ", "bold"), (row["name"], "bold"), (f"  {facts}", "dim"))
 
 
 def figures(study: Study, width: int) -> Text:
-    """The thresholds, the figures, and what to think of them."""
+    """Draw the thresholds, the figures, and a caution about them."""
     parts = (
         threshold_line(study),
         figures_table(study, width),
@@ -45,7 +45,7 @@ def figures(study: Study, width: int) -> Text:
 
 
 def threshold_line(study: Study) -> Text:
-    """The exit that is moved, where it stands, and how many leave there."""
+    """Write the selected exit, its threshold, and the share of tokens that leave there."""
     block, exits, now = study.block, study.table.exits, study.now
     threshold = now.thresholds[block]
     move = threshold - study.own.thresholds[block]
@@ -58,7 +58,7 @@ def threshold_line(study: Study) -> Text:
 
 
 def figures_table(study: Study, width: int) -> Text:
-    """One line a figure: now, against the run's own thresholds, as measured, and what fixed depths give."""
+    """Draw a line per figure: now, against the run's own thresholds, as measured, and of fixed depths."""
     now, own, measured, depths = study.now.outcome, study.own.outcome, study.measured, study.what_if.static_depths
     names = [*(f"block {block}" for block in range(len(depths) - 1)), "all blocks"]
     heads = ["", "now", "   Δ own", "own", "measured", *names, "oracle"]
@@ -75,12 +75,12 @@ def figures_table(study: Study, width: int) -> Text:
 
 
 def change(value: float, before: float, unit: Unit) -> str:
-    """How far a figure has moved: a PPL in percent of it, a share in points."""
+    """Write the change of a figure: a PPL in percent of it, a share in points."""
     return delta(value / before - 1 if unit == "ppl" else value - before, unit)
 
 
 def honesty(own: Outcome, measured: Measured | None) -> str:
-    """What these figures are, and how far they are from the run's own measurement."""
+    """Say what these figures are, and how far they are from the run's own measurement."""
     if measured is None:
         return "Full-context statistics; the run did not measure early exit itself."
     apart = measured.loss - own.loss
@@ -93,7 +93,7 @@ def honesty(own: Outcome, measured: Measured | None) -> str:
 
 
 def blocks_table(outcome: Outcome, width: int) -> Text:
-    """For each block the tokens that leave there, and what they would be had they gone on through all blocks."""
+    """Draw for each block its leaving tokens, and their figures had they gone on through all blocks."""
     whole = Leavers(*(sum(getattr(b, field) for b in outcome.blocks) for field in Leavers.__dataclass_fields__))
     rows = [(f"block {block}", leavers) for block, leavers in enumerate(outcome.blocks)]
     heads = ["", "leave", "share", "PPL", "acc.", "later PPL", "later acc.", "cost nats"]
@@ -117,7 +117,7 @@ def _block_line(name: str, leavers: Leavers, outcome: Outcome) -> list[str]:
 
 
 def token_pane(study: Study, token: int, width: int, *, dark: bool) -> Text:
-    """The token under the cursor: what follows it, and what every block says. One line, and one for each block."""
+    """Draw the token under the cursor, the one that follows, and a line for each block's prediction."""
     table = study.table
     window, place = divmod(token, table.seq_len)
     here, after = (quoted(study.looks.pieces[int(ids[token])]) for ids in (table.inputs, table.targets))
@@ -154,7 +154,7 @@ def _exit_words(table: TokenTable, now: Setting, token: int, block: int) -> str:
 
 
 def legend(blocks: int, *, dark: bool) -> Text:
-    """What the looks of the tokens mean."""
+    """Explain the looks of the tokens."""
     text = Text("leaves at block ", no_wrap=True, overflow="ellipsis")
     for block in range(blocks):
         mark = BLOCK_MARKS[block % len(BLOCK_MARKS)]

@@ -19,7 +19,7 @@ FIRST_LINES = 200
 
 @dataclass(frozen=True)
 class Look:
-    """How an entry of the vocabulary is shown in running text.
+    """Appearance of a vocabulary entry in running text.
 
     Attributes:
         text: on one line.
@@ -35,7 +35,7 @@ class Look:
 
 
 def look(piece: str, *, words: bool) -> Look:
-    """The look of a piece; `words`: of a vocabulary of whole words, which blanks are set between."""
+    """Return the look of a piece; `words`: the vocabulary has whole words, set apart by blanks."""
     head, newline, tail = piece.rpartition("\n")
     body, indent = (head + newline, cell_len(printable(tail))) if newline and not tail.strip() else (piece, 0)
     text = printable(body) or NOTHING
@@ -45,13 +45,13 @@ def look(piece: str, *, words: bool) -> Look:
 
 
 def printable(piece: str) -> str:
-    """On one line, nothing invisible but blanks."""
+    """Write a text on one line, nothing invisible but blanks."""
     plain = piece.replace("\r\n", NEWLINE).replace("\n", NEWLINE).replace("\t", TAB)
     return "".join(char if char.isprintable() else "�" for char in plain)
 
 
 def quoted(piece: str, cells: int = 24) -> str:
-    """A piece alone, so that its blanks can be seen, in so many cells at most."""
+    """Quote a piece so that its blanks can be seen, in so many cells at most."""
     text = printable(piece)
     return f'"{text}"' if cell_len(text) + 2 <= cells else f'"{set_cell_size(text, cells - 3).rstrip()}…"'
 
@@ -95,7 +95,7 @@ class Layout:
 
     @property
     def known(self) -> int:
-        """How many lines have been laid out."""
+        """Number of lines that have been laid out."""
         return len(self._starts) - 1
 
     @property
@@ -104,37 +104,37 @@ class Layout:
 
     @property
     def height(self) -> int:
-        """How many lines there are, guessed from those known."""
+        """Number of lines, estimated from those laid out."""
         self._extend(FIRST_LINES)
         if self.complete:
             return self.known
         return round(self.known * len(self.tokens) / self._starts[-1])
 
     def line(self, number: int) -> range:
-        """The tokens of a line; none beyond the last."""
+        """Return the tokens of a line; none beyond the last."""
         self._extend(number + 1)
         if number < 0 or number >= self.known:
             return range(0)
         return range(self._starts[number], self._starts[number + 1])
 
     def line_of(self, token: int) -> int:
-        """The line that a token is on."""
+        """Return the line that a token is on."""
         while not self.complete and self._starts[-1] <= token:
             self._extend(self.known + FIRST_LINES)
         return max(0, min(bisect_right(self._starts, token), self.known) - 1)
 
     def indent(self, number: int) -> int:
-        """The blanks that a line begins with."""
+        """Return the number of blanks that a line begins with."""
         start = self.line(number).start
         return min(self.looks.looks[int(self.tokens[start - 1])].indent, self.width // 2) if start else 0
 
     def column(self, token: int) -> int:
-        """Where a token begins in its line."""
+        """Return the column at which a token begins."""
         number = self.line_of(token)
         return self.indent(number) + self._cells[token] - self._cells[self._starts[number]]
 
     def token_at(self, number: int, column: int) -> int | None:
-        """The token that covers a column of a line, or the nearest one."""
+        """Return the token that covers a column of a line, or the nearest one."""
         tokens = self.line(number)
         if not tokens:
             return None
@@ -166,14 +166,14 @@ class SearchableText:
         self._starts = array("q", np.concatenate(([0], np.cumsum([len(piece) for piece in pieces]))).tolist())
 
     def find(self, words: str, after: int) -> int | None:
-        """The first token after a place in which such text begins, in either case, going round at the end."""
+        """Find the first token after a place in which the text begins, ignoring case, wrapping at the end."""
         pattern = re.compile(re.escape(words), re.IGNORECASE)
         start = self._starts[min(after + 1, len(self._starts) - 1)]
         found = pattern.search(self._string, start) or pattern.search(self._string)
         return None if found is None else self._token(found)
 
     def find_before(self, words: str, before: int) -> int | None:
-        """The last token before a place in which such text begins, going round at the start."""
+        """Find the last token before a place in which the text begins, wrapping at the start."""
         tokens = [self._token(found) for found in re.finditer(re.escape(words), self._string, re.IGNORECASE)]
         if not tokens:
             return None
@@ -184,7 +184,7 @@ class SearchableText:
 
 
 def _next(marked: Booleans, places: Integers, last: int) -> Integers:
-    """For each place, the first marked one from there on."""
+    """Return for each place the first marked one from there on."""
     candidates = np.where(marked, places, last)
     return np.minimum.accumulate(candidates[::-1])[::-1]
 

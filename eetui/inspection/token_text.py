@@ -67,7 +67,7 @@ class TokenText(ScrollView, can_focus=True, inherit_bindings=False):
         self._fit()
 
     def mark(self, left_at: NDArray[Any], correct: NDArray[Any]) -> None:
-        """Where each token leaves, and whether its prediction there is right; only lines that change are drawn."""
+        """Mark where each token leaves, and whether its prediction there is right; only changed lines are redrawn."""
         before, self._left_at, self._correct = (self._left_at, self._correct), left_at, correct
         if self._layout is None or len(before[0]) != len(left_at):
             self.refresh()
@@ -116,7 +116,7 @@ class TokenText(ScrollView, can_focus=True, inherit_bindings=False):
         self._remember_column()
 
     def action_go_lines(self, lines: int) -> None:
-        """To the token in the same column, so many lines below."""
+        """Go to the token in the same column, so many lines below."""
         if self._layout is None:
             return
         line = max(0, self._layout.line_of(self.cursor) + lines)
@@ -178,7 +178,7 @@ class TokenText(ScrollView, can_focus=True, inherit_bindings=False):
         return Strip(segments, sum(cell_len(segment.text) for segment in segments)).adjust_cell_length(width, base)
 
     def _segments(self, token: int, base: Style) -> list[Segment]:
-        """A token in its look; a blank before it is left unmarked, so that words stay apart."""
+        """Draw a token in its style; a blank before it is left unstyled, so that words stay apart."""
         look = self._looks.looks[int(self._tokens[token])].text
         dark = self.app.current_theme.dark
         style = base + token_style(int(self._left_at[token]), bool(self._correct[token]), dark)
@@ -190,6 +190,6 @@ class TokenText(ScrollView, can_focus=True, inherit_bindings=False):
 
 @lru_cache
 def token_style(block: int, correct: bool, dark: bool) -> Style:
-    """The look of the tokens that leave at a block."""
+    """Return the style of the tokens that leave at a block."""
     style = block_style(block, dark=dark)
     return style + Style.parse(RIGHT) if correct else style

@@ -106,7 +106,7 @@ def _columns(rows: Sequence[RunRow], *, wide: bool) -> list[_TextColumn]:
 
 
 def _status(row: RunRow, *, wide: bool) -> str:
-    """The status, and of a run that nobody ended why it counts as interrupted, where there is room."""
+    """Write the status and, where it fits, why a run without an end counts as interrupted."""
     word = STATUS_WORDS[row["status"]]
     return f"{word} ({GONE})" if wide and row["error"] == GONE else word
 

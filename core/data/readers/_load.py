@@ -67,7 +67,7 @@ class Source:
 
 
 def source(reference: str) -> Source:
-    """The source that a config's `corpus` or `eval_corpus` means.
+    """Return the source that a config's `corpus` or `eval_corpus` means.
 
     Raises:
         ConfigError: it names a user's own reader that is not there or no good.

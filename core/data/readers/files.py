@@ -17,7 +17,7 @@ READ_SUFFIXES = f"{' '.join(SUFFIXES)}, each also with .gz"
 
 
 def read_files(reference: str) -> str:
-    """The text of a path or glob; several files in sorted order, joined by newlines.
+    """Read the text of a path or glob; several files in sorted order, joined by newlines.
 
     A folder is searched at any depth; what is hidden in it is skipped. A glob knows `**`; `~` is the home
     folder. Line ends become newlines, so that a corpus gives the same tokens wherever it was checked out.
@@ -65,7 +65,7 @@ def _walk(root: Path) -> list[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    """A folder that can't be listed must not silently shrink the corpus."""
+    """Refuse a folder that can't be listed: it must not silently shrink the corpus."""
     raise error
 
 
@@ -107,7 +107,7 @@ def _explaining(name: str) -> Iterator[None]:
 
 
 class Files(CorpusReader):
-    """What every reference that names no other reader is a path or glob of."""
+    """Files by path or glob: the reader of every reference that names no other."""
 
     usage = "a path or glob"
     needs_argument = True

@@ -29,7 +29,7 @@ class HubDataset:
         return any(name in self.splits for name in names)
 
     def text(self, *names: str) -> Iterator[str]:
-        """The text of the first of these splits that there is, a line or more for each row, read as it is asked for.
+        """Read the text of the first of these splits that exists, lazily, a line or more for each row.
 
         Raises:
             CorpusError: there is none of them, or no column is known to hold the text.
@@ -57,7 +57,7 @@ class HubDataset:
 
 
 def load_hub(reference: str) -> HubDataset:
-    """The dataset that `hub:NAME[:CONFIG]` names, from the hub, its local cache, or a local folder; silently.
+    """Load the dataset that `hub:NAME[:CONFIG]` names, from the hub, its local cache, or a local folder; silently.
 
     Raises:
         CorpusError: `datasets` is not installed, the hub is out of reach, or there is no such dataset or
@@ -80,7 +80,7 @@ def load_hub(reference: str) -> HubDataset:
 
 
 def _explanation(error: Exception, name: str) -> str:
-    """What went wrong and what to do, to follow the reference."""
+    """Say what went wrong and what to do, to follow the reference."""
     message = " ".join(str(error).split())
     if isinstance(error, ConnectionError):
         return f"is out of reach: {message}; check the network, or use a local file or pydocs"

@@ -39,7 +39,7 @@ def pydocs_text() -> str:
 
 
 def build_text(topics: dict[str, str], library: Path) -> str:
-    """The topics and the docstrings of a library's files as one text, documents separated by blank lines.
+    """Join the topics and the docstrings of a library's files to one text, documents separated by blank lines.
 
     Documents are sorted by the SHA-256 of their names. In alphabetical order the held-out tail would be
     whatever comes late in the alphabet (`urllib`, `xml`, `zipfile`, or all of the topics): other text than
@@ -60,7 +60,7 @@ def _sources(library: Path) -> Iterator[str]:
 
 
 def _docstrings(path: Path) -> str:
-    """A file's docstrings in the order of its lines, separated by blank lines; none if it can't be parsed."""
+    """Return a file's docstrings in the order of its lines, separated by blank lines; none if it can't be parsed."""
     try:
         with warnings.catch_warnings(action="ignore"):  # the library's own: invalid escapes and the like
             tree = ast.parse(path.read_bytes())
