@@ -3,10 +3,9 @@
 From Python: `eetui.Database` reads runs, `eetui.train` trains; see `eetui.api`.
 """
 
-from typing import TYPE_CHECKING, Any
-
 import core  # noqa: F401 -- before anything imports torch: it sets the wait policy of torch's threads
 
+TYPE_CHECKING = False  # as type checkers know it; importing typing would take a third of `eetui --version`
 if TYPE_CHECKING:
     from eetui.api import Database as Database
     from eetui.api import Run as Run
@@ -17,7 +16,7 @@ __version__ = "0.1.0"
 __all__ = ["Database", "Run", "Training", "__version__", "train"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import the Python face when it is first used: `eetui --version` does not wait for it."""
     if name not in __all__:
         raise AttributeError(f"module 'eetui' has no attribute {name!r}")
