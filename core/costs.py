@@ -9,9 +9,12 @@ Symbols: d = `dim`, T = `seq_len`, V = vocabulary size.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
+from typing import Literal
 
-from core.config.run_config import ModelConfig
+from core.config.derived import classifier_outputs, classifier_width
+from core.config.run_config import ModelConfig, RunConfig
 
 TRAINING = 3
 """Cost of a training step in forward passes: one forward, and two matmuls backward for each of its own (Kaplan et al.
@@ -34,9 +37,9 @@ def block_flops(model: ModelConfig, block: int, seq_len: int) -> int:
     return model.block_layers[block] * layer_flops(model, seq_len)
 
 
-def classifier_flops(model: ModelConfig) -> int:
-    """FLOPs of an exit classifier: `2·d`."""
-    return 2 * model.dim
+def classifier_flops(model: ModelConfig, outputs: int = 1, hidden: int = 0) -> int:
+    """FLOPs of an exit classifier: `2·d` for each output; with a hidden layer of width h, `2·d·h + 2·h` for each."""
+    return 2 * (model.dim * hidden + hidden * outputs if hidden else model.dim * outputs)
 
 
 def skipped_layer_flops(model: ModelConfig) -> int:
@@ -124,6 +127,8 @@ class ExitCosts:
     Attributes:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
         exited_state: cost of a skipped layer: copy: its keys and values, k; drop: nothing; input: all of it.
+        classifiers: FLOPs of each exit's classifier; None: `2·d` each.
+        off: blocks whose exit is off: no signal is computed there.
     """
 
     model: ModelConfig
@@ -131,6 +136,8 @@ class ExitCosts:
     seq_len: int
     reads_head: bool
     exited_state: str = "copy"
+    classifiers: tuple[int, ...] | None = None
+    off: frozenset[int] = frozenset()
 
     @property
     def full(self) -> int:
@@ -143,17 +150,34 @@ class ExitCosts:
         With two blocks and a share p that leaves m layers early: `nL − p·m·(L−k) + H + c` where a classifier decides,
         `nL − p·m·(L−k) + (2−p)·H` where the head does. The last block decides nothing.
         """
-        layer = layer_flops(self.model, self.seq_len)
-        skipped = {"copy": skipped_layer_flops(self.model), "drop": 0, "input": layer}[self.exited_state]
         arriving = [1 - left for left in accumulate(exit_shares, initial=0.0)][: len(self.model.block_layers)]
-        layers = sum(
-            count * (share * layer + (1 - share) * skipped)
-            for count, share in zip(self.model.block_layers, arriving, strict=True)
+        left = sum(share * flops for share, flops in zip(exit_shares, self.leaving, strict=True))
+        return left + sum(share * flops for share, flops in zip(arriving, self.arriving, strict=False))
+
+    @property
+    def leaving(self) -> tuple[int, ...]:
+        """FLOPs of a token that leaves at each block, the signals of exits excepted, `[K]`.
+
+        They are its layers, the keys and values of the layers it skips, and the head, unless a signal has read it.
+        """
+        layers, layer = self.model.block_layers, layer_flops(self.model, self.seq_len)
+        skipped = {"copy": skipped_layer_flops(self.model), "drop": 0, "input": layer}[self.exited_state]
+        head, depths = head_flops(self.model, self.vocab_size), tuple(accumulate(layers))
+        return tuple(
+            depth * layer + (depths[-1] - depth) * skipped + (0 if self._head_is_read(block) else head)
+            for block, depth in enumerate(depths)
         )
-        head = head_flops(self.model, self.vocab_size)
-        if self.reads_head:
-            return layers + sum(arriving) * head
-        return layers + head + sum(arriving[:-1]) * classifier_flops(self.model)
+
+    @property
+    def arriving(self) -> tuple[int, ...]:
+        """FLOPs of the signal of a token that arrives at each exit, `[K - 1]`; 0 where the exit is off."""
+        head, exits = head_flops(self.model, self.vocab_size), len(self.model.block_layers) - 1
+        classifiers = self.classifiers or (classifier_flops(self.model),) * exits
+        signals = (head,) * exits if self.reads_head else classifiers
+        return tuple(0 if block in self.off else flops for block, flops in enumerate(signals))
+
+    def _head_is_read(self, block: int) -> bool:
+        return self.reads_head and block < len(self.model.block_layers) - 1 and block not in self.off
 
     def savings(self, exit_shares: Sequence[float]) -> float:
         """Share of the full model's FLOPs that is saved; negative where exits cost more than they save."""
@@ -168,4 +192,64 @@ class ExitCosts:
         nobody = [0.0] * (len(exit_shares) - 1) + [1.0]
         everybody = [share / shallow for share in exit_shares[:-1]] + [0.0] if shallow else [1.0] + nobody[:-1]
         least, most = self.flops(nobody), self.flops(everybody)
-        return (least - self.full) / (least - most) if most <= self.full else None
+        if most > self.full:
+            return None
+        return (least - self.full) / (least - most) if least > self.full else 0.0
+
+
+def exit_costs(config: RunConfig, vocab_size: int, *, reads_head: bool) -> ExitCosts:
+    """Return the costs of early exit in a run.
+
+    Args:
+        reads_head: whether its method's signal does.
+    """
+    model, hidden = config.model, classifier_width(config)
+    classifiers = tuple(classifier_flops(model, outputs, hidden) for outputs in classifier_outputs(config)[:-1])
+    return ExitCosts(model, vocab_size, config.data.seq_len, reads_head, config.exit.exited_state, classifiers)
+
+
+@dataclass(frozen=True)
+class PricedCosts:
+    """Cost of a token as a share of the whole model's: what a price is paid for (`exit.cost`).
+
+    Attributes:
+        leaving: cost of a token that leaves at each block, the signals of exits excepted, `[K]`.
+        arriving: cost of the signal of a token that arrives at each exit, `[K - 1]`.
+    """
+
+    leaving: tuple[float, ...]
+    arriving: tuple[float, ...]
+
+    def mean(self, exit_shares: Sequence[float], on: Sequence[bool]) -> float:
+        """Mean cost when these shares of the tokens leave at each block, with those exits on."""
+        staying, total = 1.0, 0.0
+        for block, share in enumerate(exit_shares):
+            signal = self.arriving[block] if block < len(self.arriving) and on[block] else 0.0
+            total += staying * signal + share * self.leaving[block]
+            staying -= share
+        return total
+
+    def saved(self, block: int) -> tuple[float, ...]:
+        """Cost that a token saves by leaving at a block instead of at each later one, with all exits on."""
+        spent, saved = 0.0, list[float]()
+        for later in range(block + 1, len(self.leaving)):
+            saved.append(self.leaving[later] + spent - self.leaving[block])
+            spent += self.arriving[later] if later < len(self.arriving) else 0.0
+        return tuple(saved)
+
+
+@cache
+def priced_costs(
+    config: RunConfig, vocab_size: int, *, reads_head: bool, cost: Literal["layers", "flops"] | None = None
+) -> PricedCosts:
+    """Return what a price is paid for in a run: layers, or FLOPs with the signals' own; None: as its config says.
+
+    Where the signal reads the head, a token that leaves has its prediction already: `arriving` is the head's cost, and
+    `leaving` is without it.
+    """
+    if (cost or config.exit.cost) == "layers":
+        layers = config.model.block_layers
+        return PricedCosts(tuple(depth / sum(layers) for depth in accumulate(layers)), (0.0,) * (len(layers) - 1))
+    flops = exit_costs(config, vocab_size, reads_head=reads_head)
+    leaving, arriving = (tuple(each / flops.full for each in part) for part in (flops.leaving, flops.arriving))
+    return PricedCosts(leaving, arriving)

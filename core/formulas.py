@@ -2,6 +2,10 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any, TypeVar, cast
+
+Number = TypeVar("Number")
+"""A float, or an array or tensor of them."""
 
 
 def perplexity(loss: float) -> float:
@@ -14,3 +18,18 @@ def share_of_layers_saved(exit_shares: Iterable[float], block_layers: tuple[int,
     total = sum(block_layers)
     run = sum(share * sum(block_layers[: block + 1]) for block, share in enumerate(exit_shares))
     return 1 - run / total
+
+
+def price_signal(price: Number) -> Number:
+    """Map prices, nats for the cost of the whole model, to exit signals in (0, 1), falling; price 0 is 1/2.
+
+    The map is `1/2 − p / 2(1 + |p|)`: its slope is gentle, so that float32 tells prices of any size apart.
+    """
+    value: Any = price
+    return cast(Number, 0.5 - value / (2 + 2 * abs(value)))
+
+
+def signal_price(signal: Number) -> Number:
+    """Map exit signals in (0, 1) back to their prices (`price_signal`)."""
+    centred: Any = 1 - 2 * cast(Any, signal)
+    return cast(Number, centred / (1 - abs(centred)))

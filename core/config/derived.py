@@ -6,8 +6,15 @@ Functions on plain values also serve runs that are read back from a store, witho
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from core.extensions.kinds import EXIT_METHODS
+
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
+
+HIDDEN_WIDTH = 64
+"""Width of an exit classifier's hidden layer (`exit.classifier = "mlp"`)."""
+STRETCH = 8
+"""Neighbouring windows of a held-out stretch (`exit.calibration = "spread"`)."""
 
 Shares = Mapping[int, float]
 """Weight of each block's loss in the training objective, in the order of the blocks; 0: no loss of its own."""
@@ -56,3 +63,45 @@ def calibration_windows(windows: int, config: "RunConfig") -> int:
 def early_stopping_windows(windows: int, config: "RunConfig") -> int:
     """Return how many of a stage's windows are its early-stopping split: at least one, and at least one is left."""
     return min(max(1, int(windows * config.train.val_ratio)), windows - 1)
+
+
+def calibration_indices(windows: int, config: "RunConfig") -> list[int]:
+    """Return the numbers of the training windows that are held out for calibration, in order.
+
+    heldout: the last ones. spread: stretches of neighbours, evenly over the text: text is alike over many windows, so
+    the same number of windows in one piece knows less of the whole.
+    """
+    count = calibration_windows(windows, config)
+    if config.exit.calibration != "spread" or not count:
+        return list(range(windows - count, windows))
+    stretches, chosen = -(-count // STRETCH), list[int]()
+    for number in range(stretches):
+        first, end = (edge * windows // stretches for edge in (number, number + 1))
+        few = (number + 1) * count // stretches - number * count // stretches
+        start = max(first + (end - first - few) // 2, chosen[-1] + 1 if chosen else 0)
+        chosen += range(start, start + few)
+    return chosen
+
+
+def classifier_width(config: "RunConfig") -> int:
+    """Return the width of the exit classifiers' hidden layer; 0 without one."""
+    return HIDDEN_WIDTH if config.exit.classifier == "mlp" else 0
+
+
+def classifier_outputs(config: "RunConfig") -> tuple[int, ...]:
+    """Return the number of outputs of each block's exit classifier: one, or a gain for each later block.
+
+    The last block has a classifier too, of one output; it decides nothing.
+    """
+    blocks = len(config.model.block_layers)
+    return tuple(max(1, blocks - 1 - block) if predicts_gains(config) else 1 for block in range(blocks))
+
+
+def predicts_gains(config: "RunConfig") -> bool:
+    """Whether the method's classifiers predict the gains of all later blocks; only a built-in one may."""
+    return EXIT_METHODS.is_declared(config.method, "predicts_gains")
+
+
+def sets_thresholds_by_price(config: "RunConfig") -> bool:
+    """Whether one price sets the thresholds of all exits, and there are exits."""
+    return config.exit.policy != "quantile" and exit_count(config.protocol, len(config.model.block_layers)) > 0

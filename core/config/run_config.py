@@ -83,6 +83,25 @@ class RunConfig(Section):
                 "model.tie_embedding needs train.train_embedding: the head is trained, and the embedding is the same "
                 "matrix"
             )
+        if self.exit.policy != "quantile" and self.protocol == "full_depth":
+            raise ValueError(
+                "exit.policy must be quantile where protocol is full_depth: a price weighs later blocks' losses at "
+                "exits, and there are no exits"
+            )
+        if self.exit.cost == "flops" and self.exit.exited_state == "input":
+            raise ValueError(
+                "exit.cost must be layers where exit.exited_state is input: exited tokens run through the later "
+                "blocks, so no FLOPs are saved; take exit.exited_state copy or drop"
+            )
+        if (
+            self.exit.classifier == "mlp"
+            and self.exit.classifier_fit == "lbfgs"
+            and not EXIT_METHODS.is_declared(self.method, "predicts_gains")
+        ):
+            raise ValueError(
+                "exit.classifier must be linear where exit.classifier_fit is lbfgs, which fits no hidden layer: take "
+                "exit.classifier_fit adam, or method gain"
+            )
         if self.protocol == "full_depth" and self.train.head == "per_block":
             raise ValueError(
                 "train.head must be shared or frozen where protocol is full_depth: only the last block predicts"

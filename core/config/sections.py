@@ -146,6 +146,27 @@ class ExitConfig(Section):
     hard_ratio: Annotated[float, FieldUnit("of tokens")] = Field(
         0.5, description="share of tokens that go on to the next block: the threshold is this quantile of the signal"
     )
+    policy: Literal["quantile", "price", "savings", "loss"] = Field(
+        "quantile",
+        description="thresholds: quantile: so that hard_ratio of the arriving tokens stay at each exit; price: so that "
+        "a token stays where it is expected to save more loss than its further depth costs; savings, loss: at the "
+        "price that reaches exit.savings or exit.loss_budget",
+    )
+    price: Annotated[float, FieldUnit("nats")] = Field(
+        0.05, ge=0, description="price of the whole model's cost, for every exit alike (policy price)"
+    )
+    savings: Annotated[float, FieldUnit("of the cost")] = Field(
+        0.4, gt=0, lt=1, description="share of the whole model's cost to save (policy savings)"
+    )
+    loss_budget: Annotated[float, FieldUnit("nats")] = Field(
+        0.01, ge=0, description="loss that early exit may add to that of all blocks (policy loss)"
+    )
+    cost: Literal["layers", "flops"] = Field(
+        "layers", description="what depth costs in a price: layers run, or FLOPs with the signals' own"
+    )
+    classifier: Literal["linear", "mlp"] = Field(
+        "linear", description="exit classifier: linear, or with one hidden layer of 64"
+    )
     exit_classifier_mode: Literal["post", "joint"] = Field(
         "post",
         description="post: fit the exit classifier after the block; joint: with it, adding its loss to the LM loss",
@@ -159,11 +180,13 @@ class ExitConfig(Section):
         description="hard tokens, which later blocks train on: repack: in new windows; mask: in their own windows, "
         "with the loss of the other tokens masked",
     )
-    calibration: Literal["train", "heldout"] = Field(
-        "train", description="fit classifiers and set thresholds on the training windows, or on held-out ones"
+    calibration: Literal["train", "heldout", "spread"] = Field(
+        "train",
+        description="fit classifiers and set thresholds on the training windows, or on held-out ones: at the end of "
+        "the text, or in short stretches spread over it",
     )
     calibration_ratio: Annotated[float, FieldUnit("of windows")] = Field(
-        0.1, gt=0, lt=1, description="share of the training windows, at their end, held out for calibration (heldout)"
+        0.1, gt=0, lt=1, description="share of the training windows held out for calibration (heldout, spread)"
     )
     exited_state: Literal["input", "copy", "drop"] = Field(
         "input",

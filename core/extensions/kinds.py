@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ class Kind:
         tree, contract = (ast.parse((self.folder / f"{file}.py").read_bytes()) for file in (name, "_contract"))
         classes = {node.name: node for node in (*contract.body, *tree.body) if isinstance(node, ast.ClassDef)}
         return dict(_literals(_class_of(tree, self.attribute), classes))
+
+    @cache  # noqa: B019  # there are two kinds, for as long as the process
+    def is_declared(self, name: str, flag: str) -> bool:
+        """Whether a flag is true of a built-in one; false of any other."""
+        return name in self.built_in and bool(self.declared(name)[flag])
 
     def said(self, attribute: str) -> tuple[str, ...]:
         """Return one declared attribute of each built-in one, in their order."""

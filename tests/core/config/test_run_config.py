@@ -227,6 +227,12 @@ def test_the_seed_preset_is_the_report_s_configuration_in_full() -> None:
     }
     assert config.exit.model_dump() == {
         "hard_ratio": 0.5,
+        "policy": "quantile",
+        "price": 0.05,
+        "savings": 0.4,
+        "loss_budget": 0.01,
+        "cost": "layers",
+        "classifier": "linear",
         "exit_classifier_mode": "post",
         "exit_epochs": 10,
         "last_exit": True,

@@ -1,0 +1,93 @@
+"""The search for the price that reaches a target on the tokens at hand."""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from core.costs import PricedCosts
+from core.errors import ConfigError
+from core.pricing.policy import Outcome, PricedTokens
+from core.pricing.thresholds import NEVER, exit_rates, quantile_thresholds
+
+LOWEST, HIGHEST = 1e-5, 1e3
+"""Prices between which a target is sought, nats: less than any figure shows, more than any token is worth."""
+FIRST, HALVINGS = 17, 12
+"""Prices tried at equal ratios, and halvings of the interval between two of them."""
+CLOSE = 0.001
+"""Distance from a target, as a share of the cost, up to which a price reaches it."""
+Target = Literal["savings", "loss"]
+Short = Callable[[Outcome], bool]
+
+
+def largest_savings(costs: PricedCosts) -> float:
+    """Return the largest share of the cost that any thresholds save: that of leaving at one block, alone."""
+    alone = [1 - leaving - sum(costs.arriving[block : block + 1]) for block, leaving in enumerate(costs.leaving)]
+    return max(alone)
+
+
+def check_target(target: float, costs: PricedCosts, cost: str) -> None:
+    """Refuse a target that no thresholds reach.
+
+    Raises:
+        ConfigError: the target is above all that can be saved.
+    """
+    most = max(0.0, math.floor(largest_savings(costs) * 1000 + CLOSE) / 1000)
+    if target > most:
+        raise ConfigError(
+            f"exit.savings must be at most {most:g}: so much of the {cost} is saved if every token leaves where that "
+            f"saves most, got {target:g}; lower it, or make the first block shallower"
+        )
+
+
+def reach(tokens: PricedTokens, target: Target, value: float) -> Outcome:
+    """Return the outcome that comes closest to a target.
+
+    savings: thresholds that save this share of the cost. loss: those that save most at a mean loss of at most this
+    many nats above that of all blocks. Between two prices whose thresholds differ by a jump, exit rates are moved from
+    the ones to the others. At price 0 tokens leave where no later block is expected to do better: if that saves more
+    than was asked for, it is the answer, as saving less would lose more.
+    """
+    never, free = tokens.outcome((NEVER,) * len(tokens.signal), 0.0), tokens.at_price(0.0)
+
+    def short(found: Outcome) -> bool:
+        return found.savings < value if target == "savings" else found.loss <= never.loss + value
+
+    if not short(free):
+        return free if target == "savings" else never
+    low, high = _bracket(tokens, short, free)
+    if high is None:
+        return low
+    for _ in range(HALVINGS):
+        middle = tokens.at_price(math.sqrt(max(low.price, LOWEST) * high.price))
+        low, high = (middle, high) if short(middle) else (low, middle)
+    low, high = _between(tokens, low, high, short)
+    if target == "loss":
+        return low
+    return min((low, high), key=lambda found: abs(found.savings - value))
+
+
+def _bracket(tokens: PricedTokens, short: Short, low: Outcome) -> tuple[Outcome, Outcome | None]:
+    """Return neighbouring tried outcomes, short of the target and not; None in place of the latter if none is."""
+    for price in np.geomspace(LOWEST, HIGHEST, FIRST).tolist():
+        found = tokens.at_price(price)
+        if not short(found):
+            return low, found
+        low = found
+    return low, None
+
+
+def _between(tokens: PricedTokens, low: Outcome, high: Outcome, short: Short) -> tuple[Outcome, Outcome]:
+    """Narrow an interval of one price by moving exit rates from one end's to the other's."""
+    if high.savings - low.savings <= CLOSE:
+        return low, high
+    ends = [np.array(exit_rates(tokens.signal, found.thresholds)) for found in (low, high)]
+    for _ in range(HALVINGS):
+        rates = (ends[0] + ends[1]) / 2
+        middle = tokens.outcome(quantile_thresholds(tokens.signal, rates.tolist()), high.price)
+        if short(middle):
+            low, ends[0] = middle, rates
+        else:
+            high, ends[1] = middle, rates
+    return low, high

@@ -1,0 +1,49 @@
+"""The search for the price that reaches a target."""
+
+import numpy as np
+import pytest
+
+from core.costs import PricedCosts
+from core.errors import ConfigError
+from core.pricing.policy import PricedTokens
+from core.pricing.search import check_target, largest_savings, reach
+from tests.core.pricing.test_policy import DEAR, LAYERS, tokens
+
+
+@pytest.mark.parametrize("wanted", [0.2, 0.35, 0.5, 0.65])
+def test_savings_are_reached(wanted: float) -> None:
+    found = reach(tokens(0, count=4000), "savings", wanted)
+    assert found.savings == pytest.approx(wanted, abs=0.005) or (found.price == 0 and found.savings > wanted)
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.01, 0.1, 50.0])
+def test_a_loss_budget_is_kept_and_used(budget: float) -> None:
+    some = tokens(1, count=4000)
+    full = float(some.loss[-1].mean())
+    found = reach(some, "loss", budget)
+    assert found.loss <= full + budget + 1e-9
+    largest = some.at_price(1e3)
+    assert found.loss > full + budget - 0.01 or found.savings == largest.savings
+
+
+def test_between_two_prices_that_jump_exit_rates_are_moved() -> None:
+    loss = np.vstack([np.full(1000, 1.1), np.ones(1000)])
+    signal = np.linspace(0.2, 0.8, 1000, dtype=np.float32)[None]
+    same = PricedTokens(loss, signal, PricedCosts((0.5, 1.0), (0.0,)), is_price=False)
+    assert {same.at_price(price).savings for price in (0.1, 0.199, 0.201, 0.4)} == {0.0, 0.5}
+    assert reach(same, "savings", 0.2).savings == pytest.approx(0.2, abs=0.002)
+
+
+def test_what_is_saved_for_nothing_is_not_given_up_for_a_lower_target() -> None:
+    loss = np.array([[1.0, 1.0, 1.0, 3.0], [2.0, 2.0, 2.0, 1.0]])
+    signal = np.float32([[0.9, 0.8, 0.7, 0.1]])
+    found = reach(PricedTokens(loss, signal, PricedCosts((0.5, 1.0), (0.0,)), is_price=False), "savings", 0.1)
+    assert (found.price, found.savings) == (0.0, 0.375)
+
+
+def test_a_target_beyond_all_thresholds_names_the_most() -> None:
+    assert largest_savings(LAYERS) == pytest.approx(2 / 3)
+    assert largest_savings(DEAR) == pytest.approx(0.5)
+    check_target(0.66, LAYERS, "layers")
+    with pytest.raises(ConfigError, match=r"at most 0.5: so much of the flops .* got 0.6"):
+        check_target(0.6, DEAR, "flops")
