@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
 from core.rng import stream
 
@@ -176,16 +177,26 @@ class Block(nn.Module):
 
 
 class ExitClassifier(nn.Module):
-    """`Linear(D, 1)` on a block's readout: predicts an exit signal."""
+    """`Linear(D, outputs)` on a block's readout, or with a hidden layer before it: predicts an exit signal.
 
-    def __init__(self, dim: int) -> None:
+    Args:
+        outputs: number of predictions.
+        width: width of the hidden layer; 0: none.
+    """
+
+    def __init__(self, dim: int, outputs: int = 1, width: int = 0) -> None:
         super().__init__()
-        self.linear = nn.Linear(dim, 1)
+        self.hidden = nn.Sequential(nn.Linear(dim, width), nn.SiLU()) if width else nn.Identity()
+        self.linear = nn.Linear(width or dim, outputs)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the logit of the signal, `[N, D]` to `[N]`."""
-        logit: Tensor = self.linear(hidden).squeeze(-1)
-        return logit
+        return self.outputs(hidden)[:, 0]
+
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """Return all predictions, `[N, D]` to `[N, outputs]`."""
+        predictions: Tensor = self.linear(self.hidden(hidden))
+        return predictions
 
 
 class Transformer(nn.Module):
@@ -196,6 +207,8 @@ class Transformer(nn.Module):
         later_heads: whether each block has a head of its own; all start alike.
         later_identity: whether later blocks start as the identity: the output projections of their residual branches
             are zero (Zhang et al. 2019, "Fixup", section 3).
+        classifier_outputs: number of outputs of each block's exit classifier; empty: one each.
+        classifier_width: width of their hidden layer; 0: none.
     """
 
     def __init__(
@@ -208,13 +221,17 @@ class Transformer(nn.Module):
         train_embedding: bool = False,
         later_heads: bool = False,
         later_identity: bool = False,
+        classifier_outputs: tuple[int, ...] = (),
+        classifier_width: int = 0,
     ) -> None:
         super().__init__()
         blocks = len(config.block_layers)
         self.embedding = nn.Embedding(vocab_size, config.dim).requires_grad_(train_embedding)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layers, dtype) for layers in config.block_layers)
-        self.classifiers = nn.ModuleList(ExitClassifier(config.dim) for _ in range(blocks))
+        self.classifiers = nn.ModuleList(
+            ExitClassifier(config.dim, outputs, classifier_width) for outputs in classifier_outputs or (1,) * blocks
+        )
         self.head = nn.Linear(config.dim, vocab_size, bias=False)
         self.later_heads = nn.ModuleList(
             nn.Linear(config.dim, vocab_size, bias=False) for _ in range(blocks - 1 if later_heads else 0)
@@ -299,6 +316,8 @@ def new_model(config: RunConfig, vocab_size: int) -> Transformer:
         train_embedding=config.train.train_embedding,
         later_heads=config.train.head == "per_block",
         later_identity=config.train.later_init == "identity",
+        classifier_outputs=classifier_outputs(config),
+        classifier_width=classifier_width(config),
     )
 
 

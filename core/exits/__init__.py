@@ -8,6 +8,7 @@ import importlib
 from functools import cache
 from typing import TYPE_CHECKING
 
+from core.costs import priced_costs
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import is_pinned
 
@@ -41,6 +42,17 @@ def first_method(reference: str) -> "ExitMethod":
     """Return the method that decides while later blocks are still to be trained: the method itself, or its stand-in."""
     method = exit_method(reference)
     return exit_method(method.stand_in) if method.needs_later else method
+
+
+def saved_by_leaving(config: "RunConfig", vocab_size: int, block: int) -> tuple[float, ...]:
+    """Return the cost that leaving at a block saves against leaving at each later one, where the method asks for it.
+
+    The cost is a share of the whole model's (`exit.cost`); empty for methods that do not predict gains.
+    """
+    method = exit_method(config.method)
+    if not method.predicts_gains:
+        return ()
+    return priced_costs(config, vocab_size, reads_head=method.reads_head).saved(block)
 
 
 def fits_classifier_jointly(config: "RunConfig") -> bool:

@@ -20,6 +20,8 @@ from core.model import ExitClassifier
 TOKENS, DIM, WORDS = 17, 8, 30
 CHOSEN = (16, 2, 5)
 """Tokens that are asked for alone."""
+SAVED = (0.3, 0.6)
+"""Cost that leaving at the first of the three blocks saves, against each later one."""
 STEP = 1e-4
 """Length of the step down the gradient of a loss."""
 
@@ -48,10 +50,10 @@ def check(method: object) -> ExitMethod:
             "EXIT", f"must be an instance of a subclass of ExitMethod, such as Mine(), got {method!r:.60}"
         )
     _check_attributes(method)
-    seen, classifier = example(method.extras), example_classifier()
+    seen, classifier = example(method.extras), example_classifier(method)
     _check_label(method, seen)
     _check_signal(method, seen, classifier)
-    if method.learns:
+    if method.learns and not method.predicts_gains:
         _check_loss(method, seen, classifier)
     if method.claims == "gain":
         _check_claimed_gain(method)
@@ -75,13 +77,14 @@ def example(extras: Extras) -> Observation:
         seed=42,
         statistics=token_statistics(hidden, weight, targets, extras),
         later=tuple(token_statistics(states, weight, targets) for states in later),
+        saved=SAVED,
     )
 
 
-def example_classifier() -> ExitClassifier:
+def example_classifier(method: ExitMethod | None = None) -> ExitClassifier:
     """Return an exit classifier for the example's states, with weights that are not 0."""
     with torch.random.fork_rng(devices=[]):
-        classifier = ExitClassifier(DIM).double()
+        classifier = ExitClassifier(DIM, len(SAVED) if method and method.predicts_gains else 1).double()
     with torch.no_grad():
         for number, parameter in enumerate(classifier.parameters()):
             parameter.copy_(normal(7 + number, *parameter.shape) / 2)
@@ -107,7 +110,7 @@ def some(seen: Observation, tokens: Tensor) -> Observation:
 
 
 def _check_attributes(method: ExitMethod) -> None:
-    for flag in ("learns", "reads_head", "needs_later", "foresees"):
+    for flag in ("learns", "reads_head", "needs_later", "foresees", "predicts_gains"):
         value = getattr(method, flag, None)
         _require(isinstance(value, bool), flag, f"must be True or False, got {value!r}")
     _require(method.claims in CLAIMS, "claims", f"must be one of {', '.join(CLAIMS)}, got {method.claims!r}")

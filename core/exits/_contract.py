@@ -30,6 +30,8 @@ class Observation:
             that `read_head`, with the method's `extras`.
         later: the same of each later block in turn, should the tokens stay in; given for labels of methods that
             `needs_later`, and for their signals where they `foresee`.
+        saved: cost that leaving here saves against leaving at each later block, as a share of the whole model's
+            (`core.costs.PricedCosts`); given for methods that `predicts_gains`.
     """
 
     hidden: Tensor
@@ -40,6 +42,7 @@ class Observation:
     seed: int
     statistics: TokenStatistics | None = None
     later: tuple[TokenStatistics, ...] = ()
+    saved: tuple[float, ...] = ()
 
     @property
     def known(self) -> TokenStatistics:
@@ -75,6 +78,8 @@ class ExitMethod(ABC):
     """Whether it can only be fitted, or its threshold set, once the later blocks are trained."""
     foresees: ClassVar[bool] = False
     """Whether the signal itself looks at the later blocks: a bound, which no model can run."""
+    predicts_gains: ClassVar[bool] = False
+    """Whether its classifier predicts the gain of each later block, and is fitted to these, not to the label."""
     stand_in: ClassVar[str] = "loss"
     """Which method picks the hard tokens while the later blocks are still to be trained (`needs_later`)."""
 

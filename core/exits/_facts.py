@@ -11,12 +11,13 @@ from typing import Any, Literal, get_args
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import PIN, SHORT_HASH, short_name
 
-Claim = Literal["correct", "p(target)", "max_prob", "agrees", "gain", "rank"]
+Claim = Literal["correct", "p(target)", "max_prob", "agrees", "gain", "price", "rank"]
 """What a signal claims to be, and so what it is compared with.
 
 correct: probability that the block's prediction is right. p(target): probability it gives the target. max_prob: its
 largest probability. agrees: probability that its prediction is the last block's. gain: a monotone map of the nats that
-the next block saves. rank: an order of the tokens and nothing more.
+the next block saves. price: the price of the whole model's cost up to which a token should stay, mapped by
+`price_signal`. rank: an order of the tokens and nothing more.
 """
 CLAIMS: tuple[Claim, ...] = get_args(Claim)
 RECORD_KEY = "exit_method"

@@ -18,7 +18,10 @@ def own_method(reference: str) -> ExitMethod:
     plugin = find(EXIT_METHODS, reference)
     loaded = load(plugin)
     try:
-        return check(loaded)
+        method = check(loaded)
+        if method.predicts_gains:
+            raise BrokenContractError("predicts_gains", "must be False: only the built-in gain exit is fitted so")
+        return method
     except BrokenContractError as broken:
         cause = broken.__cause__
         place = plugin.place_of(cause) if cause else plugin.line_of(broken.part, type(loaded).__name__)

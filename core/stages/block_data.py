@@ -30,7 +30,7 @@ class BlockData:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, windows: slice) -> "BlockData":
+    def __getitem__(self, windows: Tensor | slice) -> "BlockData":
         """Return the data of some of the windows."""
         return replace(self, source=self.source[windows], targets=self.targets[windows], active=self.active_in(windows))
 

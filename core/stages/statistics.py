@@ -17,13 +17,14 @@ from core import costs
 from core.config.run_config import RunConfig
 from core.data.batches import in_order
 from core.events import Event, Measured, Split, StageStarted, Step
+from core.exits import saved_by_leaving
 from core.exits._contract import ExitMethod, Observation
 from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, TokenStatistics, mean64
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer, carried
-from core.stages.block_data import BlockData, select_active
+from core.stages.block_data import BlockData, from_states, select_active
 from core.stages.splits import Splits
 
 
@@ -85,29 +86,31 @@ def block_outputs(
     steps = count(1)
     for split, part in parts:
         run = _Run(model, range(block, block + 1), part, config, extras, clock)
-        output = yield from run.steps(stage, steps)
+        (output,) = yield from run.steps(stage, steps)
         outputs.append(output)
         yield _measured(stage, block, split, output, config)
     return Splits(*outputs)
 
 
-def foreseen_output(
+def foreseen_outputs(
     model: Transformer,
-    block: int,
     data: BlockData,
     config: RunConfig,
     stage: str,
     method: ExitMethod,
     clock: Clock = UNPROFILED,
-) -> Generator[Event, None, BlockOutput]:
-    """Run a block and all later ones; return its output with their statistics on the tokens that are active here."""
+) -> Generator[Event, None, list[BlockOutput]]:
+    """Run all tokens through all blocks; return each block's output, with the statistics of the later ones.
+
+    No token leaves, so each attends to its whole context.
+    """
     batches = len(list(in_order(len(data), config)))
-    blocks, active_share = range(block, len(model.blocks)), data.tokens / data.targets.numel()
-    flops = costs.reading_flops(config.model, blocks, len(model.head.weight), data.targets.shape[1], active_share)
-    yield StageStarted(stage, "statistics", block, 1, batches, data.tokens, flops=flops)
+    blocks = range(len(model.blocks))
+    flops = costs.reading_flops(config.model, blocks, len(model.head.weight), data.targets.shape[1])
+    yield StageStarted(stage, "statistics", None, 1, batches, data.tokens, flops=flops)
     run = _Run(model, blocks, data, config, method.extras, clock)
-    output = yield from run.steps(stage, count(1))
-    return output
+    outputs = yield from run.steps(stage, count(1))
+    return outputs
 
 
 def own_outputs(outputs: Splits[BlockOutput], data: Splits[BlockData]) -> Splits[BlockOutput]:
@@ -119,7 +122,7 @@ def own_outputs(outputs: Splits[BlockOutput], data: Splits[BlockData]) -> Splits
 
 
 @torch.no_grad()
-def observe(model: Transformer, block: int, output: BlockOutput, seed: int) -> Observation:
+def observe(model: Transformer, block: int, output: BlockOutput, config: RunConfig) -> Observation:
     """Return the exit method's view of the active tokens."""
     data = output.data
     rows = select_active(output.states, data.active)  # [n, D]
@@ -130,14 +133,15 @@ def observe(model: Transformer, block: int, output: BlockOutput, seed: int) -> O
         entered=select_active(data.states(slice(None)), data.active),
         tokens=select_active(tokens, data.active),
         block=block,
-        seed=seed,
+        seed=config.seed,
         statistics=output.statistics,
         later=output.later,
+        saved=saved_by_leaving(config, model.embedding.num_embeddings, block),
     )
 
 
 class _Run:
-    """A pass of consecutive blocks over windows that keeps the states of the first and the statistics of all."""
+    """A pass of consecutive blocks over windows that keeps states and statistics."""
 
     def __init__(
         self,
@@ -151,17 +155,21 @@ class _Run:
         self.model, self.blocks, self.data, self.config, self.extras = model, blocks, data, config, extras
         self.clock = clock
         like = model.head.weight.detach()
-        self.states = like.new_empty(*data.targets.shape, config.model.dim)  # [N, T, D]
+        self.states = [like.new_empty(*data.targets.shape, config.model.dim) for _ in blocks]  # [N, T, D] each
         self.statistics = [TokenStatistics.empty(data.tokens, like, extras) for _ in blocks]
         self.filled = 0
 
-    def steps(self, stage: str, numbers: Iterator[int]) -> Generator[Event, None, BlockOutput]:
-        """Run the blocks batch by batch; yield a step for each, and return the first block's output."""
+    def steps(self, stage: str, numbers: Iterator[int]) -> Generator[Event, None, list[BlockOutput]]:
+        """Run the blocks batch by batch; yield a step for each, and return each block's output."""
         for windows in in_order(len(self.data), self.config):
             began = time.perf_counter()
             tokens = self._step(windows)
             yield Step(stage, 1, next(numbers), None, tokens, time.perf_counter() - began)
-        return BlockOutput(self.data, self.states, self.statistics[0], tuple(self.statistics[1:]))
+        entered = [self.data, *(from_states(states, self.data.targets, self.data.active) for states in self.states)]
+        return [
+            BlockOutput(entered[index], self.states[index], found, tuple(self.statistics[index + 1 :]))
+            for index, found in enumerate(self.statistics)
+        ]
 
     @torch.no_grad()
     def _step(self, windows: slice) -> int:
@@ -174,12 +182,10 @@ class _Run:
             )
         tokens = slice(self.filled, self.filled + len(targets))
         exited_state = self.config.exit.exited_state
-        for block, found in zip(self.blocks, self.statistics, strict=True):
+        for block, kept, found in zip(self.blocks, self.states, self.statistics, strict=True):
             with self.clock.part("forward", self._layer_flops(block, windows)):
-                output = self.model.blocks[block](states, active, exited_state)  # [B, T, D]
-                if block == self.blocks[0]:
-                    self.states[windows] = output
-                    output = self.states[windows]
+                kept[windows] = self.model.blocks[block](states, active, exited_state)
+                output = kept[windows]  # [B, T, D]
                 hidden = self.model.readout(block, select_active(output, active))  # [b, D]
             weight = self.model.head_weight(block)
             with self.clock.part("head", costs.head_flops(self.config.model, len(weight)) * len(targets)):

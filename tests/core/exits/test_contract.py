@@ -14,6 +14,7 @@ from core.exits._check import TOKENS, WORDS, BrokenContractError, check, example
 from core.exits._contract import ComputedExit, ExitMethod, LearnedExit, Observation
 from core.exits._facts import CLAIMS, declared_facts
 from core.extensions.kinds import EXIT_METHODS
+from core.formulas import price_signal, signal_price
 from core.head.token_statistics import ALL_EXTRAS
 from core.model import ExitClassifier
 from core.rng import stream, uniform
@@ -46,8 +47,10 @@ def seen() -> Observation:
 
 
 @pytest.fixture
-def classifier() -> ExitClassifier:
-    return example_classifier()
+def classifier(request: pytest.FixtureRequest) -> ExitClassifier:
+    """An exit classifier, of the tested method if there is one."""
+    tested = request.getfixturevalue("method") if "method" in request.fixturenames else None
+    return example_classifier(tested)
 
 
 def name_of(method: ExitMethod) -> str:
@@ -243,7 +246,7 @@ def test_each_label_is_its_formula(name: str, seen: Observation, weight: Tensor,
     torch.testing.assert_close(exit_method(name).label(seen), expected)
 
 
-@pytest.mark.parametrize("name", ["distill", "loss", "correct", "gain", "agree"])
+@pytest.mark.parametrize("name", ["distill", "loss", "correct", "agree"])
 def test_a_learned_signal_is_the_sigmoid_of_the_classifier(
     name: str, seen: Observation, classifier: ExitClassifier
 ) -> None:
@@ -278,20 +281,24 @@ def test_saturation_is_the_cosine_of_what_entered_and_what_came_out(
     torch.testing.assert_close(2 * signal - 1, (seen.entered * seen.output).sum(1) / lengths)
 
 
-def test_gain_is_fitted_to_the_loss_that_the_next_block_saves_by_least_squares(seen: Observation) -> None:
+def test_gain_s_label_is_the_price_from_which_hindsight_would_leave(seen: Observation) -> None:
     method = exit_method("gain")
-    gain = seen.known.cross_entropy - seen.later[0].cross_entropy
-    assert gain.abs().max() < 8
-    label = method.label(seen)
-    torch.testing.assert_close(label, (-gain).sigmoid())
-    logit = normal(9, TOKENS)
-    torch.testing.assert_close(method.loss(logit, label), ((logit + gain) ** 2).sum())
+    gains = [seen.known.cross_entropy - later.cross_entropy for later in seen.later]
+    assert max(gain.abs().max() for gain in gains) < 8
+    price = torch.maximum(gains[0] / seen.saved[0], gains[1] / seen.saved[1])
+    torch.testing.assert_close(signal_price(method.label(seen)), price)
 
 
-def test_a_gain_s_signal_claims_the_gain_that_it_was_fitted_to() -> None:
-    gain = torch.tensor([-20.0, -8.0, -1.5, 0.0, 0.3, 8.0, 20.0], dtype=torch.float64)
-    claimed = exit_method("gain").claimed_gain((-gain).sigmoid())
-    torch.testing.assert_close(claimed, gain.clamp(-8, 8))
+def test_gain_s_signal_is_the_highest_price_at_which_a_later_block_is_worth_its_cost(seen: Observation) -> None:
+    method = exit_method("gain")
+    classifier = example_classifier(method)
+    gains = classifier.outputs(seen.hidden)
+    for price in (-2.0, 0.0, 0.1, 3.0):
+        leaves = method.signal(seen, classifier) >= price_signal(price)
+        worth = (gains > price * torch.tensor(seen.saved)).any(1)
+        assert torch.equal(leaves, ~worth)
+    with pytest.raises(TypeError, match="not to a label"):
+        method.loss(normal(9, TOKENS), method.label(seen))
 
 
 def test_agree_is_fitted_to_the_last_block_s_guess(seen: Observation) -> None:
