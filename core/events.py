@@ -3,8 +3,8 @@
 Losses are mean nats per token, durations seconds, shares between 0 and 1. Exactly one of `RunFinished`, `RunFailed`
 and `RunInterrupted` ends a run.
 
-    RunStarted  StageStarted  Step*  Epoch*  Threshold?  Measured*  Savings?  TokensMeasured*  Profiled?  StageEnded …
-    RunFinished
+    RunStarted  StageStarted  Step*  Epoch*  Priced?  Threshold?  Measured*  Savings?  TokensMeasured*  Profiled?
+    StageEnded …  RunFinished
 
 A resumed run starts again in the same log: `RunStarted` voids the events before it.
 """
@@ -12,7 +12,7 @@ A resumed run starts again in the same log: `RunStarted` voids the events before
 from dataclasses import dataclass, field
 from typing import Literal
 
-StageKind = Literal["lm", "statistics", "exit classifier", "hard tokens", "evaluation"]
+StageKind = Literal["lm", "statistics", "exit classifier", "price", "hard tokens", "evaluation"]
 Split = Literal["train", "early-stop", "calibration", "eval"]
 TokenSet = Literal["all", "hard"]
 Way = Literal["early exit", "as trained", "alone", "all blocks", "oracle"]
@@ -142,6 +142,29 @@ class Threshold:
     tokens: int
     hard_tokens: int
     histogram: tuple[int, ...]
+    split: Split = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The price that sets the thresholds of all exits, and what it promises.
+
+    Attributes:
+        policy: how it was found: given (`price`), or to reach a target (`savings`, `loss`).
+        target: what was asked for: nats for the whole model's cost, a share of the cost, or nats above all blocks.
+        cost: what a price is paid for: `layers` or `flops`.
+        price: nats for the cost of the whole model.
+        savings, excess: share of the cost saved, and mean loss above that of all blocks in nats, on `split`, worked out
+            from tokens that went through all blocks.
+    """
+
+    stage: str
+    policy: str
+    target: float
+    cost: str
+    price: float
+    savings: float
+    excess: float
     split: Split = "train"
 
 
@@ -292,6 +315,7 @@ Event = (
     | Step
     | Epoch
     | Threshold
+    | Priced
     | Measured
     | TokensMeasured
     | Savings

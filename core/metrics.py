@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.config.derived import target_shallow_ratio
-from core.events import Epoch, Measured, Savings, Threshold, Way, way_name
+from core.events import Epoch, Measured, Priced, Savings, Threshold, Way, way_name
 from core.formulas import perplexity
 from core.state import RunState, StageState
 
@@ -138,7 +138,13 @@ def _of_savings(figure: Callable[[Savings], float | None]) -> Callable[[RunState
 def _target(state: RunState, config: Config) -> float | None:
     if state.final is None:
         return None
+    if state.priced:
+        return sum(state.shares_as_set(len(state.final.exit_shares))[:-1])
     return target_shallow_ratio(config["protocol"], config["exit.hard_ratio"], len(state.final.exit_shares))
+
+
+def _of_price(figure: Callable[[Priced], float]) -> Callable[[RunState, Config], float | None]:
+    return lambda state, _: None if state.priced is None or state.final is None else figure(state.priced)
 
 
 def _of_best_epoch(figure: Callable[[Epoch], float | None]) -> Callable[[StageState], float | None]:
@@ -182,8 +188,16 @@ TIME_SAVINGS = Metric(
 BREAK_EVEN = Metric(
     "break_even", "Exit rate at which FLOPs break even", "share", None, _of_savings(lambda saved: saved.break_even)
 )
+PRICE = Metric("price", "Price of the whole model's cost, nats", "loss", None, _of_price(lambda found: found.price))
+PROMISED_SAVINGS = Metric(
+    "promised_savings", "Savings at that price (calibration)", "share", None, _of_price(lambda found: found.savings)
+)
+PROMISED_EXCESS = Metric(
+    "promised_excess", "Loss above all blocks at it, nats", "loss", None, _of_price(lambda found: found.excess)
+)
 FINAL = (
-    FINAL_PPL, ACCURACY, SHALLOW_RATIO, SHALLOW_TARGET, LAYER_SAVINGS, FLOP_SAVINGS, TIME_SAVINGS, BREAK_EVEN,
+    FINAL_PPL, ACCURACY, SHALLOW_RATIO, SHALLOW_TARGET, PRICE, PROMISED_SAVINGS, PROMISED_EXCESS, LAYER_SAVINGS,
+    FLOP_SAVINGS, TIME_SAVINGS, BREAK_EVEN,
 )  # fmt: skip
 """Rows of the final table; the other ways through the model follow them."""
 

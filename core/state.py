@@ -10,6 +10,7 @@ from core.events import (
     Epoch,
     Event,
     Measured,
+    Priced,
     Profiled,
     RunFailed,
     RunFinished,
@@ -99,6 +100,7 @@ class RunState:
     stages: tuple[StageState, ...] = ()
     measured: tuple[Measured, ...] = ()
     savings: Savings | None = None
+    priced: Priced | None = None
     warnings: tuple[str, ...] = ()
     seconds: float | None = None
     peak_memory: int | None = None
@@ -113,6 +115,17 @@ class RunState:
         """Return the result of that way through the model on the evaluation split; None if there is none."""
         wanted = (way, block, "eval")
         return next((found for found in self.measured if (found.way, found.block, found.split) == wanted), None)
+
+    def shares_as_set(self, blocks: int) -> tuple[float, ...]:
+        """Return the share of the tokens that left at each block where the thresholds were set, `[K]`."""
+        staying, shares = 1.0, list[float]()
+        for block in range(blocks - 1):
+            stage = self.stage("hard tokens", block)
+            found = stage.threshold if stage else None
+            stays = found.hard_tokens / found.tokens if found and found.tokens else 1.0
+            shares.append(staying * (1 - stays))
+            staying *= stays
+        return (*shares, staying)
 
     @property
     def final(self) -> Measured | None:
@@ -133,6 +146,8 @@ def reduce(state: RunState, event: Event) -> RunState:
             return replace(state, measured=(*state.measured, replace(event, window_losses=())))
         case Savings():
             return replace(state, savings=event)
+        case Priced():
+            return replace(state, priced=event)
         case TokensMeasured():
             return state
         case Warned(message=message):

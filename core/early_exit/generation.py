@@ -24,11 +24,12 @@ from core.early_exit.fused_layer import exited_input
 from core.early_exit.kv_cache import CachedBlock
 from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose
 from core.errors import UsageError
-from core.exits import exit_method
+from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
 from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics
 from core.model import Block, ExitedState, Transformer
+from core.pricing.thresholds import is_on
 from core.rng import stream
 
 
@@ -39,7 +40,7 @@ class GeneratedToken:
     Attributes:
         token: vocabulary index.
         block: the block that predicted it: where the token before it left.
-        signals: exit signals of the token before it, at every exit it reached.
+        signals: exit signals of the token before it, at every exit it reached that is on.
         probability: its probability under that prediction, at temperature 1 and with all tokens allowed.
     """
 
@@ -171,7 +172,7 @@ class _Reader:
         """Return the active tokens' readout `[n, D]`, the mask of those that leave `[n]`, and the last one's signal."""
         output = reading.states[reading.active]
         hidden, is_last = self.model.readout(block, output), block == len(self.blocks) - 1
-        if is_last or block >= len(self.thresholds):
+        if is_last or block >= len(self.thresholds) or not is_on(self.thresholds[block]):
             return hidden, torch.full_like(hidden[:, 0], is_last, dtype=torch.bool), []
         seen = Observation(
             hidden=hidden,
@@ -181,6 +182,7 @@ class _Reader:
             block=block,
             seed=self.config.seed,
             statistics=self._statistics(block, hidden) if self.method.reads_head else None,
+            saved=saved_by_leaving(self.config, self.model.embedding.num_embeddings, block),
         )
         signal = self.method.signal(seen, self.model.classifier(block))
         return hidden, signal >= self.thresholds[block], [float(signal[-1])]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core import costs
-from core.config.derived import calibration_windows, early_stopping_windows
+from core.config.derived import calibration_windows, early_stopping_windows, predicts_gains
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
 from core.exits import exit_method
@@ -25,6 +25,8 @@ CHUNK_TOKENS, ACCELERATOR_CHUNK_TOKENS = 256, 1024
 """Tokens whose logits are held at once, by each CPU thread and by any other device, as in `core.head.loss`."""
 LEAST_SHARE = 128
 """Fewest tokens worth a thread of their own, as in `core.head.loss`."""
+GAIN_FITS = {"linear": 8, "mlp": 2}
+"""Fits of a gain exit that are compared: the mean gains and seven ridges, or the mean gains and the MLP."""
 LBFGS_EVALUATIONS = (25, 500)
 """Smallest and largest number of passes over its tokens in an L-BFGS fit of an exit classifier."""
 EVALUATED_BYTES = 33
@@ -100,10 +102,13 @@ def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Itera
         evaluated = _once(sizes.eval_windows * config.data.seq_len)
         yield Pass(evaluated, layers, len(layers))  # every block alone
         yield Pass(evaluated, layers, _heads(config))  # early exit
-    elif stage.block is None:
+    elif stage.kind == "statistics" and stage.block is None:  # every block, with no token gone
+        read = calibration_windows(sizes.train_windows, config) or sizes.train_windows
+        yield Pass(_once(read * config.data.seq_len), layers, len(layers))
+    elif stage.block is None and stage.kind == "lm":
         windows = sizes.train_windows - calibration_windows(sizes.train_windows, config)
         yield from _trainings(config, layers, windows, _heads_trained(config))
-    else:
+    elif stage.block is not None:
         yield from _block_passes(stage, stage.block, config, sizes)
 
 
@@ -115,11 +120,10 @@ def _block_passes(stage: PlannedStage, block: int, config: RunConfig, sizes: Siz
     if stage.kind == "lm":
         yield from _trainings(config, (layers[block],), windows, share)
     elif stage.kind == "exit classifier":
-        tokens = held_out * width * config.exit.hard_ratio**block if held_out else windows * width * share
-        yield Pass(_fits(config) * tokens, trains=True, classifier=True)
-    elif stage.kind == "statistics" and stage.ahead:
-        read = (held_out or sizes.train_windows) * width
-        yield Pass(_once(read), layers[block:], share * (len(layers) - block))
+        arriving = 1.0 if stage.ahead else config.exit.hard_ratio**block
+        tokens = held_out * width * arriving if held_out else windows * width * share
+        fits = _once(GAIN_FITS[config.exit.classifier]) if stage.ahead and predicts_gains(config) else _fits(config)
+        yield Pass(fits * tokens, trains=True, classifier=True)
     elif stage.kind == "statistics":
         yield Pass(_once((windows + held_out) * width), (layers[block],), share)
         if config.protocol == "staged" and block < len(layers) - 1:

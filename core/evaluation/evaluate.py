@@ -23,9 +23,10 @@ from core.formulas import perplexity
 from core.head.token_statistics import TokenStatistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
+from core.pricing.policy import Outcome
 
 LARGEST_RATE_GAP = 0.05
-"""Difference between target and realised exit rate above which a warning is given."""
+"""Difference between target and realised exit rate, or savings, above which a warning is given."""
 LARGEST_FLOP_LOSS = 0.01
 """Share of the full model's FLOPs that exits may cost without a warning: classifiers alone cost almost nothing."""
 
@@ -102,7 +103,7 @@ def evaluate(
     batches = tuple(in_order(len(windows.inputs), config))
     rounds = rounds_to_time(thresholds, config)
     yield StageStarted(stage, "evaluation", None, 1, len(batches) + rounds, windows.targets.numel())
-    depths, cost = range(len(model.blocks)), exit_costs(model.embedding.num_embeddings, config)
+    depths, cost = range(len(model.blocks)), exit_costs(model.embedding.num_embeddings, config, thresholds)
     every_block = reading_flops(config.model, depths, cost.vocab_size, config.data.seq_len)
     early = Pass.empty(windows.targets)
     traces = [BlockTrace.empty(windows.targets, exits=depth < len(thresholds)) for depth in depths]
@@ -151,14 +152,24 @@ def _each_block(
     return [observation.known for observation in seen]
 
 
-def judge(early: Measured, static: Iterable[Measured], saved: Savings, config: RunConfig) -> Iterator[Warned]:
-    """Warn of an exit rate off its target, of exits that cost FLOPs, and of fixed depths that beat early exit.
+def judge(
+    early: Measured, static: Iterable[Measured], saved: Savings, config: RunConfig, promised: Outcome | None = None
+) -> Iterator[Warned]:
+    """Warn of exits off their target, of exits that cost FLOPs, and of fixed depths that beat early exit.
 
     Args:
         static: fixed depths on the same tokens; each that saves as many layers at no higher loss is named.
+        promised: what the thresholds gave where a price set them.
     """
     target = target_shallow_ratio(config.protocol, config.exit.hard_ratio, len(config.model.block_layers))
-    if target is not None and abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
+    if promised:
+        savings = saved.flops if config.exit.cost == "flops" else early.layer_savings
+        if abs(savings - promised.savings) > LARGEST_RATE_GAP:
+            yield Warned(
+                f"{savings:.1%} of the {config.exit.cost} were saved; the thresholds were set for "
+                f"{promised.savings:.1%} ({config.exit.policy})"
+            )
+    elif target is not None and abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
         yield Warned(
             f"{early.shallow_ratio:.1%} of the evaluated tokens left early; the thresholds were set for {target:.1%}"
         )

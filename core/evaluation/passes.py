@@ -16,13 +16,14 @@ from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, go_on
 from core.early_exit.skipping import skipping_states
 from core.events import Measured, Way
-from core.exits import exit_method
+from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
 from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.machine.threads import shares, side_by_side
 from core.model import Transformer
+from core.pricing.thresholds import is_on
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def static_depths(
         rows = states.flatten(0, 1)  # [B · T, D]
         hidden = model.readout(depth, rows)  # [B · T, D]
         statistics = token_statistics(hidden, model.head_weight(depth), targets.flatten(), extras)
-        seen.append(Observation(hidden, rows, entered.flatten(0, 1), tokens, depth, config.seed, statistics))
+        saved = saved_by_leaving(config, model.embedding.num_embeddings, depth)
+        entered = entered.flatten(0, 1)
+        seen.append(Observation(hidden, rows, entered, tokens, depth, config.seed, statistics, saved=saved))
     known = [observation.known for observation in seen]
     return [replace(observation, later=tuple(known[depth + 1 :])) for depth, observation in enumerate(seen)]
 
@@ -163,7 +166,7 @@ def _early_exit(
     while arrival is not None:
         block, statistics = arrival.block, None
         leaves = torch.full_like(arrival.hidden[:, 0], block == len(model.blocks) - 1, dtype=torch.bool)  # [n]
-        if block < len(thresholds):
+        if block < len(thresholds) and is_on(thresholds[block]):
             here = token[arrival.tokens]  # [n]
             if method.reads_head:
                 head = model.head_weight(block)
@@ -179,6 +182,7 @@ def _early_exit(
                 later=tuple(depth[here - foreseen_from * width] for depth in foreseen[block + 1 :])
                 if method.foresees
                 else (),
+                saved=saved_by_leaving(config, model.embedding.num_embeddings, block),
             )
             leaves = method.signal(seen, model.classifier(block)) >= thresholds[block]
         leaving = arrival.tokens.masked_scatter(arrival.tokens, leaves)  # [B, T]

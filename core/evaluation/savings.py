@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+from core import costs
 from core.config.run_config import RunConfig
 from core.costs import ExitCosts
 from core.data.batches import reading_windows
@@ -13,6 +14,7 @@ from core.events import Event, Measured, Savings, Step
 from core.exits import exit_method
 from core.machine.clock import Clock
 from core.model import Transformer
+from core.pricing.thresholds import is_on
 
 
 def rounds_to_time(thresholds: Sequence[float], config: RunConfig) -> int:
@@ -64,7 +66,7 @@ def measure_savings(
     yield saved
 
 
-def exit_costs(vocab_size: int, config: RunConfig) -> ExitCosts:
-    """Return the costs of early exit in a run."""
-    reads_head = exit_method(config.method).reads_head
-    return ExitCosts(config.model, vocab_size, config.data.seq_len, reads_head, config.exit.exited_state)
+def exit_costs(vocab_size: int, config: RunConfig, thresholds: Sequence[float] = ()) -> ExitCosts:
+    """Return the costs of early exit in a run; exits that no signal reaches at these thresholds are off."""
+    cost = costs.exit_costs(config, vocab_size, reads_head=exit_method(config.method).reads_head)
+    return replace(cost, off=frozenset(block for block, value in enumerate(thresholds) if not is_on(value)))

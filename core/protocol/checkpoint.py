@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import Tensor
 
-from core.config.run_config import RunConfig
+from core.config.run_config import RunConfig, fields
 from core.errors import UsageError
 from core.events import Epoch, Event, Warned
 from core.model import Transformer, new_model
@@ -157,8 +157,12 @@ class Checkpoint:
 
 def _text(config: RunConfig) -> str:
     """Write the config as JSON, without fields newer than the first checkpoints if they have the value these imply."""
-    later = {"head_dtype"} if config.machine.head_dtype == "same" else set()
-    return config.model_dump_json(exclude={"machine": later})
+    later = {"machine": {"head_dtype"}, "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"}}
+    implied = {
+        section: {name for name in names if getattr(getattr(config, section), name) == fields()[f"{section}.{name}"][1]}
+        for section, names in later.items()
+    }
+    return config.model_dump_json(exclude=implied)
 
 
 def _partial(stage: str) -> str:

@@ -6,19 +6,22 @@ Importing this module does not import torch.
 from collections.abc import Iterator
 from typing import Literal
 
+from core.config.derived import exit_count, sets_thresholds_by_price
 from core.config.run_config import ExitConfig, RunConfig
 from core.events import PlannedStage, StageKind
 from core.exits import exit_method, first_method, fits_classifier_jointly
 
-Part = Literal["lm", "statistics", "exit", "hard", "ahead", "refit", "threshold"]
+Part = Literal["lm", "statistics", "exit", "hard", "refit", "threshold"]
 """Work of one stage on a block."""
 
 KINDS: dict[Part, StageKind] = {
     "lm": "lm", "statistics": "statistics", "exit": "exit classifier", "hard": "hard tokens",
-    "ahead": "statistics", "refit": "exit classifier", "threshold": "hard tokens",
+    "refit": "exit classifier", "threshold": "hard tokens",
 }  # fmt: skip
 TRAINING: tuple[StageKind, ...] = ("lm", "exit classifier")
-AHEAD: tuple[Part, ...] = ("ahead", "refit", "threshold")
+AHEAD: tuple[Part, ...] = ("refit", "threshold")
+FORESEEN = PlannedStage("exits.ahead", "statistics", None, trains=False, ahead=True)
+PRICE = PlannedStage("exits.price", "price", None, trains=False, ahead=True)
 EVALUATION = PlannedStage("evaluation", "evaluation", None, trains=False)
 
 
@@ -58,8 +61,7 @@ def _planned(config: RunConfig) -> Iterator[PlannedStage]:
         for block in blocks:
             yield from _block_stages(config, block)
     if looks_ahead:
-        for block in blocks[:-1]:
-            yield from _stages_ahead(config, block)
+        yield from _stages_ahead(config)
 
 
 def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
@@ -73,13 +75,20 @@ def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
         yield block_stage(block, "hard")
 
 
-def _stages_ahead(config: RunConfig, block: int) -> Iterator[PlannedStage]:
-    """Yield the stages that set a block's exit once all blocks are trained."""
-    yield block_stage(block, "ahead")
-    if exit_method(config.method).learns:
-        yield block_stage(block, "refit")
-    yield block_stage(block, "threshold")
+def _stages_ahead(config: RunConfig) -> Iterator[PlannedStage]:
+    """Yield the stages that set all exits once all blocks are trained: classifiers from the last exit backwards."""
+    exits = range(len(config.model.block_layers) - 1)
+    yield FORESEEN
+    method = exit_method(config.method)
+    if method.learns and (method.needs_later or not fits_classifier_jointly(config)):
+        yield from (block_stage(block, "refit") for block in reversed(exits))
+    if sets_thresholds_by_price(config):
+        yield PRICE
+    yield from (block_stage(block, "threshold") for block in exits)
 
 
 def _looks_ahead(config: RunConfig) -> bool:
-    return config.protocol != "full_depth" and exit_method(config.method).needs_later
+    """Whether exits are set once all blocks are trained: the method, or a price, needs the later blocks' losses."""
+    if not exit_count(config.protocol, len(config.model.block_layers)):
+        return False
+    return sets_thresholds_by_price(config) or exit_method(config.method).needs_later

@@ -11,15 +11,16 @@ training that its checkpoint holds (`Checkpoint`).
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from core import costs
-from core.config.derived import Shares, calibration_windows, loss_shares
+from core.config.derived import Shares, calibration_indices, loss_shares
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset, Windows
 from core.evaluation.evaluate import evaluate, evaluate_block, judge
@@ -42,15 +43,27 @@ from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
 from core.machine.thread_count import fewer_than_recorded
 from core.model import Transformer, new_model
+from core.pricing.policy import Outcome
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import Shelf, StageMemory
-from core.protocol.order import EVALUATION, Part, block0_origin, block_stage, common_training, planned_stages
+from core.protocol.order import (
+    EVALUATION,
+    FORESEEN,
+    PRICE,
+    Part,
+    block0_origin,
+    block_stage,
+    common_training,
+    planned_stages,
+)
 from core.stages.block_data import BlockData, from_tokens
 from core.stages.exit_classifier import fit_classifier
-from core.stages.hard_tokens import exit_signal, hard_tokens, mask_hard_tokens, set_threshold
+from core.stages.gain_fit import fit_gains, held_out_signal
+from core.stages.hard_tokens import exit_signal, hard_tokens, report_threshold, set_threshold
 from core.stages.lm import train_blocks
+from core.stages.price import check_price, find_price
 from core.stages.splits import Splits
-from core.stages.statistics import BlockOutput, block_outputs, foreseen_output, own_outputs
+from core.stages.statistics import BlockOutput, block_outputs, foreseen_outputs, own_outputs
 from core.stages.trainer import Weights
 
 Result = TypeVar("Result")
@@ -74,8 +87,10 @@ def train(
         clock: clock that times the parts of every stage.
 
     Raises:
+        ConfigError: no thresholds reach the target of a price.
         TrainingError: the loss diverged, or no hard tokens are left for a block.
     """
+    check_price(config, dataset.vocabulary.size)
     began = time.perf_counter()
     device = prepare(config)
     model = new_model(config, dataset.vocabulary.size).to(device)
@@ -101,8 +116,12 @@ def train(
 def first_data(model: Transformer, windows: Windows, config: RunConfig) -> Splits[BlockData]:
     """Return the data of block 0, split into training and calibration windows if any are held out."""
     data = from_tokens(model, windows.inputs, windows.targets)
-    held_out = calibration_windows(len(data), config)
-    return Splits(data[: len(data) - held_out], data[len(data) - held_out :]) if held_out else Splits(data)
+    held_out = calibration_indices(len(data), config)
+    if not held_out:
+        return Splits(data)
+    calibrates = torch.zeros(len(data), dtype=torch.bool, device=data.targets.device)
+    calibrates[held_out] = True
+    return Splits(data[~calibrates], data[calibrates])
 
 
 class _Protocol:
@@ -122,6 +141,7 @@ class _Protocol:
         self.last = len(model.blocks) - 1
         self.planned = frozenset(planned_stages(config))
         self.as_trained: list[Measured] = []
+        self.promised: Outcome | None = None
 
     def run(self, data: Splits[BlockData]) -> Iterator[Event]:
         """Carry out all planned stages, from the data of block 0."""
@@ -157,20 +177,49 @@ class _Protocol:
     def _looking_ahead(self, data: BlockData) -> Stage[dict[int, float]]:
         """Set every exit but the last block's on the calibration windows, once all blocks are trained.
 
+        No token has left there, so all exits are set on the same tokens with their whole context.
+
         Returns:
             The thresholds by block.
         """
-        method, thresholds = exit_method(self.config.method), dict[int, float]()
-        for block, stage in self._having("ahead"):
-            foreseen = foreseen_output(self.model, block, data, self.config, stage.name, method, self.clock)
-            output = yield from self._timed(stage, foreseen)
-            if fit := self._stage_of(block, "refit"):
-                yield from self._fit(fit, block, output, method)
-            threshold = yield from self._threshold(block_stage(block, "threshold"), block, output, method)
-            thresholds[block] = threshold
-            signal = exit_signal(self.model, block, output, method, self.config)
-            data = mask_hard_tokens(output, signal, threshold, self.config)
+        if FORESEEN not in self.planned:
+            return {}
+        method = exit_method(self.config.method)
+        foreseen = foreseen_outputs(self.model, data, self.config, FORESEEN.name, method, self.clock)
+        outputs = yield from self._timed(FORESEEN, foreseen)
+        signals = yield from self._signals_ahead(outputs, method)
+        values: dict[int, float] = {}
+        if PRICE in self.planned:
+            vocab_size = self.model.embedding.num_embeddings
+            search = find_price(outputs, signals, self.config, vocab_size, PRICE.name, self.clock)
+            self.promised = yield from self._timed(PRICE, search)
+            values = dict(enumerate(self.promised.thresholds))
+        thresholds, arriving = dict[int, float](), torch.ones_like(signals[0], dtype=torch.bool)
+        for block in range(self.last):
+            stage, signal = block_stage(block, "threshold"), signals[block]
+            work = report_threshold(block, signal[arriving], self.config, stage.name, self.clock, values.get(block))
+            thresholds[block] = (yield from self._timed(stage, work)).threshold
+            arriving = arriving & (signal < thresholds[block])
         return thresholds
+
+    def _signals_ahead(self, outputs: Sequence[BlockOutput], method: ExitMethod) -> Stage[dict[int, Tensor]]:
+        """Fit the exits' classifiers, from the last backwards, and return the signals of all tokens by block, `[n]`.
+
+        Signals of gain exits are out of fold.
+        """
+        signals: dict[int, Tensor] = {}
+        for block in reversed(range(self.last)):
+            stage, output = self._stage_of(block, "refit"), outputs[block]
+            if stage and method.predicts_gains:
+                later = [signals[after] for after in sorted(signals)]
+                fit = partial(fit_gains, self.model, block, output, later, self.config, stage.name, self.clock)
+                weights = yield from self._fitted(stage, fit)
+                signals[block] = held_out_signal(weights, block).to(output.states.device)
+                continue
+            if stage:
+                yield from self._fit(stage, block, output, method)
+            signals[block] = exit_signal(self.model, block, output, method, self.config)
+        return signals
 
     def _having(self, part: Part) -> list[tuple[int, PlannedStage]]:
         """Return the blocks that have such a stage, each with the stage."""
@@ -216,8 +265,12 @@ class _Protocol:
 
     def _fit(self, stage: PlannedStage, block: int, output: BlockOutput, method: ExitMethod) -> Stage[None]:
         fit = partial(fit_classifier, self.model, block, output, method, self.config, stage.name, self.clock)
+        yield from self._fitted(stage, fit)
+
+    def _fitted(self, stage: PlannedStage, fit: Callable[[], Stage[Weights]]) -> Stage[Weights]:
         weights = yield from self._stage(stage, fit)
         self.model.load_state_dict(weights, strict=False)
+        return weights
 
     def _threshold(self, stage: PlannedStage, block: int, output: BlockOutput, method: ExitMethod) -> Stage[float]:
         setting = set_threshold(self.model, block, output, method, self.config, stage.name, self.clock)
@@ -241,7 +294,7 @@ class _Protocol:
         early = next(result for result in results if result.way == "early exit")
         static = [result for result in results if result.way in FIXED_DEPTHS]
         if saved:
-            yield from judge(early, [*self.as_trained, *static], saved, self.config)
+            yield from judge(early, [*self.as_trained, *static], saved, self.config, self.promised)
 
     def _stage(self, stage: PlannedStage, work: Callable[[], Stage[Result]], *, shared: bool = False) -> Stage[Result]:
         """Yield a stage's events and return its result: from a sibling run, else the checkpoint, else computed.

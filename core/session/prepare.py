@@ -13,6 +13,7 @@ from core.machine.pace import NO_OUTLOOK, Outlook
 from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
 from core.session.provenance import reproduction_record
+from core.stages.price import check_price
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
@@ -33,10 +34,13 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
     """Check all that can be checked before training, then queue the runs.
 
     Raises:
-        UsageError: the corpus, a device, a name or a user's own exit method can't be used; nothing is stored.
+        UsageError: the corpus, a device, a name or a user's own exit method can't be used, or no thresholds reach a
+            target; nothing is stored.
     """
     configs, remark = resolve_all(plan.configs)
     dataset = _shared_dataset(configs)
+    for config in configs:
+        check_price(config, dataset.vocabulary.size)
     runs = store.create_experiment(
         [
             NewRun(

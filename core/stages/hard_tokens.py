@@ -33,11 +33,29 @@ def set_threshold(
     clock: Clock = UNPROFILED,
 ) -> Generator[Event, None, Threshold]:
     """Set the block's threshold to the `hard_ratio` quantile of the signal over all active tokens, and return it."""
-    yield StageStarted(stage, "hard tokens", block, 1, 1, output.data.tokens)
     with clock.part("signal"):
         signal = exit_signal(model, block, output, method, config)  # [n]
+    threshold = yield from report_threshold(block, signal, config, stage, clock)
+    return threshold
+
+
+def report_threshold(
+    block: int,
+    signal: Tensor,
+    config: RunConfig,
+    stage: str,
+    clock: Clock = UNPROFILED,
+    value: float | None = None,
+) -> Generator[Event, None, Threshold]:
+    """Report the threshold of a block, and return it.
+
+    Args:
+        signal: of the tokens that arrive, `[n]`.
+        value: the threshold; None: the `hard_ratio` quantile of the signal.
+    """
+    yield StageStarted(stage, "hard tokens", block, 1, 1, len(signal))
     with clock.part("threshold"):
-        value = quantile(signal, config.exit.hard_ratio)
+        value = quantile(signal, config.exit.hard_ratio) if value is None else value
         threshold = Threshold(
             stage=stage,
             block=block,
@@ -54,7 +72,7 @@ def set_threshold(
 @torch.no_grad()
 def exit_signal(model: Transformer, block: int, output: BlockOutput, method: ExitMethod, config: RunConfig) -> Tensor:
     """Compute the exit signal of the active tokens, in order, `[n]`."""
-    return method.signal(observe(model, block, output, config.seed), model.classifier(block))
+    return method.signal(observe(model, block, output, config), model.classifier(block))
 
 
 def hard_tokens(output: BlockOutput, signal: Tensor, threshold: float, config: RunConfig) -> BlockData:

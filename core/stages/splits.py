@@ -35,7 +35,7 @@ class Splits(Generic[Part]):
 
 def calibration_split(config: RunConfig) -> Split:
     """Return the name of the split that exit classifiers are fitted on and thresholds are set on."""
-    return "calibration" if config.exit.calibration == "heldout" else "train"
+    return "train" if config.exit.calibration == "train" else "calibration"
 
 
 def split_windows(windows: int, config: RunConfig, stage: str, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,8 @@ def _one(value: float, unit: Unit) -> str:
             return f"{value:.2f}" if value < 1e5 else f"{value:.3g}"
         case "share":
             return f"{value:.2%}"
+        case "signal" if value > 1:
+            return "off"  # a threshold that no signal reaches
         case "signal" | "loss" | "nats":
             return f"{value:.4f}"
         case "count":

@@ -4,6 +4,7 @@ from core.events import (
     Epoch,
     Event,
     Measured,
+    Priced,
     Profiled,
     RunFailed,
     RunFinished,
@@ -19,7 +20,7 @@ from core.events import (
 )
 from core.formulas import perplexity
 from core.state import RunState, StageState
-from eetui.drawing.figures import duration
+from eetui.drawing.figures import duration, figure
 from eetui.summary.progress import bound_sign, seconds_left
 
 
@@ -36,8 +37,11 @@ def line_of(event: Event, state: RunState) -> str | None:
         case Epoch():
             return _epoch_line(event, state)
         case Threshold():
-            share = event.hard_tokens / event.tokens
-            return f"{event.stage}  threshold {event.threshold:.4f}  hard tokens {event.hard_tokens:,} ({share:.1%})"
+            share = event.hard_tokens / max(1, event.tokens)
+            threshold = figure(event.threshold, "signal")
+            return f"{event.stage}  threshold {threshold}  hard tokens {event.hard_tokens:,} ({share:.1%})"
+        case Priced():
+            return _price_line(event)
         case Measured():
             return _measured_line(event)
         case Savings():
@@ -52,6 +56,19 @@ def line_of(event: Event, state: RunState) -> str | None:
             return f"interrupted: {event.reason}"
         case Step() | StageStarted() | Profiled() | StageEnded() | TokensMeasured():
             return None
+
+
+def _price_line(event: Priced) -> str:
+    """Return the line of a price and what it promises."""
+    asked = {
+        "price": "as given",
+        "savings": f"for {event.target:.1%} of the {event.cost} saved",
+        "loss": f"for {event.target:.4f} nats above all blocks at most",
+    }[event.policy]
+    return (
+        f"{event.stage}  price {event.price:.4f} nats for all {event.cost}, {asked}: {event.savings:.1%} saved at "
+        f"{event.excess:+.4f} nats ({event.split} windows)"
+    )
 
 
 def _epoch_line(event: Epoch, state: RunState) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from dataclasses import replace
 from functools import reduce as fold
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from core.events import (
     Epoch,
     Event,
     Measured,
+    Priced,
     RunFinished,
     RunStarted,
     Savings,
@@ -43,6 +45,7 @@ from core.store.writer import NewRun, Writer
 CONFIG = {"protocol": "staged", "exit.hard_ratio": 0.5}
 LM = Epoch("block0.lm", 2, 2.5, 2.25, None, None, True, 3, 1.0)
 FIT = [Epoch("block0.exit", number, 0.5 / number, None, 0.5 / number, 0.125, True, None, 1.0) for number in (1, 2)]
+PRICED = Priced("exits.price", "savings", 0.4375, "layers", 0.03125, 0.4375, 0.0078125)
 SAVED = Savings("evaluation", -0.25, 0.75, 0.125, 0.0625, 0.1875, 64, 5)
 EVENTS: list[Event] = [
     RunStarted((), 80, 20, 30, (1, 1), 999),
@@ -57,6 +60,7 @@ EVENTS: list[Event] = [
     StageStarted("block0.hard", "hard tokens", 0, 1, 1, 80),
     Threshold("block0.hard", 0, 0.375, 80, 40, (40, 40)),
     StageStarted("evaluation", "evaluation", None, 1, 1, 20),
+    PRICED,
     Measured("evaluation", "early exit", None, "eval", "all", 20, 2.0, 0.375, (0.75, 0.25), 0.375),
     Measured("evaluation", "alone", 0, "eval", "all", 20, 3.5, 0.125, (1.0, 0.0), 0.5),
     Measured("evaluation", "all blocks", None, "eval", "all", 20, 1.5, 0.5, (0.0, 1.0), 0.0),
@@ -66,6 +70,7 @@ EVENTS: list[Event] = [
 ]
 EXPECTED = {
     "final_ppl": math.exp(2.0), "accuracy": 0.375, "shallow_ratio": 0.75, "shallow_target": 0.5,
+    "price": 0.03125, "promised_savings": 0.4375, "promised_excess": 0.0078125,
     "layer_savings": 0.375, "flop_savings": -0.25, "time_savings": 0.125, "break_even": 0.75,
     "eval.block 0 as trained": math.exp(3.0), "eval.block 0 alone": math.exp(3.5),
     "eval.all blocks": math.exp(1.5), "eval.oracle": math.exp(1.0),
@@ -124,8 +129,8 @@ def test_what_lists_show_is_stored_and_sorts_them(
 
 def test_a_full_depth_run_has_no_target() -> None:
     full = {"protocol": "full_depth", "exit.hard_ratio": 0.5}
-    assert SHALLOW_TARGET not in run_metrics(STATE, full)
-    assert SHALLOW_TARGET.value(STATE, full) is None
+    assert SHALLOW_TARGET not in run_metrics(replace(STATE, priced=None), full)
+    assert SHALLOW_TARGET.value(replace(STATE, priced=None), full) is None
 
 
 def test_the_target_counts_every_exit() -> None:

@@ -14,7 +14,7 @@ from core.early_exit.generation import GeneratedToken, generate
 from core.early_exit.masked import early_exit_states, go_on
 from core.early_exit.sampling import GenerationOptions, choose
 from core.errors import UsageError
-from core.exits import exit_method
+from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
 from core.head.loss import token_statistics
 from core.model import Transformer, new_model
@@ -55,10 +55,12 @@ def plain_step(
         block, head = arrival.block, model.head_weight(arrival.block)
         here, last = arrival.tokens[0].nonzero().squeeze(1), bool(arrival.tokens[0, -1])
         leaves = torch.full(here.shape, block == len(model.blocks) - 1)
-        if block < len(thresholds):
+        if block < len(thresholds) and thresholds[block] <= 1:
             known = token_statistics(arrival.hidden, head, here * 0, method.extras)
+            saved = saved_by_leaving(config, model.embedding.num_embeddings, block)
+            tokens = here + origin
             seen = Observation(
-                arrival.hidden, arrival.output, arrival.entered, here + origin, block, config.seed, known
+                arrival.hidden, arrival.output, arrival.entered, tokens, block, config.seed, known, saved=saved
             )
             signal = method.signal(seen, model.classifier(block))
             leaves = signal >= thresholds[block]

@@ -38,9 +38,9 @@ def plain_early_exit(
                 if depth < len(model.blocks) - 1:
                     ahead = tuple(statistics[place] for statistics in foreseen[depth + 1 :])
                     known = statistics_of(probabilities[None], target[None])
-                    seen = Observation(
-                        state[None], state[None], entering[token][None], place, depth, SEED, known, ahead
-                    )
+                    states = state[None], state[None], entering[token][None]
+                    saved = layers_saved(model, depth)
+                    seen = Observation(*states, place, depth, SEED, known, ahead, saved)
                     if method.signal(seen, model.classifiers[depth]).item() < thresholds[depth]:
                         entering[token] = state
                         continue
@@ -77,6 +77,12 @@ def middling_thresholds(model: Transformer, dataset: Dataset, method_name: str) 
     return [signal.median().item() + 1e-9 for signal in static_signals(model, dataset, method_name)]
 
 
+def layers_saved(model: Transformer, depth: int) -> tuple[float, ...]:
+    """Return the share of the layers that leaving at a block saves against each later one."""
+    layers = [len(block.layers) for block in model.blocks]
+    return tuple(sum(layers[depth + 1 : later + 1]) / sum(layers) for later in range(depth + 1, len(layers)))
+
+
 def static_signals(model: Transformer, dataset: Dataset, method_name: str) -> list[Tensor]:
     """Compute the signals at every exit when all tokens go through all blocks, `[N · T]` each."""
     method, statistics = exit_method(method_name), plain_statistics(model, dataset.evaluation)
@@ -85,7 +91,8 @@ def static_signals(model: Transformer, dataset: Dataset, method_name: str) -> li
         entered, states = states, block(states)
         hidden, tokens = states.flatten(0, 1), torch.arange(dataset.evaluation.targets.numel())
         known, ahead = statistics[depth], tuple(statistics[depth + 1 :])
-        seen = Observation(hidden, hidden, entered.flatten(0, 1), tokens, depth, SEED, known, ahead)
+        saved = layers_saved(model, depth)
+        seen = Observation(hidden, hidden, entered.flatten(0, 1), tokens, depth, SEED, known, ahead, saved)
         signals.append(method.signal(seen, model.classifiers[depth]))
     return signals
 

@@ -79,8 +79,10 @@ def test_a_checkpoint_of_another_config_is_not_used(
 
 def test_the_checkpoint_of_a_config_without_later_fields_is_that_of_their_defaults(bench: Bench) -> None:
     config = resolve(build([]))
-    older = config.model_dump_json().replace(',"head_dtype":"same"', "")
+    later = {"machine": {"head_dtype"}, "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"}}
+    older = config.model_dump_json(exclude=later)
     assert "head_dtype" not in older
+    assert "policy" not in older
     assert build([Layer("stored", flatten(json.loads(older)))]) == config
     origin = hashlib.sha256(f"{FORMAT}\nfingerprint\n{older}".encode()).hexdigest()
     bench.queue(config)

@@ -17,5 +17,18 @@ def test_joint_stages_end_with_an_exit_for_each_block(tiny_config: MakeConfig) -
         *("joint.lm", "block0.statistics", "block0.exit", "block0.hard", "block1.statistics", "evaluation"),
     )
     assert stage_names(tiny_config("agree", protocol="joint")) == (
-        *("joint.lm", "block0.ahead", "block0.refit", "block0.threshold", "evaluation"),
+        *("joint.lm", "exits.ahead", "block0.refit", "block0.threshold", "evaluation"),
     )
+    priced = tiny_config("softmax", protocol="joint", block_layers=(1, 1, 1), policy="price")
+    assert stage_names(priced) == (
+        *("joint.lm", "exits.ahead", "exits.price", "block0.threshold", "block1.threshold", "evaluation"),
+    )
+    assert stage_names(tiny_config("softmax", protocol="joint", block_layers=(1,), policy="price"))[-1] == "evaluation"
+
+
+def test_a_price_refits_what_was_fitted_before_the_later_blocks_from_the_last_exit_on(tiny_config: MakeConfig) -> None:
+    names = stage_names(tiny_config("loss", block_layers=(1, 1, 1), policy="price"))
+    ahead = ("exits.ahead", "block1.refit", "block0.refit", "exits.price", "block0.threshold", "block1.threshold")
+    assert names[-len(ahead) - 1 :] == (*ahead, "evaluation")
+    jointly = tiny_config("loss", block_layers=(1, 1, 1), policy="price", exit_classifier_mode="joint")
+    assert not any(name.endswith("refit") for name in stage_names(jointly))
