@@ -29,11 +29,12 @@ from core.analysis.risk_control import (
     violation_rate,
 )
 from core.analysis.stored_run import StoredRun, exit_savings, exiting_tokens, stored_run
-from core.analysis.threshold_sweep import Sweep, quantile_thresholds, sweep, threshold_grid
+from core.analysis.threshold_sweep import Sweep, sweep, threshold_grid
 from core.analysis.token_table import Floats, Integers, TokenTable, where_left
 from core.analysis.tradeoff import DepthSavings
 from core.errors import UsageError
 from core.formulas import perplexity
+from core.pricing.thresholds import quantile_thresholds
 from core.store.reader import Reader
 
 UNIT_WINDOWS = {"ltt": 1, "crc": 8, "exit rate": 1}

@@ -77,6 +77,7 @@ class Diagnosis:
     Attributes:
         waterfall: steps from the early-stopping loss (block 0's, or that of all blocks trained together) to early exit
             on the evaluation split.
+        target_shares: share of the tokens that was to leave at each block.
         exit_shares: share of the tokens that leaves at each block by the run's own thresholds.
         oracle: lowest possible mean loss with these shares if every block's loss were known; for more than two blocks
             a lower bound on it.
@@ -85,6 +86,7 @@ class Diagnosis:
     """
 
     waterfall: Waterfall
+    target_shares: tuple[float, ...]
     exit_shares: tuple[float, ...]
     oracle: float
     at_random: float
@@ -138,6 +140,7 @@ def diagnose(table: TokenTable, state: RunState, window_losses: WindowLosses, co
     levels = _levels(table, state, window_losses, config, shares, own)
     return Diagnosis(
         waterfall=_waterfall(training_loss(state, config), list(levels)),
+        target_shares=tuple(target_shares(state, config).tolist()),
         exit_shares=tuple(shares.tolist()),
         oracle=oracle_loss(table.cross_entropy, shares),
         at_random=float(shares @ table.mean_loss),
@@ -157,8 +160,10 @@ def training_loss(state: RunState, config: RunConfig, block: int = 0) -> float:
     return stage.best.val_loss
 
 
-def target_shares(config: RunConfig) -> Floats:
+def target_shares(state: RunState, config: RunConfig) -> Floats:
     """Return the share of the tokens that leaves at each block if the thresholds hold, `[K]`."""
+    if state.priced:
+        return np.array(state.shares_as_set(len(config.model.block_layers)))
     return np.array(target_exit_shares(config.protocol, config.exit.hard_ratio, len(config.model.block_layers)))
 
 
@@ -190,7 +195,7 @@ def _levels(
     before = tuple(values.copy() for values in now)  # as trained
     for block in range(table.blocks - 1) if config.protocol == "staged" else ():
         before[0][block], before[1][block] = _measured("as trained", block, state, window_losses, table)
-    for name, drifted, moved, weights in _mixtures(config, shares):
+    for name, drifted, moved, weights in _mixtures(config, target_shares(state, config), shares):
         loss, windows = (np.concatenate([new[:moved], old[moved:]]) for new, old in zip(now, before, strict=True))
         yield _Level(name, drifted, float(weights @ loss), weights[weights > 0] @ windows[weights > 0])
     if _has_exits(config):
@@ -198,7 +203,7 @@ def _levels(
         yield _Level("exited state", None, *_measured("early exit", None, state, window_losses, table))
 
 
-def _mixtures(config: RunConfig, shares: Floats) -> Iterator[tuple[StepName, int | None, int, Floats]]:
+def _mixtures(config: RunConfig, target: Floats, shares: Floats) -> Iterator[tuple[StepName, int | None, int, Floats]]:
     """Yield the losses that are a mean over blocks: step, block whose head drifts, number of drifted heads, weights.
 
     The weights are `[K]`. The first head's drift counts for all tokens; a later one's for the tokens that leave at that
@@ -209,7 +214,7 @@ def _mixtures(config: RunConfig, shares: Floats) -> Iterator[tuple[StepName, int
     if _has_exits(config):
         if staged:
             yield "head drift", 0, 1, training
-        yield "depth", None, 1, target_shares(config)
+        yield "depth", None, 1, target
         yield "exit rate", None, 1, shares
         for block in range(1, len(shares) - 1) if staged else ():
             yield "head drift", block, block + 1, shares

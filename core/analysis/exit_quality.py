@@ -9,16 +9,37 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.analysis.auroc import auroc, midranks
+from core.analysis.price_curve import PriceCurve, price_claims, price_curve
 from core.analysis.reliability import BINS, Reliability, reliability
 from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
 from core.analysis.tradeoff import DepthSavings, QualityCurve, TradeOff, quality_curve, trade_off
+from core.costs import PricedCosts
 from core.exits._facts import Claim
 
 ToGain = Callable[[Floats], Floats]
-"""Map from signals to the gain that they claim, nats, `[N]` to `[N]`."""
+"""Map from signals to the gain of the next block that they claim, nats, `[N]` to `[N]`."""
 HISTOGRAM_BINS = 50
+IN_NATS: tuple[Claim, ...] = ("gain", "price")
+"""Claims whose reliability is of gains in nats."""
 GROUPS = 10
 """Groups of equally many tokens in which a claimed gain is compared with the realised one."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a run's signals claim to be.
+
+    Attributes:
+        to_gain: needed where they claim a gain.
+        costs: what a price is paid for; needed where they claim a price.
+    """
+
+    claims: Claim = "correct"
+    to_gain: ToGain | None = None
+    costs: PricedCosts | None = None
+
+
+CORRECT = Meaning()
 
 
 @dataclass(frozen=True)
@@ -84,7 +105,8 @@ class Quality:
         last: reliability of the last block's largest probability.
         static_losses: mean nats of each block alone, `[K]`.
         as_run: share of tokens that leaves at each block at the run's own thresholds, `[K]`.
-        layers, flops: quality against savings, by kind of savings.
+        layers, flops: quality against savings at one exit rate for all exits, by kind of savings.
+        priced_layers, priced_flops: the same at one price for all exits.
     """
 
     exits: tuple[ExitQuality, ...]
@@ -96,25 +118,26 @@ class Quality:
     curve: QualityCurve
     layers: TradeOff
     flops: TradeOff
+    priced_layers: PriceCurve
+    priced_flops: PriceCurve
 
 
 def quality(
     table: TokenTable,
     savings: DepthSavings,
-    claims: Claim = "correct",
+    paid: tuple[PricedCosts, PricedCosts],
+    meaning: Meaning = CORRECT,
     thresholds: Sequence[float] = (),
-    to_gain: ToGain | None = None,
 ) -> Quality:
     """Judge all exits of a run.
 
     Args:
-        claims: what its signals claim to be.
-        to_gain: needed where they claim a gain.
+        paid: what a price is paid for in layers, and in FLOPs.
         thresholds: its own, one for every exit.
     """
-    curve = quality_curve(table)
+    curve, is_price = quality_curve(table), meaning.claims == "price"
     return Quality(
-        exits=tuple(exit_quality(table, block, claims, to_gain) for block in range(table.exits)),
+        exits=tuple(exit_quality(table, block, meaning) for block in range(table.exits)),
         last=reliability(table.max_prob[-1], table.correct[-1]),
         overthinking=overthinking(table),
         savings=savings,
@@ -123,12 +146,12 @@ def quality(
         curve=curve,
         layers=trade_off(table, curve, savings.layers, savings.layers),
         flops=trade_off(table, curve, savings.flops, savings.static_flops),
+        priced_layers=price_curve(table, paid[0], savings.layers, is_price=is_price),
+        priced_flops=price_curve(table, paid[1], savings.static_flops, is_price=is_price),
     )
 
 
-def exit_quality(
-    table: TokenTable, block: int, claims: Claim = "correct", to_gain: ToGain | None = None
-) -> ExitQuality:
+def exit_quality(table: TokenTable, block: int, meaning: Meaning = CORRECT) -> ExitQuality:
     """Judge the exit of a block."""
     signal, loss = table.signal[block], table.cross_entropy
     ranks = midranks(signal)
@@ -140,38 +163,38 @@ def exit_quality(
         next_no_better=next_no_better,
         last_no_better=last_no_better,
         confidence=reliability(table.max_prob[block], table.correct[block]),
-        claims=claims,
-        signal=signal_reliability(table, block, claims, to_gain),
+        claims=meaning.claims,
+        signal=signal_reliability(table, block, meaning),
         histogram=np.histogram(signal, HISTOGRAM_BINS, (0.0, 1.0))[0],
     )
 
 
 def signal_reliability(
-    table: TokenTable,
-    block: int,
-    claims: Claim,
-    to_gain: ToGain | None = None,
-    bins: int = BINS,
-    *,
-    equal_mass: bool = False,
+    table: TokenTable, block: int, meaning: Meaning, bins: int = BINS, *, equal_mass: bool = False
 ) -> Reliability | None:
     """Compare what a block's signal claims with what is found; None where it claims an order only.
 
     Args:
-        to_gain: needed where it claims a gain.
         bins, equal_mass: of a probability.
     """
-    if claims == "rank":
+    if meaning.claims == "rank":
         return None
-    signal, truth = table.signal[block], claimed_truth(table, block, claims)
-    if claims == "gain":
-        assert to_gain is not None, "what claims a gain says which"
-        return reliability(to_gain(signal), truth, GROUPS, equal_mass=True)
+    if meaning.claims == "price":
+        assert meaning.costs is not None, "what claims a price says what for"
+        claimed, realised = price_claims(table, block, meaning.costs)
+        return reliability(claimed, realised.astype(np.float32), GROUPS, equal_mass=True)
+    signal, truth = table.signal[block], claimed_truth(table, block, meaning.claims)
+    if meaning.claims == "gain":
+        assert meaning.to_gain is not None, "what claims a gain says which"
+        return reliability(meaning.to_gain(signal), truth, GROUPS, equal_mass=True)
     return reliability(signal, truth, bins, equal_mass=equal_mass)
 
 
 def claimed_truth(table: TokenTable, block: int, claims: Claim) -> Floats:
-    """Return the figure that the signal claims, as it came out for each token, `[N]`: in [0, 1], a gain in nats."""
+    """Return the figure that the signal claims, as it came out for each token, `[N]`: in [0, 1], or a gain in nats.
+
+    Prices have `price_claims`.
+    """
     truths: dict[Claim, Callable[[], Floats | Booleans]] = {
         "correct": lambda: table.correct[block],
         "p(target)": lambda: np.exp(-table.cross_entropy[block]),

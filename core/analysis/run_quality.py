@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from core.analysis.exit_quality import (
     GROUPS,
     ExitQuality,
+    Meaning,
     Overthinking,
     Quality,
     ToGain,
@@ -14,11 +17,15 @@ from core.analysis.exit_quality import (
     signal_reliability,
 )
 from core.analysis.reliability import Reliability
-from core.analysis.stored_run import exit_savings, exiting_tokens, stored_run
+from core.analysis.stored_run import StoredRun, exit_savings, exiting_tokens, paid_costs, stored_run
 from core.analysis.token_table import Floats, TokenTable
 from core.exits import exit_method
 from core.exits._facts import MethodFacts
+from core.extensions.kinds import EXIT_METHODS
 from core.store.reader import Reader
+
+LARGEST_FIRST_GAIN = 8.0
+"""Nats; largest gain that the built-in gain exit claimed before it looked at all later blocks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +43,20 @@ class Judgement:
     overthinking: Overthinking
 
 
-def judge_exit(table: TokenTable, block: int, method: MethodFacts) -> Judgement:
-    """Judge the exit of a block.
+def judge_exit(table: TokenTable, block: int, meaning: Meaning) -> Judgement:
+    """Judge the exit of a block."""
+    diagram = signal_reliability(table, block, meaning, GROUPS, equal_mass=True)
+    return Judgement(exit_quality(table, block, meaning), diagram, overthinking(table))
+
+
+def signal_meaning(run: StoredRun) -> Meaning:
+    """Return what a run's signals claim to be.
 
     Raises:
-        ConfigError: the signal claims a gain, and the user's own method that knows which is gone or has changed.
+        ConfigError: they claim a gain, and the user's own method that knows which is gone or has changed.
     """
-    to_gain = gain_of(method)
-    diagram = signal_reliability(table, block, method.claims, to_gain, GROUPS, equal_mass=True)
-    return Judgement(exit_quality(table, block, method.claims, to_gain), diagram, overthinking(table))
+    costs = paid_costs(run, run.config.exit.cost) if run.method.claims == "price" else None
+    return Meaning(run.method.claims, gain_of(run.method), costs)
 
 
 def gain_of(method: MethodFacts) -> ToGain | None:
@@ -55,6 +67,8 @@ def gain_of(method: MethodFacts) -> ToGain | None:
     """
     if method.claims != "gain":
         return None
+    if method.reference in EXIT_METHODS.built_in:
+        return _first_gain
     import torch  # 1 to 2 s
 
     claimed_gain = exit_method(method.reference).claimed_gain
@@ -64,6 +78,13 @@ def gain_of(method: MethodFacts) -> ToGain | None:
         return gain
 
     return to_gain
+
+
+def _first_gain(signal: Floats) -> Floats:
+    """Return the gain of the next block that the built-in gain exit claimed before it looked at all later blocks."""
+    logit = np.log(signal.astype(np.float64)) - np.log1p(-signal.astype(np.float64))
+    gain: Floats = -np.clip(logit, -LARGEST_FIRST_GAIN, LARGEST_FIRST_GAIN)
+    return gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,5 +108,6 @@ def run_quality(reader: Reader, number: int) -> RunQuality:
     """
     run = stored_run(reader, number)
     table = exiting_tokens(reader, run)
-    judged = quality(table, exit_savings(run), run.method.claims, run.thresholds, gain_of(run.method))
+    paid = paid_costs(run, "layers"), paid_costs(run, "flops")
+    judged = quality(table, exit_savings(run), paid, signal_meaning(run), run.thresholds)
     return RunQuality(number, run.name, run.config.method_name, table.tokens, judged)

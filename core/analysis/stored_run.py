@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from core.analysis.token_table import TokenTable, token_table
 from core.analysis.tradeoff import DepthSavings, depth_savings
 from core.config.derived import exit_count
 from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
-from core.costs import ExitCosts
+from core.costs import PricedCosts, exit_costs, priced_costs
 from core.errors import UsageError
 from core.exits._facts import MethodFacts, run_facts
 from core.state import RunState
@@ -120,12 +120,9 @@ def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
 
 def exit_savings(run: StoredRun) -> DepthSavings:
     """Return the savings of a token that leaves at each block of a run."""
-    config = run.config
-    costs = ExitCosts(
-        config.model,
-        run.record["vocab_size"],
-        config.data.seq_len,
-        run.method.reads_head,
-        config.exit.exited_state,
-    )
-    return depth_savings(costs)
+    return depth_savings(exit_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head))
+
+
+def paid_costs(run: StoredRun, cost: Literal["layers", "flops"]) -> PricedCosts:
+    """Return what a price is paid for in a run: layers, or FLOPs with the signals' own."""
+    return priced_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head, cost=cost)

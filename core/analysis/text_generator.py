@@ -105,7 +105,7 @@ def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origi
     if config.exit.exited_state == "input":
         savings = 0.0  # exited tokens run through the later blocks
     elif generator.thresholds:
-        flops = exit_costs(generator.vocabulary.size, config).savings(blocks)
+        flops = exit_costs(generator.vocabulary.size, config, generator.thresholds).savings(blocks)
     return Origins(blocks, savings, flops)
 
 

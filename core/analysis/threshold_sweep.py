@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.analysis.token_table import Floats, Integers, TokenTable
+from core.pricing.thresholds import quantile_thresholds
 
-NEVER = 2.0
-"""Threshold that no signal in [0, 1] reaches."""
 GRID_TOKENS = 32_768
 """Largest number of tokens that a grid of thresholds is made from; they set its points, not the results there."""
 
@@ -34,32 +33,6 @@ class Sweep:
     thresholds: Floats
     excess: Floats
     shares: Floats
-
-
-def quantile_thresholds(signal: Floats, rate: float) -> tuple[float, ...]:
-    """Return the thresholds at which that share of the tokens arriving at each exit exits; more if signals tie.
-
-    Args:
-        signal: exit signals, `[E, N]`.
-        rate: exit rate in [0, 1]; 0: the thresholds are `NEVER`.
-
-    Raises:
-        ValueError: the rate is out of range.
-    """
-    if not 0 <= rate <= 1:
-        raise ValueError(f"an exit rate lies between 0 and 1, got {rate}")
-    thresholds = []
-    while len(signal):
-        found = rate_threshold(signal[0], rate)
-        thresholds.append(NEVER if found is None else found)
-        signal = signal[1:, signal[0] < thresholds[-1]]
-    return tuple(thresholds)
-
-
-def rate_threshold(signal: Floats, rate: float) -> float | None:
-    """Return the threshold that this share of the signals `[n]` reaches, more if they tie; None if none does."""
-    below = len(signal) - round(rate * len(signal))
-    return float(np.partition(signal, below)[below]) if below < len(signal) else None
 
 
 def threshold_grid(signal: Floats, rates: Sequence[float] | Floats) -> Floats:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.events import TokensMeasured
+from core.pricing.thresholds import left_at
 from core.store.tokens import EvaluationText
 
 Floats = NDArray[np.floating[Any]]
@@ -92,11 +93,9 @@ class TokenTable:
         """
         if len(thresholds) not in (0, self.exits):
             raise ValueError(f"{self.exits} exits take as many thresholds, got {len(thresholds)}")
-        left_at = np.full(self.tokens, self.blocks - 1, np.int16)
-        for block in reversed(range(len(thresholds))):
-            threshold = self.signal.dtype.type(thresholds[block])
-            left_at = np.where(self.signal[block] >= threshold, np.int16(block), left_at)
-        return left_at
+        if not thresholds:
+            return np.full(self.tokens, self.blocks - 1, np.int16)
+        return left_at(self.signal, thresholds)
 
     @cached_property
     def oracle(self) -> Integers:

@@ -13,9 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from core.analysis.threshold_sweep import NEVER, rate_threshold
 from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
 from core.formulas import perplexity, share_of_layers_saved
+from core.pricing.thresholds import NEVER, rate_threshold
 
 CURVE_POINTS = 101
 

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from core.analysis.exit_quality import ExitQuality, Quality, Ranking
+from core.analysis.exit_quality import IN_NATS, ExitQuality, Quality, Ranking
 from core.analysis.reliability import Reliability
 from core.analysis.run_quality import RunQuality
 from core.analysis.token_table import Integers
@@ -24,7 +24,7 @@ SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN = 25
 BEATS, LOSES = "✓", "·"
-CLAIM_WORDS = {"gain": "a gain, nats", "rank": "an order only"}
+CLAIM_WORDS = {"gain": "a gain, nats", "price": "a price, nats", "rank": "an order only"}
 """How a claim is written where its name does not say it."""
 
 
@@ -138,7 +138,7 @@ def _calibration_rows(exits: Sequence[ExitQuality]) -> Iterator[tuple[str, list[
     """Yield the rows of the calibration error; none where the signals claim an order only."""
     judged = [exit_quality for exit_quality in exits if exit_quality.signal is not None]
     if judged:
-        label = "Error of the claimed gain, nats" if judged[0].claims == "gain" else "ECE of the signal"
+        label = "Error of the claimed gain, nats" if judged[0].claims in IN_NATS else "ECE of the signal"
         yield label, [_error(exit_quality.signal) for exit_quality in exits]
 
 
@@ -159,9 +159,10 @@ def _bias(diagram: Reliability) -> str:
 def _reliability_table(block: int, claims: Claim, diagram: Reliability) -> Table:
     unit: Unit = "signal"
     title, heads = f"Exit {block}: reliability of the signal, read as {claims}", ["Tokens", "Signal", "Found", "Gap"]
-    if claims == "gain":
+    if claims in IN_NATS:
         unit, heads = "nats", ["Tokens", "Claimed", "Realised", "Gap"]
-        title = f"Exit {block}: nats that block {block + 1} saves, claimed and realised, by decile of the claim"
+        saves = f"block {block + 1} saves" if claims == "gain" else "going on saves at the signal's own price"
+        title = f"Exit {block}: nats that {saves}, claimed and realised, by decile of the claim"
     table = _table(title, heads)
     for count, claimed, found in zip(diagram.counts, diagram.claimed, diagram.found, strict=True):
         table.add_row(
@@ -224,7 +225,7 @@ def _json_exit(judged: ExitQuality) -> dict[str, Any]:
 
 def _json_signal(claims: Claim, diagram: Reliability) -> dict[str, Any]:
     """Return the signal's claim against the truth: a gain by decile of the claim, in nats."""
-    return {"unit": "nats" if claims == "gain" else "probability", **_json_reliability(diagram)}
+    return {"unit": "nats" if claims in IN_NATS else "probability", **_json_reliability(diagram)}
 
 
 def _json_reliability(diagram: Reliability) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.analysis.diagnose_run import Diagnosed
-from core.analysis.diagnosis import HardTokens, Waterfall, WaterfallStep, target_shares
+from core.analysis.diagnosis import HardTokens, Waterfall, WaterfallStep
 from core.config.run_config import RunConfig
 from core.formulas import perplexity
 from eetui.drawing.figures import figure
@@ -81,7 +81,7 @@ def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
             part = "all tokens" if step.block == 0 else "as far as tokens leave there"
             return f"block {step.block} alone, before and after later blocks moved its head{tied} ({part})."
         case "depth":
-            leave = _shares(target_shares(config))
+            leave = _shares(run.diagnosis.target_shares)
             return f"what later blocks are worth when tokens picked by chance leave as was meant: {leave}."
         case "exit rate":
             leave = _shares(run.diagnosis.exit_shares)

@@ -56,7 +56,7 @@ class ExitQualityText(Static):
         from core.analysis.run_quality import judge_exit
 
         try:
-            self._judged[block] = judge_exit(study.table, block, study.method)
+            self._judged[block] = judge_exit(study.table, block, study.meaning)
         except EetuiError as error:
             self._judged[block] = str(error)
         self.post_message(self.Judged(block))

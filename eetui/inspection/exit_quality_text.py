@@ -3,7 +3,7 @@
 import numpy as np
 from rich.text import Text
 
-from core.analysis.exit_quality import ExitQuality, Ranking
+from core.analysis.exit_quality import IN_NATS, ExitQuality, Ranking
 from core.analysis.reliability import Reliability
 from core.analysis.run_quality import Judgement
 from eetui.drawing.cells import columns
@@ -15,6 +15,7 @@ FOUND_OF = {
     "max_prob": "max prob.",
     "agrees": "agrees",
     "gain": "gain, nats",
+    "price": "gain, nats",
 }
 """What is found of each claim, as a column."""
 ORDER_ONLY = "signal claims an order only"
@@ -37,7 +38,7 @@ def quality_text(judged: Judgement, width: int) -> Text:
     )
     if judged.diagram is None:
         return text
-    claimed = "claimed" if exit_quality.claims == "gain" else "signal"
+    claimed = "claimed" if exit_quality.claims in IN_NATS else "signal"
     return text.append("\n").append_text(diagram(judged.diagram, FOUND_OF[exit_quality.claims], width, claimed))
 
 
@@ -84,7 +85,7 @@ def _signal_error(judged: ExitQuality) -> str:
         return ORDER_ONLY
     return (
         f"claimed gain {_error(judged.signal, ' nats')}"
-        if judged.claims == "gain"
+        if judged.claims in IN_NATS
         else f"signal {_error(judged.signal)}"
     )
 

@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from core.analysis.exit_quality import Meaning
+from core.analysis.run_quality import signal_meaning
 from core.analysis.stored_run import evaluated_tokens, stored_run
-from core.analysis.threshold_sweep import NEVER
 from core.analysis.token_table import Booleans, TokenTable
 from core.analysis.what_if import ExitCurve, WhatIf
 from core.config.derived import exit_count
 from core.errors import UsageError
 from core.events import Measured
-from core.exits._facts import MethodFacts
+from core.pricing.thresholds import NEVER
 from core.state import LIVE
 from core.store.reader import Reader
 from eetui.inspection.token_layout import Looks
@@ -26,13 +27,13 @@ class Study:
 
     def __init__(
         self,
-        method: MethodFacts,
+        meaning: Meaning,
         what_if: WhatIf,
         thresholds: tuple[float, ...],
         measured: Measured | None,
         looks: Looks,
     ) -> None:
-        self.method, self.what_if, self.measured, self.looks = method, what_if, measured, looks
+        self.meaning, self.what_if, self.measured, self.looks = meaning, what_if, measured, looks
         self.own = what_if.setting(thresholds)
         self.now = self.own
         self.block = 0
@@ -120,7 +121,7 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study:
     except UsageError:
         raise UsageError(_why_no_statistics(row)) from None
     looks = Looks.of(text.vocabulary, words=row["record"]["tokenizer"] == "word")
-    return Study(run.method, WhatIf(table, layers), run.thresholds, run.state.final, looks)
+    return Study(signal_meaning(run), WhatIf(table, layers), run.thresholds, run.state.final, looks)
 
 
 def _why_no_statistics(row: Mapping[str, Any]) -> str:

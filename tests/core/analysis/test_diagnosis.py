@@ -179,7 +179,9 @@ def test_the_oracle_of_three_blocks_is_a_bound_close_to_the_best_choice() -> Non
 
 
 def test_target_shares_follow_from_the_hard_ratio(tiny_config: MakeConfig) -> None:
-    assert target_shares(tiny_config(block_layers=(1, 1, 1), hard_ratio=0.25)) == pytest.approx([0.75, 0.1875, 0.0625])
+    assert target_shares(RunState(), tiny_config(block_layers=(1, 1, 1), hard_ratio=0.25)) == pytest.approx(
+        [0.75, 0.1875, 0.0625]
+    )
 
 
 @pytest.mark.usefixtures("few_windows_do")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.analysis.threshold_sweep import NEVER, quantile_thresholds, sweep, threshold_grid
+from core.analysis.threshold_sweep import sweep, threshold_grid
+from core.pricing.thresholds import NEVER, quantile_thresholds
 from tests.core.analysis.tables import knowing_table, left_at_by_hand
 
 

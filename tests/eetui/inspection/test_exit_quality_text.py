@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from core.analysis.exit_quality import Meaning
 from core.analysis.reliability import reliability
 from core.analysis.run_quality import judge_exit
-from core.exits._facts import declared_facts
+from core.costs import PricedCosts
 from eetui.inspection.exit_quality_text import bar, diagram, quality_text
 from tests.core.analysis.tables import random_table
 
@@ -39,7 +40,7 @@ def test_every_group_is_a_line_and_all_lines_fit() -> None:
 
 def test_figures_are_those_of_the_judgement() -> None:
     table = random_table(3)
-    judged = judge_exit(table, 1, declared_facts("agree"))
+    judged = judge_exit(table, 1, Meaning("agrees"))
     text = quality_text(judged, 78).plain
     assert f"block right {judged.exit.correct.auroc:.3f}" in text
     assert f"next no better {judged.exit.next_no_better.auroc:.3f}" in text
@@ -53,7 +54,7 @@ def test_figures_are_those_of_the_judgement() -> None:
 
 def test_a_gain_is_shown_in_nats_claimed_against_realised() -> None:
     table = random_table(3)
-    judged = judge_exit(table, 1, declared_facts("gain"))
+    judged = judge_exit(table, 1, Meaning("price", costs=PricedCosts((0.3, 0.6, 1.0), (0.0, 0.0))))
     text = quality_text(judged, 100).plain
     assert judged.diagram is not None
     assert judged.diagram.counts.sum() == table.tokens
@@ -65,7 +66,7 @@ def test_a_gain_is_shown_in_nats_claimed_against_realised() -> None:
 
 
 def test_an_order_is_ranked_and_nothing_more() -> None:
-    judged = judge_exit(random_table(3), 1, declared_facts("entropy"))
+    judged = judge_exit(random_table(3), 1, Meaning("rank"))
     text = quality_text(judged, 78).plain
     assert judged.diagram is None
     assert len(text.splitlines()) == 3
