@@ -154,7 +154,7 @@ def keep_tokens(writer: Writer, run: int, blocks: int = 2) -> None:
     """
     tokens = WINDOWS * WIDTH
     stream = array("i", [n * 7 % len(VOCABULARY) for n in range(tokens + 1)])
-    writer.keep_text(RECORD["fingerprint"], EvaluationText(WIDTH, VOCABULARY, stream))
+    writer.keep_text(RECORD["fingerprint"], EvaluationText(VOCABULARY, stream))
     signal = array("f", [n % 20 / 20 for n in range(tokens)])
     events = []
     for block in range(blocks):

@@ -249,11 +249,11 @@ class Reader:
 
     def text(self, fingerprint: str) -> EvaluationText | None:
         """Read the evaluation text of the runs with that corpus fingerprint; None if it was not kept."""
-        rows = self._rows("SELECT seq_len, vocabulary, stream FROM texts WHERE fingerprint = ?", (fingerprint,))
+        rows = self._rows("SELECT vocabulary, stream FROM texts WHERE fingerprint = ?", (fingerprint,))
         if not rows:
             return None
         vocabulary = json.loads(zlib.decompress(rows[0]["vocabulary"]))
-        return EvaluationText(rows[0]["seq_len"], vocabulary, integers(rows[0]["stream"]))
+        return EvaluationText(vocabulary, integers(rows[0]["stream"]))
 
     def _look_through_view(self) -> None:
         """Put a view over the table of runs that knows which are live and which deleted, and one over the bin."""

@@ -158,7 +158,27 @@ def deleted_runs(db: "Database") -> None:
         )""")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs)
+def windows(db: "Database") -> None:
+    """Keep what is of a run's windows with the run: texts hold tokens alone, results two more figures of each window.
+
+    `window_accuracies`, `window_savings`: float32, share of right predictions and of the layers saved; bits per byte
+    of early exit, which older runs do not know.
+    """
+    db.execute("""
+        CREATE TABLE tokens_alone (
+            fingerprint TEXT PRIMARY KEY,
+            vocabulary BLOB NOT NULL,
+            stream BLOB NOT NULL
+        )""")
+    db.execute("INSERT INTO tokens_alone SELECT fingerprint, vocabulary, stream FROM texts")
+    db.execute("DROP TABLE texts")
+    db.execute("ALTER TABLE tokens_alone RENAME TO texts")
+    for column in ("window_accuracies", "window_savings"):
+        db.execute(f"ALTER TABLE results ADD COLUMN {column} BLOB")
+    db.execute("ALTER TABLE runs ADD COLUMN bits_per_byte REAL")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows)
 LATEST_VERSION = len(MIGRATIONS)
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 class EvaluationText:
     """The evaluated tokens, one more than there are predictions, and what each entry of the vocabulary looks like.
 
-    Runs that differ in `batch_size` only share a text: each has evaluated a prefix of it, as long as its own arrays.
+    Runs on the same tokens share it, whatever their windows: each has evaluated a prefix, as long as its own arrays.
     """
 
-    seq_len: int
     vocabulary: list[str]
     stream: array[int]
 

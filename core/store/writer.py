@@ -139,7 +139,6 @@ class Writer:
         """Store the evaluation text of a corpus, unless it is there already, as long or longer."""
         row = {
             "fingerprint": fingerprint,
-            "seq_len": text.seq_len,
             "vocabulary": zlib.compress(json.dumps(text.vocabulary).encode()),
             "stream": zlib.compress(text.stream.tobytes()),
         }
