@@ -9,7 +9,7 @@ and `RunInterrupted` ends a run.
 A resumed run starts again in the same log: `RunStarted` voids the events before it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 StageKind = Literal["lm", "statistics", "exit classifier", "hard tokens", "evaluation"]
@@ -153,7 +153,8 @@ class Measured:
         block: block at which all tokens leave, where `way` is about one block; else None.
         exit_shares: share of the tokens that leave at each block.
         layer_savings: 1 − layers run ÷ layers of the full model, if exited tokens are really skipped.
-        window_losses: mean loss of each window, for paired comparisons; not kept in the event log.
+        window_losses, window_accuracies, window_savings, window_flop_savings: mean loss, accuracy, and share of layers
+            and of FLOPs saved in each window, for paired comparisons; not kept in the event log.
     """
 
     stage: str
@@ -167,6 +168,14 @@ class Measured:
     exit_shares: tuple[float, ...]
     layer_savings: float
     window_losses: tuple[float, ...] = ()
+    window_accuracies: tuple[float, ...] = ()
+    window_savings: tuple[float, ...] = ()
+    window_flop_savings: tuple[float, ...] = ()
+
+    def without_windows(self) -> "Measured":
+        """Return the same without the figures of single windows."""
+        none: tuple[float, ...] = ()
+        return replace(self, window_losses=none, window_accuracies=none, window_savings=none, window_flop_savings=none)
 
     @property
     def name(self) -> str:

@@ -157,8 +157,11 @@ class Checkpoint:
 
 def _text(config: RunConfig) -> str:
     """Write the config as JSON, without fields newer than the first checkpoints if they have the value these imply."""
-    later = {"head_dtype"} if config.machine.head_dtype == "same" else set()
-    return config.model_dump_json(exclude={"machine": later})
+    later = {
+        "machine": {"head_dtype"} if config.machine.head_dtype == "same" else set(),
+        "data": {"full_batches"} if config.data.full_batches else set(),
+    }
+    return config.model_dump_json(exclude=later)
 
 
 def _partial(stage: str) -> str:

@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from core.events import Event, Measured, PlannedStage, RunStarted, StageKind, Step, TokensMeasured
+from core.store.schema import WINDOW_COLUMNS
 
 TYPES = {cls.__name__: cls for cls in get_args(Event)}
 STEPS = "Steps"
@@ -107,7 +108,8 @@ def _step_group(event: Event) -> tuple[str, int] | None:
 def _encode(event: Event) -> EventRow:
     data = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
     if isinstance(event, Measured):
-        del data["window_losses"]  # kept with the results
+        for column in WINDOW_COLUMNS:  # kept with the results
+            del data[column]
     return type(event).__name__, _json(data)
 
 

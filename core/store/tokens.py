@@ -28,6 +28,11 @@ class EvaluationText:
         return self.stream[1:]
 
 
+def floats(packed: bytes) -> array[float]:
+    """Read a float32 array."""
+    return array("f", packed)
+
+
 def integers(packed: bytes) -> array[int]:
     """Unpack an int32 array."""
     return array("i", zlib.decompress(packed))

@@ -24,7 +24,7 @@ from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
 from core.store.files import delete_checkpoint
 from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
-from core.store.schema import TOKEN_COLUMNS, connect, explaining
+from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS, connect, explaining
 from core.store.tokens import EvaluationText, integers
 
 
@@ -363,7 +363,7 @@ def _result(run: int, event: Measured) -> dict[str, Any]:
         "accuracy": event.accuracy,
         "shallow_ratio": event.shallow_ratio,
         "layer_savings": event.layer_savings,
-        "window_losses": array("f", event.window_losses).tobytes() if event.window_losses else None,
+        **{name: array("f", values).tobytes() if (values := getattr(event, name)) else None for name in WINDOW_COLUMNS},
     }
 
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.analysis.intervals import Interval, paired, unpaired
+from core.intervals import Interval, paired, unpaired
 from core.metrics import Metric, Value
 from eetui.compare.run_view import RunView
 

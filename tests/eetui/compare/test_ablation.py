@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from core.analysis.intervals import Interval
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, build, preset_layer, set_layer
 from core.errors import ConfigError, UsageError
+from core.intervals import Interval
 from core.metrics import LAYER_SAVINGS, SHALLOW_RATIO
 from core.session.prepare import prepare
 from core.session.run import run_experiment

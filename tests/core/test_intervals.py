@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from core.analysis.intervals import (
+from core.intervals import (
     Interval,
     over_seeds,
     over_seeds_and_windows,
