@@ -59,7 +59,9 @@ class PlannedStage:
 class RunStarted:
     """The run begins: its stages and sizes.
 
-    `peak_flops` is the FLOP/s of a matmul on this machine now, with the run's dtype and threads.
+    Attributes:
+        peak_flops: FLOP/s of a matmul on this machine now, with the run's dtype and threads.
+        eval_bytes: UTF-8 bytes of the evaluation targets (`core.data.tokenizers`); None in older logs.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -69,6 +71,7 @@ class RunStarted:
     block_layers: tuple[int, ...]
     parameters: int
     peak_flops: float | None = None
+    eval_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def tiny_request(text: Path, *methods: str, **values: object) -> "Request":
 def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[Event]:
     """Yield the events of a whole run of two blocks; figures depend on the method only."""
     worse = {"loss": 0.0, "distill": 0.01, "softmax": 0.03}.get(method, 0.02)
-    yield RunStarted(PLANNED, 64_000, WINDOWS * WIDTH, 4096, (2, 2), 655_360)
+    yield RunStarted(PLANNED, 64_000, WINDOWS * WIDTH, 4096, (2, 2), 655_360, eval_bytes=4 * WINDOWS * WIDTH)
     for block in range(2):
         yield from _language_model(f"block{block}.lm", block, epochs, steps, worse)
         yield from _instant(f"block{block}.statistics", "statistics", block)

@@ -55,6 +55,11 @@ class Dataset:
     fingerprint: str
     readers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    @property
+    def evaluated_bytes(self) -> int:
+        """UTF-8 bytes of the evaluation targets, as the vocabulary decodes them."""
+        return int(torch.tensor(self.vocabulary.byte_lengths())[self.evaluation.targets].sum())
+
 
 def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
     """Read a corpus and cut the beginning of its texts into windows: all, or as many as fill batches (`full_batches`).

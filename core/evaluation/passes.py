@@ -98,7 +98,7 @@ def measured(
 
 
 def _of_windows(result: Pass, per_block: Sequence[float]) -> tuple[float, ...]:
-    """Return the mean over each window of a figure that a token has by the block it leaves at, from its value at each."""
+    """Return the mean over each window of a figure that tokens have by the block they leave at, given per block."""
     return tuple(torch.tensor(per_block, dtype=torch.float64)[result.left_at].mean(1).tolist())
 
 

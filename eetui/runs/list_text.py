@@ -21,7 +21,7 @@ LISTED = tuple((column, metric) for column, metric in STORED if column.head)
 """Metrics that lists show."""
 SHOWN = ("id", "name", "method", "seed", "status", "error", *(column.name for column, _ in LISTED), "seconds", "tags")
 """Columns of a run's row that are read."""
-NARROW = 134
+NARROW = 145
 """Width in cells below which only the essential columns are shown."""
 LEAST = 8
 """Least width in cells of names and tags."""

@@ -1,6 +1,6 @@
 """Runs to compare, made up from a few figures."""
 
-from core.metrics import FINAL, TRAINING, WAYS, way_ppl
+from core.metrics import FINAL, TRAINING, WAYS, way_bits, way_ppl
 from eetui.compare.run_view import RunView
 
 BLOCKS = (0, 1)
@@ -8,7 +8,12 @@ METRICS = {
     metric.key: metric
     for metric in (
         *FINAL,
-        *(way_ppl(way, block) for way in WAYS for block in (BLOCKS if way in ("as trained", "alone") else (None,))),
+        *(
+            kind(way, block)
+            for kind in (way_ppl, way_bits)
+            for way in WAYS
+            for block in (BLOCKS if way in ("as trained", "alone") else (None,))
+        ),
         *(row.at(block) for block in (None, *BLOCKS) for row in TRAINING),
     )
 }

@@ -121,6 +121,12 @@ def test_bpe_windows_hold_the_text(tmp_path: Path) -> None:
     assert dataset.vocabulary.decode(dataset.train.inputs.flatten().tolist()).startswith("w0\nw1\nw2\n")
 
 
+def test_the_evaluated_bytes_are_those_of_the_targets(tmp_path: Path) -> None:
+    data = config(numbered(tmp_path / "a.txt", 1000), tokenizer="bpe", vocab_size=300)
+    dataset = load_dataset(data, batch_size=1)
+    assert dataset.evaluated_bytes == len(dataset.vocabulary.decode(dataset.evaluation.targets.flatten().tolist()))
+
+
 def test_windows_move_to_a_device(tmp_path: Path) -> None:
     windows = cut_windows(array("i", range(9)), 4, 1).to(torch.device("meta"))
     assert windows.inputs.device.type == windows.targets.device.type == "meta"
