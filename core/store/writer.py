@@ -26,6 +26,7 @@ from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
 from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS, connect, explaining
 from core.store.tokens import EvaluationText, integers
+from core.valid_json import json_of
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,7 @@ class Writer:
             "preset": new.preset,
             "status": "queued",
             "config": new.config,
-            "record": json.dumps(new.record),
+            "record": json_of(new.record),
             "created": time.time(),
             "heartbeat": time.time(),
             **this_process(),

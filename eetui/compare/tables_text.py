@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from eetui.compare.comparison import Comparison, Row
 from eetui.compare.sheets import BEST, sheets
+from eetui.drawing.formats import json_text
 
 
 def as_tables(comparison: Comparison) -> RenderableType:
@@ -104,7 +104,7 @@ def as_json(comparison: Comparison) -> str:
     }
     if comparison.baseline is not None:
         data["baseline"] = comparison.columns[comparison.baseline].title
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    return json_text(data)
 
 
 def _json_row(row: Row) -> dict[str, Any]:

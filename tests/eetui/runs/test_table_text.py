@@ -32,7 +32,8 @@ def row(**changes: object) -> dict[str, Any]:
         "id": 12345, "experiment": 7, "name": "loss-1", "method": "loss", "seed": 42, "preset": "quick",
         "status": "finished", "created": 1e9, "started": 1e9, "ended": 1e9, "heartbeat": 1e9, "error": None,
         "block0_val_ppl": 105.8, "final_ppl": 98765.43, "bits_per_byte": 2.5, "accuracy": 0.1706,
-        "shallow_ratio": 0.6365, "layer_savings": 1.0, "flop_savings": -0.2512, "time_savings": None, "seconds": 3723.0, "tags": "one two",
+        "shallow_ratio": 0.6365, "layer_savings": 1.0, "flop_savings": -0.2512, "time_savings": None, "seconds": 3723.0,
+        "tags": "one two",
     } | changes  # fmt: skip
 
 
