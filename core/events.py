@@ -198,9 +198,11 @@ class Savings:
     Attributes:
         flops: share of the FLOPs saved; negative where the exits cost more than they save.
         break_even: share of the tokens that must exit early for `flops` to be 0; None if there is no such share.
-        time, time_low, time_high: share of the time saved, measured on the same tokens in turns: median and quartiles
-            of the rounds; None for a method that reads the later blocks' losses, which can't be timed.
+        time, time_low, time_high: share of the time saved, measured on the same tokens in turns: median of the
+            rounds and its bounds; None for a method that reads the later blocks' losses, which can't be timed.
         tokens, rounds: numbers of timed tokens and of rounds.
+        covers: whether low and high are a 95% interval of the median; in older logs they are quartiles of the rounds.
+        busy: what kept the machine busy meanwhile; empty if nothing did.
     """
 
     stage: str
@@ -211,6 +213,8 @@ class Savings:
     time_high: float | None = None
     tokens: int = 0
     rounds: int = 0
+    covers: bool = False
+    busy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

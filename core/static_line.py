@@ -43,12 +43,12 @@ def static_mixture(savings: Sequence[float], losses: Sequence[float], at: float)
         savings, losses: savings and mean loss of each fixed depth, `[K]`.
         at: savings to match.
     """
-    asked = min(at, max(savings)) - TOLERANCE
+    asked = min(at, max(savings))
     depths = range(len(savings))
-    found = [_mixture({depth: 1.0}, losses) for depth in depths if savings[depth] >= asked]
+    found = [_mixture({depth: 1.0}, losses) for depth in depths if savings[depth] >= asked - TOLERANCE]
     for less in depths:
         for more in depths:
-            if savings[less] < asked <= savings[more]:
+            if savings[less] < asked - TOLERANCE and asked <= savings[more]:
                 share = (asked - savings[less]) / (savings[more] - savings[less])
                 found.append(_mixture({less: 1 - share, more: share}, losses))
     return min(found, key=lambda mixture: mixture.loss)

@@ -224,5 +224,6 @@ def _instant(stage: str, kind: str, block: int) -> Iterator[Event]:
 
 def _measured(stage: str, way: Way, loss: float, shares: tuple[float, ...], block: int | None = None) -> Measured:
     losses = tuple(loss + 0.3 * math.sin(window) for window in range(WINDOWS))
-    tokens = WINDOWS * WIDTH
-    return Measured(stage, way, block, "eval", "all", tokens, loss, 0.17, shares, shares[0] * 0.5, losses)
+    saved = shares[0] * 0.5
+    windows = ((figure,) * WINDOWS for figure in (0.17, saved, 0.8 * saved))
+    return Measured(stage, way, block, "eval", "all", WINDOWS * WIDTH, loss, 0.17, shares, saved, losses, *windows)

@@ -27,7 +27,7 @@ def as_tables(comparison: Comparison) -> RenderableType:
             cells = [_cell(text, (row_index, position) in sheet.best, position) for position, text in enumerate(row)]
             table.add_row(*cells)
         parts.append(table)
-    parts += [Text(f"{BEST} best of the row", style="dim")]
+        parts += [Text(f"{sheet.remark}\n", style="dim")] if sheet.remark else []
     parts += [Text(line) for line in closing_lines(comparison)]
     return Group(*parts)
 
@@ -54,7 +54,7 @@ def as_markdown(comparison: Comparison) -> str:
         lines += [f"**{sheet.title}**", "", _pipes(sheet.heads), "| --- |" + " ---: |" * (len(sheet.heads) - 1)]
         for index, row in enumerate(sheet.rows):
             lines.append(_pipes([f"**{c}** {BEST}" if (index, p) in sheet.best else c for p, c in enumerate(row)]))
-        lines.append("")
+        lines += ["", sheet.remark, ""] if sheet.remark else [""]
     lines += [line.lstrip("\n") if line.endswith(":") else f"- {line.strip()}" for line in closing_lines(comparison)]
     return "\n".join(lines)
 

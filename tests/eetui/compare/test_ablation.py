@@ -14,7 +14,7 @@ from core.config.dotted_names import flatten
 from core.config.run_config import Layer, build, preset_layer, set_layer
 from core.errors import ConfigError, UsageError
 from core.intervals import Interval
-from core.metrics import LAYER_SAVINGS, SHALLOW_RATIO
+from core.metrics import FINAL_PPL, LAYER_SAVINGS, SHALLOW_RATIO
 from core.session.prepare import prepare
 from core.session.run import run_experiment
 from core.store.reader import Reader
@@ -115,7 +115,7 @@ def test_a_bad_name_or_value_is_refused() -> None:
 
 def run_view(name: str, windows: Sequence[float], ppl: float = 100.0, **values: Any) -> RunView:
     figures = dict.fromkeys(FIGURES, ppl) | {SHALLOW_RATIO: 0.5, LAYER_SAVINGS: 0.25}
-    view = RunView(name, "loss", 42, "finished", "print", "text", {}, figures, tuple(windows) * 12)
+    view = RunView(name, "loss", 42, "finished", "print", "text", {}, figures, {FINAL_PPL: tuple(windows) * 12})
     return replace(view, **values)
 
 
