@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.machine.device import peak_memory
+from core.valid_json import finite
 
 PACKAGES = ("torch", "textual", "typer", "rich", "numpy")
 
@@ -86,7 +87,7 @@ class Report:
         """Keep it all as JSON, if a path is given."""
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(finite(asdict(self)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:

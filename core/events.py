@@ -9,7 +9,7 @@ and `RunInterrupted` ends a run.
 A resumed run starts again in the same log: `RunStarted` voids the events before it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 StageKind = Literal["lm", "statistics", "exit classifier", "price", "hard tokens", "evaluation"]
@@ -59,7 +59,9 @@ class PlannedStage:
 class RunStarted:
     """The run begins: its stages and sizes.
 
-    `peak_flops` is the FLOP/s of a matmul on this machine now, with the run's dtype and threads.
+    Attributes:
+        peak_flops: FLOP/s of a matmul on this machine now, with the run's dtype and threads.
+        eval_bytes: UTF-8 bytes of the evaluation targets (`core.data.tokenizers`); None in older logs.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -69,6 +71,7 @@ class RunStarted:
     block_layers: tuple[int, ...]
     parameters: int
     peak_flops: float | None = None
+    eval_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,8 @@ class Measured:
         block: block at which all tokens leave, where `way` is about one block; else None.
         exit_shares: share of the tokens that leave at each block.
         layer_savings: 1 − layers run ÷ layers of the full model, if exited tokens are really skipped.
-        window_losses: mean loss of each window, for paired comparisons; not kept in the event log.
+        window_losses, window_accuracies, window_savings, window_flop_savings: mean loss, accuracy, and share of layers
+            and of FLOPs saved in each window, for paired comparisons; not kept in the event log.
     """
 
     stage: str
@@ -190,6 +194,14 @@ class Measured:
     exit_shares: tuple[float, ...]
     layer_savings: float
     window_losses: tuple[float, ...] = ()
+    window_accuracies: tuple[float, ...] = ()
+    window_savings: tuple[float, ...] = ()
+    window_flop_savings: tuple[float, ...] = ()
+
+    def without_windows(self) -> "Measured":
+        """Return the same without the figures of single windows."""
+        none: tuple[float, ...] = ()
+        return replace(self, window_losses=none, window_accuracies=none, window_savings=none, window_flop_savings=none)
 
     @property
     def name(self) -> str:
@@ -209,9 +221,11 @@ class Savings:
     Attributes:
         flops: share of the FLOPs saved; negative where the exits cost more than they save.
         break_even: share of the tokens that must exit early for `flops` to be 0; None if there is no such share.
-        time, time_low, time_high: share of the time saved, measured on the same tokens in turns: median and quartiles
-            of the rounds; None for a method that reads the later blocks' losses, which can't be timed.
+        time, time_low, time_high: share of the time saved, measured on the same tokens in turns: median of the
+            rounds and its bounds; None for a method that reads the later blocks' losses, which can't be timed.
         tokens, rounds: numbers of timed tokens and of rounds.
+        covers: whether low and high are a 95% interval of the median; in older logs they are quartiles of the rounds.
+        busy: what kept the machine busy meanwhile; empty if nothing did.
     """
 
     stage: str
@@ -222,6 +236,8 @@ class Savings:
     time_high: float | None = None
     tokens: int = 0
     rounds: int = 0
+    covers: bool = False
+    busy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

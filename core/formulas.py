@@ -1,7 +1,7 @@
 """Formulas of the reported figures, on plain numbers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 Number = TypeVar("Number")
@@ -11,6 +11,16 @@ Number = TypeVar("Number")
 def perplexity(loss: float) -> float:
     """Return exp of the mean cross-entropy in nats; infinite where it is too large for a float."""
     return math.exp(loss) if loss < 700 else math.inf
+
+
+def bits_per_byte(loss: float, tokens: int, text_bytes: int) -> float:
+    """Return the bits that each byte of a text costs, from the mean cross-entropy in nats of its tokens."""
+    return loss * tokens / (math.log(2) * text_bytes)
+
+
+def each_alone(blocks: int) -> Iterator[list[float]]:
+    """Yield the exit shares if all tokens leave at block 0, at block 1, …"""
+    return ([float(block == other) for other in range(blocks)] for block in range(blocks))
 
 
 def share_of_layers_saved(exit_shares: Iterable[float], block_layers: tuple[int, ...]) -> float:

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from core.config.derived import target_shallow_ratio
 from core.events import Epoch, Measured, Priced, Savings, Threshold, Way, way_name
-from core.formulas import perplexity
+from core.formulas import bits_per_byte, perplexity
 from core.state import RunState, StageState
 
-Unit = Literal["ppl", "share", "signal", "loss", "count", "nats"]
+Unit = Literal["ppl", "bits", "share", "signal", "loss", "count", "nats"]
 Better = Literal["lower", "higher"] | None
 """Direction in which a metric improves; None where it depends."""
 Config = Mapping[str, Any]
@@ -60,7 +60,7 @@ class Metric:
         value: function that returns the figure of a run, None if it has none; for a column of the store, the result
             does not depend on the config.
         table: table that shows it: the final table (evaluation split, all tokens) or the training table.
-        way: way through the model whose PPL it is; None for early exit and other figures.
+        way: way through the model whose PPL or bits per byte it is; None for early exit and other figures.
         block: block that it is about; None for the whole run.
         own_tokens: whether it is measured on the run's own hard tokens, so that two runs can't be compared.
     """
@@ -127,6 +127,22 @@ def way_ppl(way: Way, block: int | None = None) -> Metric:
     return Metric(f"eval.{name}", f"{name.capitalize()}, PPL", "ppl", "lower", ppl, way=way, block=block)
 
 
+def way_bits(way: Way, block: int | None = None) -> Metric:
+    """Return the metric of a way through the model: its bits per byte of the evaluated text."""
+    name = way_name(way, block)
+    return Metric(
+        f"eval.{name}.bits_per_byte", f"{name.capitalize()}, bits per byte", "bits", "lower",
+        lambda state, _: measured_bits(state, state.measure(way, block)), way=way, block=block,
+    )  # fmt: skip
+
+
+def measured_bits(state: RunState, measured: Measured | None) -> float | None:
+    """Return the bits per byte of a measured loss; None if the text or its number of bytes is not known."""
+    if measured is None or measured.split != "eval" or state.started is None or not state.started.eval_bytes:
+        return None
+    return bits_per_byte(measured.loss, state.started.eval_tokens, state.started.eval_bytes)
+
+
 def _of_early_exit(figure: Callable[[Measured], float]) -> Callable[[RunState, Config], float | None]:
     return lambda state, _: None if state.final is None else figure(state.final)
 
@@ -164,6 +180,11 @@ FINAL_PPL = Metric(
     "final_ppl", "Final PPL (early exit)", "ppl", "lower", _of_early_exit(lambda final: perplexity(final.loss)),
     ListColumn("final_ppl", "ppl", "Final eval PPL", ("Final PPL", "eval"), essential=True),
 )  # fmt: skip
+BITS_PER_BYTE = Metric(
+    "bits_per_byte", "Bits per byte (early exit)", "bits", "lower",
+    lambda state, _: measured_bits(state, state.final),
+    ListColumn("bits_per_byte", "bits", "Bits/byte", ("Bits per", "byte")),
+)  # fmt: skip
 ACCURACY = Metric(
     "accuracy", "Accuracy", "share", "higher", _of_early_exit(lambda final: final.accuracy),
     ListColumn("accuracy", "accuracy", "Accuracy", ("Accuracy", "eval"), essential=True),
@@ -196,8 +217,8 @@ PROMISED_EXCESS = Metric(
     "promised_excess", "Loss above all blocks at it, nats", "loss", None, _of_price(lambda found: found.excess)
 )
 FINAL = (
-    FINAL_PPL, ACCURACY, SHALLOW_RATIO, SHALLOW_TARGET, PRICE, PROMISED_SAVINGS, PROMISED_EXCESS, LAYER_SAVINGS,
-    FLOP_SAVINGS, TIME_SAVINGS, BREAK_EVEN,
+    FINAL_PPL, BITS_PER_BYTE, ACCURACY, SHALLOW_RATIO, SHALLOW_TARGET, PRICE, PROMISED_SAVINGS, PROMISED_EXCESS,
+    LAYER_SAVINGS, FLOP_SAVINGS, TIME_SAVINGS, BREAK_EVEN,
 )  # fmt: skip
 """Rows of the final table; the other ways through the model follow them."""
 
@@ -244,7 +265,10 @@ def run_metrics(state: RunState, config: Config) -> dict[Metric, float]:
 
 def _applicable(state: RunState) -> Iterator[Metric]:
     yield from FINAL
-    yield from (way_ppl(found.way, found.block) for found in state.measured if found.way in WAYS)
+    for found in state.measured:
+        if found.way in WAYS:
+            yield way_ppl(found.way, found.block)
+            yield way_bits(found.way, found.block)
     for block in dict.fromkeys(stage.block for stage in state.stages):
         yield from (row.at(block) for row in TRAINING)
 
@@ -255,8 +279,10 @@ def best_of(values: Iterable[float], better: Better) -> float:
 
 
 def final_rows(found: Collection[Metric]) -> list[Metric]:
-    """Return the metrics of the final table: early exit's, then the PPLs of the other ways through the model."""
-    ways = sorted((metric for metric in found if metric.way), key=lambda metric: metric.block or 0)
+    """Return the metrics of the final table: early exit's, then PPL and bits of the other ways through the model."""
+    ways = sorted(
+        (metric for metric in found if metric.way), key=lambda metric: (metric.block or 0, metric.unit != "ppl")
+    )
     return [metric for metric in FINAL if metric in found] + [
         metric for way in WAYS for metric in ways if metric.way == way
     ]

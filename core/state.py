@@ -143,7 +143,7 @@ def reduce(state: RunState, event: Event) -> RunState:
         case Step() | Epoch() | Threshold() | Profiled() | StageEnded():
             return replace(state, stages=tuple(_advance(stage, event) for stage in state.stages))
         case Measured():
-            return replace(state, measured=(*state.measured, replace(event, window_losses=())))
+            return replace(state, measured=(*state.measured, event.without_windows()))
         case Savings():
             return replace(state, savings=event)
         case Priced():

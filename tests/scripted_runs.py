@@ -76,7 +76,7 @@ def tiny_request(text: Path, *methods: str, **values: object) -> "Request":
 def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[Event]:
     """Yield the events of a whole run of two blocks; figures depend on the method only."""
     worse = {"loss": 0.0, "distill": 0.01, "softmax": 0.03}.get(method, 0.02)
-    yield RunStarted(PLANNED, 64_000, WINDOWS * WIDTH, 4096, (2, 2), 655_360)
+    yield RunStarted(PLANNED, 64_000, WINDOWS * WIDTH, 4096, (2, 2), 655_360, eval_bytes=4 * WINDOWS * WIDTH)
     for block in range(2):
         yield from _language_model(f"block{block}.lm", block, epochs, steps, worse)
         yield from _instant(f"block{block}.statistics", "statistics", block)
@@ -154,7 +154,7 @@ def keep_tokens(writer: Writer, run: int, blocks: int = 2) -> None:
     """
     tokens = WINDOWS * WIDTH
     stream = array("i", [n * 7 % len(VOCABULARY) for n in range(tokens + 1)])
-    writer.keep_text(RECORD["fingerprint"], EvaluationText(WIDTH, VOCABULARY, stream))
+    writer.keep_text(RECORD["fingerprint"], EvaluationText(VOCABULARY, stream))
     signal = array("f", [n % 20 / 20 for n in range(tokens)])
     events = []
     for block in range(blocks):
@@ -224,5 +224,6 @@ def _instant(stage: str, kind: str, block: int) -> Iterator[Event]:
 
 def _measured(stage: str, way: Way, loss: float, shares: tuple[float, ...], block: int | None = None) -> Measured:
     losses = tuple(loss + 0.3 * math.sin(window) for window in range(WINDOWS))
-    tokens = WINDOWS * WIDTH
-    return Measured(stage, way, block, "eval", "all", tokens, loss, 0.17, shares, shares[0] * 0.5, losses)
+    saved = shares[0] * 0.5
+    windows = ((figure,) * WINDOWS for figure in (0.17, saved, 0.8 * saved))
+    return Measured(stage, way, block, "eval", "all", WINDOWS * WIDTH, loss, 0.17, shares, saved, losses, *windows)

@@ -54,7 +54,7 @@ def store_run(
     record = {"fingerprint": f"f{windows}", "vocab_size": 4, "corpus": "text", "tokenizer": "word"}
     with Writer(path) as writer:
         (run,) = writer.create_experiment([NewRun(None, method, 1, None, config.model_dump_json(), record)])
-        writer.keep_text(f"f{windows}", EvaluationText(SEQ_LEN, list("abcd"), stream))
+        writer.keep_text(f"f{windows}", EvaluationText(list("abcd"), stream))
         events: list[Event] = [
             RunStarted((EVALUATION,), count, count, 4, layers, 1),
             *(event for block in range(blocks - 1) for event in _threshold(block)),

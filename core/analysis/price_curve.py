@@ -14,10 +14,10 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from core.analysis.intervals import BLOCK_WINDOWS, Interval, over_windows
 from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
 from core.costs import PricedCosts
 from core.formulas import signal_price
+from core.intervals import BLOCK_WINDOWS, Interval, over_windows
 from core.pricing.policy import PricedTokens
 from core.pricing.thresholds import is_on, left_at
 

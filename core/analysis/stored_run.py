@@ -101,7 +101,7 @@ def evaluated_tokens(reader: Reader, run: StoredRun) -> tuple[TokenTable, Evalua
             f"{run.name} keeps no statistics of its tokens ({run.status}): they are written when a run is evaluated; "
             f"train it again (eetui run)"
         )
-    return token_table(blocks, text), text
+    return token_table(blocks, text, run.config.data.seq_len), text
 
 
 def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:

@@ -135,11 +135,12 @@ def where_left(values: NDArray[Scalar], left_at: Integers) -> NDArray[Scalar]:
     return there
 
 
-def token_table(blocks: Sequence[TokensMeasured], text: EvaluationText) -> TokenTable:
+def token_table(blocks: Sequence[TokensMeasured], text: EvaluationText, seq_len: int) -> TokenTable:
     """Build the table from the events of all blocks, in order.
 
     Args:
         text: text of the tokens; the run may have evaluated only its beginning.
+        seq_len: tokens of the run's windows.
 
     Raises:
         ValueError: there are no events, or their lengths do not fit the text.
@@ -148,8 +149,8 @@ def token_table(blocks: Sequence[TokensMeasured], text: EvaluationText) -> Token
         raise ValueError("no block has statistics")
     cross_entropy = np.stack([np.frombuffer(block.cross_entropy, np.float32) for block in blocks])  # [K, N]
     tokens = cross_entropy.shape[1]
-    if not tokens or tokens % text.seq_len or len(text.targets) < tokens:
-        raise ValueError(f"{tokens} tokens and {len(text.targets)} targets are no windows of {text.seq_len}")
+    if not tokens or tokens % seq_len or len(text.targets) < tokens:
+        raise ValueError(f"{tokens} tokens and {len(text.targets)} targets are no windows of {seq_len}")
     signals = [np.frombuffer(block.signal, np.float32) for block in blocks if block.signal]
     return TokenTable(
         cross_entropy=cross_entropy,
@@ -158,5 +159,5 @@ def token_table(blocks: Sequence[TokensMeasured], text: EvaluationText) -> Token
         prediction=np.stack([np.frombuffer(block.prediction, np.int32) for block in blocks]),
         inputs=np.array(text.inputs, np.int32)[:tokens],
         targets=np.array(text.targets, np.int32)[:tokens],
-        seq_len=text.seq_len,
+        seq_len=seq_len,
     )

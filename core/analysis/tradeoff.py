@@ -15,7 +15,7 @@ import numpy as np
 from core import costs
 from core.analysis.threshold_sweep import sweep, threshold_grid
 from core.analysis.token_table import Booleans, Floats, TokenTable, where_left
-from core.formulas import share_of_layers_saved
+from core.formulas import each_alone, share_of_layers_saved
 
 RATES = 201
 """Number of points of a curve, at equal steps of the exit rate from 0 to 1."""
@@ -45,19 +45,14 @@ def depth_savings(cost: costs.ExitCosts) -> DepthSavings:
     depths = accumulate(model.block_layers)
     return DepthSavings(
         layers=layers_saved(model.block_layers),
-        flops=tuple(cost.savings(alone) for alone in _each_alone(len(model.block_layers))),
+        flops=tuple(cost.savings(alone) for alone in each_alone(len(model.block_layers))),
         static_flops=tuple(1 - (depth * layer + head) / cost.full for depth in depths),
     )
 
 
 def layers_saved(block_layers: tuple[int, ...]) -> tuple[float, ...]:
     """Return the share of the layers that a token saves by leaving at each block, `[K]`."""
-    return tuple(share_of_layers_saved(alone, block_layers) for alone in _each_alone(len(block_layers)))
-
-
-def _each_alone(blocks: int) -> Iterator[list[float]]:
-    """Return the exit shares if all tokens leave at block 0, at block 1, …"""
-    return ([float(block == other) for other in range(blocks)] for block in range(blocks))
+    return tuple(share_of_layers_saved(alone, block_layers) for alone in each_alone(len(block_layers)))
 
 
 @dataclass(frozen=True, eq=False)

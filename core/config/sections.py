@@ -63,6 +63,11 @@ class DataConfig(Section):
     eval_ratio: Annotated[float, FieldUnit("× num_samples")] = Field(
         0.2, gt=0, le=10, description="evaluation windows as a share of num_samples"
     )
+    full_batches: bool = Field(
+        True,
+        description="leave out the windows at the end of each split that fill no batch of batch_size, as in the "
+        "report; else all are trained on and evaluated, whatever the batch",
+    )
 
 
 class ModelConfig(Section):

@@ -48,6 +48,9 @@ class Vocabulary(Protocol):
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """Return each token as text to show; a part of a character becomes U+FFFD."""
 
+    def byte_lengths(self) -> list[int]:
+        """Return the number of UTF-8 bytes that each token adds to a decoded text, by its id."""
+
 
 class WordVocabulary:
     """The report's words, `lower().split()`: `<unk>` is 0, `<pad>` 1, then words in order of appearance."""
@@ -73,6 +76,10 @@ class WordVocabulary:
     def tokens(self, ids: Iterable[int]) -> list[str]:
         return [self._words[number] for number in ids]
 
+    def byte_lengths(self) -> list[int]:
+        """Count each word as it is decoded: in lower case, `<unk>` as it is written, with one space."""
+        return [len(word.encode()) + 1 for word in self._words]
+
 
 class BpeVocabulary:
     """Byte-level BPE: it can encode every text, and `decode(encode(text))` is the text."""
@@ -97,6 +104,10 @@ class BpeVocabulary:
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         return [self._tokenizer.decode([number]) for number in ids]
+
+    def byte_lengths(self) -> list[int]:
+        """Count the bytes of the text itself: each character of a byte-level token stands for one."""
+        return [len(self._tokenizer.id_to_token(number) or "") for number in range(self.size)]
 
 
 def resolve_tokenizer(config: DataConfig) -> TokenizerName:

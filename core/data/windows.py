@@ -55,15 +55,20 @@ class Dataset:
     fingerprint: str
     readers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    @property
+    def evaluated_bytes(self) -> int:
+        """UTF-8 bytes of the evaluation targets, as the vocabulary decodes them."""
+        return int(torch.tensor(self.vocabulary.byte_lengths())[self.evaluation.targets].sum())
+
 
 def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
-    """Read a corpus and cut the beginning of its texts into windows, full batches only.
+    """Read a corpus and cut the beginning of its texts into windows: all, or as many as fill batches (`full_batches`).
 
     It takes `num_samples * (seq_len + 1)` training tokens and `int(num_samples * eval_ratio) * (seq_len + 1)`
     evaluation tokens, or fewer if the text is shorter.
 
     Raises:
-        CorpusError: the text can't be read, or is too small for one full batch of either split.
+        CorpusError: the text can't be read, or is too small for one window, or full batch, of either split.
     """
     corpus = load_corpus(data)
     vocabulary = build_vocabulary(corpus, data)
@@ -72,11 +77,12 @@ def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
     evaluation_limit = int(data.num_samples * data.eval_ratio) * sample_length
     train_tokens = _take(vocabulary.encode(corpus.train), train_limit)
     evaluation_tokens = _take(vocabulary.encode(corpus.evaluation), evaluation_limit)
-    _require_windows("training", train_tokens, train_limit, max(batch_size, LEAST_TRAINING_WINDOWS), data)
-    _require_windows("evaluation", evaluation_tokens, evaluation_limit, batch_size, data)
+    multiple = batch_size if data.full_batches else 1
+    _require_windows("training", train_tokens, train_limit, max(multiple, LEAST_TRAINING_WINDOWS), data)
+    _require_windows("evaluation", evaluation_tokens, evaluation_limit, multiple, data)
     return Dataset(
-        cut_windows(train_tokens, data.seq_len, batch_size),
-        cut_windows(evaluation_tokens, data.seq_len, batch_size),
+        cut_windows(train_tokens, data.seq_len, multiple),
+        cut_windows(evaluation_tokens, data.seq_len, multiple),
         vocabulary,
         corpus.name,
         fingerprint((train_tokens, evaluation_tokens), vocabulary.size),
@@ -84,9 +90,9 @@ def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
     )
 
 
-def cut_windows(tokens: array[int], seq_len: int, batch_size: int) -> Windows:
-    """Cut a stream into complete windows, in order, as many as fill batches of `batch_size`."""
-    windows = _count(tokens, seq_len) // batch_size * batch_size
+def cut_windows(tokens: array[int], seq_len: int, multiple: int = 1) -> Windows:
+    """Cut a stream into complete windows, in order, the largest multiple of a number of them."""
+    windows = _count(tokens, seq_len) // multiple * multiple
     used = windows * seq_len
     stream = torch.tensor(tokens[: used + 1], dtype=torch.int64)  # [windows · seq_len + 1]
     return Windows(stream[:used].view(windows, seq_len), stream[1 : used + 1].view(windows, seq_len))
@@ -118,9 +124,10 @@ def _require_windows(split: str, tokens: array[int], limit: int, needed: int, da
         return
     source = data.corpus if split == "training" else data.eval_corpus or data.corpus
     more = f"larger {LIMITING_KEYS[split]}" if len(tokens) >= limit else "longer text"
+    batches = ", data.full_batches=false, a smaller train.batch_size" if data.full_batches else ""
     raise CorpusError(
         f"corpus {source} gives {windows} {split} windows of {data.seq_len} tokens, but {needed} are needed: "
-        f"take a {more}, a smaller train.batch_size, or a smaller data.seq_len"
+        f"take a {more}{batches}, or a smaller data.seq_len"
     )
 
 

@@ -116,7 +116,7 @@ def evaluate(
         yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
     static = [trace.alone(depth) for depth, trace in enumerate(traces)]
     results = [
-        measured(stage, "early exit", early, config),
+        measured(stage, "early exit", early, config, cost=cost if thresholds else None),
         *(measured(stage, "alone", static[depth], config, depth) for depth in depths[:-1]),
         measured(stage, "all blocks", static[-1], config),
         measured(stage, "oracle", oracle(static), config),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.config.run_config import RunConfig
+from core.costs import ExitCosts
 from core.data.batches import READ_TOKENS
 from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, go_on
@@ -18,7 +19,7 @@ from core.early_exit.skipping import skipping_states
 from core.events import Measured, Way
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
-from core.formulas import share_of_layers_saved
+from core.formulas import each_alone, share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.machine.threads import shares, side_by_side
@@ -73,8 +74,10 @@ def oracle(static: Sequence[Pass]) -> Pass:
     return Pass(best.values, correct, best.indices)
 
 
-def measured(stage: str, way: Way, result: Pass, config: RunConfig, block: int | None = None) -> Measured:
-    """Summarise a pass over the evaluation split as an event."""
+def measured(
+    stage: str, way: Way, result: Pass, config: RunConfig, block: int | None = None, cost: ExitCosts | None = None
+) -> Measured:
+    """Summarise a pass over the evaluation split as an event; `cost`: of early exit, for the FLOPs of each window."""
     layers = config.model.block_layers
     shares = tuple(float((result.left_at == block).double().mean()) for block in range(len(layers)))
     return Measured(
@@ -89,7 +92,15 @@ def measured(stage: str, way: Way, result: Pass, config: RunConfig, block: int |
         exit_shares=shares,
         layer_savings=share_of_layers_saved(shares, layers),
         window_losses=tuple(result.cross_entropy.mean(1).tolist()),
+        window_accuracies=tuple(result.correct.double().mean(1).tolist()),
+        window_savings=_of_windows(result, [share_of_layers_saved(alone, layers) for alone in each_alone(len(layers))]),
+        window_flop_savings=() if cost is None else _of_windows(result, [*map(cost.savings, each_alone(len(layers)))]),
     )
+
+
+def _of_windows(result: Pass, per_block: Sequence[float]) -> tuple[float, ...]:
+    """Return the mean over each window of a figure that tokens have by the block they leave at, given per block."""
+    return tuple(torch.tensor(per_block, dtype=torch.float64)[result.left_at].mean(1).tolist())
 
 
 @torch.no_grad()

@@ -157,7 +157,11 @@ class Checkpoint:
 
 def _text(config: RunConfig) -> str:
     """Write the config as JSON, without fields newer than the first checkpoints if they have the value these imply."""
-    later = {"machine": {"head_dtype"}, "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"}}
+    later = {
+        "machine": {"head_dtype"},
+        "data": {"full_batches"},
+        "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
+    }
     implied = {
         section: {name for name in names if getattr(getattr(config, section), name) == fields()[f"{section}.{name}"][1]}
         for section, names in later.items()

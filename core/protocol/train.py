@@ -103,6 +103,7 @@ def train(
         block_layers=config.model.block_layers,
         parameters=sum(weight.numel() for weight in model.parameters()),
         peak_flops=peak_flops(config),
+        eval_bytes=dataset.evaluated_bytes,
     )
     if torch.get_num_threads() < config.machine.threads:
         yield Warned(fewer_than_recorded(torch.get_num_threads(), config.machine.threads))

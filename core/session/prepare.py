@@ -112,4 +112,4 @@ def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:
 def _evaluation_text(dataset: Dataset) -> EvaluationText:
     windows, vocabulary = dataset.evaluation, dataset.vocabulary
     stream = array("i", [*windows.inputs.flatten().tolist(), int(windows.targets[-1, -1])])
-    return EvaluationText(windows.inputs.shape[1], vocabulary.tokens(range(vocabulary.size)), stream)
+    return EvaluationText(vocabulary.tokens(range(vocabulary.size)), stream)

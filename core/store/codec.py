@@ -1,4 +1,4 @@
-"""Events to rows and back. Consecutive steps of an epoch become one row of columns, a tenth of the size."""
+"""Events to rows of valid JSON and back. Consecutive steps of an epoch are one row of columns, a tenth of the size."""
 
 import dataclasses
 import itertools
@@ -9,6 +9,8 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from core.events import Event, Measured, PlannedStage, RunStarted, StageKind, Step, TokensMeasured
+from core.store.schema import WINDOW_COLUMNS
+from core.valid_json import NOT_FINITE, json_of
 
 TYPES = {cls.__name__: cls for cls in get_args(Event)}
 STEPS = "Steps"
@@ -43,10 +45,17 @@ def decode(row: EventRow) -> Iterator[Event]:
     if kind == STEPS:
         columns = [data[name] for name in STEP_COLUMNS]
         for step, loss, tokens, seconds in zip(*columns, strict=True):
-            yield Step(data["stage"], data["epoch"], step, loss, tokens, seconds)
+            yield Step(
+                data["stage"],
+                data["epoch"],
+                step,
+                _value("Step", "loss", loss),
+                tokens,
+                _value("Step", "seconds", seconds),
+            )
     else:
         fields = _brought_up_to_date(kind, data)
-        yield TYPES[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        yield TYPES[kind](**{name: _value(kind, name, value) for name, value in fields.items()})
 
 
 def _brought_up_to_date(kind: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +72,15 @@ def _brought_up_to_date(kind: str, data: dict[str, Any]) -> dict[str, Any]:
             case words:
                 return {**data, "way": " ".join(words), "block": None}
     return data
+
+
+def _value(kind: str, name: str, value: Any) -> Any:
+    """Decode a field's value: lists are tuples, and figures that are not finite are words."""
+    if isinstance(value, list):
+        return tuple(_value(kind, name, each) for each in value)
+    if value in NOT_FINITE and "float" in str(dict(_kinds(kind)).get(name)):
+        return float(value)
+    return value
 
 
 def _planned_stage(stage: str | dict[str, Any]) -> PlannedStage:
@@ -107,7 +125,8 @@ def _step_group(event: Event) -> tuple[str, int] | None:
 def _encode(event: Event) -> EventRow:
     data = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
     if isinstance(event, Measured):
-        del data["window_losses"]  # kept with the results
+        for column in WINDOW_COLUMNS:  # kept with the results
+            del data[column]
     return type(event).__name__, _json(data)
 
 
@@ -117,4 +136,4 @@ def _encode_steps(key: tuple[str, int], steps: list[Step]) -> EventRow:
 
 
 def _json(data: dict[str, Any]) -> str:
-    return json.dumps(data, separators=(",", ":"), default=dataclasses.asdict)
+    return json_of(data)

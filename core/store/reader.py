@@ -6,7 +6,6 @@ whose process is gone, is interrupted: with nothing written, and whoever has the
 
 import json
 import zlib
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce as fold
@@ -19,8 +18,8 @@ from core.metrics import STORED
 from core.state import RunState, reduce
 from core.store import codec
 from core.store.liveness import GONE, IS_LIVE, Liveness
-from core.store.schema import TOKEN_COLUMNS, connect, explaining
-from core.store.tokens import EvaluationText, integers
+from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS, connect, explaining
+from core.store.tokens import EvaluationText, floats, integers
 
 COLUMNS = (
     "id", "experiment", "name", "method", "seed", "preset", "status", "created", "started", "ended", "heartbeat",
@@ -233,10 +232,12 @@ class Reader:
         """Mean loss of each evaluation window in nats, on a way through the model; empty if not kept."""
         query = "SELECT window_losses FROM results WHERE run_id = ? AND name = ?"
         rows = self._rows(query, (run, way_name(way, block)))
-        losses = array("f")
-        if rows and rows[0]["window_losses"]:
-            losses.frombytes(rows[0]["window_losses"])
-        return losses
+        return floats(rows[0]["window_losses"] or b"") if rows else floats(b"")
+
+    def window_figures(self, run: int) -> dict[str, dict[str, Sequence[float]]]:
+        """Read the figures of each evaluation window that are kept, by way (`Measured.name`) and `WINDOW_COLUMNS`."""
+        rows = self._rows(f"SELECT name, {', '.join(WINDOW_COLUMNS)} FROM results WHERE run_id = ?", (run,))
+        return {row["name"]: {name: floats(row[name]) for name in WINDOW_COLUMNS if row[name]} for row in rows}
 
     def token_statistics(self, run: int) -> list[TokensMeasured]:
         """Read each block's statistics of every evaluated token, in the order of the blocks; empty if not kept."""
@@ -249,11 +250,11 @@ class Reader:
 
     def text(self, fingerprint: str) -> EvaluationText | None:
         """Read the evaluation text of the runs with that corpus fingerprint; None if it was not kept."""
-        rows = self._rows("SELECT seq_len, vocabulary, stream FROM texts WHERE fingerprint = ?", (fingerprint,))
+        rows = self._rows("SELECT vocabulary, stream FROM texts WHERE fingerprint = ?", (fingerprint,))
         if not rows:
             return None
         vocabulary = json.loads(zlib.decompress(rows[0]["vocabulary"]))
-        return EvaluationText(rows[0]["seq_len"], vocabulary, integers(rows[0]["stream"]))
+        return EvaluationText(vocabulary, integers(rows[0]["stream"]))
 
     def _look_through_view(self) -> None:
         """Put a view over the table of runs that knows which are live and which deleted, and one over the bin."""

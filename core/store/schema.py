@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TOKEN_COLUMNS = ("cross_entropy", "signal", "max_prob", "prediction")
 """Columns of `token_statistics` that hold an array, and fields of `TokensMeasured`."""
+WINDOW_COLUMNS = ("window_losses", "window_accuracies", "window_savings", "window_flop_savings")
+"""Columns of `results` that hold a float32 array of one figure a window, and fields of `Measured`."""
 BUSY_SECONDS = 30
 """How long to wait for another process's transaction."""
 MAY_PASS = {
@@ -158,7 +160,27 @@ def deleted_runs(db: "Database") -> None:
         )""")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs)
+def windows(db: "Database") -> None:
+    """Keep what is of a run's windows with the run: texts hold tokens alone, results two more figures of each window.
+
+    `window_accuracies`, `window_savings`, `window_flop_savings`: float32, as in `core.events.Measured`. `bits_per_byte`
+    of early exit; older runs do not know it.
+    """
+    db.execute("""
+        CREATE TABLE tokens_alone (
+            fingerprint TEXT PRIMARY KEY,
+            vocabulary BLOB NOT NULL,
+            stream BLOB NOT NULL
+        )""")
+    db.execute("INSERT INTO tokens_alone SELECT fingerprint, vocabulary, stream FROM texts")
+    db.execute("DROP TABLE texts")
+    db.execute("ALTER TABLE tokens_alone RENAME TO texts")
+    for column in ("window_accuracies", "window_savings", "window_flop_savings"):
+        db.execute(f"ALTER TABLE results ADD COLUMN {column} BLOB")
+    db.execute("ALTER TABLE runs ADD COLUMN bits_per_byte REAL")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows)
 LATEST_VERSION = len(MIGRATIONS)
 
 

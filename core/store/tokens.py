@@ -11,10 +11,9 @@ from dataclasses import dataclass
 class EvaluationText:
     """The evaluated tokens, one more than there are predictions, and what each entry of the vocabulary looks like.
 
-    Runs that differ in `batch_size` only share a text: each has evaluated a prefix of it, as long as its own arrays.
+    Runs on the same tokens share it, whatever their windows: each has evaluated a prefix, as long as its own arrays.
     """
 
-    seq_len: int
     vocabulary: list[str]
     stream: array[int]
 
@@ -27,6 +26,11 @@ class EvaluationText:
     def targets(self) -> array[int]:
         """The token that was to be predicted."""
         return self.stream[1:]
+
+
+def floats(packed: bytes) -> array[float]:
+    """Read a float32 array."""
+    return array("f", packed)
 
 
 def integers(packed: bytes) -> array[int]:

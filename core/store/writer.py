@@ -24,8 +24,9 @@ from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
 from core.store.files import delete_checkpoint
 from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
-from core.store.schema import TOKEN_COLUMNS, connect, explaining
+from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS, connect, explaining
 from core.store.tokens import EvaluationText, integers
+from core.valid_json import json_of
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,6 @@ class Writer:
         """Store the evaluation text of a corpus, unless it is there already, as long or longer."""
         row = {
             "fingerprint": fingerprint,
-            "seq_len": text.seq_len,
             "vocabulary": zlib.compress(json.dumps(text.vocabulary).encode()),
             "stream": zlib.compress(text.stream.tobytes()),
         }
@@ -286,7 +286,7 @@ class Writer:
             "preset": new.preset,
             "status": "queued",
             "config": new.config,
-            "record": json.dumps(new.record),
+            "record": json_of(new.record),
             "created": time.time(),
             "heartbeat": time.time(),
             **this_process(),
@@ -364,7 +364,7 @@ def _result(run: int, event: Measured) -> dict[str, Any]:
         "accuracy": event.accuracy,
         "shallow_ratio": event.shallow_ratio,
         "layer_savings": event.layer_savings,
-        "window_losses": array("f", event.window_losses).tobytes() if event.window_losses else None,
+        **{name: array("f", values).tobytes() if (values := getattr(event, name)) else None for name in WINDOW_COLUMNS},
     }
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.analysis.intervals import Interval
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import ConfigError, UsageError
+from core.intervals import Interval
 from core.metrics import FINAL_PPL, LAYER_SAVINGS, SHALLOW_RATIO, Value, way_ppl
 from core.protocol.order import block0_origin
 from core.session.names import require_name

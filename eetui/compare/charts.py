@@ -71,7 +71,7 @@ def column_points(number: int, column: Column) -> Iterator[Point]:
     layers = column.runs[0].block_layers
     for metric in final_rows({metric for run in column.runs for metric in run.metrics}):
         ppl = column.value(metric)
-        if metric.way in FIXED_DEPTHS and ppl is not None:
+        if metric.way in FIXED_DEPTHS and metric.unit == "ppl" and ppl is not None:
             depth = len(layers) - 1 if metric.block is None else metric.block
             shares = [float(block == depth) for block in range(len(layers))]
             saved = value_of([share_of_layers_saved(shares, layers)])

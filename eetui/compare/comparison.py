@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.metrics import Better, Metric, Unit, Value, best_of, final_rows, training_rows
+from core.metrics import Metric, Unit, Value, final_rows, training_rows
 from eetui.compare.advice import Advice, advice, differences, notes
-from eetui.compare.columns import Column
+from eetui.compare.columns import Column, leaders
 from eetui.compare.run_view import RunView
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: a value for each column, and the columns with the best value.
+    """One row of a table: a value for each column.
 
     Attributes:
+        best: columns with the best value or one that is not clearly worse, if any other is (`leaders`).
         deltas: differences from the baseline, for columns comparable with it; relative for a PPL.
     """
 
@@ -27,6 +28,8 @@ class Row:
     values: tuple[Value | None, ...]
     best: frozenset[int] = frozenset()
     deltas: tuple[float | None, ...] = ()
+    ranked: bool = False
+    """Whether there are values to rank: two or more that differ, of the same windows."""
 
     @property
     def changes(self) -> bool:
@@ -106,8 +109,8 @@ def _rows(columns: Sequence[Column], metrics: Sequence[Metric], base: int | None
     for metric in metrics:
         values = tuple(column.value(metric) for column in columns)
         if any(values):
-            best = _best(columns, values, metric.better)
-            row = Row(metric.key, metric.label, metric.unit, values, best)
+            best, ranked = _best(columns, values, metric)
+            row = Row(metric.key, metric.label, metric.unit, values, best, ranked=ranked)
             made.append(row if base is None else replace(row, deltas=_deltas(metric, values, columns, base)))
     return tuple(made)
 
@@ -115,12 +118,12 @@ def _rows(columns: Sequence[Column], metrics: Sequence[Metric], base: int | None
 def _deltas(
     metric: Metric, values: Sequence[Value | None], columns: Sequence[Column], base: int
 ) -> tuple[float | None, ...]:
-    """Return each value's difference from the baseline's; of PPLs only if both are of the same tokens."""
+    """Return each value's difference from the baseline's, if both are of the same windows."""
     against = values[base]
     deltas: list[float | None] = []
     for index, (column, value) in enumerate(zip(columns, values, strict=True)):
-        same_tokens = column.fingerprint == columns[base].fingerprint and not metric.own_tokens
-        if index == base or value is None or against is None or not same_tokens:
+        same_windows = column.windows_of(metric) == columns[base].windows_of(metric)
+        if index == base or value is None or against is None or not same_windows:
             deltas.append(None)
         elif metric.unit == "ppl":
             deltas.append(value.mean / against.mean - 1)
@@ -129,16 +132,22 @@ def _deltas(
     return tuple(deltas)
 
 
-def _best(columns: Sequence[Column], values: Sequence[Value | None], better: Better) -> frozenset[int]:
-    """Return the columns with the best value among those of the same tokens, unless all values are equal."""
-    if better is None:
-        return frozenset()
-    best: set[int] = set()
-    for fingerprint in {column.fingerprint for column in columns}:
-        here = {i: v.mean for i, v in enumerate(values) if v is not None and columns[i].fingerprint == fingerprint}
+def _best(columns: Sequence[Column], values: Sequence[Value | None], metric: Metric) -> tuple[frozenset[int], bool]:
+    """Return the columns that lead among those of the same windows, and whether there was anything to rank.
+
+    None lead where no difference is clear.
+    """
+    if metric.better is None:
+        return frozenset(), False
+    best, ranked = set[int](), False
+    for windows in dict.fromkeys(column.windows_of(metric) for column in columns):
+        here = {i: v.mean for i, v in enumerate(values) if v is not None and columns[i].windows_of(metric) == windows}
         if len(set(here.values())) > 1:
-            best |= {index for index, mean in here.items() if mean == best_of(here.values(), better)}
-    return frozenset(best)
+            ranked = True
+            leading = leaders([columns[index] for index in here], metric)
+            if len(leading) < len(here):
+                best |= {index for index in here if any(columns[index] is column for column in leading)}
+    return frozenset(best), ranked
 
 
 def _config_rows(columns: Sequence[Column], *, whole: bool) -> tuple[tuple[str, tuple[str, ...]], ...]:

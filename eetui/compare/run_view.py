@@ -6,7 +6,19 @@ from typing import Any
 
 from core.config.stored import completed
 from core.exits._facts import run_facts
-from core.metrics import Metric, run_metrics
+from core.intervals import Interval
+from core.metrics import (
+    ACCURACY,
+    BITS_PER_BYTE,
+    FINAL_PPL,
+    FLOP_SAVINGS,
+    LAYER_SAVINGS,
+    TIME_SAVINGS,
+    Metric,
+    run_metrics,
+    way_bits,
+    way_ppl,
+)
 from core.state import RunState
 from core.store.reader import Reader
 
@@ -17,9 +29,11 @@ class RunView:
 
     Attributes:
         reads_head: whether its exit signal reads the output head, at its full cost.
-        fingerprint: fingerprint of its training and evaluation tokens; figures of different ones can't be ranked.
+        fingerprint: identity of its evaluation windows: their tokens, length and number. Figures of different ones
+            can't be compared.
         config: config by dotted names.
-        window_losses: early exit's mean loss of each evaluation window, in nats.
+        windows: values of metrics in each evaluation window, in order; of PPLs and bits the mean loss in nats.
+        intervals: intervals of metrics that were measured in rounds.
         curves: for each block, the loss in nats on the early-stopping split after every epoch.
     """
 
@@ -31,10 +45,18 @@ class RunView:
     corpus: str
     config: Mapping[str, Any]
     metrics: Mapping[Metric, float]
-    window_losses: Sequence[float] = ()
+    windows: Mapping[Metric, Sequence[float]] = field(default_factory=dict)
+    intervals: Mapping[Metric, Interval] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     curves: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     reads_head: bool = False
+    training_windows: str = ""
+    """Identity of the windows that it was trained, stopped and calibrated on."""
+
+    @property
+    def skips(self) -> bool:
+        """Whether layers are skipped: with exited state `input` every token runs through all of them."""
+        return bool(self.config.get("exit.exited_state") != "input")
 
     @property
     def block_layers(self) -> tuple[int, ...]:
@@ -42,18 +64,31 @@ class RunView:
         return tuple(self.config["model.block_layers"])
 
 
-def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float], config: Mapping[str, Any]) -> RunView:
-    """Return the view of a stored run; `config` by dotted names."""
+def view(
+    row: Mapping[str, Any],
+    state: RunState,
+    figures: Mapping[str, Mapping[str, Sequence[float]]],
+    config: Mapping[str, Any],
+) -> RunView:
+    """Return the view of a stored run.
+
+    Args:
+        figures: figures of its windows (`Reader.window_figures`).
+        config: config by dotted names.
+    """
+    started, width, record = state.started, config["data.seq_len"], row["record"]
+    windows = "" if started is None else f", {started.eval_tokens // width:,} windows of {width}"
     return RunView(
         name=row["name"],
         method=row["method"],
         seed=row["seed"],
         status=row["status"],
-        fingerprint=row["record"]["fingerprint"],
-        corpus=f"{row['record']['corpus']}, {row['record']['tokenizer']}, vocabulary {row['record']['vocab_size']:,}",
+        fingerprint=f"{record['fingerprint']}{windows}",
+        corpus=f"{record['corpus']}, {record['tokenizer']}, vocabulary {record['vocab_size']:,}{windows}",
         config=config,
         metrics=run_metrics(state, config),
-        window_losses=window_losses,
+        windows=_windows(state, figures),
+        intervals=_intervals(state),
         warnings=state.warnings,
         curves={
             stage.block: tuple(epoch.val_loss for epoch in stage.history if epoch.val_loss is not None)
@@ -61,7 +96,41 @@ def view(row: Mapping[str, Any], state: RunState, window_losses: Sequence[float]
             if stage.kind == "lm" and stage.block is not None
         },
         reads_head=run_facts(row).reads_head,
+        training_windows=_training_windows(record["fingerprint"], state, config),
     )
+
+
+def _windows(state: RunState, figures: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[Metric, Sequence[float]]:
+    """Return the values of metrics in each window, as far as they are kept."""
+    found: dict[Metric, Sequence[float]] = {}
+    for measured in state.measured:
+        kept = figures.get(measured.name, {})
+        if measured.split == "eval" and measured.way == "early exit":
+            columns = {
+                FINAL_PPL: "window_losses", BITS_PER_BYTE: "window_losses", ACCURACY: "window_accuracies",
+                LAYER_SAVINGS: "window_savings", FLOP_SAVINGS: "window_flop_savings",
+            }  # fmt: skip
+            found |= {metric: kept[column] for metric, column in columns.items() if column in kept}
+        elif measured.split == "eval" and "window_losses" in kept:
+            ways = (way_ppl(measured.way, measured.block), way_bits(measured.way, measured.block))
+            found |= dict.fromkeys(ways, kept["window_losses"])
+    return found
+
+
+def _intervals(state: RunState) -> dict[Metric, Interval]:
+    saved = state.savings
+    if saved is None or saved.time is None or saved.time_low is None or saved.time_high is None or not saved.covers:
+        return {}
+    return {TIME_SAVINGS: Interval(saved.time_low, saved.time, saved.time_high, "rounds")}
+
+
+def _training_windows(fingerprint: str, state: RunState, config: Mapping[str, Any]) -> str:
+    """Return the identity of a run's training windows: their tokens, length and number, and how they are split."""
+    keys = ["data.seq_len", "train.split", "train.val_ratio", "exit.calibration"]
+    if config["exit.calibration"] == "heldout":
+        keys.append("exit.calibration_ratio")
+    tokens = state.started.train_tokens if state.started else None
+    return " ".join(map(str, (fingerprint, tokens, *(config[key] for key in keys))))
 
 
 def stored_view(reader: Reader, run: int) -> RunView:
@@ -72,4 +141,4 @@ def stored_view(reader: Reader, run: int) -> RunView:
     """
     row = reader.run(run)
     config = {"preset": row["preset"], **completed(row["config"]), "method": run_facts(row).label}
-    return view(row, reader.state(run), reader.window_losses(run, "early exit"), config)
+    return view(row, reader.state(run), reader.window_figures(run), config)

@@ -48,11 +48,12 @@ class CompareScreen(BenchScreen):
 
     VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-tall")]  # noqa: RUF012  # declared by Textual
     HELP_TEXT = (
-        "The runs side by side. A star marks the best of a row among runs on the same tokens; figures on different "
-        "tokens are never ranked. Choose a baseline and every cell says how far it is from it: a PPL in percent, a "
-        "share in points. Runs that differ in their seed only share a column, as mean ± standard deviation. The "
-        "report's own results can be added as columns to hold the order of the methods against. The savings view draws "
-        "each run at every threshold, worked out from the statistics of its tokens, against its static depths."
+        "The runs side by side. A star marks the best of a row among runs on the same windows, and all that are not "
+        "clearly worse; figures of different windows are never ranked. Choose a baseline and every cell says how far "
+        "it is from it: a PPL in percent, a share in points. Runs that differ in their seed only share a column, as "
+        "mean ± standard deviation. The report's own results can be added as columns to hold the order of the methods "
+        "against. The savings view draws each run at every threshold, worked out from the statistics of its tokens, "
+        "against its static depths."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         *(

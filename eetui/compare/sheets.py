@@ -7,6 +7,8 @@ from eetui.compare.comparison import Comparison, Row
 from eetui.drawing.figures import delta, figure
 
 BEST = "★"
+BEST_MEANS = "best of the row; more than one where no difference between them is clear, none where no difference is"
+NOTHING_CLEAR = "no difference is clear"
 FINAL_TITLE = "Final: evaluation split, all tokens"
 TRAINING_TITLE = "Training"
 CONFIG_TITLE = "Config: what differs"
@@ -14,12 +16,18 @@ CONFIG_TITLE = "Config: what differs"
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of plain text; `best` holds the (row, column) cells with a best value."""
+    """A table of plain text.
+
+    Attributes:
+        best: (row, column) of the cells with a star.
+        remark: what is said of the stars; empty where nothing can be ranked.
+    """
 
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     best: frozenset[tuple[int, int]] = frozenset()
+    remark: str = ""
 
 
 def sheets(comparison: Comparison) -> Iterator[Sheet]:
@@ -47,7 +55,14 @@ def sheet(title: str, heads: Sequence[str], rows: Sequence[Row]) -> Sheet:
         values = [figure(value, row.unit) for value in row.values]
         cells.append((row.label, *map(_with_delta, values, line, widths)))
     best = frozenset((index, column + 1) for index, row in enumerate(rows) for column in row.best)
-    return Sheet(title, ("", *heads), tuple(cells), best)
+    return Sheet(title, ("", *heads), tuple(cells), best, _remark(rows))
+
+
+def _remark(rows: Sequence[Row]) -> str:
+    """Say what stars mean or, where values differ but nothing is clear, why there are none."""
+    if any(row.best for row in rows):
+        return f"{BEST} {BEST_MEANS}"
+    return f"No {BEST}: {NOTHING_CLEAR}" if any(row.ranked for row in rows) else ""
 
 
 def _with_delta(value: str, change: str, width: int) -> str:

@@ -7,7 +7,7 @@ from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
-from eetui.compare.sheets import BEST, Sheet
+from eetui.compare.sheets import BEST, NOTHING_CLEAR, Sheet
 
 NARROW, NARROW_LABEL = 100, 24
 """Screen width in cells below which metric names are folded, and the width they get: two runs fit beside them."""
@@ -81,7 +81,7 @@ class CompareTable(DataTable[Text]):
 def _heads(sheet: Sheet, subtitles: tuple[str, ...]) -> tuple[str, ...]:
     """Return the column heads, of two lines each."""
     titles = zip(sheet.heads[1:], subtitles, strict=True)
-    star = f"{BEST} best of the row" if sheet.best else ""
+    star = f"{BEST} best of the row" if sheet.best else NOTHING_CLEAR if sheet.remark else ""
     return (f"{sheet.title}\n{star}", *(f"{title}\n{subtitle}" for title, subtitle in titles))
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from eetui.compare.comparison import Comparison, Row
 from eetui.compare.sheets import BEST, sheets
+from eetui.drawing.formats import json_text
 
 
 def as_tables(comparison: Comparison) -> RenderableType:
@@ -27,7 +27,7 @@ def as_tables(comparison: Comparison) -> RenderableType:
             cells = [_cell(text, (row_index, position) in sheet.best, position) for position, text in enumerate(row)]
             table.add_row(*cells)
         parts.append(table)
-    parts += [Text(f"{BEST} best of the row", style="dim")]
+        parts += [Text(f"{sheet.remark}\n", style="dim")] if sheet.remark else []
     parts += [Text(line) for line in closing_lines(comparison)]
     return Group(*parts)
 
@@ -54,7 +54,7 @@ def as_markdown(comparison: Comparison) -> str:
         lines += [f"**{sheet.title}**", "", _pipes(sheet.heads), "| --- |" + " ---: |" * (len(sheet.heads) - 1)]
         for index, row in enumerate(sheet.rows):
             lines.append(_pipes([f"**{c}** {BEST}" if (index, p) in sheet.best else c for p, c in enumerate(row)]))
-        lines.append("")
+        lines += ["", sheet.remark, ""] if sheet.remark else [""]
     lines += [line.lstrip("\n") if line.endswith(":") else f"- {line.strip()}" for line in closing_lines(comparison)]
     return "\n".join(lines)
 
@@ -104,7 +104,7 @@ def as_json(comparison: Comparison) -> str:
     }
     if comparison.baseline is not None:
         data["baseline"] = comparison.columns[comparison.baseline].title
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    return json_text(data)
 
 
 def _json_row(row: Row) -> dict[str, Any]:

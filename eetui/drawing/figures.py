@@ -29,7 +29,7 @@ def delta(change: float | None, unit: Unit) -> str:
             return f"{100 * change:+.2f}pp"
         case "count":
             return f"{change:+,.0f}"
-        case "signal" | "loss" | "nats":
+        case "bits" | "signal" | "loss" | "nats":
             return f"{change:+.4f}"
 
 
@@ -51,7 +51,7 @@ def _one(value: float, unit: Unit) -> str:
             return f"{value:.2%}"
         case "signal" if value > 1:
             return "off"  # a threshold that no signal reaches
-        case "signal" | "loss" | "nats":
+        case "bits" | "signal" | "loss" | "nats":
             return f"{value:.4f}"
         case "count":
             return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"

@@ -7,8 +7,10 @@ from rich.text import Text
 
 from core.events import Measured
 from core.formulas import perplexity
+from core.metrics import measured_bits
 from core.state import RunState
 from eetui.drawing.cells import bar, fitted
+from eetui.drawing.figures import figure
 from eetui.drawing.palette import Palette
 
 
@@ -18,6 +20,9 @@ def measured_table(state: RunState, stage: str, width: int, style: Palette) -> T
     if not found:
         return Text("measured when the stage ends", style.quiet)
     columns = [_column("PPL", found, lambda one: f"{perplexity(one.loss):,.2f}")]
+    bits = {one.name: measured_bits(state, one) for one in found}
+    if any(value is not None for value in bits.values()):
+        columns.append(_column("bits/byte", found, lambda one: figure(bits[one.name], "bits")))
     columns.append(_column("on", found, lambda one: f"{one.split}, {one.token_set}"))
     columns.append(_column("accuracy", found, lambda one: f"{one.accuracy:.2%}"))
     if any(max(one.exit_shares) < 1 for one in found):

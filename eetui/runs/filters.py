@@ -4,6 +4,7 @@ Words are joined by "and". `field:value` compares text, `field<number` (also `<=
 is searched for in the name.
 """
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -71,6 +72,9 @@ def _figure_condition(word: str, field: str, operator: str, number: str) -> tupl
         raise UsageError(f"filter {word!r}: {field!r} must be one of {', '.join(FIGURES)}")
     scale = 0.01 if number.endswith("%") else 1.0
     try:
-        return f"{FIGURES[field]} {operator} ?", float(number.removesuffix("%")) * scale
+        value = float(number.removesuffix("%")) * scale
     except ValueError:
-        raise UsageError(f"filter {word!r}: {number!r} must be a number") from None
+        value = math.nan
+    if math.isnan(value):  # no figure is below it, above it or the same
+        raise UsageError(f"filter {word!r}: {number!r} must be a number, such as 900, 10% or inf")
+    return f"{FIGURES[field]} {operator} ?", value

@@ -1,6 +1,5 @@
 """A single run as Rich tables or JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,7 @@ from core.exits._facts import run_facts
 from core.metrics import Metric, final_rows, run_metrics, training_rows
 from core.state import RunState
 from eetui.drawing.figures import MISSING, figure
+from eetui.drawing.formats import json_text
 from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
 from eetui.summary.profile import is_profiled, profile_object
 from eetui.summary.profile_text import profile_tables
@@ -51,7 +51,7 @@ def run_json(row: Mapping[str, Any], state: RunState) -> str:
     """Write the row of a run, its metrics, warnings and profile as JSON."""
     metrics = {metric.key: value for metric, value in run_metrics(state, completed(row["config"])).items()}
     shown = {**row, "metrics": metrics, "warnings": state.warnings, "profile": profile_object(state)}
-    return json.dumps(shown, indent=2, ensure_ascii=False)
+    return json_text(shown)
 
 
 def _figures(rows: Sequence[Metric], metrics: Mapping[Metric, float]) -> dict[str, str]:

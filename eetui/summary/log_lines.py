@@ -19,6 +19,7 @@ from core.events import (
     Warned,
 )
 from core.formulas import perplexity
+from core.metrics import measured_bits
 from core.state import RunState, StageState
 from eetui.drawing.figures import duration, figure
 from eetui.summary.progress import bound_sign, seconds_left
@@ -43,7 +44,7 @@ def line_of(event: Event, state: RunState) -> str | None:
         case Priced():
             return _price_line(event)
         case Measured():
-            return _measured_line(event)
+            return _measured_line(event, state)
         case Savings():
             return _savings_line(event)
         case Warned():
@@ -86,11 +87,13 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
     return "  ".join(parts + _pace(stage))
 
 
-def _measured_line(event: Measured) -> str:
+def _measured_line(event: Measured, state: RunState) -> str:
     """Return the line of a measured result; savings are part of it only if tokens left at different blocks."""
+    bits = measured_bits(state, event)
     line = (
         f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} tokens)  "
-        f"accuracy {event.accuracy:.2%}"
+        + ("" if bits is None else f"{bits:.4f} bits/byte  ")
+        + f"accuracy {event.accuracy:.2%}"
     )
     if max(event.exit_shares) < 1:
         line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:.1%}"

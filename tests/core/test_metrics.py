@@ -34,6 +34,7 @@ from core.metrics import (
     final_rows,
     run_metrics,
     training_rows,
+    way_bits,
     way_ppl,
 )
 from core.state import RunState, reduce
@@ -48,7 +49,7 @@ FIT = [Epoch("block0.exit", number, 0.5 / number, None, 0.5 / number, 0.125, Tru
 PRICED = Priced("exits.price", "savings", 0.4375, "layers", 0.03125, 0.4375, 0.0078125)
 SAVED = Savings("evaluation", -0.25, 0.75, 0.125, 0.0625, 0.1875, 64, 5)
 EVENTS: list[Event] = [
-    RunStarted((), 80, 20, 30, (1, 1), 999),
+    RunStarted((), 80, 20, 30, (1, 1), 999, eval_bytes=50),
     StageStarted("block0.lm", "lm", 0, 5, 2, 80),
     Epoch("block0.lm", 1, 3.0, 2.75, None, None, True, 3, 1.0),
     LM,
@@ -68,12 +69,16 @@ EVENTS: list[Event] = [
     SAVED,
     RunFinished(4.0, 12345),
 ]
+BITS = 20 / (50 * math.log(2))
+"""Bits per byte of a nat per token: 20 tokens, 50 bytes."""
 EXPECTED = {
-    "final_ppl": math.exp(2.0), "accuracy": 0.375, "shallow_ratio": 0.75, "shallow_target": 0.5,
-    "price": 0.03125, "promised_savings": 0.4375, "promised_excess": 0.0078125,
+    "final_ppl": math.exp(2.0), "bits_per_byte": 2.0 * BITS, "accuracy": 0.375, "shallow_ratio": 0.75,
+    "shallow_target": 0.5, "price": 0.03125, "promised_savings": 0.4375, "promised_excess": 0.0078125,
     "layer_savings": 0.375, "flop_savings": -0.25, "time_savings": 0.125, "break_even": 0.75,
-    "eval.block 0 as trained": math.exp(3.0), "eval.block 0 alone": math.exp(3.5),
-    "eval.all blocks": math.exp(1.5), "eval.oracle": math.exp(1.0),
+    "eval.block 0 as trained": math.exp(3.0), "eval.block 0 as trained.bits_per_byte": 3.0 * BITS,
+    "eval.block 0 alone": math.exp(3.5), "eval.block 0 alone.bits_per_byte": 3.5 * BITS,
+    "eval.all blocks": math.exp(1.5), "eval.all blocks.bits_per_byte": 1.5 * BITS,
+    "eval.oracle": math.exp(1.0), "eval.oracle.bits_per_byte": 1.0 * BITS,
     "block0.val_ppl": math.exp(2.25), "block0.train_ppl": math.exp(2.5), "block0.best_epoch": 2, "block0.epochs": 2,
     "block0.exit_loss_first": 0.5, "block0.exit_loss_last": 0.25, "block0.avg_label": 0.125,
     "block0.threshold": 0.375, "block0.hard_tokens": 40,
@@ -104,7 +109,11 @@ def test_a_run_that_has_not_started_has_no_figures() -> None:
 
 @pytest.mark.parametrize("one", [*FINAL, *(row.at(block) for block in (None, 0, 1) for row in TRAINING)])
 def test_keys_labels_columns_and_words_are_of_one_metric_only(one: Metric) -> None:
-    every = [*FINAL, *(way_ppl(way) for way in WAYS), *(row.at(block) for block in (None, 0, 1) for row in TRAINING)]
+    every = [
+        *FINAL,
+        *(kind(way) for way in WAYS for kind in (way_ppl, way_bits)),
+        *(row.at(block) for block in (None, 0, 1) for row in TRAINING),
+    ]
     others = [metric for metric in every if metric != one]
     assert one.key not in {metric.key for metric in others}
     assert one.label not in {metric.label for metric in others}

@@ -150,9 +150,9 @@ def test_measurements_are_found_by_their_way_and_do_not_keep_their_windows() -> 
     other = replace(MEASURED, way="oracle")
     trained = replace(MEASURED, way="as trained", block=1)
     state = after(STARTED, replace(trained, split="train"), other, trained, MEASURED)
-    assert state.final == replace(MEASURED, window_losses=())
-    assert state.measure("oracle") == replace(other, window_losses=())
-    assert state.measure("as trained", 1) == replace(trained, window_losses=())
+    assert state.final == MEASURED.without_windows()
+    assert state.measure("oracle") == other.without_windows()
+    assert state.measure("as trained", 1) == trained.without_windows()
     assert state.measure("as trained", 0) is None
     assert state.measure("all blocks") is None
     assert MEASURED.shallow_ratio == 0.5

@@ -46,7 +46,7 @@ def bare_table(loss: np.ndarray, signal: np.ndarray, seq_len: int = 4) -> TokenT
 def text_of(windows: Windows) -> EvaluationText:
     """Return consecutive windows as a stored text."""
     stream = [*windows.inputs.flatten().tolist(), int(windows.targets[-1, -1])]
-    return EvaluationText(windows.inputs.shape[1], [], array("i", stream))
+    return EvaluationText([], array("i", stream))
 
 
 def left_at_by_hand(table: TokenTable, thresholds: Sequence[float]) -> list[int]:

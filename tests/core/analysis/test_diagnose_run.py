@@ -42,6 +42,22 @@ def test_the_last_blocks_way_ends_where_the_hard_tokens_of_early_exit_do(
     assert sum(step.nats for step in steps) == pytest.approx(hard.waterfall.total, abs=1e-9)
 
 
+def test_another_run_on_the_same_tokens_with_other_windows_changes_nothing(path: Path, text: Path) -> None:
+    """A text shorter than `num_samples` has the same tokens whatever `seq_len`; the windows are each run's own."""
+    first = train_run(path, text, method="softmax", max_epochs=1, num_samples=3000, seq_len=4)
+    with Reader(path) as reader:
+        before, table = diagnose_run(reader, first), evaluated_tokens(reader, stored_run(reader, first))[0]
+    second = train_run(path, text, method="softmax", max_epochs=1, num_samples=3000, seq_len=2)
+    with Reader(path) as reader:
+        runs = [stored_run(reader, number) for number in (first, second)]
+        assert runs[0].record["fingerprint"] == runs[1].record["fingerprint"]
+        tables = [evaluated_tokens(reader, run)[0] for run in runs]
+        after = diagnose_run(reader, first)
+    assert (after.diagnosis, after.hard_tokens) == (before.diagnosis, before.hard_tokens)
+    assert [found.seq_len for found in tables] == [4, 2]
+    assert tables[0].windows == table.windows
+
+
 def test_hard_tokens_are_packed_as_in_training(path: Path, text: Path) -> None:
     """The last block's loss equals that on the plainly packed states of block 0."""
     import torch

@@ -30,7 +30,7 @@ def trained(
     """Statistics, state and window losses of a run, as read from the store."""
     events: list[Event] = list(train(config, dataset))
     blocks = [event for event in events if isinstance(event, TokensMeasured)]
-    table = token_table(blocks, text_of(dataset.evaluation))
+    table = token_table(blocks, text_of(dataset.evaluation), 4)
     found = {(event.way, event.block): event.window_losses for event in events if isinstance(event, Measured)}
     return table, fold(reduce, events, RunState()), lambda way, block: found[way, block]
 

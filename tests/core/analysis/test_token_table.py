@@ -24,8 +24,8 @@ def said(block: int, losses: list[float], signals: list[float], guesses: list[in
     return TokensMeasured(block, *(column.tobytes() for column in columns))
 
 
-def text_of(*token_ids: int, seq_len: int = 1) -> EvaluationText:
-    return EvaluationText(seq_len, ["a"] * 9, array("i", token_ids))
+def text_of(*token_ids: int) -> EvaluationText:
+    return EvaluationText(["a"] * 9, array("i", token_ids))
 
 
 def without_exits(table: TokenTable) -> TokenTable:
@@ -34,7 +34,7 @@ def without_exits(table: TokenTable) -> TokenTable:
 
 def test_what_the_blocks_say_becomes_matrices_and_a_run_may_have_seen_a_prefix_of_the_text() -> None:
     blocks = [said(0, [1, 2, 3], [0.1, 0.2, 0.3], [7, 8, 8]), said(1, [1, 1, 1], [], [1, 2, 8])]
-    table = token_table(blocks, text_of(5, 7, 6, 8, 4, 4))
+    table = token_table(blocks, text_of(5, 7, 6, 8, 4, 4), 1)
     assert (table.tokens, table.windows, table.blocks, table.exits) == (3, 3, 2, 1)
     assert table.inputs.tolist() == [5, 7, 6]
     assert table.targets.tolist() == [7, 6, 8]
@@ -47,7 +47,7 @@ def test_what_the_blocks_say_becomes_matrices_and_a_run_may_have_seen_a_prefix_o
 
 
 def test_blocks_without_signals_have_no_exits() -> None:
-    table = token_table([said(0, [1, 2], [], [0, 0]), said(1, [1, 1], [], [0, 0])], text_of(1, 2, 3))
+    table = token_table([said(0, [1, 2], [], [0, 0]), said(1, [1, 1], [], [0, 0])], text_of(1, 2, 3), 1)
     assert (table.blocks, table.exits, table.signal.shape) == (2, 0, (0, 2))
 
 
@@ -55,9 +55,9 @@ def test_blocks_without_signals_have_no_exits() -> None:
 def test_columns_that_do_not_fit_are_refused(token_ids: tuple[int, ...], seq_len: int) -> None:
     block = said(0, [1, 2], [], [3, 4])
     with pytest.raises(ValueError, match="windows"):
-        token_table([block], text_of(*token_ids, seq_len=seq_len))
+        token_table([block], text_of(*token_ids), seq_len)
     with pytest.raises(ValueError, match="no block"):
-        token_table([], text_of(*token_ids, seq_len=seq_len))
+        token_table([], text_of(*token_ids), seq_len)
 
 
 @settings(deadline=None)

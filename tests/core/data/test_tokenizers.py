@@ -47,6 +47,13 @@ def test_word_ids_decode_to_the_words() -> None:
     assert vocabulary.decode(ids) == "the cat sat"
 
 
+def test_the_bytes_of_words_are_those_of_the_decoded_text_with_a_space_each() -> None:
+    vocabulary = WordVocabulary(["The  Käter\nsaß"])
+    ids = list(vocabulary.encode("the käter dog"))
+    lengths = vocabulary.byte_lengths()
+    assert sum(lengths[number] for number in ids) == len("the käter <unk> ".encode())
+
+
 def test_a_word_never_seen_is_unk() -> None:
     assert list(WordVocabulary(["the cat"]).encode("the dog")) == [2, 0]
 
@@ -90,6 +97,8 @@ def test_bpe_decodes_every_text_to_itself(text: str) -> None:
     ids = list(vocabulary.encode(text))
     assert vocabulary.decode(ids) == text
     assert all(0 <= number < vocabulary.size for number in ids)
+    lengths = vocabulary.byte_lengths()
+    assert sum(lengths[number] for number in ids) == len(text.encode())
 
 
 @pytest.mark.parametrize("length", [PIECE_LENGTH - 1, PIECE_LENGTH, PIECE_LENGTH + 1, 3 * PIECE_LENGTH])

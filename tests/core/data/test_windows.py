@@ -81,7 +81,13 @@ def test_the_front_of_each_text_is_taken_up_to_its_limit(tmp_path: Path) -> None
     assert dataset.corpus_name == train
 
 
-def test_only_full_batches_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_all_windows_are_kept_whatever_the_batch(batch_size: int, tmp_path: Path) -> None:
+    dataset = load_dataset(config(numbered(tmp_path / "a.txt", 1000), full_batches=False), batch_size)
+    assert (len(dataset.train.inputs), len(dataset.evaluation.inputs)) == (24, 12)
+
+
+def test_only_full_batches_are_kept_where_the_config_says_so(tmp_path: Path) -> None:
     dataset = load_dataset(config(numbered(tmp_path / "a.txt", 1000)), batch_size=7)
     assert len(dataset.train.inputs) == 21  # of 24
     assert len(dataset.evaluation.inputs) == 7  # of 12
@@ -113,6 +119,12 @@ def test_bpe_windows_hold_the_text(tmp_path: Path) -> None:
     data = config(numbered(tmp_path / "a.txt", 1000), tokenizer="bpe", vocab_size=300)
     dataset = load_dataset(data, batch_size=1)
     assert dataset.vocabulary.decode(dataset.train.inputs.flatten().tolist()).startswith("w0\nw1\nw2\n")
+
+
+def test_the_evaluated_bytes_are_those_of_the_targets(tmp_path: Path) -> None:
+    data = config(numbered(tmp_path / "a.txt", 1000), tokenizer="bpe", vocab_size=300)
+    dataset = load_dataset(data, batch_size=1)
+    assert dataset.evaluated_bytes == len(dataset.vocabulary.decode(dataset.evaluation.targets.flatten().tolist()))
 
 
 def test_windows_move_to_a_device(tmp_path: Path) -> None:

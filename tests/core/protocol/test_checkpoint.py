@@ -79,15 +79,19 @@ def test_a_checkpoint_of_another_config_is_not_used(
 
 def test_the_checkpoint_of_a_config_without_later_fields_is_that_of_their_defaults(bench: Bench) -> None:
     config = resolve(build([]))
-    later = {"machine": {"head_dtype"}, "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"}}
+    later = {
+        "machine": {"head_dtype"},
+        "data": {"full_batches"},
+        "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
+    }
     older = config.model_dump_json(exclude=later)
-    assert "head_dtype" not in older
-    assert "policy" not in older
+    assert not any(name in older for name in ("head_dtype", "full_batches", "policy"))
     assert build([Layer("stored", flatten(json.loads(older)))]) == config
     origin = hashlib.sha256(f"{FORMAT}\nfingerprint\n{older}".encode()).hexdigest()
     bench.queue(config)
     assert bench.checkpoint(config, 1).origin == origin
-    assert bench.checkpoint(resolve(build([set_layer("head_dtype=bfloat16")])), 1).origin != origin
+    for change in ("head_dtype=bfloat16", "full_batches=false"):
+        assert bench.checkpoint(resolve(build([set_layer(change)])), 1).origin != origin
 
 
 def test_a_checkpoint_of_another_corpus_is_not_used(bench: Bench, tiny_config: MakeConfig) -> None:

@@ -137,7 +137,7 @@ def test_the_stored_statistics_decide_as_the_run_did(
         assert stage.threshold is not None
         assert early is not None
         assert alone is not None
-        table = token_table(reader.token_statistics(run), text_of(prepared.dataset.evaluation))
+        table = token_table(reader.token_statistics(run), text_of(prepared.dataset.evaluation), 4)
         leaves = table.signal[0] >= stage.threshold.threshold
         assert 0 < leaves.sum() < table.tokens
         assert leaves.mean() == early.exit_shares[0]

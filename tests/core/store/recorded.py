@@ -2,7 +2,6 @@
 
 import sqlite3
 from array import array
-from dataclasses import replace
 from functools import reduce as fold
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def without_steps(events: list[Event]) -> list[Event]:
 
 
 def kept(events: list[Event]) -> list[Event]:
-    return [replace(event, window_losses=()) if isinstance(event, Measured) else event for event in events]
+    return [event.without_windows() if isinstance(event, Measured) else event for event in events]
 
 
 def store(writer: Writer, run: int, events: list[Event], size: int = 3) -> RunState:

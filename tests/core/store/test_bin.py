@@ -123,7 +123,7 @@ def test_a_discarded_run_is_not_resumed(three: Path, writer: Writer) -> None:
 def test_a_writer_empties_the_bin_of_what_is_too_old_with_its_weights(
     three: Path, writer: Writer, reader: Reader
 ) -> None:
-    writer.keep_text("f", EvaluationText(1, ["a"], array("i", [0, 0])))
+    writer.keep_text("f", EvaluationText(["a"], array("i", [0, 0])))
     writer.discard([1, 2])
     execute(three, "UPDATE bin SET deleted = ? WHERE run_id = 1", time.time() - (KEPT_DAYS + 1) * 86_400)
     execute(three, "UPDATE bin SET deleted = ? WHERE run_id = 2", time.time() - (KEPT_DAYS - 1) * 86_400)

@@ -12,7 +12,7 @@ from core.store.tokens import EvaluationText
 from core.store.writer import Writer
 from tests.core.store.recorded import EVENTS, block_tokens, kept, new, store
 
-TEXT = EvaluationText(2, ["<unk>", "a", "\ufffd", "名"], array("i", [1, 2, 3, 0, 1]))
+TEXT = EvaluationText(["<unk>", "a", "\ufffd", "名"], array("i", [1, 2, 3, 0, 1]))
 
 
 def test_statistics_of_tokens_are_kept_by_block_and_not_in_the_log(writer: Writer, reader: Reader) -> None:

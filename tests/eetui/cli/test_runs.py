@@ -35,6 +35,17 @@ def test_ls_filters(words: list[str], names: list[str], trained: Done, eetui: Ee
     assert [row["name"] for row in json.loads(eetui("ls", "--json", *words, "id<=6").stdout)] == names
 
 
+@pytest.mark.parametrize("number", ["nan", "NaN%", "low"])
+def test_ls_refuses_what_is_no_number(number: str, trained: Done, eetui: Eetui) -> None:
+    done = eetui("ls", f"ppl<{number}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "must be a number" in done.stderr
+
+
+def test_every_figure_is_below_infinity(trained: Done, eetui: Eetui) -> None:
+    assert len(json.loads(eetui("ls", "--json", "ppl<inf", "id<=6").stdout)) == 6
+
+
 def test_ls_sorts_by_a_column(trained: Done, eetui: Eetui) -> None:
     rows = json.loads(eetui("ls", "--json", "--sort", "ppl", "--reverse", "--limit", "4").stdout)
     figures = [row["final_ppl"] for row in rows]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from core.analysis.intervals import Interval
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, build, preset_layer, set_layer
 from core.errors import ConfigError, UsageError
-from core.metrics import LAYER_SAVINGS, SHALLOW_RATIO
+from core.intervals import Interval
+from core.metrics import FINAL_PPL, LAYER_SAVINGS, SHALLOW_RATIO
 from core.session.prepare import prepare
 from core.session.run import run_experiment
 from core.store.reader import Reader
@@ -34,6 +34,8 @@ from eetui.compare.run_view import RunView
 from tests.conftest import TINY, TINY_TRAINING
 
 SOUND = preset_layer("sound").values
+SWITCHES = {key: value for key, value in SOUND.items() if not key.startswith("data.")}
+"""Those that runs of one experiment can differ in."""
 
 
 def planned(*assignments: str, preset: str = "seed", **options: Any) -> Ablation:
@@ -55,7 +57,7 @@ def test_each_switch_is_turned_alone_or_with_the_one_it_needs() -> None:
     base, alone = ablation.rows[0], of_series(ablation, "alone")
     turned = [changes(row, base) for row in alone]
     assert {key for keys in turned for key in keys} | set(INERT) == {
-        key for key in SOUND if SOUND[key] != flatten(base.configs[0].model_dump())[key]
+        key for key in SWITCHES if SOUND[key] != flatten(base.configs[0].model_dump())[key]
     }
     assert [keys for keys in turned if len(keys) > 1] == [{"train.train_embedding", "model.tie_embedding"}]
     tied = next(row for row in alone if "model.tie_embedding" in changes(row, base))
@@ -73,7 +75,9 @@ def test_added_up_each_line_turns_one_switch_more_up_to_sound() -> None:
         assert row.against is not None
         assert len(changes(row, ablation.rows[row.against])) == 1
     last = flatten(together[-1].configs[0].model_dump())
-    assert {key: last[key] for key in SOUND if key not in INERT} == {k: v for k, v in SOUND.items() if k not in INERT}
+    switches = {key: value for key, value in SWITCHES.items() if key not in INERT}
+    assert {key: last[key] for key in switches} == switches
+    assert any("full_batches=false is left out" in note for note in ablation.notes)
 
 
 def test_the_same_config_is_one_run_and_every_run_has_a_name_of_its_own() -> None:
@@ -111,7 +115,7 @@ def test_a_bad_name_or_value_is_refused() -> None:
 
 def run_view(name: str, windows: Sequence[float], ppl: float = 100.0, **values: Any) -> RunView:
     figures = dict.fromkeys(FIGURES, ppl) | {SHALLOW_RATIO: 0.5, LAYER_SAVINGS: 0.25}
-    view = RunView(name, "loss", 42, "finished", "print", "text", {}, figures, tuple(windows) * 12)
+    view = RunView(name, "loss", 42, "finished", "print", "text", {}, figures, {FINAL_PPL: tuple(windows) * 12})
     return replace(view, **values)
 
 

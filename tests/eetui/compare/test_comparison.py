@@ -33,7 +33,7 @@ def test_runs_that_differ_in_seed_only_share_a_column_with_mean_and_sample_devia
     value = shown.final[0].values[0]
     assert value is not None
     assert (value.mean, value.deviation) == (12, 8**0.5)
-    assert shown.final[0].best == {1}
+    assert shown.final[0].best == frozenset(), "one seed against two: nothing is known of its spread"
     assert [column.subtitle for column in shown.columns] == ["2 seeds: 1, 2", "one seed: 1"]
 
 
@@ -58,11 +58,24 @@ def test_different_corpora_are_ranked_apart() -> None:
     other = replace(run("c", final_ppl=1), fingerprint="two", corpus="two texts")
     shown = compare([run("a", final_ppl=5), run("b", final_ppl=6), other])
     assert shown.final[0].best == {0}
-    assert shown.notes == ("different tokens, so PPLs are ranked only within one of: one text; two texts",)
+    assert shown.notes == ("different windows, so figures are ranked only within one of: one text; two texts",)
+
+
+def test_training_figures_of_other_windows_share_neither_star_nor_difference() -> None:
+    places = [(name, ppl, seed) for name, ppl in (("a", 5), ("b", 50)) for seed in (1, 2, 3)]
+    runs = [run(f"{name}-{seed}", seed, **{"block0.val_ppl": ppl + seed}) for name, ppl, seed in places]
+    shown = compare(runs, baseline="a-1")
+    assert (shown.training[0].best, shown.training[0].deltas[1] is None) == ({0}, False)
+    moved = [replace(view, training_windows="others") if view.method == "b" else view for view in runs]
+    shown = compare(moved, baseline="a-1")
+    assert (shown.training[0].best, shown.training[0].deltas) == (frozenset(), (None, None))
+    assert shown.notes == (
+        "not trained and stopped on the same windows, so the training table ranks only those that were",
+    )
 
 
 def test_config_shows_what_differs_only() -> None:
-    runs = [run("a"), replace(run("b"), config={"method": "b", "train.lr": 0.2})]
+    runs = [run("a"), replace(run("b"), config={**run("a").config, "method": "b", "train.lr": 0.2})]
     assert compare(runs).config == (("method", ("a", "b")), ("train.lr", ("0.1", "0.2")))
 
 
@@ -139,9 +152,9 @@ def test_csv_and_json_tell_the_baseline_only_if_there_is_one() -> None:
 
 
 def test_the_whole_config_can_be_had() -> None:
-    runs = [run("a"), replace(run("b"), config={"method": "b", "train.lr": 0.1})]
+    runs = [run("a"), replace(run("b"), config={**run("a").config, "method": "b"})]
     assert [key for key, _ in compare(runs).config] == ["method"]
-    assert [key for key, _ in compare(runs, whole_config=True).config] == ["method", "train.lr"]
+    assert [key for key, _ in compare(runs, whole_config=True).config] == ["method", "train.lr", "model.block_layers"]
 
 
 def test_layer_flop_and_time_savings_stand_together_and_the_best_of_each_is_marked() -> None:

@@ -11,7 +11,7 @@ FINISHED = state_of(scripted())
 
 def test_measurements_stand_in_aligned_columns() -> None:
     lines = measured_table(FINISHED, "evaluation", 78, STYLE).plain.splitlines()
-    assert lines[0].split() == ["PPL", "on", "accuracy", "left", "early", "layers", "saved"]
+    assert lines[0].split() == ["PPL", "bits/byte", "on", "accuracy", "left", "early", "layers", "saved"]
     assert lines[1].startswith("early exit")
     assert len({len(line) for line in lines[:5]}) == 1
     assert lines[6].startswith("leave after block 0  50.0%")

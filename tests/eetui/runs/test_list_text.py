@@ -10,7 +10,7 @@ from eetui.runs.list_text import runs_lines
 
 def run(number: int = 1, name: str = "loss-1", status: str = "finished", **more: Any) -> dict[str, Any]:
     figures = dict.fromkeys(
-        ("error", "block0_val_ppl", "accuracy", "shallow_ratio", "layer_savings", "seconds", "tags")
+        ("error", "block0_val_ppl", "bits_per_byte", "accuracy", "shallow_ratio", "layer_savings", "seconds", "tags")
     )
     return (
         {"id": number, "name": name, "method": "loss", "seed": 42, "status": status, "final_ppl": 71.5} | figures | more

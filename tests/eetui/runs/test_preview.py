@@ -69,7 +69,7 @@ async def test_without_a_preview_one_line_tells_the_rest(database: Path) -> None
     bench = Opened(database)
     async with bench.run_test(size=(80, 24)) as pilot:
         await press(pilot, "end")
-        assert text_of(bench, "#line").startswith("loss · seed 42 · block 0 early-stop PPL 115.51 · shallow 50.00%")
+        assert text_of(bench, "#line").startswith("loss · seed 42 · block 0 early-stop PPL 115.51 · bits/byte 1.9332")
         assert text_of(bench, "#line").endswith("p preview")
         await press(pilot, "up", "up", "up")
         assert "block0.lm diverged in epoch 3: lower train.lr" in text_of(bench, "#line")

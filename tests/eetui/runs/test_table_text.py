@@ -31,8 +31,9 @@ def row(**changes: object) -> dict[str, Any]:
     return {
         "id": 12345, "experiment": 7, "name": "loss-1", "method": "loss", "seed": 42, "preset": "quick",
         "status": "finished", "created": 1e9, "started": 1e9, "ended": 1e9, "heartbeat": 1e9, "error": None,
-        "block0_val_ppl": 105.8, "final_ppl": 98765.43, "accuracy": 0.1706, "shallow_ratio": 0.6365,
-        "layer_savings": 1.0, "flop_savings": -0.2512, "time_savings": None, "seconds": 3723.0, "tags": "one two",
+        "block0_val_ppl": 105.8, "final_ppl": 98765.43, "bits_per_byte": 2.5, "accuracy": 0.1706,
+        "shallow_ratio": 0.6365, "layer_savings": 1.0, "flop_savings": -0.2512, "time_savings": None, "seconds": 3723.0,
+        "tags": "one two",
     } | changes  # fmt: skip
 
 
@@ -243,7 +244,7 @@ def test_the_preview_of_a_running_run_shows_how_far_it_is() -> None:
 def test_the_preview_line_tells_what_a_narrow_list_leaves_out() -> None:
     line = preview_line(row(), 78, STYLE, "p preview").plain
     assert len(line) == 78
-    assert line.startswith("loss · seed 42 · block 0 early-stop PPL 105.80 · shallow 63.65%  ")
+    assert line.startswith("loss · seed 42 · block 0 early-stop PPL 105.80 · bits/byte 2.5000  ")
     assert line.endswith("p preview")
     failed = preview_line(row(status="failed", error="diverged\nmore"), 78, STYLE, "").plain
     assert "diverged" in failed

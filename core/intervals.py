@@ -28,7 +28,7 @@ WANTED_BLOCKS, FEWEST_BLOCKS = 8, 6
 """Number of blocks for which they are made smaller, and number below which there is no interval."""
 LEVEL = 0.95
 
-Kind = Literal["windows", "seeds", "seeds and windows"]
+Kind = Literal["windows", "seeds", "seeds and windows", "rounds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,24 @@ def unpaired(
         return None
     errors = [_seed_error([statistics.fmean(seed) for seed in side], level) for side in (first, second)]
     return _around(statistics.fmean(windows), math.hypot(*errors, window_error), "seeds and windows")
+
+
+def unpaired_seeds(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Return the interval of `first − second` over different seeds, of one number for each: the spreads add up.
+
+    Returns:
+        The interval; None if a side has one seed only.
+    """
+    if min(len(first), len(second)) < 2:
+        return None
+    error = math.hypot(*(_seed_error(side, level) for side in (first, second)))
+    return _around(statistics.fmean(first) - statistics.fmean(second), error, "seeds")
+
+
+def of_two(first: Interval, second: Interval) -> Interval:
+    """Return the interval of `first − second` of two figures that were measured apart."""
+    errors = [(side.high - side.low) / 2 for side in (first, second)]
+    return _around(first.mean - second.mean, math.hypot(*errors), first.kind)
 
 
 def window_blocks(values: Sequence[float]) -> list[float]:

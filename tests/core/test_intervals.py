@@ -3,14 +3,16 @@ import random
 
 import pytest
 
-from core.analysis.intervals import (
+from core.intervals import (
     Interval,
+    of_two,
     over_seeds,
     over_seeds_and_windows,
     over_windows,
     paired,
     student_t,
     unpaired,
+    unpaired_seeds,
     window_blocks,
 )
 
@@ -120,3 +122,16 @@ def test_an_interval_is_clear_where_it_excludes_zero() -> None:
     assert Interval(0.1, 0.2, 0.3, "seeds").clear
     assert Interval(-0.3, -0.2, -0.1, "seeds").clear
     assert not Interval(-0.1, 0.0, 0.1, "seeds").clear
+
+
+def test_unpaired_seeds_add_up_their_spreads() -> None:
+    draw = random.Random(7)
+    sides = [([draw.gauss(0, 1) for _ in range(3)], [draw.gauss(0, 2) for _ in range(4)]) for _ in range(TRIALS)]
+    found = [unpaired_seeds(*side) for side in sides]
+    assert sum(one is not None and one.low <= 0 <= one.high for one in found) >= FEWEST_HITS
+    assert unpaired_seeds([1.0], [1.0, 2.0]) is None
+
+
+def test_figures_that_were_measured_apart_add_up_their_intervals() -> None:
+    found = of_two(Interval(0.2, 0.5, 0.8, "rounds"), Interval(-0.4, 0.0, 0.4, "rounds"))
+    assert (found.low, found.mean, found.high) == pytest.approx((0.0, 0.5, 1.0))
