@@ -9,6 +9,7 @@
     │       ├── LostRunError   a run in training is another process's by now, or deleted
     │       ├── UnwritableError  it can't be written now, but perhaps in a while: a full disk, a lock
     │       └── DamagedError   what it holds can't be read, or is not what was written
+    ├── VanishedError          the database was removed or replaced while it was in use
     └── TrainingError          a run started and failed
         ├── DivergedError      the loss is not finite
         └── NoHardTokensError  the exit signal leaves no token for the next block
@@ -67,6 +68,10 @@ class UnwritableError(StoreError):
 
 class DamagedError(StoreError):
     """The database can't be read, or holds something else than what was written."""
+
+
+class VanishedError(EetuiError):
+    """The database was removed or replaced while it was in use; the message says where what it held is now."""
 
 
 class TrainingError(EetuiError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
+from core.errors import VanishedError
 from core.events import Event, Step, TerminalEvent
 from core.protocol.checkpoint import Checkpoint
 from core.state import RunState, reduce_all
@@ -28,6 +29,7 @@ class Outbox:
     def __init__(self, run: int, store: Writer, publish: Publish, checkpoint: Checkpoint) -> None:
         self.run, self.store, self.publish, self.checkpoint = run, store, publish, checkpoint
         self.state = RunState()
+        self._missed = False
         self._unseen: list[Event] = []
         self._waiting: list[Event] = []
         self._stored: list[list[Event]] = []
@@ -47,6 +49,8 @@ class Outbox:
         """Take an event; publish the batches that are stored by now.
 
         Raises:
+            VanishedError: the database is no longer the file of its name; the event is stored in what is left of it.
+                Raised once.
             Exception: what the store or the listener raised.
         """
         with self._lock:
@@ -64,6 +68,9 @@ class Outbox:
                 wait([self._storing])
             self._store()
         self._publish()
+        if not isinstance(event, Step) and not self._missed and not self.store.is_in_place():
+            self._missed = True
+            raise VanishedError(f"the database {self.store.path} was removed or replaced")
 
     def end(self, event: TerminalEvent) -> None:
         """Write the checkpoint of a run that did not finish, then put its terminal event."""

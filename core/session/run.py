@@ -12,7 +12,7 @@ import torch
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.errors import LostRunError, TrainingError
+from core.errors import LostRunError, TrainingError, VanishedError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import peak_flops, waiter
@@ -23,6 +23,7 @@ from core.protocol.train import train
 from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
 from core.session.prepare import Prepared
+from core.session.rescue import rescue
 from core.state import LIVE, Status
 from core.store.lock import training_alone
 from core.store.writer import Writer
@@ -36,6 +37,9 @@ def run_experiment(
     """Run all runs in order, sharing the stages that do not depend on the method; return the status of each.
 
     If a run fails, the others still run. If the experiment is stopped, the queued runs are interrupted too.
+
+    Raises:
+        VanishedError: the database was removed or replaced meanwhile; all that it held is in the one that is named.
     """
     memory = StageMemory()
     statuses: list[Status] = []
@@ -66,6 +70,9 @@ def run(
 
     Whatever ends the run, the checkpoint is written before the terminal event is stored. `should_stop` may block for as
     long as the run is paused.
+
+    Raises:
+        VanishedError: the database was removed or replaced meanwhile; all that it held is in the one that is named.
     """
     began = time.perf_counter()
     if should_stop():
@@ -91,6 +98,18 @@ def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop:
     """Put all events of a training into the outbox, and an end if they have none; return the final status."""
     began = time.perf_counter()
     try:
+        _drain_in_place(training, outbox, should_stop, clock)
+    except VanishedError:
+        raise rescue(outbox, time.perf_counter() - began) from None
+    return outbox.state.status
+
+
+def _drain_in_place(
+    training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock
+) -> None:
+    """Do so as long as the database stays where it is."""
+    began = time.perf_counter()
+    try:
         for event in training():
             with clock.part("events"):
                 outbox.put(event)
@@ -99,7 +118,7 @@ def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop:
             if stopped and not isinstance(event, RunFinished):
                 outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
                 break
-    except LostRunError:
+    except (LostRunError, VanishedError):
         raise
     except TrainingError as error:
         outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
@@ -111,4 +130,3 @@ def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop:
             outbox.end(RunInterrupted(message, time.perf_counter() - began))
             raise
         outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
-    return outbox.state.status

@@ -24,6 +24,7 @@ from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
 from core.store.files import delete_checkpoint
 from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
+from core.store.place import Place
 from core.store.schema import TOKEN_COLUMNS, connect, explaining
 from core.store.tokens import EvaluationText, integers
 
@@ -68,6 +69,7 @@ class Writer:
             self.close_abandoned()
             for run in too_long_in_bin(self._connection):
                 self.delete(run)
+        self._place = Place(path)
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +80,32 @@ class Writer:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def is_in_place(self) -> bool:
+        """Tell whether the database still is the file of its name, so that what is written is there tomorrow."""
+        return self._place.is_kept()
+
+    def copy_to(self, target: Path) -> None:
+        """Write all that this connection sees to another file, though the database itself may have no name any more.
+
+        Raises:
+            StoreError: it can't be written, or what is there can't be read.
+        """
+        with self._turn, explaining(target), contextlib.closing(sqlite3.connect(target)) as copy:
+            self._connection.backup(copy)
+
+    def own_runs(self, *, live: bool = False, unfinished: bool = False) -> list[int]:
+        """Return the runs that this process holds or held, or only those that are queued or running, or did not finish.
+
+        Deleted ones are not among them.
+        """
+        chosen = IS_LIVE if live else "status <> 'finished'" if unfinished else "1"
+        query = (
+            f"SELECT id FROM runs WHERE pid = ? AND host = ? AND process = ? AND {chosen} "
+            "AND id NOT IN (SELECT run_id FROM bin) ORDER BY id"
+        )
+        with self._turn, explaining(self.path):
+            return [row[0] for row in self._connection.execute(query, [*this_process().values()]).fetchall()]
 
     def create_experiment(self, runs: Sequence[NewRun]) -> list[int]:
         """Queue the runs of one experiment; their numbers.

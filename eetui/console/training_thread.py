@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from core.errors import EetuiError
+from core.errors import EetuiError, VanishedError
 from core.events import Event, RunInterrupted
 from core.machine.pace import NO_OUTLOOK, Outlook
 
@@ -78,6 +78,8 @@ class Trainer:
         self._stopped = False
         self._cancelled = False
         self._alive = False
+        self.lost: VanishedError | None = None
+        """Error that ended the thread because the database was removed; it says where everything is."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -165,6 +167,7 @@ class Trainer:
                 while self._work_once(store):
                     pass
         except Exception as error:
+            self.lost = error if isinstance(error, VanishedError) else None
             message = str(error) if isinstance(error, EetuiError) else traceback.format_exc()
             with self._lock:
                 self._requests.clear()
