@@ -237,11 +237,12 @@ class EetuiApp(Bench):
                 self.bell()
 
     def _notify_problem(self) -> None:
-        """Notify, once, why an experiment could not be queued, or what ended all of them."""
-        problem, lost = self.trainer.snapshot.problem, self.trainer.lost
+        """Notify, once, why an experiment could not be queued, what holds one up, or what ended all of them."""
+        now, lost = self.trainer.snapshot, self.trainer.lost
+        problem = now.held_up or now.problem
         if problem and problem != self._notified_problem:
-            title, seconds = ("training has ended", 3600) if lost else ("not started", 20)
-            self.notify(problem, title=title, severity="error", timeout=seconds, markup=False)
+            title = "waiting to be stored" if now.held_up else "training has ended" if lost else "not started"
+            self.notify(problem, title=title, severity="error", timeout=3600 if lost else 20, markup=False)
         self._notified_problem = problem
 
     async def on_unmount(self) -> None:

@@ -6,19 +6,21 @@ The caller chooses the thread: the console uses a worker thread, the command lin
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 import torch
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.errors import LostRunError, TrainingError, VanishedError
-from core.events import Event, RunFailed, RunFinished, RunInterrupted
+from core.errors import LostRunError, StoreError, TrainingError, UnwritableError, VanishedError
+from core.events import Event, RunFailed, RunFinished, RunInterrupted, Warned
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import peak_flops, waiter
 from core.machine.pace import NO_OUTLOOK, Outlook, Pace
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import StageMemory
+from core.protocol.patience import Patience
 from core.protocol.train import train
 from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
@@ -77,21 +79,34 @@ def run(
     began = time.perf_counter()
     if should_stop():
         interrupted = RunInterrupted("stopped before it began", 0.0)
-        store.end(number, interrupted)
+        with suppress(UnwritableError):  # then its readers see that it has no process
+            store.end(number, interrupted)
         publish(number, [interrupted])
         return "interrupted"
+
+    def tell(warning: Warned) -> None:
+        store.held_up = patience.reason
+        publish(number, [warning])
+
+    patience = Patience(should_stop, tell, clock)
     try:
         with training_alone(store.path, number):
-            claimed = store.claim(number)
+            claimed = patience.attempt(partial(store.claim, number))
             checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, claimed.created)
             checkpoint.sweep()
+            checkpoint.patience = patience
             pace = Pace(config.machine.threads, outlook, partial(peak_flops, config))
-            with Outbox(number, store, publish, checkpoint) as outbox:
+            with Outbox(number, store, publish, checkpoint, patience) as outbox:
                 training = partial(train, config, dataset, memory, checkpoint, clock)
                 return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
-    except LostRunError as error:  # nothing may be stored of it any more
+    except UnwritableError as error:  # stopped before it could begin
+        publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])
+        return "interrupted"
+    except StoreError as error:  # nothing can or may be stored of it any more
         publish(number, [RunFailed(str(error), "", time.perf_counter() - began)])
         return "failed"
+    finally:
+        store.held_up = None
 
 
 def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
@@ -120,6 +135,10 @@ def _drain_in_place(
                 break
     except (LostRunError, VanishedError):
         raise
+    except UnwritableError as error:
+        outbox.abandon(RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began))
+    except StoreError as error:
+        outbox.abandon(RunFailed(str(error), "", time.perf_counter() - began))
     except TrainingError as error:
         outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
     except BaseException as error:

@@ -25,6 +25,8 @@ MAY_PASS = {
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
 }  # fmt: skip
 """SQLite's codes for what may pass without anything being done to the database."""
+REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+"""Those of them that, where a database is opened, speak of the wrong place."""
 
 
 def runs(db: "Database") -> None:
@@ -173,12 +175,16 @@ def migrations() -> "Migrations":
 
 
 @contextmanager
-def explaining(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one that names the file and what to do."""
+def explaining(path: Path, *, opening: bool = False) -> Iterator[None]:
+    """Turn SQLite's errors into one that names the file and what to do.
+
+    Args:
+        opening: whether it is only being opened, so that one that can't be is the wrong one.
+    """
     try:
         yield
     except sqlite3.OperationalError as error:
-        kind = UnwritableError if _may_pass(error) else StoreError
+        kind = UnwritableError if _may_pass(error, opening) else StoreError
         raise kind(_explanation(path, error)) from error
     except sqlite3.IntegrityError as error:
         raise StoreError(f"database {path}: {error}; was the run deleted meanwhile?") from error
@@ -199,7 +205,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """
     if not create and not path.exists():
         raise StoreError(f"there is no database {path}: train something first (eetui run), or name one with --db")
-    with explaining(path):
+    with explaining(path, opening=True):
         connection = sqlite3.connect(
             real_path(path), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=not create
         )
@@ -258,9 +264,9 @@ def _copy(source: Path, target: Path) -> None:
     new.close()
 
 
-def _may_pass(error: sqlite3.OperationalError) -> bool:
+def _may_pass(error: sqlite3.OperationalError, opening: bool) -> bool:
     """Whether the same may work in a while."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in MAY_PASS
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (MAY_PASS - REFUSED if opening else MAY_PASS)
 
 
 def _explanation(path: Path, error: sqlite3.OperationalError) -> str:

@@ -51,7 +51,11 @@ class NewRun:
 
 
 class Writer:
-    """Stores runs and their events. Threads that share it wait for each other's transactions."""
+    """Stores runs and their events. Threads that share it wait for each other's transactions.
+
+    Attributes:
+        held_up: why a run in training waits to be stored, for whoever shows it; None while none does.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create the database, close the books of runs whose process is gone, and empty the bin of old ones.
@@ -60,6 +64,7 @@ class Writer:
             StoreError: it can't be opened or written.
         """
         self.path = path
+        self.held_up: str | None = None
         self._connection = connect(path, create=True)
         self._db = Database(self._connection)
         self._next_seq: dict[int, int] = {}
