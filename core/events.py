@@ -59,7 +59,9 @@ class PlannedStage:
 class RunStarted:
     """The run begins: its stages and sizes.
 
-    `peak_flops` is the FLOP/s of a matmul on this machine now, with the run's dtype and threads.
+    Attributes:
+        peak_flops: FLOP/s of a matmul on this machine now, with the run's dtype and threads.
+        threads: number of threads that it computes with; None in logs of earlier versions.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -69,6 +71,7 @@ class RunStarted:
     block_layers: tuple[int, ...]
     parameters: int
     peak_flops: float | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

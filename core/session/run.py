@@ -95,9 +95,10 @@ def run(
             checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, claimed.created)
             checkpoint.sweep()
             checkpoint.patience = patience
-            pace = Pace(config.machine.threads, outlook, partial(peak_flops, config))
+            threads = claimed.threads or config.machine.threads
+            pace = Pace(threads, outlook, partial(peak_flops, config))
             with Outbox(number, store, publish, checkpoint, patience) as outbox:
-                training = partial(train, config, dataset, memory, checkpoint, clock)
+                training = partial(train, config, dataset, memory, checkpoint, clock, threads)
                 return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
     except UnwritableError as error:  # stopped before it could begin
         publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])

@@ -36,6 +36,12 @@ class Claimed:
     created: float
     record: dict[str, Any]
 
+    @property
+    def threads(self) -> int | None:
+        """Number of threads that the run computed with when it began last, or is to begin with; None if unknown."""
+        threads = self.record.get("threads")
+        return threads if isinstance(threads, int) and threads > 0 else None
+
 
 @dataclass(frozen=True)
 class NewRun:
@@ -192,17 +198,23 @@ class Writer:
             StoreError: it can't be stored; nothing is.
         """
         now = time.time()
-        starts = any(isinstance(event, RunStarted) for event in events)
+        start = next((event for event in events if isinstance(event, RunStarted)), None)
         results = [_result(run, event) for event in events if isinstance(event, Measured)]
         tokens = [_block_tokens(run, event) for event in events if isinstance(event, TokensMeasured)]
         with self._transaction():
             self._require_own(run)
-            if starts:
+            if start:
                 self._connection.execute("DELETE FROM results WHERE run_id = ?", [run])
+                self._record_threads(run, start)
             self._insert_events(run, events, now)
             self._db.table("results").insert_all(results)
             self._db.table("token_statistics").insert_all(tokens, replace=True)
-            self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=starts)})
+            self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=start is not None)})
+
+    def _record_threads(self, run: int, start: RunStarted) -> None:
+        """Keep the number of threads that a run really computes with, so that it does when it is resumed."""
+        sql = "UPDATE runs SET record = json_set(record, '$.threads', ?) WHERE id = ? AND ? IS NOT NULL"
+        self._connection.execute(sql, [start.threads, run, start.threads])
 
     def end(self, run: int, event: RunInterrupted) -> None:
         """End a run that is queued or running, unless another process has done so; its figures stay."""
