@@ -24,8 +24,9 @@ from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
 from core.store.files import delete_checkpoint
 from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
+from core.store.opening import connect_to_write, explaining, write_ahead
 from core.store.place import Place
-from core.store.schema import TOKEN_COLUMNS, connect, explaining
+from core.store.schema import TOKEN_COLUMNS
 from core.store.tokens import EvaluationText, integers
 
 
@@ -60,6 +61,7 @@ class Writer:
     """Stores runs and their events. Threads that share it wait for each other's transactions.
 
     Attributes:
+        remark: what to say of where the database lies; empty if there is nothing.
         held_up: why a run in training waits to be stored, for whoever shows it; None while none does.
     """
 
@@ -71,12 +73,12 @@ class Writer:
         """
         self.path = path
         self.held_up: str | None = None
-        self._connection = connect(path, create=True)
+        self._connection = connect_to_write(path)
         self._db = Database(self._connection)
         self._next_seq: dict[int, int] = {}
         self._turn = threading.Lock()
         with explaining(path):
-            self._switch_to_wal()
+            self.remark = write_ahead(self._connection, path)
             self.close_abandoned()
             for run in too_long_in_bin(self._connection):
                 self.delete(run)
@@ -366,19 +368,6 @@ class Writer:
                 if self._connection.in_transaction:  # a full disk ends it too
                     self._connection.execute("ROLLBACK")
                 raise
-
-    def _switch_to_wal(self) -> None:
-        """Write-ahead logging lets others read while this process writes. Switching needs a moment alone."""
-        give_up = time.monotonic() + 10
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > give_up:
-                    raise
-                time.sleep(0.05)
-        self._connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:

@@ -12,7 +12,7 @@ from core.events import Epoch, Event, RunFailed, RunInterrupted, Step, Warned
 from core.protocol import checkpoint, patience
 from core.session.prepare import Prepared
 from core.session.run import run_experiment
-from core.store import schema
+from core.store import opening
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from tests.faults.disks import Disk
@@ -108,7 +108,7 @@ def test_a_lock_that_somebody_holds_for_longer_than_is_waited_loses_nothing(
     assert run_experiment(queue("loss"), writer, publish) == ["finished"]
     other.close()
     said = [event.message for event in published if isinstance(event, Warned)]
-    assert any(f"locked by another program for over {schema.BUSY_SECONDS} s" in message for message in said)
+    assert any(f"locked by another program for over {opening.BUSY_SECONDS} s" in message for message in said)
     stored = reader.events(1)[0]
     assert [e for e in stored if isinstance(e, Step | Epoch)] == [e for e in published if isinstance(e, Step | Epoch)]
 
