@@ -7,8 +7,9 @@
     │   └── StoreError         the database can't be opened, read or written
     │       ├── RunLookupError no run, or several, of that name
     │       ├── LostRunError   a run in training is another process's by now, or deleted
-    │       ├── UnwritableError  it can't be written now, but perhaps in a while: a full disk, a lock
+    │       ├── UnwritableError  exit code 1: it can't be written now, but perhaps in a while: a full disk, a lock
     │       └── DamagedError   what it holds can't be read, or is not what was written
+    ├── VanishedError          the database was removed or replaced while it was in use
     └── TrainingError          a run started and failed
         ├── DivergedError      the loss is not finite
         └── NoHardTokensError  the exit signal leaves no token for the next block
@@ -64,9 +65,15 @@ class LostRunError(StoreError):
 class UnwritableError(StoreError):
     """The database can't be written now: the disk is full, another program holds it; it may pass."""
 
+    exit_code = 1
+
 
 class DamagedError(StoreError):
     """The database can't be read, or holds something else than what was written."""
+
+
+class VanishedError(EetuiError):
+    """The database was removed or replaced while it was in use; the message says where what it held is now."""
 
 
 class TrainingError(EetuiError):

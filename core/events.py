@@ -62,6 +62,7 @@ class RunStarted:
     Attributes:
         peak_flops: FLOP/s of a matmul on this machine now, with the run's dtype and threads.
         eval_bytes: UTF-8 bytes of the evaluation targets (`core.data.tokenizers`); None in older logs.
+        threads: number of threads that it computes with; None in logs of earlier versions.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -72,6 +73,7 @@ class RunStarted:
     parameters: int
     peak_flops: float | None = None
     eval_bytes: int | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,10 +237,12 @@ class EetuiApp(Bench):
                 self.bell()
 
     def _notify_problem(self) -> None:
-        """Notify, once, why an experiment could not be queued."""
-        problem = self.trainer.snapshot.problem
+        """Notify, once, why an experiment could not be queued, what holds one up, or what ended all of them."""
+        now, lost = self.trainer.snapshot, self.trainer.lost
+        problem = now.held_up or now.problem
         if problem and problem != self._notified_problem:
-            self.notify(problem, title="not started", severity="error", timeout=20, markup=False)
+            title = "waiting to be stored" if now.held_up else "training has ended" if lost else "not started"
+            self.notify(problem, title=title, severity="error", timeout=3600 if lost else 20, markup=False)
         self._notified_problem = problem
 
     async def on_unmount(self) -> None:
@@ -259,11 +261,14 @@ def run_console(database: Path, settings: Settings, request: "Request | None" = 
     Raises:
         StoreError: the database can't be opened.
         ConfigError: a setting names a theme or a binding that does not exist.
+        VanishedError: the database was removed while runs were in training; the message says where they are now.
     """
     check_ids(settings.keys)
     with stray_output_kept() as stray:
         app = EetuiApp(database, settings, request, stray)
         app.run()
+    if app.trainer.lost:
+        raise app.trainer.lost
     return app.return_code or 0
 
 

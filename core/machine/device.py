@@ -16,9 +16,13 @@ CPU_PEAK_SIZE, OTHER_PEAK_SIZE = 384, 4096
 """Size of the matrices, on a CPU for one thread: large enough for full speed, small enough for many matmuls."""
 
 
-def prepare(config: RunConfig) -> torch.device:
-    """Set the thread count of a resolved config, or as many as can be started, and return its device."""
-    torch.set_num_threads(possible(config.machine.threads))
+def prepare(config: RunConfig, threads: int | None = None) -> torch.device:
+    """Set the number of threads, or as many of them as can be started, and return the device of a resolved config.
+
+    Args:
+        threads: number of threads; None: the config's.
+    """
+    torch.set_num_threads(possible(threads or config.machine.threads))
     return torch.device(config.machine.device)
 
 

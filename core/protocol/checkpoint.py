@@ -20,6 +20,7 @@ from core.events import Epoch, Event, Warned
 from core.model import Transformer, new_model
 from core.protocol import weights_file
 from core.protocol.order import planned_stages
+from core.protocol.patience import IMPATIENT, Patience
 from core.protocol.weights_file import PARTIAL, Kept, Label, UnusableError
 from core.stages.lm import Progress
 from core.stages.trainer import Weights
@@ -36,11 +37,13 @@ class Checkpoint:
 
     Attributes:
         run: the run's number and when it was created, which together no other run has.
+        patience: with a disk that has no room.
         unusable: what is wrong with the files that can't be used, by stage.
     """
 
     def __init__(self, folder: Path, origin: str, run: str) -> None:
         self.folder, self.origin, self.run = folder, origin, run
+        self.patience: Patience = IMPATIENT
         self.unusable: dict[str, str] = {}
         self._sound: set[str] = set()
         self._unwritten: tuple[str, Progress] | None = None
@@ -137,9 +140,12 @@ class Checkpoint:
         return kept
 
     def _write(self, name: str, events: Sequence[Event], tensors: dict[str, Tensor]) -> bool:
-        try:
+        def write() -> None:
             self.folder.parent.mkdir(exist_ok=True)  # not the folder of a database that somebody removed
             weights_file.write(self._path(name), self._label(name), events, tensors)
+
+        try:
+            self.patience.attempt(write)
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: the device is gone
             if not self._warned:
                 self._warnings.append(

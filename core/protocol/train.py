@@ -76,6 +76,7 @@ def train(
     memory: StageMemory | None = None,
     checkpoint: Checkpoint | None = None,
     clock: Clock = UNPROFILED,
+    threads: int | None = None,
 ) -> Iterator[Event]:
     """Train and evaluate a model by the config's protocol, yielding events; the consumer may stop at any of them.
 
@@ -85,6 +86,7 @@ def train(
         memory: store of the stages that sibling runs share.
         checkpoint: store of the run's weights, from which an interrupted run resumes; None: nothing is written.
         clock: clock that times the parts of every stage.
+        threads: number of threads that the run computed with before it was interrupted; None: the config's.
 
     Raises:
         ConfigError: no thresholds reach the target of a price.
@@ -92,7 +94,8 @@ def train(
     """
     check_price(config, dataset.vocabulary.size)
     began = time.perf_counter()
-    device = prepare(config)
+    threads = threads or config.machine.threads
+    device = prepare(config, threads)
     model = new_model(config, dataset.vocabulary.size).to(device)
     train_windows, eval_windows = dataset.train.to(device), dataset.evaluation.to(device)
     yield RunStarted(
@@ -104,9 +107,10 @@ def train(
         parameters=sum(weight.numel() for weight in model.parameters()),
         peak_flops=peak_flops(config),
         eval_bytes=dataset.evaluated_bytes,
+        threads=torch.get_num_threads(),
     )
-    if torch.get_num_threads() < config.machine.threads:
-        yield Warned(fewer_than_recorded(torch.get_num_threads(), config.machine.threads))
+    if torch.get_num_threads() < threads:
+        yield Warned(fewer_than_recorded(torch.get_num_threads(), threads))
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
     yield from _Protocol(config, model, eval_windows, siblings, checkpoint, clock).run(
         first_data(model, train_windows, config)

@@ -96,12 +96,9 @@ def _check_label(metadata: dict[str, str], label: Label) -> None:
 def _events(text: str) -> tuple[Event, ...]:
     try:
         rows = [(str(kind), str(data)) for kind, data in json.loads(text)]
-        events = tuple(event for row in rows for event in codec.decode(row))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return tuple(event for row in rows for event in codec.checked(row))
+    except (codec.UnreadableError, ValueError, TypeError, RecursionError) as error:
         raise UnusableError(f"its events are damaged: {error}") from error
-    if not all(codec.is_well_formed(event) for event in events):
-        raise UnusableError("its events are damaged")
-    return events
 
 
 def _made_in(stage: str, events: Sequence[Event]) -> bool:

@@ -1,13 +1,16 @@
 """Outbox of a run's events: to the store in batches, then to the listener."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
-from core.events import Event, Step, TerminalEvent
+from core.errors import StoreError, UnwritableError, VanishedError
+from core.events import Event, Step, TerminalEvent, Warned
 from core.protocol.checkpoint import Checkpoint
+from core.protocol.patience import IMPATIENT, Patience
 from core.state import RunState, reduce_all
 from core.store.writer import Writer
 
@@ -22,12 +25,17 @@ class Outbox:
     """Passes events and the checkpoint's warnings in batches to the store, then to the listener.
 
     Steps are stored on a thread of their own, so that training never waits for the disk; events that arrive meanwhile
-    go with the next batch. Other events are stored before `put` returns. The listener is called on the caller's thread.
+    go with the next batch. Other events are stored before `put` returns, which may take as long as the disk is full.
+    The listener is called on the caller's thread.
     """
 
-    def __init__(self, run: int, store: Writer, publish: Publish, checkpoint: Checkpoint) -> None:
-        self.run, self.store, self.publish, self.checkpoint = run, store, publish, checkpoint
+    def __init__(
+        self, run: int, store: Writer, publish: Publish, checkpoint: Checkpoint, patience: Patience = IMPATIENT
+    ) -> None:
+        self.run, self.store, self.publish, self.checkpoint, self.patience = run, store, publish, checkpoint, patience
         self.state = RunState()
+        self._missed = False
+        self._published: list[Warned] = []
         self._unseen: list[Event] = []
         self._waiting: list[Event] = []
         self._stored: list[list[Event]] = []
@@ -47,10 +55,15 @@ class Outbox:
         """Take an event; publish the batches that are stored by now.
 
         Raises:
+            VanishedError: the database is no longer the file of its name; the event is stored in what is left of it.
+                Raised once.
+            UnwritableError: it can't be stored, and the run is to stop.
             Exception: what the store or the listener raised.
         """
         with self._lock:
-            fresh = (*self.checkpoint.warnings(), event)
+            notes = self.patience.notes()  # published when they were made
+            fresh = (*notes, *self.checkpoint.warnings(), event)
+            self._published += notes
             self._waiting += fresh
             self._unseen += fresh
             if not isinstance(event, Step):
@@ -62,13 +75,41 @@ class Outbox:
         elif not isinstance(event, Step):
             if self._storing is not None:
                 wait([self._storing])
-            self._store()
+            self.patience.attempt(self._store_in_place)
         self._publish()
+        if not isinstance(event, Step):
+            self._require_place()
 
     def end(self, event: TerminalEvent) -> None:
         """Write the checkpoint of a run that did not finish, then put its terminal event."""
         self.checkpoint.flush()
         self.put(event)
+
+    def abandon(self, event: TerminalEvent) -> None:
+        """End a run whose events can't be stored: write its checkpoint, try once more to store, and publish the end."""
+        self.checkpoint.flush()
+        with self._lock:
+            self._waiting += [*self.patience.notes(), *self.checkpoint.warnings(), event]
+            self._unseen += [event]
+            self._see()
+        with contextlib.suppress(StoreError):
+            self._store()
+        with self._lock:
+            self._stored, self._waiting = [*self._stored, self._waiting], []
+        self._publish()
+
+    def _store_in_place(self) -> None:
+        """Store the waiting events; what keeps that from working may be that the file is gone."""
+        try:
+            self._store()
+        except UnwritableError:
+            self._require_place()
+            raise
+
+    def _require_place(self) -> None:
+        if not self._missed and not self.store.is_in_place():
+            self._missed = True
+            raise VanishedError(f"the database {self.store.path} was removed or replaced")
 
     def _see(self) -> None:
         """Update the state; doing so for each step would take longer than storing it."""
@@ -85,7 +126,7 @@ class Outbox:
         except RuntimeError:
             with self._lock:
                 self._busy = False
-            self._store()
+            self.patience.attempt(self._store_in_place)
 
     def _store_what_is_due(self) -> None:
         """Worker loop. Errors are swallowed here: the batch stays queued and the next blocking store raises."""
@@ -120,4 +161,6 @@ class Outbox:
         with self._lock:
             batches, self._stored = self._stored, []
         for batch in batches:
-            self.publish(self.run, batch)
+            news = [event for event in batch if not any(event is note for note in self._published)]
+            if news:
+                self.publish(self.run, news)

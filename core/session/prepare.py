@@ -56,7 +56,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
         ]
     )
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
-    return Prepared(configs, tuple(runs), dataset, plan.profile, Outlook(remark, plan.speed))
+    return Prepared(configs, tuple(runs), dataset, plan.profile, Outlook(_joined(remark, store.remark), plan.speed))
 
 
 def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
@@ -85,7 +85,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
     numbers = tuple(int(row["id"]) for row in rows)
     store.requeue(numbers)
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
-    return Prepared(configs, numbers, dataset, any(row["record"].get("profile") for row in rows))
+    return Prepared(configs, numbers, dataset, any(row["record"].get("profile") for row in rows), Outlook(store.remark))
 
 
 def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
@@ -100,6 +100,10 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     if any(config.data != data or config.train.batch_size != batch_size for config in configs):
         raise UsageError("the runs of an experiment must share their data and batch size")
     return load_dataset(data, batch_size)
+
+
+def _joined(*remarks: str) -> str:
+    return "; ".join(remark for remark in remarks if remark)
 
 
 def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:

@@ -6,23 +6,26 @@ The caller chooses the thread: the console uses a worker thread, the command lin
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 import torch
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.errors import LostRunError, TrainingError
-from core.events import Event, RunFailed, RunFinished, RunInterrupted
+from core.errors import LostRunError, StoreError, TrainingError, UnwritableError, VanishedError
+from core.events import Event, RunFailed, RunFinished, RunInterrupted, Warned
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import peak_flops, waiter
 from core.machine.pace import NO_OUTLOOK, Outlook, Pace
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import StageMemory
+from core.protocol.patience import Patience
 from core.protocol.train import train
 from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
 from core.session.prepare import Prepared
+from core.session.rescue import rescue
 from core.state import LIVE, Status
 from core.store.lock import training_alone
 from core.store.writer import Writer
@@ -36,6 +39,9 @@ def run_experiment(
     """Run all runs in order, sharing the stages that do not depend on the method; return the status of each.
 
     If a run fails, the others still run. If the experiment is stopped, the queued runs are interrupted too.
+
+    Raises:
+        VanishedError: the database was removed or replaced meanwhile; all that it held is in the one that is named.
     """
     memory = StageMemory()
     statuses: list[Status] = []
@@ -66,29 +72,58 @@ def run(
 
     Whatever ends the run, the checkpoint is written before the terminal event is stored. `should_stop` may block for as
     long as the run is paused.
+
+    Raises:
+        VanishedError: the database was removed or replaced meanwhile; all that it held is in the one that is named.
     """
     began = time.perf_counter()
     if should_stop():
         interrupted = RunInterrupted("stopped before it began", 0.0)
-        store.end(number, interrupted)
+        with suppress(UnwritableError):  # then its readers see that it has no process
+            store.end(number, interrupted)
         publish(number, [interrupted])
         return "interrupted"
+
+    def tell(warning: Warned) -> None:
+        store.held_up = patience.reason
+        publish(number, [warning])
+
+    patience = Patience(should_stop, tell, clock)
     try:
         with training_alone(store.path, number):
-            claimed = store.claim(number)
+            claimed = patience.attempt(partial(store.claim, number))
             checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, claimed.created)
             checkpoint.sweep()
-            pace = Pace(config.machine.threads, outlook, partial(peak_flops, config))
-            with Outbox(number, store, publish, checkpoint) as outbox:
-                training = partial(train, config, dataset, memory, checkpoint, clock)
+            checkpoint.patience = patience
+            threads = claimed.threads or config.machine.threads
+            pace = Pace(threads, outlook, partial(peak_flops, config))
+            with Outbox(number, store, publish, checkpoint, patience) as outbox:
+                training = partial(train, config, dataset, memory, checkpoint, clock, threads)
                 return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
-    except LostRunError as error:  # nothing may be stored of it any more
+    except UnwritableError as error:  # stopped before it could begin
+        publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])
+        return "interrupted"
+    except StoreError as error:  # nothing can or may be stored of it any more
         publish(number, [RunFailed(str(error), "", time.perf_counter() - began)])
         return "failed"
+    finally:
+        store.held_up = None
 
 
 def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
     """Put all events of a training into the outbox, and an end if they have none; return the final status."""
+    began = time.perf_counter()
+    try:
+        _drain_in_place(training, outbox, should_stop, clock)
+    except VanishedError:
+        raise rescue(outbox, time.perf_counter() - began) from None
+    return outbox.state.status
+
+
+def _drain_in_place(
+    training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock
+) -> None:
+    """Do so as long as the database stays where it is."""
     began = time.perf_counter()
     try:
         for event in training():
@@ -99,8 +134,12 @@ def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop:
             if stopped and not isinstance(event, RunFinished):
                 outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
                 break
-    except LostRunError:
+    except (LostRunError, VanishedError):
         raise
+    except UnwritableError as error:
+        outbox.abandon(RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began))
+    except StoreError as error:
+        outbox.abandon(RunFailed(str(error), "", time.perf_counter() - began))
     except TrainingError as error:
         outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
     except BaseException as error:
@@ -111,4 +150,3 @@ def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop:
             outbox.end(RunInterrupted(message, time.perf_counter() - began))
             raise
         outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
-    return outbox.state.status

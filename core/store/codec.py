@@ -58,6 +58,35 @@ def decode(row: EventRow) -> Iterator[Event]:
         yield TYPES[kind](**{name: _value(kind, name, value) for name, value in fields.items()})
 
 
+class UnreadableError(Exception):
+    """A row does not hold what was written; the message says what is wrong with it."""
+
+
+def checked(row: EventRow) -> tuple[Event, ...]:
+    """Decode the events of a row that may hold anything.
+
+    Raises:
+        UnreadableError: it does not hold events.
+    """
+    try:
+        events = tuple(decode(row))
+        sound = _sound_steps(row[1]) if row[0] == STEPS else all(map(is_well_formed, events))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+    if not sound:
+        raise UnreadableError("a value is of another type than it must be")
+    return events
+
+
+def _sound_steps(text: str) -> bool:
+    """Tell whether the columns of steps hold what they must; each step by itself would take ten times as long."""
+    data = json.loads(text)
+    types = [set(map(type, data[name])) for name in STEP_COLUMNS]
+    wanted: list[set[type]] = [{int}, {float, int, type(None)}, {int}, {float, int}]
+    named = isinstance(data["stage"], str) and type(data["epoch"]) is int
+    return named and all(found <= right for found, right in zip(types, wanted, strict=True))
+
+
 def _brought_up_to_date(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """Fields of an event as they are now.
 

@@ -6,19 +6,22 @@ whose process is gone, is interrupted: with nothing written, and whoever has the
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce as fold
 from pathlib import Path
 from typing import Any, Self
 
-from core.errors import RunLookupError
-from core.events import Event, RunInterrupted, TokensMeasured, Way, way_name
+from core.errors import DamagedError, RunLookupError
+from core.events import Event, RunInterrupted, TokensMeasured, Warned, Way, way_name
 from core.metrics import STORED
 from core.state import RunState, reduce
 from core.store import codec
+from core.store.identity import damage
 from core.store.liveness import GONE, IS_LIVE, Liveness
-from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS, connect, explaining
+from core.store.opening import connect_to_read, explaining
+from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS
 from core.store.tokens import EvaluationText, floats, integers
 
 COLUMNS = (
@@ -62,7 +65,7 @@ class Reader:
             StoreError: there is none, or it can't be read.
         """
         self.path = path
-        self._connection = connect(path, create=False)
+        self._connection = connect_to_read(path)
         with explaining(path):
             self._look_through_view()
 
@@ -203,14 +206,35 @@ class Reader:
         return {
             **row,
             **more,
-            "config": json.loads(more["config"]),
-            "record": json.loads(more["record"]),
+            "config": self._mapping(run, "config", more["config"]),
+            "record": self._mapping(run, "record", more["record"]),
             "tags": tags,
             "notes": notes,
         }
 
+    def _mapping(self, run: int, what: str, text: str) -> dict[str, Any]:
+        with self._reading(f"the {what} of run {run}"):
+            found = json.loads(text)
+            if not isinstance(found, dict):
+                raise TypeError(f"it is {found!r:.40}")
+            return found
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Turn what a damaged value raises where it is decoded into one error that names it.
+
+        Raises:
+            DamagedError: it can't be decoded.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, RecursionError, zlib.error) as error:
+            raise DamagedError(damage(self.path, f"{what} can't be read: {error}")) from error
+
     def events(self, run: int, after: int = 0, *, steps: bool = True, limit: int = -1) -> tuple[list[Event], int]:
         """Read the events after a place in the log, and the place they end at, to go on from.
+
+        An entry that can't be read is a warning in its place.
 
         Args:
             steps: whether to read steps, most of a log, too.
@@ -220,8 +244,15 @@ class Reader:
             "SELECT seq, type, data FROM events WHERE run_id = ? AND seq > ? AND (? OR type <> ?) ORDER BY seq LIMIT ?",
             (run, after, steps, codec.STEPS, limit),
         )
-        events = [event for row in rows for event in codec.decode((row["type"], row["data"]))]
+        events = [event for row in rows for event in self._decoded(run, row)]
         return events, rows[-1]["seq"] if rows else after
+
+    def _decoded(self, run: int, row: dict[str, Any]) -> tuple[Event, ...]:
+        try:
+            return codec.checked((row["type"], row["data"]))
+        except codec.UnreadableError as error:
+            where = f"entry {row['seq']} of the log of run {run} ({row['type']})"
+            return (Warned(f"{where} is damaged and left out, {error}: eetui doctor says what else is"),)
 
     def state(self, run: int) -> RunState:
         """Fold the run's events, single steps left out, to its state; interrupted if its process is gone."""
@@ -232,29 +263,34 @@ class Reader:
         """Mean loss of each evaluation window in nats, on a way through the model; empty if not kept."""
         query = "SELECT window_losses FROM results WHERE run_id = ? AND name = ?"
         rows = self._rows(query, (run, way_name(way, block)))
-        return floats(rows[0]["window_losses"] or b"") if rows else floats(b"")
+        with self._reading(f"the window losses of run {run}"):
+            return floats(rows[0]["window_losses"] or b"") if rows else floats(b"")
 
     def window_figures(self, run: int) -> dict[str, dict[str, Sequence[float]]]:
         """Read the figures of each evaluation window that are kept, by way (`Measured.name`) and `WINDOW_COLUMNS`."""
         rows = self._rows(f"SELECT name, {', '.join(WINDOW_COLUMNS)} FROM results WHERE run_id = ?", (run,))
-        return {row["name"]: {name: floats(row[name]) for name in WINDOW_COLUMNS if row[name]} for row in rows}
+        with self._reading(f"the window figures of run {run}"):
+            return {row["name"]: {name: floats(row[name]) for name in WINDOW_COLUMNS if row[name]} for row in rows}
 
     def token_statistics(self, run: int) -> list[TokensMeasured]:
         """Read each block's statistics of every evaluated token, in the order of the blocks; empty if not kept."""
         rows = self._rows(
             f"SELECT block, {', '.join(TOKEN_COLUMNS)} FROM token_statistics WHERE run_id = ? ORDER BY block", (run,)
         )
-        return [
-            TokensMeasured(row["block"], **{name: zlib.decompress(row[name]) for name in TOKEN_COLUMNS}) for row in rows
-        ]
+        with self._reading(f"the tokens of run {run}"):
+            return [
+                TokensMeasured(row["block"], **{name: zlib.decompress(row[name]) for name in TOKEN_COLUMNS})
+                for row in rows
+            ]
 
     def text(self, fingerprint: str) -> EvaluationText | None:
         """Read the evaluation text of the runs with that corpus fingerprint; None if it was not kept."""
         rows = self._rows("SELECT vocabulary, stream FROM texts WHERE fingerprint = ?", (fingerprint,))
         if not rows:
             return None
-        vocabulary = json.loads(zlib.decompress(rows[0]["vocabulary"]))
-        return EvaluationText(vocabulary, integers(rows[0]["stream"]))
+        with self._reading("the evaluation text"):
+            vocabulary = json.loads(zlib.decompress(rows[0]["vocabulary"]))
+            return EvaluationText(vocabulary, integers(rows[0]["stream"]))
 
     def _look_through_view(self) -> None:
         """Put a view over the table of runs that knows which are live and which deleted, and one over the bin."""

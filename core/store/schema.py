@@ -1,17 +1,10 @@
-"""The tables, as ordered migrations, and how a database is brought up to date before it is used.
+"""The tables, as ordered migrations.
 
 `PRAGMA user_version` holds the number of migrations applied, so that a reader can tell at once whether there is
-anything to do; sqlite-utils, which applies them, is imported only then.
+anything to do (`core.store.opening`); sqlite-utils, which applies them, is imported only then.
 """
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from core.errors import DamagedError, StoreError, UnwritableError
-from core.store.files import real_path
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
@@ -20,13 +13,6 @@ TOKEN_COLUMNS = ("cross_entropy", "signal", "max_prob", "prediction")
 """Columns of `token_statistics` that hold an array, and fields of `TokensMeasured`."""
 WINDOW_COLUMNS = ("window_losses", "window_accuracies", "window_savings", "window_flop_savings")
 """Columns of `results` that hold a float32 array of one figure a window, and fields of `Measured`."""
-BUSY_SECONDS = 30
-"""How long to wait for another process's transaction."""
-MAY_PASS = {
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
-}  # fmt: skip
-"""SQLite's codes for what may pass without anything being done to the database."""
 
 
 def runs(db: "Database") -> None:
@@ -192,108 +178,3 @@ def migrations() -> "Migrations":
     for migration in MIGRATIONS:
         ordered()(migration)
     return ordered
-
-
-@contextmanager
-def explaining(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one that names the file and what to do."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        kind = UnwritableError if _may_pass(error) else StoreError
-        raise kind(_explanation(path, error)) from error
-    except sqlite3.IntegrityError as error:
-        raise StoreError(f"database {path}: {error}; was the run deleted meanwhile?") from error
-    except sqlite3.ProgrammingError as error:
-        raise StoreError(f"database {path} is closed: open it again to read on") from error
-    except sqlite3.DatabaseError as error:
-        raise DamagedError(f"{path} is not an eetui database ({error}): choose another with --db") from error
-
-
-def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open a database and bring it up to date; an older one is copied first.
-
-    Args:
-        create: for the writer, who creates it if it is missing, and sees to it that its threads take turns.
-
-    Raises:
-        StoreError: it is missing (and not to be created), unreadable, not ours, or newer than this eetui.
-    """
-    if not create and not path.exists():
-        raise StoreError(f"there is no database {path}: train something first (eetui run), or name one with --db")
-    with explaining(path):
-        connection = sqlite3.connect(
-            real_path(path), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=not create
-        )
-        try:
-            connection.execute("PRAGMA foreign_keys = ON")
-            if version(connection, path) < LATEST_VERSION:
-                _upgrade(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def version(connection: sqlite3.Connection, path: Path) -> int:
-    """Number of migrations applied.
-
-    Raises:
-        StoreError: the database is newer than this eetui, or somebody else's.
-    """
-    applied = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if applied > LATEST_VERSION:
-        raise StoreError(
-            f"{path} was written by a newer eetui (schema {applied}, this one knows {LATEST_VERSION}): "
-            f"upgrade eetui, or choose another database with --db"
-        )
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if (applied == 0 and tables) or (applied > 0 and "runs" not in tables):
-        raise StoreError(f"{path} is an SQLite database of another program: choose another with --db")
-    return applied
-
-
-def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
-    """Apply what is pending, in one transaction, one process at a time."""
-    from sqlite_utils import Database
-
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        before = version(connection, path)
-        if before < LATEST_VERSION:
-            if before:
-                file = real_path(path)
-                _copy(file, file.with_name(f"{file.name}.backup-{before}"))
-            migrations().apply(Database(connection))
-            connection.execute(f"PRAGMA user_version = {LATEST_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _copy(source: Path, target: Path) -> None:
-    with sqlite3.connect(source) as old, sqlite3.connect(target) as new:
-        old.backup(new)
-    old.close()
-    new.close()
-
-
-def _may_pass(error: sqlite3.OperationalError) -> bool:
-    """Whether the same may work in a while."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in MAY_PASS
-
-
-def _explanation(path: Path, error: sqlite3.OperationalError) -> str:
-    reason = str(error)
-    if "unable to open" in reason:
-        state = "is a folder" if path.is_dir() else "can't be opened"
-        return f"database {path} {state}: check that its folder exists and is writable, or name another with --db"
-    if "readonly" in reason:
-        return f"database {path} is read-only: make it and its folder writable, or name another with --db"
-    if "full" in reason:
-        return f"the disk of database {path} is full: make room, or name another with --db"
-    if "locked" in reason:
-        return f"database {path} is locked by another program for over {BUSY_SECONDS} s: close it, or name another"
-    return f"database {path}: {reason}; check the disk, or name another with --db"

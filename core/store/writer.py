@@ -24,7 +24,9 @@ from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
 from core.store.files import delete_checkpoint
 from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
-from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS, connect, explaining
+from core.store.opening import connect_to_write, explaining, write_ahead
+from core.store.place import Place
+from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS
 from core.store.tokens import EvaluationText, integers
 from core.valid_json import json_of
 
@@ -35,6 +37,12 @@ class Claimed:
 
     created: float
     record: dict[str, Any]
+
+    @property
+    def threads(self) -> int | None:
+        """Number of threads that the run computed with when it began last, or is to begin with; None if unknown."""
+        threads = self.record.get("threads")
+        return threads if isinstance(threads, int) and threads > 0 else None
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,12 @@ class NewRun:
 
 
 class Writer:
-    """Stores runs and their events. Threads that share it wait for each other's transactions."""
+    """Stores runs and their events. Threads that share it wait for each other's transactions.
+
+    Attributes:
+        remark: what to say of where the database lies; empty if there is nothing.
+        held_up: why a run in training waits to be stored, for whoever shows it; None while none does.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create the database, close the books of runs whose process is gone, and empty the bin of old ones.
@@ -60,15 +73,17 @@ class Writer:
             StoreError: it can't be opened or written.
         """
         self.path = path
-        self._connection = connect(path, create=True)
+        self.held_up: str | None = None
+        self._connection = connect_to_write(path)
         self._db = Database(self._connection)
         self._next_seq: dict[int, int] = {}
         self._turn = threading.Lock()
         with explaining(path):
-            self._switch_to_wal()
+            self.remark = write_ahead(self._connection, path)
             self.close_abandoned()
             for run in too_long_in_bin(self._connection):
                 self.delete(run)
+        self._place = Place(path)
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +94,32 @@ class Writer:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def is_in_place(self) -> bool:
+        """Tell whether the database still is the file of its name, so that what is written is there tomorrow."""
+        return self._place.is_kept()
+
+    def copy_to(self, target: Path) -> None:
+        """Write all that this connection sees to another file, though the database itself may have no name any more.
+
+        Raises:
+            StoreError: it can't be written, or what is there can't be read.
+        """
+        with self._turn, explaining(target), contextlib.closing(sqlite3.connect(target)) as copy:
+            self._connection.backup(copy)
+
+    def own_runs(self, *, live: bool = False, unfinished: bool = False) -> list[int]:
+        """Return the runs that this process holds or held, or only those that are queued or running, or did not finish.
+
+        Deleted ones are not among them.
+        """
+        chosen = IS_LIVE if live else "status <> 'finished'" if unfinished else "1"
+        query = (
+            f"SELECT id FROM runs WHERE pid = ? AND host = ? AND process = ? AND {chosen} "
+            "AND id NOT IN (SELECT run_id FROM bin) ORDER BY id"
+        )
+        with self._turn, explaining(self.path):
+            return [row[0] for row in self._connection.execute(query, [*this_process().values()]).fetchall()]
 
     def create_experiment(self, runs: Sequence[NewRun]) -> list[int]:
         """Queue the runs of one experiment; their numbers.
@@ -159,17 +200,23 @@ class Writer:
             StoreError: it can't be stored; nothing is.
         """
         now = time.time()
-        starts = any(isinstance(event, RunStarted) for event in events)
+        start = next((event for event in events if isinstance(event, RunStarted)), None)
         results = [_result(run, event) for event in events if isinstance(event, Measured)]
         tokens = [_block_tokens(run, event) for event in events if isinstance(event, TokensMeasured)]
         with self._transaction():
             self._require_own(run)
-            if starts:
+            if start:
                 self._connection.execute("DELETE FROM results WHERE run_id = ?", [run])
+                self._record_threads(run, start)
             self._insert_events(run, events, now)
             self._db.table("results").insert_all(results)
             self._db.table("token_statistics").insert_all(tokens, replace=True)
-            self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=starts)})
+            self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=start is not None)})
+
+    def _record_threads(self, run: int, start: RunStarted) -> None:
+        """Keep the number of threads that a run really computes with, so that it does when it is resumed."""
+        sql = "UPDATE runs SET record = json_set(record, '$.threads', ?) WHERE id = ? AND ? IS NOT NULL"
+        self._connection.execute(sql, [start.threads, run, start.threads])
 
     def end(self, run: int, event: RunInterrupted) -> None:
         """End a run that is queued or running, unless another process has done so; its figures stay."""
@@ -321,19 +368,6 @@ class Writer:
                 if self._connection.in_transaction:  # a full disk ends it too
                     self._connection.execute("ROLLBACK")
                 raise
-
-    def _switch_to_wal(self) -> None:
-        """Write-ahead logging lets others read while this process writes. Switching needs a moment alone."""
-        give_up = time.monotonic() + 10
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > give_up:
-                    raise
-                time.sleep(0.05)
-        self._connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:

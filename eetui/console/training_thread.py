@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from core.errors import EetuiError
+from core.errors import EetuiError, VanishedError
 from core.events import Event, RunInterrupted
 from core.machine.pace import NO_OUTLOOK, Outlook
 
@@ -40,6 +40,7 @@ class Snapshot:
         queue: the runs waiting, in their order.
         requests: experiments whose corpus has yet to be read.
         problem: reason why the last request was refused, or error that ended the thread.
+        held_up: why the run in training waits to be stored, such as a full disk.
     """
 
     phase: Phase = "idle"
@@ -47,6 +48,7 @@ class Snapshot:
     queue: tuple[int, ...] = ()
     requests: int = 0
     problem: str | None = None
+    held_up: str | None = None
 
     @property
     def busy(self) -> bool:
@@ -78,12 +80,20 @@ class Trainer:
         self._stopped = False
         self._cancelled = False
         self._alive = False
+        self._store: Writer | None = None
+        self.lost: VanishedError | None = None
+        """Error that ended the thread because the database was removed; it says where everything is."""
 
     @property
     def snapshot(self) -> Snapshot:
         """State of the training thread right now."""
         with self._lock:
-            return replace(self._snapshot, queue=tuple(job.number for job in self._jobs), requests=len(self._requests))
+            return replace(
+                self._snapshot,
+                queue=tuple(job.number for job in self._jobs),
+                requests=len(self._requests),
+                held_up=self._store.held_up if self._store else None,
+            )
 
     def submit(self, plan: "Plan") -> None:
         """Request an experiment; its corpus is read and its runs are queued on the training thread."""
@@ -162,9 +172,11 @@ class Trainer:
         gc.freeze()  # torch's half a million objects: traversing them again and again would stall every thread
         try:
             with Writer(self.database) as store, beating(store, self._runs):
+                self._store = store
                 while self._work_once(store):
                     pass
         except Exception as error:
+            self.lost = error if isinstance(error, VanishedError) else None
             message = str(error) if isinstance(error, EetuiError) else traceback.format_exc()
             with self._lock:
                 self._requests.clear()

@@ -1,5 +1,7 @@
 """The format of figures, the same everywhere."""
 
+import math
+
 from core.metrics import Unit, Value
 
 MISSING = "–"
@@ -35,7 +37,7 @@ def delta(change: float | None, unit: Unit) -> str:
 
 def duration(seconds: float | None) -> str:
     """Write a duration as `7.3s`, `2m05s` or `1h02m`."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return MISSING
     if seconds < 60:
         return f"{seconds:.1f}s"

@@ -1,5 +1,6 @@
 """A diagnosis as a waterfall in text, what each step is and what repairs it; an ablation as a table; both as JSON."""
 
+import math
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -180,7 +181,7 @@ def step_bar(before: float, after: float, low: float, high: float, width: int) -
     """Draw a bar from one loss to another, in half cells: at least one where they differ, one where they do not."""
     halves = 2 * width
     first, last = (
-        min(int((loss - low) / (high - low) * halves), halves - 1) if high > low else 0
+        min(int((loss - low) / (high - low) * halves), halves - 1) if low < high < math.inf else 0
         for loss in sorted((before, after))
     )
     filled = [first <= half <= last for half in range(halves)]

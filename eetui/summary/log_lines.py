@@ -73,8 +73,9 @@ def _price_line(event: Priced) -> str:
 
 
 def _epoch_line(event: Epoch, state: RunState) -> str:
-    stage = next(stage for stage in state.stages if stage.name == event.stage)
-    parts = [f"{event.stage}  epoch {event.epoch}/{stage.epochs}  loss {event.loss:.4f}"]
+    stage = next((stage for stage in state.stages if stage.name == event.stage), None)
+    of = f"/{stage.epochs}" if stage else ""  # a damaged log may lack the beginning of a stage
+    parts = [f"{event.stage}  epoch {event.epoch}{of}  loss {event.loss:.4f}"]
     if event.val_loss is not None:
         parts.append(
             f"val PPL {perplexity(event.val_loss):.2f}{'' if event.improved else f' (patience {event.patience_left})'}"
@@ -84,7 +85,7 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
     if event.avg_label is not None:
         parts.append(f"avg_label {event.avg_label:.4f}")
     parts.append(duration(event.seconds))
-    return "  ".join(parts + _pace(stage))
+    return "  ".join(parts + (_pace(stage) if stage else []))
 
 
 def _measured_line(event: Measured, state: RunState) -> str:
@@ -95,7 +96,7 @@ def _measured_line(event: Measured, state: RunState) -> str:
         + ("" if bits is None else f"{bits:.4f} bits/byte  ")
         + f"accuracy {event.accuracy:.2%}"
     )
-    if max(event.exit_shares) < 1:
+    if max(event.exit_shares, default=1) < 1:
         line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:.1%}"
     return line
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def test_who_only_looks_keeps_nobody_from_training(path: Path) -> None:
     def look() -> None:
         while not over.is_set():
             trainer_of(path, 1)
+            time.sleep(0.001)  # two that never rest would hold the lock between them
 
     lookers = [threading.Thread(target=look) for _ in range(2)]
     for looker in lookers:

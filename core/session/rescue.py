@@ -1,0 +1,80 @@
+"""What becomes of a run whose database was removed or replaced under it: all of it is written to a new one."""
+
+import contextlib
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+from core.errors import StoreError, VanishedError
+from core.events import RunInterrupted
+from core.session.outbox import Outbox
+from core.state import LIVE
+from core.store.files import beside, real_path
+from core.store.place import places_near
+from core.store.writer import Writer
+
+REASON = "its database was removed or replaced"
+
+
+def rescue(outbox: Outbox, seconds: float) -> VanishedError:
+    """End the run in training, and the others of this process, and write the database to the nearest place there is.
+
+    The weights that are still there come along, so that the runs can be resumed in the new database.
+
+    Args:
+        seconds: how long the run has been in training.
+
+    Returns:
+        The error to raise: what happened, where everything is now, and how to go on.
+    """
+    store, run = outbox.store, outbox.run
+    gone = f"the database {store.path} was removed or replaced while it was in use"
+    target = _written(store)
+    if target is None:
+        return VanishedError(f"{gone}, and what it held could be written nowhere else: make room on some disk")
+    for number in store.own_runs():
+        _carry(beside(real_path(store.path), number), beside(target, number))
+    if outbox.state.status in LIVE:
+        outbox.checkpoint.folder = beside(target, run)
+        outbox.end(RunInterrupted(REASON, seconds))
+    for number in store.own_runs(live=True):
+        store.end(number, RunInterrupted(REASON, 0.0))
+    with contextlib.suppress(OSError, StoreError):  # else the end is missing in it, and its readers see that
+        store.copy_to(target)
+    unfinished = " ".join(map(str, store.own_runs(unfinished=True)))
+    database = f"--db {shlex.quote(str(target))}"
+    how = f"to go on: eetui resume {unfinished} {database}" if unfinished else f"to see it: eetui ls {database}"
+    return VanishedError(f"{gone}: all that it held is in {target} now; {how}")
+
+
+def _written(store: Writer) -> Path | None:
+    """Write the database to the nearest place that takes it; None if none does."""
+    for target in places_near(real_path(store.path)):
+        try:
+            with open(target, "xb"):
+                pass
+        except OSError:
+            continue
+        try:
+            store.copy_to(target)
+        except (OSError, StoreError):
+            with contextlib.suppress(OSError):
+                target.unlink()
+            continue
+        return target
+    return None
+
+
+def _carry(source: Path, target: Path) -> None:
+    """Bring the weights of a run to the new database; files are never written twice, so that a link will do."""
+    with contextlib.suppress(OSError):
+        shutil.copytree(source, target, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
