@@ -1,6 +1,5 @@
 """A calibration as a Rich table with its guarantee, or as JSON."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from core.analysis.calibrate_run import Calibrated, Effect
 from eetui.drawing.figures import figure
+from eetui.drawing.formats import json_text
 
 ROWS: tuple[tuple[str, Callable[[Effect], str]], ...] = (
     ("PPL, all blocks", lambda effect: figure(effect.all_blocks_ppl, "ppl")),
@@ -71,7 +71,7 @@ def violation_lines(result: Calibrated) -> Iterator[str]:
 
 def calibration_json(result: Calibrated) -> str:
     """Write everything as JSON, unrounded; losses in nats."""
-    return json.dumps(asdict(result), indent=2, ensure_ascii=False)
+    return json_text(asdict(result))
 
 
 def _effects(result: Calibrated) -> Table:

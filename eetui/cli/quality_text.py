@@ -1,6 +1,5 @@
 """Exit quality as Rich tables or JSON."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from core.exits._facts import Claim
 from core.formulas import perplexity
 from core.metrics import Unit
 from eetui.drawing.figures import MISSING, figure
+from eetui.drawing.formats import json_text
 
 SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"
@@ -96,7 +96,7 @@ def quality_json(run: RunQuality) -> str:
         "layers": _json_trade_off(quality.layers),
         "flops": _json_trade_off(quality.flops),
     }
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    return json_text(data)
 
 
 def bars(counts: Integers, width: int = BARS_SHOWN) -> str:

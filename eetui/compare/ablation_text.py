@@ -1,6 +1,5 @@
 """The ablation as a table for a terminal, and as JSON."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
@@ -12,6 +11,7 @@ from rich.text import Text
 from core.metrics import Unit, Value
 from eetui.compare.ablation import FIGURES, Ablation, AblationLine
 from eetui.drawing.figures import MISSING, figure
+from eetui.drawing.formats import json_text
 
 TITLES = {"base": "", "alone": "One at a time", "together": "Added up"}
 
@@ -79,4 +79,4 @@ def ablation_json(ablation: Ablation, lines: Sequence[AblationLine]) -> str:
         }
         for line in lines
     ]
-    return json.dumps({"rows": rows, "notes": ablation.notes}, indent=2, ensure_ascii=False)
+    return json_text({"rows": rows, "notes": ablation.notes})

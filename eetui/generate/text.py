@@ -1,6 +1,5 @@
 """Generated text, each token in the style of the block it left at."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from rich.text import Text
 
 from core.analysis.text_generator import Origins, Piece, TextGenerator
 from eetui.drawing.figures import figure
+from eetui.drawing.formats import json_text
 
 LOOKS = ("cyan", "underline yellow", "italic green", "underline italic magenta", "bold blue", "bold underline red")
 """Style of each block's tokens in the terminal's own colours, distinct without colour too; they repeat."""
@@ -76,4 +76,4 @@ def generation_json(generator: TextGenerator, prompt: str, pieces: Sequence[Piec
             for piece in pieces
         ],
     }
-    return json.dumps(found, indent=2, ensure_ascii=False)
+    return json_text(found)

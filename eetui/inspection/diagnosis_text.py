@@ -1,6 +1,5 @@
 """A diagnosis as a waterfall in text, what each step is and what repairs it; an ablation as a table; both as JSON."""
 
-import json
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from core.analysis.diagnosis import HardTokens, Waterfall, WaterfallStep, target
 from core.config.run_config import RunConfig
 from core.formulas import perplexity
 from eetui.drawing.figures import figure
+from eetui.drawing.formats import json_text
 
 FIGURES_WIDTH = 68
 """Cells of a line that are not the bar."""
@@ -205,7 +205,7 @@ def diagnosis_json(run: Diagnosed) -> str:
         "hard_tokens": None if hard is None else _json_hard(hard, run),
         "not_measured": run.not_measured or None,
     }
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    return json_text(data)
 
 
 def _json_hard(hard: HardTokens, run: Diagnosed) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Plain strings: a Rich table of 10,000 runs takes eight seconds.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from core.metrics import STORED
 from core.store.liveness import GONE
 from core.store.reader import RunRow
 from eetui.drawing.figures import duration, figure
+from eetui.drawing.formats import json_text
 from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
 
 LISTED = tuple((column, metric) for column, metric in STORED if column.head)
@@ -83,7 +83,7 @@ def runs_lines(rows: Sequence[RunRow], width: int, *, colour: bool) -> Iterator[
 
 def runs_json(rows: Sequence[RunRow]) -> str:
     """Write a list of objects, unrounded; tags as a list."""
-    return json.dumps([{**row, "tags": (row["tags"] or "").split()} for row in rows], indent=2, ensure_ascii=False)
+    return json_text([{**row, "tags": (row["tags"] or "").split()} for row in rows])
 
 
 def _columns(rows: Sequence[RunRow], *, wide: bool) -> list[_TextColumn]:

@@ -1,6 +1,5 @@
 """The time of a run: a table of all stages for the command line, and lines of one stage for the Live screen."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from core.state import RunState, StageState
 from eetui.drawing.figures import MISSING, duration
+from eetui.drawing.formats import json_text
 from eetui.drawing.palette import Palette
 from eetui.summary.profile import REST, Part, peak_of, profile_object, run_parts, stage_parts, total
 
@@ -37,7 +37,7 @@ def profile_tables(state: RunState) -> RenderableType:
 def profiles_json(states: Mapping[int, RunState], names: Mapping[int, str]) -> str:
     """Write the profiles as a JSON list with an object for each run."""
     found = [{"id": run, "name": names[run], "profile": profile_object(state)} for run, state in states.items()]
-    return json.dumps(found, indent=2, ensure_ascii=False)
+    return json_text(found)
 
 
 def stage_profile(stage: StageState, peak: float | None, width: int, height: int, style: Palette) -> Text:
