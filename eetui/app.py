@@ -174,6 +174,10 @@ class EetuiApp(Bench):
     # Start, updates and end
 
     def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.leave, 128 + number)
         self.theme = self._first_theme
         self.set_keymap(dict(self.settings.keys))
         self.push_screen(RunsScreen())
@@ -181,10 +185,6 @@ class EetuiApp(Bench):
         self.call_after_refresh(self._first_frame_is_out)
 
     def _first_frame_is_out(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.leave, 128 + number)
         if self._request is not None:
             self.trainer.request(self._request)
 

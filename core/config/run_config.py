@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 
 from core.config.dotted_names import flatten, nest
-from core.config.messages import did_you_mean, explain
+from core.config.messages import did_you_mean, explain, shortened
 from core.config.sections import DataConfig as DataConfig  # re-exported
 from core.config.sections import ExitConfig as ExitConfig
 from core.config.sections import FieldUnit as FieldUnit
@@ -23,6 +23,7 @@ from core.config.sections import MachineConfig as MachineConfig
 from core.config.sections import ModelConfig as ModelConfig
 from core.config.sections import Section as Section
 from core.config.sections import TrainConfig as TrainConfig
+from core.config.toml_file import read_toml
 from core.errors import ConfigError
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import installed, pinned, short_name
@@ -156,10 +157,10 @@ def file_layer(path: Path, origin: str | None = None) -> Layer:
         ConfigError: the file is missing, unreadable or not TOML.
     """
     try:
-        return Layer(origin or f"config file {path}", flatten(tomllib.loads(path.read_text(encoding="utf-8"))))
+        return Layer(origin or f"config file {path}", flatten(read_toml(path)))
     except OSError as error:
         raise ConfigError(f"config file {path} can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from error
 
 
@@ -171,12 +172,12 @@ def set_layer(assignment: str) -> Layer:
     """
     name, equals, text = assignment.partition("=")
     if not equals or not name.strip():
-        raise ConfigError(f"--set takes name=value, such as train.lr=3e-4, got {assignment!r}")
+        raise ConfigError(f"--set takes name=value, such as train.lr=3e-4, got {shortened(assignment)!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML, a number of too many digits, brackets in brackets
         value = text.strip()
-    return Layer(f"--set {assignment}", {name.strip(): value})
+    return Layer(f"--set {shortened(assignment)}", {name.strip(): value})
 
 
 def build(layers: Iterable[Layer]) -> RunConfig:
@@ -194,7 +195,9 @@ def build(layers: Iterable[Layer]) -> RunConfig:
         for key, value in layer.values.items():
             name = _full_name(key, known)
             if name is None:
-                problems.append(f"unknown config key {key!r} (from {layer.origin}){did_you_mean(key, known)}")
+                problems.append(
+                    f"unknown config key {shortened(key)!r} (from {layer.origin}){did_you_mean(key, known)}"
+                )
                 continue
             values[name] = value
             origins[name] = layer.origin
@@ -203,6 +206,8 @@ def build(layers: Iterable[Layer]) -> RunConfig:
     except ValidationError as error:
         for problem in error.errors():
             line, about = explain(problem, origins, known)
+            if about and about.keys() <= reasons.keys():
+                continue  # pydantic says of a tuple with a bad item that it is too short as well
             problems.append(line)
             reasons |= about
     if problems:

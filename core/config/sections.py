@@ -19,7 +19,7 @@ def _as_tuple(value: object) -> object:
         return (value,)
     if isinstance(value, str):
         parts = [part.strip() for part in value.strip("()[] ").split(",") if part.strip()]
-        return tuple(int(part) if re.fullmatch(r"-?[0-9]+", part) else part for part in parts) or value
+        return tuple(int(part) if re.fullmatch(r"-?[0-9]{1,18}", part) else part for part in parts) or value
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -30,11 +30,18 @@ class FieldUnit:
     name: str
 
 
-PositiveInt = Annotated[int, Field(gt=0)]
+MOST = 2**31 - 1
+"""Largest count of any kind: what is larger is a mistake, and would not fit the integers of other programs."""
+MOST_BLOCKS, MOST_LAYERS, WIDEST = 256, 1_000, 1_000_000
+"""Largest number of blocks, of a block's layers, and of values of a state: far beyond what any machine trains."""
+
+PositiveInt = Annotated[int, Field(gt=0, le=MOST)]
+Width = Annotated[PositiveInt, Field(le=WIDEST)]
+Layers = Annotated[PositiveInt, Field(le=MOST_LAYERS)]
 Tokens = Annotated[PositiveInt, FieldUnit("tokens")]
 Windows = Annotated[PositiveInt, FieldUnit("windows")]
 Epochs = Annotated[PositiveInt, FieldUnit("epochs")]
-BlockLayers = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_tuple), FieldUnit("layers")]
+BlockLayers = Annotated[tuple[Layers, ...], BeforeValidator(_as_tuple), FieldUnit("layers")]
 
 
 class Section(BaseModel):
@@ -73,10 +80,12 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The transformer's dimensions."""
 
-    dim: PositiveInt = Field(64, description="width of the hidden state")
-    num_heads: PositiveInt = Field(4, description="attention heads")
-    ffn_dim: PositiveInt = Field(256, description="width of the feed-forward layer")
-    block_layers: BlockLayers = Field((2, 2), min_length=1, description="layers of each block; an exit after each")
+    dim: Width = Field(64, description="width of the hidden state")
+    num_heads: Width = Field(4, description="attention heads")
+    ffn_dim: Width = Field(256, description="width of the feed-forward layer")
+    block_layers: BlockLayers = Field(
+        (2, 2), min_length=1, max_length=MOST_BLOCKS, description="layers of each block; an exit after each"
+    )
     max_seq_len: Tokens = Field(1024, description="number of positions of the rotary embedding")
     causal: bool = Field(True, description="attend to earlier tokens only")
     eps: float = Field(1e-6, gt=0, description="epsilon of RMSNorm")
@@ -131,7 +140,7 @@ class TrainConfig(Section):
         "random", description="later blocks start with random weights, or as the identity"
     )
     warmup_steps: Annotated[int, FieldUnit("steps")] = Field(
-        0, ge=0, description="steps over which a block's learning rate rises to its full value"
+        0, ge=0, le=MOST, description="steps over which a block's learning rate rises to its full value"
     )
     decay: Literal["constant", "cosine"] = Field(
         "constant", description="learning rate after warm-up: constant, or a cosine that falls to 0 at max_epochs"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 PIN = "#sha256="
+MOST_BYTES = 10_000_000
+"""Size of the largest file that is read: what has no end, such as a device, is no plug-in."""
 SHORT_HASH = 8
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -223,8 +225,11 @@ def _module_file(module: str) -> tuple[Path | None, str]:
 
 def _read(kind: Kind, file: Path, place: str, name: str, attribute: str, parent: str, package: str) -> Plugin:
     try:
-        source = file.read_bytes()
-    except OSError as error:
-        raise PluginError(f"must be a file that can be read ({error.strerror or error})") from error
+        with file.open("rb") as opened:
+            source = opened.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise PluginError(f"must be a file that can be read ({getattr(error, 'strerror', None) or error})") from error
+    if len(source) > MOST_BYTES:
+        raise PluginError(f"must be a file of Python, at most {MOST_BYTES:,} bytes")
     sha256 = hashlib.sha256(source).hexdigest()
     return Plugin(kind, f"{place}{PIN}{sha256}", name, file, sha256, attribute, parent, package, source)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from eetui.cli.options import AsJson, Database, Reference, as_share, output
+from eetui.cli.options import AsJson, Database, Reference, as_share, output, reading
 
 
 def quality(
@@ -15,10 +15,9 @@ def quality(
 ) -> None:
     """Judge a run's exits: AUROC and reliability of the signal, overthinking, quality against savings."""
     from core.analysis.run_quality import run_quality
-    from core.store.reader import Reader
     from eetui.cli.quality_text import quality_json, quality_tables
 
-    with Reader(db) as reader:
+    with reading(db, exact=as_json) as reader:
         judged = run_quality(reader, reader.find(reference))
     if as_json:
         print(quality_json(judged))
@@ -50,7 +49,6 @@ def calibrate(
     """Choose a finished run's thresholds: by a guarantee about its PPL, or by exit rate."""
     from core.analysis.calibrate_run import calibrate as calibrate_run
     from core.analysis.calibration_request import CalibrationRequest
-    from core.store.reader import Reader
     from eetui.cli.calibration_text import calibration_json, calibration_table
 
     request = CalibrationRequest(
@@ -62,7 +60,7 @@ def calibrate(
         resplits=resplits,
         seed=seed,
     )
-    with Reader(db) as reader:
+    with reading(db, exact=as_json) as reader:
         result = calibrate_run(reader, reader.find(reference), request)
     if as_json:
         print(calibration_json(result))
@@ -78,10 +76,9 @@ def diagnose(
 ) -> None:
     """Show where a run's perplexity went, in nats, from training to early exit."""
     from core.analysis.diagnose_run import diagnose_run
-    from core.store.reader import Reader
     from eetui.inspection.diagnosis_text import diagnosis_json, diagnosis_lines
 
-    with Reader(db) as reader:
+    with reading(db, exact=as_json) as reader:
         found = diagnose_run(reader, reader.find(reference))
     if as_json:
         print(diagnosis_json(found))
@@ -107,20 +104,18 @@ def generate(
     import sys
     import time
 
-    from rich.console import Console
-
     from core.analysis.text_generator import open_generator, origins
     from core.early_exit.sampling import GenerationOptions
-    from core.store.reader import Reader
+    from eetui.cli.harmless_console import HarmlessConsole
     from eetui.generate.text import generation_json, legend, piece_text
 
     options = GenerationOptions(max_tokens, temperature, top_k, top_p, seed, window)
     options.check()
-    with Reader(db) as reader:
+    with reading(db, exact=as_json) as reader:
         generator = open_generator(reader, reader.find(reference))
     tokens, console, began, pieces = generator.write(prompt, options), output(), time.perf_counter(), []
     if not as_json:
-        console.print(prompt, end="", style="dim", markup=False, highlight=False, soft_wrap=True)
+        console.print(prompt, end="", style="dim", highlight=False, soft_wrap=True)
     for piece in tokens:
         pieces.append(piece)
         if not as_json:
@@ -130,6 +125,6 @@ def generate(
         print(generation_json(generator, prompt, pieces, found))
         return
     console.print()
-    Console(stderr=True).print(legend(generator, found, time.perf_counter() - began, len(pieces)))
+    HarmlessConsole(sys.stderr).print(legend(generator, found, time.perf_counter() - began, len(pieces)))
     if unknown := generator.unknown(prompt):
         print(f"{unknown} of the prompt's words are not known to the run", file=sys.stderr)

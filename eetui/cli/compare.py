@@ -18,6 +18,7 @@ from eetui.cli.options import (
     FirstSeed,
     Seeds,
     config_layers,
+    print_data,
 )
 from eetui.cli.options import output as console
 
@@ -58,7 +59,7 @@ def compare(
         views, group_seeds=not each_seed, only_changed=only_changed, baseline=base.name if base else None
     )
     if output in texts:
-        print(texts[output](result))
+        print_data(texts[output](result))
     else:
         console().print(rendered.as_tables(result))
 

@@ -8,6 +8,7 @@ import typer
 
 from core.errors import RunLookupError, UsageError
 from eetui.cli.options import Database
+from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
     from core.store.reader import Reader
@@ -24,13 +25,13 @@ def remove(
 ) -> None:
     """Delete runs with their events, results and weights; for 30 days eetui restore brings them back."""
     from core.store.bin import KEPT_DAYS
-    from core.store.reader import Reader
     from core.store.writer import Writer
+    from eetui.summary.shown_reader import ShownReader
 
-    with Reader(db) as reader:
+    with ShownReader(db) as reader:
         runs = dict(_named(reader, reference, deleted=for_good) for reference in references)
     with Writer(db) as writer:  # opening it closes the books of runs whose process is gone
-        with Reader(db) as reader:
+        with ShownReader(db) as reader:
             busy = [row["name"] for row in reader.live() if row["id"] in runs]
         if busy:
             raise UsageError(f"{', '.join(busy)} is still running: stop it first, then delete it")
@@ -82,4 +83,4 @@ def _named(reader: "Reader", reference: str, *, deleted: bool) -> tuple[int, str
 
 
 def _list(runs: Mapping[int, str]) -> str:
-    return ", ".join(f"{name} (run {run})" for run, name in runs.items())
+    return ", ".join(f"{one_line(name)} (run {run})" for run, name in runs.items())

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from core.events import Event
 from core.state import RunState, StageState, Status, reduce
+from eetui.cli.harmless_console import HarmlessConsole
 from eetui.cli.options import output
 from eetui.cli.streams import NobodyReadsError
 from eetui.summary.log_lines import line_of, live_figures
@@ -103,15 +104,15 @@ class Stop:
 def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:
     """Train the requested runs, print the profiles of those that have one, and return the exit code."""
     from core.session import run as session
-    from core.store.reader import Reader
     from core.store.writer import Writer
+    from eetui.summary.shown_reader import ShownReader
 
-    console, stop = Console(stderr=True), Stop()
+    console, stop = HarmlessConsole(sys.stderr), Stop()
     try:
         with Writer(database) as store:
             with console.status("reading the corpus") if console.is_terminal else nullcontext():
                 prepared = request(store)
-            with Reader(database) as reader:
+            with ShownReader(database) as reader:
                 names = {number: str(reader.run(number)["name"]) for number in prepared.runs}
             headless = Headless(names, console)
             with stop.listening(), headless.progress:

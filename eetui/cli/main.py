@@ -4,17 +4,21 @@ Modules that are slow to import are imported inside the command that needs them.
 """
 
 import os
-from collections.abc import Callable
-from typing import Annotated
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from core.errors import UsageError
+from core.errors import EetuiError, UsageError
 from eetui import __version__
 from eetui.cli import analyse, compare, deleting, runs, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import lasting
+from eetui.drawing.harmless import lines
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "quality": analyse.quality,
@@ -32,7 +36,33 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 """All commands, in the order of the help."""
 
+
+class HarmlessGroup(TyperGroup):
+    """The commands; complaints about the command line repeat its words harmless and shortened."""
+
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
+        """Read the command line."""
+        with _complaining():
+            return super().make_context(*arguments, **named)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _complaining():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _complaining() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str) and not isinstance(error, EetuiError):
+            error.message = lines(message)  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
+    cls=HarmlessGroup,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -45,7 +75,24 @@ for name, command in COMMANDS.items():
 def main() -> None:
     """Entry point."""
     with lasting():
+        _require_text(sys.argv[1:])
         app()
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Refuse words that are no text: they could be neither stored nor searched for.
+
+    Raises:
+        UsageError: there is such a word.
+    """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{os.fsencode(argument)!r:.200} is no text in the encoding of this terminal, "
+                f"{sys.getfilesystemencoding()}: write it in plain letters, rename the file, or set LC_ALL=C.UTF-8"
+            ) from None
 
 
 def _print_version(asked: bool) -> None:

@@ -1,11 +1,17 @@
 """Opens the console from the command line."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.errors import UsageError
+
 if TYPE_CHECKING:
     from eetui.console.training_thread import Request
+
+INCAPABLE = ("", "dumb", "unknown")
+"""Values of `TERM` for which nothing can be drawn."""
 
 
 def has_terminal() -> bool:
@@ -14,7 +20,17 @@ def has_terminal() -> bool:
 
 
 def open_console(db: Path, request: "Request | None" = None) -> int:
-    """Open the console on a database, train the requested runs if there are any, and return the exit code."""
+    """Open the console on a database, train the requested runs if there are any, and return the exit code.
+
+    Raises:
+        UsageError: the terminal can't place text.
+    """
+    kind = os.environ.get("TERM", "")
+    if kind in INCAPABLE:
+        raise UsageError(
+            f"the console needs a terminal that can place text, and TERM says that this one is {kind or 'none'}: set "
+            f"it, such as TERM=xterm-256color, train with --no-ui, or see eetui --help"
+        )
     from eetui.app import run_console
     from eetui.console.settings import load_settings
 

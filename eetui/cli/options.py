@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UsageError
+from eetui.drawing.harmless import harmless
 
 if TYPE_CHECKING:
     from core.config.run_config import Layer
+    from core.store.reader import Reader
 
 
 def _default_database() -> Path:
@@ -87,9 +89,26 @@ WIDTH_OFF_TERMINAL = 200
 
 def output() -> Any:
     """Return a Rich console on standard output; off a terminal it has no colour and breaks no short line."""
-    from rich.console import Console
+    from eetui.cli.harmless_console import HarmlessConsole
 
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH_OFF_TERMINAL)
+    return HarmlessConsole(sys.stdout, width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
+
+
+def reading(db: Path, *, exact: bool) -> "Reader":
+    """Open the database to read: the exact texts, for data, or those to show.
+
+    Raises:
+        StoreError: it can't be opened.
+    """
+    from core.store.reader import Reader
+    from eetui.summary.shown_reader import ShownReader
+
+    return Reader(db) if exact else ShownReader(db)
+
+
+def print_data(text: str) -> None:
+    """Print data for other programs: exactly, and on a terminal harmless."""
+    print(harmless(text) if sys.stdout.isatty() else text)
 
 
 def output_shape() -> tuple[int, bool]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from eetui.cli.options import AsJson, Database, Reference, output, output_shape
+from eetui.cli.options import AsJson, Database, Reference, output, output_shape, reading
 
 
 def list_runs(
@@ -22,13 +22,13 @@ def list_runs(
     """List runs."""
     from dataclasses import replace
 
-    from core.store.reader import COLUMNS, Reader
+    from core.store.reader import COLUMNS
     from eetui.runs.filters import parse
     from eetui.runs.list_text import SHOWN, runs_json, runs_lines
 
     query = replace(parse(words or [], sort, descending=reverse), limit=limit, deleted=deleted)
     more = ("deleted",) if deleted else ()
-    with Reader(db) as reader:
+    with reading(db, exact=as_json) as reader:
         rows = reader.runs(query, (*COLUMNS, "tags", *more) if as_json else (*SHOWN, *more))
     if as_json:
         print(runs_json(rows))
@@ -39,10 +39,9 @@ def list_runs(
 
 def show(reference: Reference, as_json: AsJson = False, *, db: Database) -> None:
     """Show one run: results, training, config, and the record needed to reproduce it."""
-    from core.store.reader import Reader
     from eetui.summary.details_text import run_details, run_json
 
-    with Reader(db) as reader:
+    with reading(db, exact=as_json) as reader:
         number = reader.find(reference)
         row, state = reader.run(number), reader.state(number)
     if as_json:

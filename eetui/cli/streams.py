@@ -2,15 +2,21 @@
 
 Nothing that a command does for its user ends because nobody listens. What goes to standard error is lost from then on;
 a command whose output nobody reads on is done.
+
+A guard lets a terminal have plain text and colours only (`eetui.drawing.harmless`), whoever writes; data that goes into
+a file or a pipe stays exact. What the encoding of a stream lacks is drawn in ASCII.
 """
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from core.errors import EetuiError
+from eetui.drawing.fallback import FALLBACK
+from eetui.drawing.harmless import lines, styled
 
 
 class NobodyReadsError(Exception):
@@ -26,11 +32,23 @@ class _Stream:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=FALLBACK)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    @property
+    def unguarded(self) -> "_Unguarded":
+        """The stream for who writes nothing but what is harmless, and controls the terminal."""
+        return _Unguarded(self)
+
     def write(self, text: str) -> int:
+        self.put(styled(text))
+        return len(text)
+
+    def put(self, text: str) -> int:
+        """Write a text as it is."""
         try:
             self._stream.write(text)
         except OSError as error:
@@ -53,8 +71,22 @@ class _Stream:
             os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
+class _Unguarded:
+    """A stream without its guard."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+        self.write = stream.put
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _Output(_Stream):
-    """Standard output: the command ends where it can't be written."""
+    """Standard output: the command ends where it can't be written; data in a file or a pipe stays as it is."""
+
+    def write(self, text: str) -> int:
+        return super().write(text) if self.isatty() else self.put(text)
 
     def _failed(self, error: OSError) -> None:
         super()._failed(error)
@@ -81,7 +113,7 @@ def lasting() -> Iterator[None]:
             raise
         sys.stdout.flush()
     except EetuiError as error:
-        print(f"eetui: {error}", file=sys.stderr)
+        print(f"eetui: {lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except NobodyReadsError:
         sys.exit(0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from core.intervals import Interval, of_two, over_seeds, paired, unpaired, unpaired_seeds
 from core.metrics import FINAL_PPL, Metric, Value, best_of
 from eetui.compare.run_view import RunView
+from eetui.drawing.harmless import one_line
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,15 @@ class Column:
     own_title: str = ""
 
     @property
-    def title(self) -> str:
+    def exact_title(self) -> str:
+        """The title as data: a run's name as it is stored."""
         several = f"{self.runs[0].method} ×{len(self.runs)}"
         return self.own_title or (self.runs[0].name if len(self.runs) == 1 else several)
+
+    @property
+    def title(self) -> str:
+        """The title to show, harmless and on one line."""
+        return one_line(self.exact_title)
 
     @property
     def subtitle(self) -> str:

@@ -95,10 +95,10 @@ def _columns(runs: Sequence[RunView]) -> tuple[Column, ...]:
             repeat += 1
         groups.setdefault((*key, repeat), []).append(run)
     columns = [Column(tuple(group)) for group in groups.values()]
-    titles = [column.title for column in columns]
+    titles = [column.exact_title for column in columns]
     return tuple(
         Column(column.runs, f"{column.runs[0].name} ×{len(column.runs)}")
-        if len(column.runs) > 1 and titles.count(column.title) > 1
+        if len(column.runs) > 1 and titles.count(column.exact_title) > 1
         else column
         for column in columns
     )

@@ -128,7 +128,8 @@ class CompareScreen(BenchScreen):
         rows = {row["id"]: row for row in found}
         touched = [run for run, row in rows.items() if row != self._rows.get(run)]  # the heartbeat is in it
         views = {run: self._views[run] for run in rows if run not in touched}
-        views |= {run: stored_view(self.bench.reader, run) for run in touched}
+        with self.bench.reader.exactly() as reader:  # an export has the exact names
+            views |= {run: stored_view(reader, run) for run in touched}
         self._rows = rows
         if views != self._views or self.comparison is None:
             self._views = views

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from eetui.compare.comparison import Comparison, Row
 from eetui.drawing.figures import delta, figure
+from eetui.drawing.harmless import one_line
 
 BEST = "★"
 BEST_MEANS = "best of the row; more than one where no difference between them is clear, none where no difference is"
@@ -73,4 +74,5 @@ def _with_delta(value: str, change: str, width: int) -> str:
 def config_sheet(comparison: Comparison) -> Sheet:
     """Write the config values of each column that the comparison holds."""
     heads = tuple(column.title for column in comparison.columns)
-    return Sheet(CONFIG_TITLE, ("", *heads), tuple((key, *values) for key, values in comparison.config))
+    rows = (tuple(map(one_line, (key, *values))) for key, values in comparison.config)
+    return Sheet(CONFIG_TITLE, ("", *heads), tuple(rows))

@@ -1,7 +1,5 @@
 """A comparison as Rich tables, Markdown, CSV or JSON."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +10,8 @@ from rich.text import Text
 
 from eetui.compare.comparison import Comparison, Row
 from eetui.compare.sheets import BEST, sheets
-from eetui.drawing.formats import json_text
+from eetui.drawing.formats import csv_text, json_text, markdown, pipes
+from eetui.drawing.harmless import lines
 
 
 def as_tables(comparison: Comparison) -> RenderableType:
@@ -34,6 +33,10 @@ def as_tables(comparison: Comparison) -> RenderableType:
 
 def closing_lines(comparison: Comparison) -> Iterator[str]:
     """Yield differences, recommendation and notes, one per line."""
+    return map(lines, _closing_lines(comparison))
+
+
+def _closing_lines(comparison: Comparison) -> Iterator[str]:
     if comparison.differences:
         base = comparison.baseline
         against = "the best" if base is None else comparison.columns[base].title
@@ -49,34 +52,38 @@ def closing_lines(comparison: Comparison) -> Iterator[str]:
 
 def as_markdown(comparison: Comparison) -> str:
     """Write pipe tables with right-aligned figures; the best values are bold and starred."""
-    lines = [_seeds(comparison), ""]
+    written = [markdown(_seeds(comparison)), ""]
     for sheet in sheets(comparison):
-        lines += [f"**{sheet.title}**", "", _pipes(sheet.heads), "| --- |" + " ---: |" * (len(sheet.heads) - 1)]
+        heads = pipes(map(markdown, sheet.heads))
+        written += [f"**{markdown(sheet.title)}**", "", heads, "| --- |" + " ---: |" * (len(sheet.heads) - 1)]
         for index, row in enumerate(sheet.rows):
-            lines.append(_pipes([f"**{c}** {BEST}" if (index, p) in sheet.best else c for p, c in enumerate(row)]))
-        lines += ["", sheet.remark, ""] if sheet.remark else [""]
-    lines += [line.lstrip("\n") if line.endswith(":") else f"- {line.strip()}" for line in closing_lines(comparison)]
-    return "\n".join(lines)
+            cells = [(markdown(cell), (index, place) in sheet.best) for place, cell in enumerate(row)]
+            written.append(pipes(f"**{cell}** {BEST}" if best else cell for cell, best in cells))
+        written += ["", markdown(sheet.remark), ""] if sheet.remark else [""]
+    for line in closing_lines(comparison):
+        written.append(markdown(line.strip()) if line.endswith(":") else f"- {markdown(line.strip())}")
+    return "\n".join(written)
 
 
 def as_csv(comparison: Comparison) -> str:
     """Write one line per value, unrounded: table, row, column, mean, deviation, seeds, best, and any delta."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    return csv_text(_csv_rows(comparison)).rstrip("\n")
+
+
+def _csv_rows(comparison: Comparison) -> Iterator[Sequence[object]]:
     based = comparison.baseline is not None
-    writer.writerow(["table", "metric", "run", "mean", "deviation", "seeds", "best", *(["delta"] if based else [])])
+    yield ["table", "metric", "run", "mean", "deviation", "seeds", "best", *(["delta"] if based else [])]
     for table, rows in _named_tables(comparison):
         for row in rows:
             for index, (column, value) in enumerate(zip(comparison.columns, row.values, strict=True)):
                 if value is not None:
                     deviation = "" if value.deviation is None else value.deviation
                     best = int(index in row.best)
-                    line = [table, row.key, column.title, value.mean, deviation, len(column.runs), best]
-                    writer.writerow([*line, *(row.deltas[index : index + 1] if based else [])])
+                    line = [table, row.key, column.exact_title, value.mean, deviation, len(column.runs), best]
+                    yield [*line, *(row.deltas[index : index + 1] if based else [])]
     for key, values in comparison.config:
         for column, text in zip(comparison.columns, values, strict=True):
-            writer.writerow(["config", key, column.title, text, "", len(column.runs), "", *([""] if based else [])])
-    return out.getvalue().rstrip("\n")
+            yield ["config", key, column.exact_title, text, "", len(column.runs), "", *([""] if based else [])]
 
 
 def _named_tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
@@ -90,7 +97,7 @@ def as_json(comparison: Comparison) -> str:
     data: dict[str, Any] = {
         "runs": [
             {
-                "title": column.title,
+                "title": column.exact_title,
                 "names": [run.name for run in column.runs],
                 "seeds": [run.seed for run in column.runs],
             }
@@ -103,7 +110,7 @@ def as_json(comparison: Comparison) -> str:
         "notes": list(comparison.notes),
     }
     if comparison.baseline is not None:
-        data["baseline"] = comparison.columns[comparison.baseline].title
+        data["baseline"] = comparison.columns[comparison.baseline].exact_title
     return json_text(data)
 
 
@@ -131,7 +138,3 @@ def _cell(text: str, best: bool, position: int) -> Text:
     if best:
         return Text(f"{text} {BEST}", style="bold green")
     return Text(f"{text}  " if position else text)  # two cells wide like the star, so that figures line up
-
-
-def _pipes(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.app import App
+from textual.filter import LineFilter
 
 from core.errors import EetuiError
-from core.store.reader import Reader
+from eetui.console.harmless_lines import HarmlessLines
 from eetui.console.marks import Marks
 from eetui.console.settings import Settings
 from eetui.console.terminal import StrayOutput
 from eetui.console.training_thread import Trainer
+from eetui.drawing.harmless import harmless
+from eetui.summary.shown_reader import ShownReader
 
 if TYPE_CHECKING:
     from core.session.plan import Plan
     from core.store.writer import Writer
+
+HARMLESS = HarmlessLines()
 
 
 class Bench(App[None]):
@@ -34,7 +39,7 @@ class Bench(App[None]):
         if not database.exists():
             with self.writing():
                 pass
-        self.reader = Reader(database)
+        self.reader = ShownReader(database)
         self.trainer = Trainer(database)
         self.marked: Marks = {}
         """Marked runs, in the order they were marked."""
@@ -69,11 +74,19 @@ class Bench(App[None]):
         self.look_for_news()
 
     def copy(self, text: str) -> None:
-        """Copy text to the clipboard, also over SSH, and to a file for terminals that refuse."""
+        """Copy text to the clipboard, also over SSH, and to a file for terminals that refuse.
+
+        It may be pasted into a shell, so nothing in it is a control character.
+        """
         from eetui.console.export import export
 
+        text = harmless(text)
         self.copy_to_clipboard(text)
         self.attempt(lambda: self.notify(f"copied; also in {export('copied.txt', text)}", markup=False))
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return the filters of every line that is drawn: last, all that a terminal would obey is taken out."""
+        return (*super().get_line_filters(), HARMLESS)
 
     @abstractmethod
     def open(self, screen: str, *runs: int) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from core.errors import UsageError
 
 FOLDER = Path("eetui-exports")
+LONGEST_NAME = 100
+"""Characters of a file name."""
 
 
 def export(name: str, text: str) -> Path:
@@ -14,13 +16,13 @@ def export(name: str, text: str) -> Path:
     Raises:
         UsageError: it can't be written.
     """
-    stem, dot, suffix = re.sub(r"[^\w.+-]+", "-", name).rpartition(".")
+    stem, dot, suffix = re.sub(r"[^\w.+-]+", "-", name[-LONGEST_NAME:]).rpartition(".")
     path, number = FOLDER / f"{stem}{dot}{suffix}", 2
     try:
         FOLDER.mkdir(exist_ok=True)
         while True:
             try:
-                with path.open("x", encoding="utf-8") as file:
+                with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
                     file.write(text)
                 return path
             except FileExistsError:

@@ -9,7 +9,6 @@ bell = false                      # no terminal bell when a run ends
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import platformdirs
 
+from core.config.toml_file import read_toml
 from core.errors import ConfigError
 
 
@@ -49,12 +49,12 @@ def load_settings() -> Settings:
     """
     path = settings_path()
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
     except FileNotFoundError:
         return DEFAULTS
     except OSError as error:
         raise ConfigError(f"settings file {path} can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"settings file {path} is not valid TOML: {error}") from error
     _check(path, values)
     db = Path(values["db"]).expanduser() if "db" in values else None

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import TextIO
 
+from eetui.drawing.fallback import FALLBACK
+
 NOISE_BYTES = 1_000_000
 """Most bytes of stray output that are shown."""
 
@@ -50,15 +52,21 @@ def stray_output_kept() -> Iterator[StrayOutput]:
 
 
 class _Terminal(io.TextIOWrapper):
-    """A terminal that may go away: an error would end Textual's writer thread and block the next write for good."""
+    """A terminal that may go away, or lack characters: an error would end Textual's writer thread for good.
+
+    The queue to it would be full soon, and then whoever draws would wait for ever, deaf to keys and signals.
+    """
+
+    def __init__(self, raw: io.FileIO, encoding: str) -> None:
+        super().__init__(io.BufferedWriter(raw), encoding=encoding, errors=FALLBACK)
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed, or its encoding takes nothing
             super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             super().flush()
 
 
@@ -70,7 +78,7 @@ def _terminal_elsewhere(number: int, name: str, target: int) -> Iterator[None]:
     duplicate = os.dup(number)
     try:
         raw = io.FileIO(duplicate, "w", closefd=False)
-        setattr(sys, name, _Terminal(io.BufferedWriter(raw), encoding=original.encoding))
+        setattr(sys, name, _Terminal(raw, original.encoding))
         os.dup2(target, number)
         yield
     finally:

@@ -6,6 +6,8 @@ from typing import Literal
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from eetui.drawing.harmless import one_line
+
 
 def bar(share: float, width: int, done: str, rest: str) -> Text:
     """Draw a bar of `width` cells: heavy for the share done, light for the rest."""
@@ -15,7 +17,7 @@ def bar(share: float, width: int, done: str, rest: str) -> Text:
 
 def fitted(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
     """Pad or cut the text to exactly `width` cells, ending a cut one with …; control characters are replaced."""
-    text = "".join(character if character.isprintable() else "�" for character in text)
+    text = one_line(text)
     if cell_len(text) > width:
         text = set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
     padding = " " * (width - cell_len(text))

@@ -1,8 +1,54 @@
-"""JSON as every command and screen writes it."""
+"""JSON, CSV and Markdown as every command and screen writes them, harmless to the programs that read them."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
 
 from core.valid_json import json_of
+from eetui.drawing.harmless import harmless
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the beginning of a formula."""
+MARKED = re.compile(r"([\\`*_\[\]<>|#~$&])")
+"""Characters with a meaning in Markdown."""
+TEXT_CELL = "'"
+"""What tells a spreadsheet that a cell is text."""
 
 
 def json_text(data: object) -> str:
     """Write data as JSON, unrounded: ASCII, so that terminals get nothing raw; words for what is not finite."""
     return json_of(data, indent=2)
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Write rows as CSV; a text that a spreadsheet would take for a formula begins with `'`, figures stay figures."""
+    out = io.StringIO()
+    usual = csv.writer(out, lineterminator="\n")
+    quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        cells = [_cell(value) for value in row]
+        writer = quoting if any(isinstance(cell, str) and "\r" in cell for cell in cells) else usual
+        writer.writerow(cells)
+    return out.getvalue()
+
+
+def pipes(cells: Iterable[str]) -> str:
+    """Write a row of a Markdown table from texts that `markdown` has escaped."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def markdown(text: str) -> str:
+    """Escape a text for Markdown, on one line."""
+    return MARKED.sub(r"\\\1", harmless(" ".join(text.splitlines()), keep=""))
+
+
+def _cell(value: object) -> object:
+    """Return a cell's value, a text marked as one where it looks like a formula and is no number."""
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(FORMULA_STARTS):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return TEXT_CELL + value
+    return value if value.isprintable() else TEXT_CELL + value

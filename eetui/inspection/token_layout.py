@@ -11,6 +11,7 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 
 from core.analysis.token_table import Booleans, Integers
+from eetui.drawing.harmless import harmless
 
 NEWLINE, TAB, NOTHING = "⏎", "⇥", "∅"
 FIRST_LINES = 200
@@ -47,7 +48,7 @@ def look(piece: str, *, words: bool) -> Look:
 def printable(piece: str) -> str:
     """Write a text on one line, nothing invisible but blanks."""
     plain = piece.replace("\r\n", NEWLINE).replace("\n", NEWLINE).replace("\t", TAB)
-    return "".join(char if char.isprintable() else "�" for char in plain)
+    return harmless(plain, keep="")
 
 
 def quoted(piece: str, cells: int = 24) -> str:

@@ -39,7 +39,8 @@ class ListActions(RunActions):
 
     def tag(self, row: Row) -> None:
         """Ask for the whole set of tags."""
-        before = self.bench.reader.run(row["id"])["tags"]
+        with self.bench.reader.exactly() as reader:
+            before = reader.run(row["id"])["tags"]
 
         def check(text: str) -> None:
             for word in text.split():
@@ -72,7 +73,8 @@ class ListActions(RunActions):
                 self.bench.attempt(lambda: self._say(f"exported to {export(f'runs.{answer}', text(answer))}"))
 
         def text(answer: str) -> str:
-            return FORMATS[answer](self.bench.reader.runs(query))
+            with self.bench.reader.exactly() as reader:
+                return FORMATS[answer](reader.runs(query))
 
         number = self.bench.reader.count(query)
         self.bench.push_screen(Question(f"Export {_runs(number)} as", list(FORMATS)), write)

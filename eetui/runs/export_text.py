@@ -1,12 +1,11 @@
 """Lists of runs as Markdown, CSV or JSON files."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 
 from core.metrics import STORED
 from core.store.reader import RunRow
 from eetui.drawing.figures import duration, figure
+from eetui.drawing.formats import csv_text, markdown, pipes
 from eetui.runs.list_text import LISTED, runs_json
 
 CSV_KEYS = (
@@ -19,16 +18,12 @@ def runs_markdown(rows: Sequence[RunRow]) -> str:
     """Write a pipe table like the screen's, with every column."""
     heads = ["Run", "Name", "Method", "Seed", "Status", *(column.head for column, _ in LISTED), "Time", "Tags"]
     rule = ["---:", "---", "---", "---:", "---", *("---:" for _ in LISTED), "---:", "---"]
-    return "\n".join([_pipes(heads), _pipes(rule), *(_pipes(_cells(row)) for row in rows)]) + "\n"
+    return "\n".join([pipes(heads), pipes(rule), *(pipes(map(markdown, _cells(row))) for row in rows)]) + "\n"
 
 
 def runs_csv(rows: Sequence[RunRow]) -> str:
     """Write one line per run, figures unrounded; missing values are empty."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_KEYS)
-    writer.writerows([row[key] for key in CSV_KEYS] for row in rows)
-    return out.getvalue()
+    return csv_text([CSV_KEYS, *([row[key] for key in CSV_KEYS] for row in rows)])
 
 
 FORMATS: dict[str, Callable[[Sequence[RunRow]], str]] = {"md": runs_markdown, "csv": runs_csv, "json": runs_json}
@@ -38,7 +33,3 @@ def _cells(row: RunRow) -> list[str]:
     figures = [figure(row[column.name], metric.unit) for column, metric in LISTED]
     first = [str(row[key]) for key in ("id", "name", "method", "seed", "status")]
     return [*first, *figures, duration(row["seconds"]), row["tags"] or ""]
-
-
-def _pipes(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from core.config.run_config import FieldUnit, RunConfig, leaves, method_labels, preset_names
+from core.config.sections import MOST
 
 Kind = Literal["integer", "number", "text", "list", "choice", "switch", "several"]
 Raw = str | bool | tuple[str, ...]
@@ -148,7 +149,7 @@ def _limits(kind: Kind, info: FieldInfo, optional: bool) -> str:
     bounds = []
     for one in info.metadata:
         for sign, kind_of_bound, attribute in ((">", Gt, "gt"), ("≥", Ge, "ge"), ("<", Lt, "lt"), ("≤", Le, "le")):
-            if isinstance(one, kind_of_bound) and abs(getattr(one, attribute)) < 2**53:
+            if isinstance(one, kind_of_bound) and abs(getattr(one, attribute)) < MOST:
                 bounds.append(f"{sign} {getattr(one, attribute):,}")
     if optional:
         bounds.append("may be empty")

@@ -15,6 +15,7 @@ from core.metrics import Metric, final_rows, run_metrics, training_rows
 from core.state import RunState
 from eetui.drawing.figures import MISSING, figure
 from eetui.drawing.formats import json_text
+from eetui.drawing.harmless import LONGEST_LINE, lines, one_line
 from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
 from eetui.summary.profile import is_profiled, profile_object
 from eetui.summary.profile_text import profile_tables
@@ -35,14 +36,14 @@ def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
     if row["error"]:
         parts.append(Text(str(row["error"]), style="red" if row["status"] == "failed" else "yellow"))
     if state.traceback:
-        parts.append(Text(state.traceback, style="dim"))
+        parts.append(Text(lines(state.traceback), style="dim"))
     parts.append(_pairs("Results (evaluation split, all tokens)", _figures(final_rows(metrics), metrics)))
     parts.append(_pairs("Training", _figures(training_rows(metrics), metrics)))
     if is_profiled(state):
         parts += [Text("Profile", style="bold"), profile_tables(state)]
     parts.append(_pairs("Config", {key: str(value) for key, value in config.items()}))
     parts.append(_pairs("Record", _record(row)))
-    parts += [Text(f"! {warning}", style="yellow") for warning in state.warnings]
+    parts += [Text(f"! {lines(warning)}", style="yellow") for warning in state.warnings]
     parts += [Text(f"note: {note['text']}") for note in row["notes"]]
     return Group(*parts)
 
@@ -77,5 +78,5 @@ def _pairs(title: str, pairs: Mapping[str, str]) -> Table:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for key, value in pairs.items():
-        table.add_row(key, Text(value))
+        table.add_row(Text(one_line(key)), Text(one_line(value, LONGEST_LINE)))
     return table

@@ -22,11 +22,17 @@ from core.formulas import perplexity
 from core.metrics import measured_bits
 from core.state import RunState, StageState
 from eetui.drawing.figures import duration, figure
+from eetui.drawing.harmless import lines
 from eetui.summary.progress import bound_sign, seconds_left
 
 
 def line_of(event: Event, state: RunState) -> str | None:
-    """Return the line of an event, or None if it is not worth one."""
+    """Return the line of an event, harmless to a terminal, or None if it is not worth one."""
+    line = _line_of(event, state)
+    return None if line is None else lines(line)
+
+
+def _line_of(event: Event, state: RunState) -> str | None:
     match event:
         case RunStarted():
             return (

@@ -84,7 +84,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
     out = StringIO()
     Console(file=out, width=100).print(as_tables(shown))
     assert "[red]x|y[/red]" in out.getvalue()
-    assert "[red]x\\|y[/red]" in as_markdown(shown)
+    assert "\\[red\\]x\\|y\\[/red\\]" in as_markdown(shown)
 
 
 def test_the_report_has_its_three_methods() -> None:

@@ -50,7 +50,7 @@ def test_the_descriptors_are_given_back_when_the_console_breaks() -> None:
 
 def test_a_terminal_that_has_gone_away_does_not_break_who_writes_to_it() -> None:
     read, write = os.pipe()
-    gone = _Terminal(io.BufferedWriter(io.FileIO(write, "w", closefd=False)), encoding="utf-8")
+    gone = _Terminal(io.FileIO(write, "w", closefd=False), "utf-8")
     os.close(read)
 
     assert gone.write("anybody there?") == 14
