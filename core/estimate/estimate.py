@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from core import costs
 from core.config.run_config import RunConfig
-from core.errors import UsageError
+from core.estimate.memory_check import require_memory
 from core.estimate.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
 from core.exits import exit_method
 
@@ -79,7 +79,7 @@ def estimate(
     from core.protocol.resolve import resolve_all
 
     configs, _ = resolve_all(configs)
-    _require_memory(configs[0], sizes)
+    require_memory(configs, sizes)
     learning = [config for config in configs if exit_method(config.method).learns]
     speed = measure((learning or configs)[0], sizes.vocab_size, should_stop=should_stop)
     if speed is None:
@@ -127,20 +127,6 @@ def _rate(one: Pass, speed: "Speed") -> float:
     """Return the tokens a second of a pass; 0 if it takes no time."""
     seconds = pass_seconds(one, speed).high
     return one.tokens.high / seconds if seconds else 0.0
-
-
-def _require_memory(config: RunConfig, sizes: Sizes) -> None:
-    """Refuse a config whose measurement would exhaust the machine's memory.
-
-    Raises:
-        UsageError: a run needs more memory than the machine has.
-    """
-    needed, there = memory(config, sizes), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if config.machine.device == "cpu" and needed > there:
-        raise UsageError(
-            f"a run needs {needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB: lower "
-            f"model.dim, model.ffn_dim, model.block_layers, data.vocab_size or data.num_samples"
-        )
 
 
 def resident_memory() -> int:

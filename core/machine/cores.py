@@ -65,7 +65,7 @@ def read_usage() -> Usage:
     periods, held = _quota_periods()
     return Usage(
         at=time.monotonic(),
-        busy=busy_ticks(_text("/proc/stat"), allowed_cores()) / os.sysconf("SC_CLK_TCK"),
+        busy=busy_ticks(text_of("/proc/stat"), allowed_cores()) / os.sysconf("SC_CLK_TCK"),
         own=time.process_time(),
         threads=dict(_threads()),
         periods=periods,
@@ -106,8 +106,8 @@ def busy_ticks(stat: str, allowed: set[int]) -> int:
     return total
 
 
-def group_folders(mounts: str, groups: str) -> list[Path]:
-    """List the folders of the control groups that may limit processor time, inner ones first.
+def group_folders(mounts: str, groups: str, controller: str = "cpu") -> list[Path]:
+    """List the folders of the control groups that may limit processor time, or what `controller` controls, inner first.
 
     In a container, where the paths can be those of the host, only the last may exist: the container's own.
 
@@ -118,11 +118,11 @@ def group_folders(mounts: str, groups: str) -> list[Path]:
     of_kind = {
         "cgroup2" if not controllers else "cgroup": path
         for _, controllers, path in (line.split(":", 2) for line in groups.splitlines() if line.count(":") >= 2)
-        if not controllers or "cpu" in controllers.split(",")
+        if not controllers or controller in controllers.split(",")
     }
     found = []
     for _, mount, kind, options, *_ in (line.split() for line in mounts.splitlines() if line):
-        if kind in of_kind and (kind == "cgroup2" or "cpu" in options.split(",")):
+        if kind in of_kind and (kind == "cgroup2" or controller in options.split(",")):
             inner = Path(mount + of_kind[kind])
             found += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(mount)]
     return found
@@ -130,9 +130,9 @@ def group_folders(mounts: str, groups: str) -> list[Path]:
 
 def quota_of(folder: Path) -> float | None:
     """Return the processor time that a control group (version 1 or 2) grants, in cores; None without a limit."""
-    limit = _text(folder / "cpu.max").split()
+    limit = text_of(folder / "cpu.max").split()
     if not limit:
-        limit = [_text(folder / name).strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+        limit = [text_of(folder / name).strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
     try:
         quota, period = map(int, limit)
     except ValueError:  # version 2 writes "max" for no limit
@@ -141,14 +141,14 @@ def quota_of(folder: Path) -> float | None:
 
 
 def _own_groups() -> list[Path]:
-    return group_folders(_text("/proc/self/mounts"), _text("/proc/self/cgroup"))
+    return group_folders(text_of("/proc/self/mounts"), text_of("/proc/self/cgroup"))
 
 
 def _quota_periods() -> tuple[int, int]:
     """Return the periods of this process's quotas, and the periods in which one was used up."""
     periods = held = 0
     for folder in _own_groups():
-        counts = dict(line.split()[:2] for line in _text(folder / "cpu.stat").splitlines() if " " in line)
+        counts = dict(line.split()[:2] for line in text_of(folder / "cpu.stat").splitlines() if " " in line)
         periods += int(counts.get("nr_periods", 0))
         held += int(counts.get("nr_throttled", 0))
     return periods, held
@@ -161,16 +161,16 @@ def _threads() -> Iterator[tuple[int, tuple[float, float]]]:
     except OSError:
         return
     for thread in threads:
-        ran, waited, *_ = (*_text(f"/proc/self/task/{thread}/schedstat").split(), "0", "0")
+        ran, waited, *_ = (*text_of(f"/proc/self/task/{thread}/schedstat").split(), "0", "0")
         yield int(thread), (int(ran) * NANOSECONDS, int(waited) * NANOSECONDS)
 
 
 def _swapped_pages() -> int:
-    rows = (line.split() for line in _text("/proc/vmstat").splitlines())
+    rows = (line.split() for line in text_of("/proc/vmstat").splitlines())
     return sum(int(row[1]) for row in rows if row[0] in ("pswpin", "pswpout"))
 
 
-def _text(path: str | Path) -> str:
+def text_of(path: str | Path) -> str:
     """Return the text of a system file; empty if it can't be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")

@@ -1,5 +1,6 @@
 """The machine a run computes on: device, threads, memory, speed."""
 
+import gc
 import resource
 import sys
 import time
@@ -54,6 +55,13 @@ def peak_flops(config: RunConfig) -> float:
         wait()
         took.append(time.perf_counter() - one)
     return 2 * size**3 / min(took)
+
+
+def free_cached() -> None:
+    """Give memory that nothing uses back to the devices."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def peak_memory() -> int:

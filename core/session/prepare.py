@@ -9,6 +9,8 @@ from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
 from core.data.windows import Dataset, load_dataset
 from core.errors import UsageError
+from core.estimate.memory_check import require_memory
+from core.estimate.workload import Sizes
 from core.machine.pace import NO_OUTLOOK, Outlook
 from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
@@ -92,14 +94,18 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     """Load the dataset of all these configs.
 
     Raises:
-        UsageError: there are no configs, they do not share a dataset, or it can't be read.
+        UsageError: there are no configs, they do not share a dataset, it can't be read, or there is too little memory.
     """
     if not configs:
         raise UsageError("an experiment needs at least one run")
     data, batch_size = configs[0].data, configs[0].train.batch_size
     if any(config.data != data or config.train.batch_size != batch_size for config in configs):
         raise UsageError("the runs of an experiment must share their data and batch size")
-    return load_dataset(data, batch_size)
+    require_memory(configs)
+    dataset = load_dataset(data, batch_size)
+    sizes = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
+    require_memory(configs, sizes)
+    return dataset
 
 
 def _joined(*remarks: str) -> str:

@@ -16,7 +16,8 @@ from core.data.windows import Dataset
 from core.errors import LostRunError, StoreError, TrainingError, UnwritableError, VanishedError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, Warned
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
-from core.machine.device import peak_flops, waiter
+from core.machine.device import free_cached, peak_flops, waiter
+from core.machine.free_memory import WHAT_TO_LOWER, is_out_of_memory
 from core.machine.pace import NO_OUTLOOK, Outlook, Pace
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import StageMemory
@@ -30,6 +31,7 @@ from core.state import LIVE, Status
 from core.store.lock import training_alone
 from core.store.writer import Writer
 
+OUT_OF_MEMORY = "the machine has too little memory for this run"
 ShouldStop = Callable[[], bool]
 
 
@@ -124,7 +126,7 @@ def _drain_in_place(
     training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock
 ) -> None:
     """Do so as long as the database stays where it is."""
-    began = time.perf_counter()
+    began, starved = time.perf_counter(), False
     try:
         for event in training():
             with clock.part("events"):
@@ -149,4 +151,18 @@ def _drain_in_place(
         if not isinstance(error, Exception):
             outbox.end(RunInterrupted(message, time.perf_counter() - began))
             raise
-        outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
+        starved = is_out_of_memory(error)
+        if not starved:
+            outbox.end(RunFailed(message, traceback.format_exc(), time.perf_counter() - began))
+    if starved:  # out here the error is gone that held on to the memory
+        lower = f"{OUT_OF_MEMORY}: lower {WHAT_TO_LOWER}"
+        _end_for_want_of_memory(outbox, RunFailed(lower, "", time.perf_counter() - began))
+
+
+def _end_for_want_of_memory(outbox: Outbox, event: RunFailed) -> None:
+    """End a run that ran out of memory, without its last checkpoint if that can't be had either."""
+    free_cached()
+    try:
+        outbox.end(event)
+    except MemoryError:
+        outbox.put(event)
