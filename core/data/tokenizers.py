@@ -26,6 +26,9 @@ WORD = re.compile(r"\S+")
 PIECE_LENGTH = 1 << 16
 """Characters that the bpe tokenizer encodes at once."""
 PIECES_PER_BATCH = 16
+LONGEST_TRAINED = 256
+"""Characters without a blank that the bpe tokenizer learns from together; of longer ones it would learn for hours."""
+UNBROKEN = re.compile(rf"\S{{{LONGEST_TRAINED}}}(?=\S)")
 
 
 class Vocabulary(Protocol):
@@ -133,7 +136,7 @@ def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:
     if cached is not None:
         return BpeVocabulary(tokenizers.Tokenizer.from_str(cached.decode()))
     tokenizer = _untrained_bpe()
-    tokenizer.train_from_iterator(_pieces(text), _bpe_trainer(vocab_size))
+    tokenizer.train_from_iterator(_short_pieces(text), _bpe_trainer(vocab_size))
     remember(name, tokenizer.to_str().encode())
     return BpeVocabulary(tokenizer)
 
@@ -167,12 +170,23 @@ def _bpe_trainer(vocab_size: int) -> BpeTrainer:
 
 def _fingerprint(text: str, vocab_size: int) -> str:
     settings = f"{vocab_size} {PIECE_LENGTH} {tokenizers.__version__}\n"
+    settings += f"{LONGEST_TRAINED}\n" if UNBROKEN.search(text) else ""
     return hashlib.sha256(settings.encode() + text.encode()).hexdigest()
 
 
 def _words(text: str) -> Iterator[str]:
     """Return the items of `text.lower().split()` as an iterator."""
     return (match[0] for match in WORD.finditer(text.lower()))
+
+
+def _short_pieces(text: str) -> Iterator[str]:
+    """Yield the text in pieces in which nothing without a blank is longer than `LONGEST_TRAINED` characters."""
+    for piece in _pieces(text):
+        start = 0
+        for unbroken in UNBROKEN.finditer(piece):
+            yield piece[start : unbroken.end()]
+            start = unbroken.end()
+        yield piece[start:]
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from core.config.run_config import DataConfig
-from core.data.corpora import load_corpus
+from core.data.corpora import Corpus, load_corpus
 from core.data.tokenizers import Vocabulary, build_vocabulary
 from core.errors import CorpusError
 
 LEAST_TRAINING_WINDOWS = 2
 """Smallest number of training windows: one to train on, one for early stopping."""
+LONGEST_WORDS = 100
+"""Mean characters of a word from which on a text is taken to be written without blanks."""
 LIMITING_KEYS = {"training": "data.num_samples", "evaluation": "data.num_samples or data.eval_ratio"}
 
 
@@ -78,8 +80,10 @@ def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
     train_tokens = _take(vocabulary.encode(corpus.train), train_limit)
     evaluation_tokens = _take(vocabulary.encode(corpus.evaluation), evaluation_limit)
     multiple = batch_size if data.full_batches else 1
-    _require_windows("training", train_tokens, train_limit, max(multiple, LEAST_TRAINING_WINDOWS), data)
-    _require_windows("evaluation", evaluation_tokens, evaluation_limit, multiple, data)
+    needs_bpe = vocabulary.name == "word" and _has_long_words(corpus, (train_tokens, evaluation_tokens))
+    least = max(multiple, LEAST_TRAINING_WINDOWS)
+    _require_windows("training", train_tokens, train_limit, least, data, needs_bpe=needs_bpe)
+    _require_windows("evaluation", evaluation_tokens, evaluation_limit, multiple, data, needs_bpe=needs_bpe)
     return Dataset(
         cut_windows(train_tokens, data.seq_len, multiple),
         cut_windows(evaluation_tokens, data.seq_len, multiple),
@@ -117,7 +121,15 @@ def _take(ids: Iterable[int], limit: int) -> array[int]:
     return array("i", islice(ids, min(limit, sys.maxsize)))
 
 
-def _require_windows(split: str, tokens: array[int], limit: int, needed: int, data: DataConfig) -> None:
+def _has_long_words(corpus: Corpus, streams: Iterable[array[int]]) -> bool:
+    """Whether the words of a text, all of them taken, are far longer than those of any language."""
+    characters = len(corpus.train) + len(corpus.evaluation)
+    return characters > LONGEST_WORDS * sum(map(len, streams))
+
+
+def _require_windows(
+    split: str, tokens: array[int], limit: int, needed: int, data: DataConfig, *, needs_bpe: bool
+) -> None:
     """Refuse a stream with too few windows; the message says whether the text or the config limits them."""
     windows = _count(tokens, data.seq_len)
     if windows >= needed:
@@ -125,6 +137,8 @@ def _require_windows(split: str, tokens: array[int], limit: int, needed: int, da
     source = data.corpus if split == "training" else data.eval_corpus or data.corpus
     more = f"larger {LIMITING_KEYS[split]}" if len(tokens) >= limit else "longer text"
     batches = ", data.full_batches=false, a smaller train.batch_size" if data.full_batches else ""
+    if needs_bpe and len(tokens) < limit:
+        more = "tokenizer that needs no blanks, as this text has hardly any (--set data.tokenizer=bpe)"
     raise CorpusError(
         f"corpus {source} gives {windows} {split} windows of {data.seq_len} tokens, but {needed} are needed: "
         f"take a {more}{batches}, or a smaller data.seq_len"

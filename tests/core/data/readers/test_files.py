@@ -123,7 +123,7 @@ def test_text_that_is_not_utf8_is_refused_with_its_offset(tmp_path: Path) -> Non
 
 def test_nul_bytes_are_mentioned_when_a_file_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "wide.txt"
-    path.write_bytes("wide".encode("utf-16"))
+    path.write_bytes(b"\xfaw\0i\0d\0e\0")
     with pytest.raises(CorpusError, match=r"offset 0; it contains NUL bytes, so it looks binary, or like UTF-16"):
         read_files(str(path))
 
@@ -157,10 +157,10 @@ def test_a_corrupt_gz_file_is_refused(tmp_path: Path, damage: Callable[[bytes], 
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.txt", "secret")
 
-    def refuse(self: Path) -> bytes:
+    def refuse(self: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(CorpusError, match=r"a\.txt can't be read \(Permission denied\): check the path"):
         read_files(str(path))
 
