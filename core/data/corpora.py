@@ -8,6 +8,7 @@ from core.data.readers._contract import Texts
 from core.data.readers._load import source
 from core.errors import CorpusError
 
+LONGEST_WORD = 1000  # characters: a longer text without blanks is no word
 NEAR = 0.02  # of the text: how far the held-out tail may move to begin with a line
 
 
@@ -54,11 +55,13 @@ def load_corpus(config: DataConfig) -> Corpus:
 def hold_out_tail(text: str, eval_ratio: float) -> tuple[str, str]:
     """Cut a text in two: what is trained on, and a tail of `eval_ratio` times its length (in characters).
 
-    The tail begins with a line if one begins nearby, else with a word or the whitespace before one. The two
-    parts always add up to the text.
+    The tail begins with a line if one begins nearby, else with a word or the whitespace before one. A
+    text of one endless word is cut in it. The two parts always add up to the text.
     """
     target = round(len(text) / (1 + eval_ratio))
     cut = _line_start_near(text, target) or _word_boundary_before(text, target)
+    if not cut and len(text) > LONGEST_WORD:
+        cut = target
     return text[:cut], text[cut:]
 
 

@@ -112,8 +112,8 @@ def _content(path: Path, room: int) -> bytes:
                 size += len(part)
                 if size > room:
                     raise CorpusError(
-                        f"corpus {path} is too large: more than {MOST_BYTES:,} bytes of text, decompressed; take a part "
-                        f"of it"
+                        f"corpus {path} is too large: more than {MOST_BYTES:,} bytes of text, decompressed; take "
+                        f"a part of it"
                     )
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CorpusError(f"corpus {path} is not a valid gzip file ({error}): compress or copy it again") from error
