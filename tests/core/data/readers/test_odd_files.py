@@ -102,7 +102,7 @@ def test_a_text_without_blanks_is_told_of_bpe(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"hardly any \(--set data\.tokenizer=bpe\)"):
         load_dataset(config, 4)
     bpe = config.model_copy(update={"tokenizer": "bpe", "vocab_size": 300})
-    assert len(load_dataset(bpe, 4).train.inputs) == 20
+    assert len(load_dataset(bpe, 4).train.inputs) >= 20
 
 
 def test_bpe_learns_from_one_long_word_in_short_pieces() -> None:
