@@ -13,6 +13,7 @@ from core.metrics import final_rows, run_metrics
 from core.state import RunState, StageState
 from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import MISSING, figure
+from eetui.drawing.harmless import lines
 from eetui.drawing.palette import Palette
 from eetui.drawing.sparklines import sparkline
 from eetui.runs.list_text import LISTED
@@ -120,4 +121,4 @@ def _remarks(row: Mapping[str, Any], state: RunState, style: Palette) -> Iterato
     for note in row["notes"]:
         yield Text(f"note: {note['text']}")
     for warning in state.warnings:
-        yield Text(f"! {warning}", style=style.caution)
+        yield Text(f"! {lines(warning)}", style=style.caution)

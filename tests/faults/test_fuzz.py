@@ -3,6 +3,7 @@
 Each part draws from alphabets of what breaks parsers: controls, halves of characters, brackets, digits without end.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -165,7 +166,8 @@ def test_stored_rows() -> None:
             stored = json.loads(data)
             stored[draw.choice([*stored, text(draw, 1)])] = value(draw)
             data = json.dumps(stored)
-        refused(lambda row: list(codec.decode(row)), (draw.choice([kind, kind, kind, text(draw, 1)]), data))
+        with contextlib.suppress(codec.UnreadableError):
+            assert all(map(codec.is_well_formed, codec.checked((draw.choice([kind, kind, text(draw, 1)]), data))))
 
 
 def test_lists_of_hostile_runs(reader: Reader) -> None:
