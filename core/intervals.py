@@ -141,6 +141,20 @@ def of_two(first: Interval, second: Interval) -> Interval:
     return _around(first.mean - second.mean, math.hypot(*errors), first.kind)
 
 
+def of_median(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Return the interval of the median of independent rounds, whatever their distribution; None if they are too few.
+
+    Its ends are order statistics: the k-th lowest and highest value, with the largest k for which the chance that fewer
+    than k rounds lie on one side of the median is at most `1 − level` (Conover 1999, section 3.2). The mean of timed
+    rounds is no good: one round that another process interrupts moves it.
+    """
+    ordered, chance, k = sorted(values), 0.5 ** len(values), 0
+    while 2 * chance <= 1 - level:
+        k += 1
+        chance += math.comb(len(values), k) * 0.5 ** len(values)
+    return Interval(ordered[k - 1], statistics.median(ordered), ordered[-k], "rounds") if k else None
+
+
 def window_blocks(values: Sequence[float]) -> list[float]:
     """Average blocks of consecutive windows, of nearly equal sizes: `[W]` to `[B]`; empty with too few windows."""
     size = min(BLOCK_WINDOWS, max(SMALLEST_BLOCK, len(values) // WANTED_BLOCKS))

@@ -92,7 +92,7 @@ def mismatch(measured: float, worked_out: float) -> tuple[str, ...]:
     if abs(measured - worked_out) < MISMATCH:
         return ()
     return (
-        f"the promise is not about what this run does: with its own thresholds it measured {math.expm1(measured):+.2%} "
-        f"PPL over all blocks, where tokens that go through every block give {math.expm1(worked_out):+.2%}; its exited "
-        f"tokens leave other states behind for the others to attend to",
+        f"the promise is not about what this run does: with its own thresholds it measured {math.expm1(measured):+z.2%}"
+        f" PPL over all blocks, where tokens that go through every block give {math.expm1(worked_out):+z.2%}; its "
+        f"exited tokens leave other states behind for the others to attend to",
     )

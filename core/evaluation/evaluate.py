@@ -175,13 +175,15 @@ def judge(
         )
     if saved.flops < -LARGEST_FLOP_LOSS:
         yield Warned(
-            f"early exit costs {-saved.flops:.1%} more FLOPs than never exiting"
+            f"early exit costs {-saved.flops:z.1%} more FLOPs than never exiting"
             + ("" if saved.break_even is None else f"; they break even at {saved.break_even:.1%} leaving early")
         )
+    if saved.busy:
+        yield Warned(f"the machine was busy while time savings were measured, so they may be off: {saved.busy}")
     distinct = {(depth.layer_savings, depth.loss): depth for depth in static}  # "as trained" under a frozen head
     for depth in distinct.values():
         if depth.layer_savings >= early.layer_savings and depth.loss <= early.loss:
             yield Warned(
-                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:.1%} of layers saved) loses to "
-                f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:.1%} saved)"
+                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:z.1%} of layers saved) loses to "
+                f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:z.1%} saved)"
             )

@@ -113,7 +113,7 @@ def _advantage(trade: TradeOff) -> str:
     side = "below" if trade.mean_gain > 0 else "above"
     of_possible = "" if trade.share_of_possible is None else f", {trade.share_of_possible:.0%} of what is possible"
     return (
-        f"{abs(trade.mean_gain):.4f} nats {side} the static line on average (area {trade.area:+.5f} nats × savings"
+        f"{abs(trade.mean_gain):.4f} nats {side} the static line on average (area {trade.area:+z.5f} nats × savings"
         f"{of_possible}); below it at {trade.beats.mean():.0%} of the exit rates"
     )
 
@@ -169,7 +169,7 @@ def _reliability_table(block: int, claims: Claim, diagram: Reliability) -> Table
             figure(float(count), "count"),
             figure(float(claimed), unit),
             figure(float(found), unit),
-            f"{found - claimed:+.4f}",
+            f"{found - claimed:+z.4f}",
         )
     return table
 
@@ -196,7 +196,7 @@ def _curve_table(quality: Quality) -> Table:
 
 
 def _figure(value: float, unit: Unit) -> str:
-    return figure(float(value) + 0.0, unit)  # no -0.00%
+    return figure(float(value), unit)
 
 
 def _table(title: str, heads: Sequence[str]) -> Table:

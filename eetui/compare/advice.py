@@ -47,8 +47,8 @@ def _difference(column: Column, base: Column) -> str | None:
     if found is None:
         return None
     clear = "" if found.clear else "; no clear difference"
-    interval = f"[{found.low:+.4f}, {found.high:+.4f}] over {found.kind}"
-    difference = f"{found.mean:+.4f} nats {interval}, {perplexity(found.mean) - 1:+.2%} PPL"
+    interval = f"[{found.low:+z.4f}, {found.high:+z.4f}] over {found.kind}"
+    difference = f"{found.mean:+z.4f} nats {interval}, {perplexity(found.mean) - 1:+z.2%} PPL"
     return f"{column.title} − {base.title}: {difference}{clear}"
 
 
@@ -100,7 +100,7 @@ def _for_compute(skipping: Sequence[Column], ranked: Sequence[Column], cost: Met
     if share < 0:
         reason = f"costs least, {-share:.1%} more {saved} than never exiting: none of these saves any"
     else:
-        reason = f"saves most {saved}, {share:.1%}, for {price:+.1%} PPL"
+        reason = f"saves most {saved}, {share:.1%}, for {price:+z.1%} PPL"
     reason = f"{reason}{_tie(others)}{note}{_seeds(skipping)}{static_note(best)}"
     return Advice("compute", _titles([best, *others]), reason)
 

@@ -28,7 +28,7 @@ def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
     """Everything about where the perplexity went, for a terminal of that width."""
     waterfall, config = run.diagnosis.waterfall, run.config
     head = Text.assemble((run.name, "bold"), f"  run {run.number}  {config.method_name}, seed {config.seed}, one run")
-    total = f"{waterfall.total:+.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
+    total = f"{waterfall.total:+z.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
     parts: list[RenderableType] = [head, Text(total, style="dim"), Text()]
     parts += [_table(waterfall, "Training, early stopping", "Early exit, evaluation", width), Text()]
     parts += [Text(line) for line in explanations(run, width)]
@@ -168,12 +168,13 @@ def _table(waterfall: Waterfall, start: str, end: str, width: int) -> Table:
     table.add_row(start, step_bar(levels[0], levels[0], *scale), "", "", figure(perplexity(levels[0]), "ppl"))
     for step in waterfall.steps:
         shown = step_bar(step.before, step.after, *scale)
-        interval = "" if step.interval is None else f"[{step.interval[0]:+.4f}, {step.interval[1]:+.4f}]"
+        interval = "" if step.interval is None else f"[{step.interval[0]:+z.4f}, {step.interval[1]:+z.4f}]"
         ppl = figure(perplexity(step.after), "ppl")
         style = "red" if step.nats > 0 else "green"
-        table.add_row(title(step), Text(shown, style=style), f"{step.nats + 0.0:+.4f}", interval, ppl)
+        table.add_row(title(step), Text(shown, style=style), f"{step.nats:+z.4f}", interval, ppl)
     ppl = figure(perplexity(waterfall.end), "ppl")
-    table.add_row(end, step_bar(waterfall.end, waterfall.end, *scale), f"{waterfall.total:+.4f}", "", ppl, style="bold")
+    bar = step_bar(waterfall.end, waterfall.end, *scale)
+    table.add_row(end, bar, f"{waterfall.total:+z.4f}", "", ppl, style="bold")
     return table
 
 
