@@ -157,12 +157,14 @@ def of_median(values: Sequence[float], level: float = LEVEL) -> Interval | None:
 
 def window_blocks(values: Sequence[float]) -> list[float]:
     """Average blocks of consecutive windows, of nearly equal sizes: `[W]` to `[B]`; empty with too few windows."""
-    size = min(BLOCK_WINDOWS, max(SMALLEST_BLOCK, len(values) // WANTED_BLOCKS))
-    blocks = len(values) // size
-    if blocks < FEWEST_BLOCKS:
-        return []
-    edges = [block * len(values) // blocks for block in range(blocks + 1)]
-    return [statistics.fmean(values[start:end]) for start, end in itertools.pairwise(edges)]
+    return [statistics.fmean(values[start:end]) for start, end in itertools.pairwise(block_edges(len(values)))]
+
+
+def block_edges(windows: int) -> list[int]:
+    """Return where the blocks of so many windows begin, and where the last one ends; empty with too few windows."""
+    size = min(BLOCK_WINDOWS, max(SMALLEST_BLOCK, windows // WANTED_BLOCKS))
+    blocks = windows // size
+    return [block * windows // blocks for block in range(blocks + 1)] if blocks >= FEWEST_BLOCKS else []
 
 
 @cache

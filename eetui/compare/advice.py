@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.formulas import perplexity, share_of_layers_saved
 from core.intervals import Interval, paired
 from core.metrics import FINAL_PPL, FLOP_SAVINGS, LAYER_SAVINGS, Metric, Value, way_ppl
-from core.static_line import Mixture, static_mixture
+from core.static_line import A_HAIR, Mixture, static_mixture
 from eetui.compare.columns import Column, leaders, loss_difference
 
 
@@ -24,8 +24,6 @@ class Advice:
 NONE = "none"
 """Choice where no difference is clear."""
 NOTHING_SKIPPED = "exited tokens run through all later blocks (exited_state=input), so none of these saves any"
-A_HAIR = 0.02
-"""Share of the layers by which a fixed depth may save less and still be named as one that is better."""
 HEAD_NOTE = "; its signal reads the whole head, which layers do not count"
 
 
