@@ -59,10 +59,10 @@ def violation_lines(result: Calibrated) -> Iterator[str]:
         return
     aim = ""
     if (expected := result.choice.violations_expected) is not None:
-        aim = f"; the guarantee allows {request.delta:.0%}, which on halves of this size may look like {expected:.0%}"
+        aim = f"; the promise, of capped excess, allows {request.delta:.0%}, which may look like {expected:.0%} here"
     yield (
-        f"Over {seen.resplits} random halvings of the units, the test half's PPL rose by more than "
-        f"{request.max_ppl_increase:.2%} in {seen.rate:.1%}{aim}; mean excess {seen.mean_excess:+z.4f} nats, "
+        f"Over {seen.resplits} random halvings, without the cap and on units not used for choosing, the PPL rose by "
+        f"more than {request.max_ppl_increase:.2%} in {seen.rate:.1%}{aim}; mean excess {seen.mean_excess:+z.4f} nats, "
         f"{1 - seen.shares[-1]:.1%} of tokens left early, no threshold was safe in {seen.never:.0%}"
     )
     if (apart := result.choice.violations_in_pieces) is not None:
