@@ -68,7 +68,6 @@ def test_shares_worked_out_and_measured_are_told_apart(blocks: tuple[int, ...], 
     words = " ".join(explanations(found, 10_000))
     assert "(worked out)" in words
     assert ("(measured)" in words) == (abs(worked_out[1] - measured[1]) >= 0.0005)
-    assert len(blocks) == 2 or "(measured)" in words
 
 
 def test_hard_tokens_are_packed_as_in_training(path: Path, text: Path) -> None:
