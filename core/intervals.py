@@ -141,14 +141,30 @@ def of_two(first: Interval, second: Interval) -> Interval:
     return _around(first.mean - second.mean, math.hypot(*errors), first.kind)
 
 
+def of_median(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Return the interval of the median of independent rounds, whatever their distribution; None if they are too few.
+
+    Its ends are order statistics: the k-th lowest and highest value, with the largest k for which the chance that fewer
+    than k rounds lie on one side of the median is at most `1 − level` (Conover 1999, section 3.2). The mean of timed
+    rounds is no good: one round that another process interrupts moves it.
+    """
+    ordered, chance, k = sorted(values), 0.5 ** len(values), 0
+    while 2 * chance <= 1 - level:
+        k += 1
+        chance += math.comb(len(values), k) * 0.5 ** len(values)
+    return Interval(ordered[k - 1], statistics.median(ordered), ordered[-k], "rounds") if k else None
+
+
 def window_blocks(values: Sequence[float]) -> list[float]:
     """Average blocks of consecutive windows, of nearly equal sizes: `[W]` to `[B]`; empty with too few windows."""
-    size = min(BLOCK_WINDOWS, max(SMALLEST_BLOCK, len(values) // WANTED_BLOCKS))
-    blocks = len(values) // size
-    if blocks < FEWEST_BLOCKS:
-        return []
-    edges = [block * len(values) // blocks for block in range(blocks + 1)]
-    return [statistics.fmean(values[start:end]) for start, end in itertools.pairwise(edges)]
+    return [statistics.fmean(values[start:end]) for start, end in itertools.pairwise(block_edges(len(values)))]
+
+
+def block_edges(windows: int) -> list[int]:
+    """Return where the blocks of so many windows begin, and where the last one ends; empty with too few windows."""
+    size = min(BLOCK_WINDOWS, max(SMALLEST_BLOCK, windows // WANTED_BLOCKS))
+    blocks = windows // size
+    return [block * windows // blocks for block in range(blocks + 1)] if blocks >= FEWEST_BLOCKS else []
 
 
 @cache

@@ -206,6 +206,14 @@ TIME_SAVINGS = Metric(
     "time_savings", "Time savings (measured)", "share", "higher", _of_savings(lambda saved: saved.time),
     ListColumn("time_savings", "time_savings"),
 )  # fmt: skip
+TIME_LOW = Metric(
+    "time_savings_low", "Time savings, 95% interval from", "share", None,
+    _of_savings(lambda saved: saved.time_low if saved.covers else None),
+)  # fmt: skip
+TIME_HIGH = Metric(
+    "time_savings_high", "Time savings, 95% interval to", "share", None,
+    _of_savings(lambda saved: saved.time_high if saved.covers else None),
+)  # fmt: skip
 BREAK_EVEN = Metric(
     "break_even", "Exit rate at which FLOPs break even", "share", None, _of_savings(lambda saved: saved.break_even)
 )
@@ -218,7 +226,7 @@ PROMISED_EXCESS = Metric(
 )
 FINAL = (
     FINAL_PPL, BITS_PER_BYTE, ACCURACY, SHALLOW_RATIO, SHALLOW_TARGET, PRICE, PROMISED_SAVINGS, PROMISED_EXCESS,
-    LAYER_SAVINGS, FLOP_SAVINGS, TIME_SAVINGS, BREAK_EVEN,
+    LAYER_SAVINGS, FLOP_SAVINGS, TIME_SAVINGS, TIME_LOW, TIME_HIGH, BREAK_EVEN,
 )  # fmt: skip
 """Rows of the final table; the other ways through the model follow them."""
 

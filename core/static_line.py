@@ -6,6 +6,8 @@ It is what early exit has to beat, because it needs no signal and no training. P
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+A_HAIR = 0.02
+"""Share of the layers by which a fixed depth may save less than early exit and still be held against it."""
 TOLERANCE = 1e-9
 """Difference in share of savings up to which two values are the same."""
 

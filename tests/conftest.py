@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.evaluation import timing
 from core.machine import device as machine
 
 Eetui = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,6 +29,7 @@ def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("EETUI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(machine, "PEAK_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
 
 
 def set_options(*assignments: str) -> list[str]:

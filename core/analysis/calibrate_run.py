@@ -19,9 +19,10 @@ from core.analysis.risk_control import (
     LearnThenTest,
     UnitSplit,
     Violations,
+    cap_for_bets,
+    cap_for_mean,
     expected_violations,
     halves,
-    largest_excess,
     neighbour_correlation,
     pieces,
     split_units,
@@ -167,6 +168,12 @@ class _Parts:
         """Both halves, in the order of the text."""
         return self._of(np.sort(np.concatenate([self.split.calibration, self.split.test])))
 
+    @property
+    def units(self) -> str:
+        """The calibration units in words."""
+        windows = "1 window" if self.unit_windows == 1 else f"{self.unit_windows} windows"
+        return f"the {len(self.split.calibration):,} calibration units ({windows} of {self.table.seq_len} tokens each)"
+
     def sweep(self, table: TokenTable, grid: Floats) -> Sweep:
         return sweep(table, grid, self.unit_windows * table.seq_len)
 
@@ -194,7 +201,11 @@ def _by_budget(parts: _Parts, request: CalibrationRequest) -> ThresholdChoice:
     budget, units = math.log1p(request.max_ppl_increase), len(parts.split.calibration)
     grid = threshold_grid(parts.aside.signal, np.arange(1, CANDIDATES + 1) / CANDIDATES)
     aside, calibrating, both = (parts.sweep(part, grid) for part in (parts.aside, parts.calibration, parts.halves))
-    largest = largest_excess(aside.excess, budget)
+    largest = (
+        cap_for_mean(aside.excess, budget, units)
+        if request.method == "crc"
+        else cap_for_bets(aside.excess, budget, request.delta, units)
+    )
     rule = _rule(request, budget, largest, aside.excess, units)
     at_random = violation_rate(rule, both, budget, halves(len(both.excess), request.resplits, request.seed))
     in_pieces = violation_rate(rule, both, budget, pieces(len(both.excess), request.resplits))
@@ -208,7 +219,7 @@ def _by_budget(parts: _Parts, request: CalibrationRequest) -> ThresholdChoice:
     in_order = parts.sweep(parts.table, grid[[chosen]]).excess[:, 0]
     return ThresholdChoice(
         thresholds=tuple(grid[chosen].tolist()),
-        guarantee=guarantees.budget(request.method, request.max_ppl_increase, request.delta, bound),
+        guarantee=guarantees.budget(request.method, request.max_ppl_increase, request.delta, bound, parts.units),
         counted_at_most=bound,
         clipped=clipped,
         violations=at_random,

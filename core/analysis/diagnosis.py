@@ -78,7 +78,10 @@ class Diagnosis:
         waterfall: steps from the early-stopping loss (block 0's, or that of all blocks trained together) to early exit
             on the evaluation split.
         target_shares: share of the tokens that was to leave at each block.
-        exit_shares: share of the tokens that leaves at each block by the run's own thresholds.
+        exit_shares: share of the tokens that leaves at each block by the run's own thresholds, worked out from tokens
+            that went through all blocks.
+        measured_shares: the same as measured with early exit. They differ behind the second exit, where the signals
+            of the tokens that stay depend on the state of those that left.
         oracle: lowest possible mean loss with these shares if every block's loss were known; for more than two blocks
             a lower bound on it.
         at_random: expected mean loss with these shares if tokens were picked at random.
@@ -88,6 +91,7 @@ class Diagnosis:
     waterfall: Waterfall
     target_shares: tuple[float, ...]
     exit_shares: tuple[float, ...]
+    measured_shares: tuple[float, ...]
     oracle: float
     at_random: float
     own: float
@@ -142,6 +146,7 @@ def diagnose(table: TokenTable, state: RunState, window_losses: WindowLosses, co
         waterfall=_waterfall(training_loss(state, config), list(levels)),
         target_shares=tuple(target_shares(state, config).tolist()),
         exit_shares=tuple(shares.tolist()),
+        measured_shares=() if state.final is None else state.final.exit_shares,
         oracle=oracle_loss(table.cross_entropy, shares),
         at_random=float(shares @ table.mean_loss),
         own=float(own.mean(dtype=np.float64)),

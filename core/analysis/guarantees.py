@@ -16,17 +16,20 @@ EVALUATION_TOKENS = (
 )
 
 
-def budget(method: str, increase: float, delta: float, counted_at_most: float) -> str:
-    """State the promise of a risk budget."""
-    within = f"early exit raises the PPL of text like this by at most {increase:.2%} ({math.log1p(increase):.4f} nats)"
-    often = (
-        f"With probability at least {1 - delta:.0%} over the choice of calibration units"
-        if method == "ltt"
-        else "On average over the choice of calibration units"
-    )
+def budget(method: str, increase: float, delta: float, counted_at_most: float, units: str) -> str:
+    """State what is promised: a bound on the mean of a capped excess loss.
+
+    Args:
+        increase: budget as an increase of the PPL.
+        counted_at_most: cap on a unit's excess, nats.
+        units: the calibration units in words.
+    """
+    often = f"With probability at least {1 - delta:.0%}" if method == "ltt" else "On average"
     return (
-        f"{often}, {within}, as worked out from tokens that go through every block; a unit's excess counts as at most "
-        f"{counted_at_most:.3g} nats ({NAMES[method]})."
+        f"{often} over the choice of {units}, the mean excess loss of units like these is at most "
+        f"{math.log1p(increase):.4f} nats, where a unit's excess counts as at most {counted_at_most:.3g} nats "
+        f"({NAMES[method]}). If no unit exceeds this cap, the PPL is at most {increase:.2%} above that of all "
+        f"blocks; the PPL itself is not promised. It is worked out from tokens that go through every block."
     )
 
 
@@ -92,7 +95,7 @@ def mismatch(measured: float, worked_out: float) -> tuple[str, ...]:
     if abs(measured - worked_out) < MISMATCH:
         return ()
     return (
-        f"the promise is not about what this run does: with its own thresholds it measured {math.expm1(measured):+.2%} "
-        f"PPL over all blocks, where tokens that go through every block give {math.expm1(worked_out):+.2%}; its exited "
-        f"tokens leave other states behind for the others to attend to",
+        f"the promise is not about what this run does: with its own thresholds it measured {math.expm1(measured):+z.2%}"
+        f" PPL over all blocks, where tokens that go through every block give {math.expm1(worked_out):+z.2%}; its "
+        f"exited tokens leave other states behind for the others to attend to",
     )

@@ -31,6 +31,8 @@ BOLDEST = 0.75
 """Largest share of the capital that a bet can lose on one unit (Waudby-Smith and Ramdas 2024 take 1/2 or 3/4)."""
 SMALLEST_BOUND = 0.01
 """Smallest cap on a unit's excess loss, nats."""
+CAP_COST = 0.1
+"""Share of the evidence, or of the budget, that a cap may cost: the higher the cap, the more is promised."""
 ASIDE = 20
 """Number of units set aside if that is at most a quarter of them."""
 
@@ -152,6 +154,31 @@ def largest_excess(aside: Floats, budget: float) -> Floats:
     """
     seen: Floats = np.maximum.accumulate(aside.max(axis=0))  # [J]
     return np.maximum(2 * seen, max(2 * abs(budget), SMALLEST_BOUND))
+
+
+def cap_for_bets(aside: Floats, budget: float, delta: float, units: int) -> Floats:
+    """Compute the cap on a unit's excess loss for `LearnThenTest`, `[J]`: as high as costs little.
+
+    At the share f of its best, a bet gathers `2f − f²` of the evidence. The cap is the one under which the boldest bet
+    is such a share that `CAP_COST` of the evidence is lost, and at least `largest_excess`.
+
+    Args:
+        aside: excess of the units set aside in nats, `[A, J]`.
+        units: number of calibration units.
+    """
+    least = largest_excess(aside, budget)
+    deviation = np.minimum(aside, least).std(axis=0)  # [J]
+    share = 1 - math.sqrt(CAP_COST)
+    free = budget + BOLDEST * deviation * math.sqrt(units / (2 * math.log(1 / delta))) / share
+    cap: Floats = np.maximum.accumulate(np.maximum(least, free))
+    return cap
+
+
+def cap_for_mean(aside: Floats, budget: float, units: int) -> Floats:
+    """Compute the cap for `ConformalRiskControl`, `[J]`: one unit at it costs `CAP_COST` of the budget, or more where
+    `largest_excess` is higher.
+    """
+    return np.maximum(largest_excess(aside, budget), CAP_COST * budget * (units + 1))
 
 
 @dataclass(frozen=True, eq=False)

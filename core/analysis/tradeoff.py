@@ -6,6 +6,7 @@ blocks at random, which needs no signal and no training. Early exit is worthwhil
 Shapes: K blocks, E exits, J candidates (sets of thresholds), N tokens.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -16,6 +17,8 @@ from core import costs
 from core.analysis.threshold_sweep import sweep, threshold_grid
 from core.analysis.token_table import Booleans, Floats, TokenTable, where_left
 from core.formulas import each_alone, share_of_layers_saved
+from core.intervals import block_edges, student_t
+from core.static_line import static_mixture
 
 RATES = 201
 """Number of points of a curve, at equal steps of the exit rate from 0 to 1."""
@@ -64,12 +67,15 @@ class QualityCurve:
         thresholds: thresholds of each rate, `[J, E]`.
         loss: mean loss in nats, `[J]`.
         shares: share of all tokens that leaves at each block, `[J, K]`.
+        block_excess: mean loss above that of all blocks in each of B pieces of the text, nats, `[B, J]`; none where
+            there are too few windows for an interval.
     """
 
     rates: Floats
     thresholds: Floats
     loss: Floats
     shares: Floats
+    block_excess: Floats
 
     def savings(self, per_block: Sequence[float]) -> Floats:
         """Return the mean savings, `[J]`, from those of a token that leaves at each block, `[K]`."""
@@ -81,7 +87,11 @@ def quality_curve(table: TokenTable, points: int = RATES) -> QualityCurve:
     """Compute the curve; one exit rate sets the thresholds of all exits (`core.analysis.threshold_sweep`)."""
     rates = np.linspace(0, 1, points)  # [J]
     tried = sweep(table, threshold_grid(table.signal, rates))
-    return QualityCurve(rates, tried.thresholds, table.mean_loss[-1] + tried.excess[0], tried.shares[0])
+    blocks = len(block_edges(table.windows)) - 1
+    pieces = (
+        sweep(table, tried.thresholds, table.tokens // blocks).excess[:blocks] if blocks > 0 else np.empty((0, points))
+    )
+    return QualityCurve(rates, tried.thresholds, table.mean_loss[-1] + tried.excess[0], tried.shares[0], pieces)
 
 
 def static_line(savings: Sequence[float], losses: Sequence[float] | Floats, at: Floats) -> Floats:
@@ -93,15 +103,14 @@ def static_line(savings: Sequence[float], losses: Sequence[float] | Floats, at: 
         savings, losses: savings and mean loss of each static depth, `[K]`.
         at: savings to match, `[J]`.
     """
-    asked = np.minimum(at, max(savings)) - TOLERANCE  # [J]
-    lowest = np.full(len(at), np.inf)  # [J]
-    for saved, loss in zip(savings, losses, strict=True):
-        lowest[asked <= saved] = np.minimum(lowest[asked <= saved], loss)
-        for more, loss_there in zip(savings, losses, strict=True):
-            between = (asked > saved) & (asked <= more)
-            mixed = loss + (loss_there - loss) * (asked[between] - saved) / (more - saved)
-            lowest[between] = np.minimum(lowest[between], mixed)
-    return lowest
+    line: Floats = static_weights(savings, losses, at) @ np.asarray(losses)
+    return line
+
+
+def static_weights(savings: Sequence[float], losses: Sequence[float] | Floats, at: Floats) -> Floats:
+    """Return the share of the tokens at each static depth on the static line, `[J, K]` (`core.static_line`)."""
+    plain = [float(loss) for loss in losses]
+    return np.array([static_mixture(savings, plain, float(saved)).weights for saved in at])
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +122,19 @@ class TradeOff:
         loss: mean loss of early exit, nats.
         line: mean loss of the static depths at the same savings, nats.
         possible: mean loss of exits that know every block's loss, nats: a bound, not a method.
+        highest: upper end of the 95% interval over windows of `loss − line`, nats; NaN with too few windows.
     """
 
     savings: Floats
     loss: Floats
     line: Floats
     possible: Floats
+    highest: Floats
 
     @property
     def beats(self) -> Booleans:
-        """Whether early exit saves something, at a lower loss than any static depth with the same savings, `[J]`."""
-        beats: Booleans = (self.savings > 0) & (self.loss < self.line - TOLERANCE)
+        """Whether early exit saves something, and its loss is clearly below that of the static line, `[J]`."""
+        beats: Booleans = (self.savings > 0) & (self.highest < -TOLERANCE)
         return beats
 
     @property
@@ -159,12 +170,33 @@ def trade_off(table: TokenTable, curve: QualityCurve, per_block: Sequence[float]
         static: savings of each static depth, `[K]`.
     """
     savings = curve.savings(per_block)
+    weights = static_weights(static, table.mean_loss, savings)  # [J, K]
     return TradeOff(
         savings=savings,
         loss=curve.loss,
-        line=static_line(static, table.mean_loss, savings),
+        line=weights @ table.mean_loss,
         possible=np.interp(savings, *possible_losses(table, per_block)),
+        highest=_highest(table, curve, weights),
     )
+
+
+def _highest(table: TokenTable, curve: QualityCurve, weights: Floats) -> Floats:
+    """Return the upper ends of the intervals of early exit's loss minus the line's over windows, `[J]`.
+
+    Args:
+        weights: share of the tokens at each static depth on the line, `[J, K]`.
+    """
+    blocks = len(curve.block_excess)
+    if not blocks:
+        return np.full(len(weights), np.nan)
+    size = table.tokens // blocks
+    static = np.stack(
+        [table.excess(block)[: blocks * size].reshape(blocks, size).mean(1) for block in range(table.blocks)]
+    )
+    differences = curve.block_excess - (weights @ static).T  # [B, J]
+    error = differences.std(axis=0, ddof=1) / math.sqrt(blocks)  # [J], as in `over_windows`
+    highest: Floats = curve.loss - weights @ table.mean_loss + student_t(blocks - 1) * error
+    return highest
 
 
 def possible_losses(table: TokenTable, per_block: Sequence[float]) -> tuple[Floats, Floats]:

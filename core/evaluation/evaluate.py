@@ -21,9 +21,11 @@ from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeas
 from core.exits import exit_method
 from core.formulas import perplexity
 from core.head.token_statistics import TokenStatistics
+from core.intervals import over_windows
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
 from core.pricing.policy import Outcome
+from core.static_line import A_HAIR
 
 LARGEST_RATE_GAP = 0.05
 """Difference between target and realised exit rate, or savings, above which a warning is given."""
@@ -158,7 +160,8 @@ def judge(
     """Warn of exits off their target, of exits that cost FLOPs, and of fixed depths that beat early exit.
 
     Args:
-        static: fixed depths on the same tokens; each that saves as many layers at no higher loss is named.
+        static: fixed depths on the same windows. Each that saves as many layers, or a hair less, is named if its loss
+            is lower by a clear difference.
         promised: what the thresholds gave where a price set them.
     """
     target = target_shallow_ratio(config.protocol, config.exit.hard_ratio, len(config.model.block_layers))
@@ -175,13 +178,23 @@ def judge(
         )
     if saved.flops < -LARGEST_FLOP_LOSS:
         yield Warned(
-            f"early exit costs {-saved.flops:.1%} more FLOPs than never exiting"
+            f"early exit costs {-saved.flops:z.1%} more FLOPs than never exiting"
             + ("" if saved.break_even is None else f"; they break even at {saved.break_even:.1%} leaving early")
         )
+    if saved.busy:
+        yield Warned(f"the machine was busy while time savings were measured, so they may be off: {saved.busy}")
     distinct = {(depth.layer_savings, depth.loss): depth for depth in static}  # "as trained" under a frozen head
     for depth in distinct.values():
-        if depth.layer_savings >= early.layer_savings and depth.loss <= early.loss:
+        if _loses(early, depth.loss, depth.window_losses) and depth.layer_savings >= early.layer_savings - A_HAIR:
             yield Warned(
-                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:.1%} of layers saved) loses to "
-                f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:.1%} saved)"
+                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:z.1%} of layers saved) loses to "
+                f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:z.1%} saved)"
             )
+
+
+def _loses(early: Measured, loss: float, windows: Sequence[float]) -> bool:
+    """Tell whether a loss on the same windows is lower than early exit's, clearly where their windows are known."""
+    if loss > early.loss or not windows or len(windows) != len(early.window_losses):
+        return loss <= early.loss
+    found = over_windows([a - b for a, b in zip(early.window_losses, windows, strict=True)])
+    return found is None or found.low >= 0

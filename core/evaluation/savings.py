@@ -9,17 +9,20 @@ from core.config.run_config import RunConfig
 from core.costs import ExitCosts
 from core.data.batches import reading_windows
 from core.data.windows import Windows
-from core.evaluation.timing import ROUNDS, TimeSavings, timed_rounds
+from core.evaluation.timing import MOST_ROUNDS, enough, timed_rounds
 from core.events import Event, Measured, Savings, Step
 from core.exits import exit_method
+from core.intervals import of_median
 from core.machine.clock import Clock
+from core.machine.cores import read_usage
+from core.machine.pace import kept_busy
 from core.model import Transformer
 from core.pricing.thresholds import is_on
 
 
 def rounds_to_time(thresholds: Sequence[float], config: RunConfig) -> int:
-    """Return the number of timed rounds: 0 without exits, and for a method that reads the later blocks' losses."""
-    return ROUNDS if thresholds and not exit_method(config.method).foresees else 0
+    """Return the most timed rounds: 0 without exits, and for a method that reads the later blocks' losses."""
+    return MOST_ROUNDS if thresholds and not exit_method(config.method).foresees else 0
 
 
 def measure_savings(
@@ -37,7 +40,7 @@ def measure_savings(
     Args:
         early: result of early exit.
         cost: costs of early exit (`exit_costs`).
-        steps: step numbers of the timed rounds, a step each; empty: no time savings.
+        steps: step numbers of the timed rounds, a step each, of which not all may be needed; empty: no time savings.
     """
     saved = Savings(
         stage=early.stage,
@@ -48,22 +51,35 @@ def measure_savings(
         few = slice(reading_windows(config))
         tokens = windows.targets[few].numel()
         rounds = timed_rounds(model, thresholds, Windows(windows.inputs[few], windows.targets[few]), config, len(steps))
-        ratios: list[float] = []
+        ratios, spent, before = list[float](), 0.0, read_usage()
         for step in steps:
             began = time.perf_counter()
             with clock.part("timing"):
                 ratios.append(next(rounds))
-            yield Step(early.stage, 1, step, None, 2 * tokens, time.perf_counter() - began)
-        time_savings = TimeSavings.of(ratios)
-        saved = replace(
-            saved,
-            time=time_savings.savings,
-            time_low=1 - time_savings.high,
-            time_high=1 - time_savings.low,
-            tokens=tokens,
-            rounds=time_savings.rounds,
-        )
+            took = time.perf_counter() - began
+            yield Step(early.stage, 1, step, None, 2 * tokens, took)
+            spent += took
+            if enough(ratios, spent):
+                break
+        busy = kept_busy(before, read_usage(), config.machine.threads)
+        saved = with_time(saved, ratios, tokens, busy)
     yield saved
+
+
+def with_time(saved: Savings, ratios: Sequence[float], tokens: int, busy: str = "") -> Savings:
+    """Add the time savings: median over rounds of seconds of early exit ÷ all blocks, with its 95% interval."""
+    found = of_median(ratios)
+    assert found is not None, "a run has enough rounds for an interval"
+    return replace(
+        saved,
+        time=1 - found.mean,
+        time_low=1 - found.high,
+        time_high=1 - found.low,
+        tokens=tokens,
+        rounds=len(ratios),
+        covers=True,
+        busy=busy,
+    )
 
 
 def exit_costs(vocab_size: int, config: RunConfig, thresholds: Sequence[float] = ()) -> ExitCosts:

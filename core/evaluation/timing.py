@@ -14,9 +14,17 @@ from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, early_exit_states
 from core.early_exit.skipping import skipping_states
 from core.evaluation.passes import Pass, early_exit
+from core.intervals import of_median
 from core.model import Transformer
 
 ROUNDS = 5
+"""Number of rounds of a benchmark."""
+FEWEST_ROUNDS, MOST_ROUNDS = 6, 60
+"""Number of rounds of a run: until the interval is narrow, but no fewer and no more."""
+NARROW = 0.04
+"""Width of the interval, as a share of the time, that is narrow enough."""
+SECONDS = 10.0
+"""Duration after which no further round begins."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,14 @@ def time_savings(
 ) -> TimeSavings:
     """Time early exit, signals included, against the model without exits; see `timed_rounds`."""
     return TimeSavings.of(list(timed_rounds(model, thresholds, windows, config, rounds)))
+
+
+def enough(ratios: Sequence[float], seconds: float) -> bool:
+    """Tell whether a run needs no further round after these, which took that long."""
+    if len(ratios) < FEWEST_ROUNDS:
+        return False
+    found = of_median(ratios)
+    return seconds >= SECONDS or (found is not None and found.high - found.low <= NARROW)
 
 
 def timed_rounds(

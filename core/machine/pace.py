@@ -7,10 +7,10 @@ slow from its first step.
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.events import Event, RunStarted, StageStarted, Step, Warned
-from core.machine.cores import Usage, allowed_cores, others, read_usage
+from core.machine.cores import SAMPLE_SECONDS, Usage, allowed_cores, others, read_usage
 
 FAR_BELOW = 0.5
 """Share of the expected speed below which a window is slow."""
@@ -23,6 +23,8 @@ WINDOWS = 2
 OTHERS, HELD, SWAPPED, PEAK = 0.5, 0.1, 2**20, 0.7
 """Limits of what counts as a cause: cores taken by other processes, share of periods in which the quota was used up,
 bytes swapped a second, share of the peak FLOP/s at the run's start."""
+SLACK = 0.25
+"""Cores beyond those that there are, by which the load may seem too large: the counters are coarse."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,37 @@ def causes(seen: Window, threads: int, allowed: int, peak: Callable[[], float | 
     Args:
         peak: measures the share of the peak FLOP/s at the run's start; called if there is no other cause.
     """
+    found = disturbances(seen, allowed)
+    if threads > allowed:
+        found.append(f"it has {threads} threads on {allowed} cores")
+    if not found and (share := peak()) is not None and share < PEAK:
+        found.append(f"the processor itself computes at {share:.0%} of its speed at the start: heat, or a power limit")
+    return "; ".join(found) or "no cause was found on this machine"
+
+
+def disturbances(seen: Window, allowed: int) -> list[str]:
+    """Name what other programs or a quota took from a window."""
     found = []
     if seen.others >= OTHERS:
         found.append(f"other processes take {seen.others:.1f} of {allowed} cores")
     if seen.held >= HELD:
         found.append(f"the control group's quota was used up {seen.held:.0%} of the time")
-    if threads > allowed:
-        found.append(f"it has {threads} threads on {allowed} cores")
     if seen.swapped >= SWAPPED:
         found.append(f"the system swaps {seen.swapped / 2**20:,.0f} MiB a second")
-    if not found and (share := peak()) is not None and share < PEAK:
-        found.append(f"the processor itself computes at {share:.0%} of its speed at the start: heat, or a power limit")
-    return "; ".join(found) or "no cause was found on this machine"
+    return found
+
+
+def kept_busy(before: Usage, after: Usage, threads: int) -> str:
+    """Say what disturbed a measurement between two readings; empty if nothing did, as far as is known.
+
+    Other processes do not disturb it as long as cores are left. Counters tell nothing of less than `SAMPLE_SECONDS`.
+    """
+    if after.at - before.at < SAMPLE_SECONDS:
+        return ""
+    seen, allowed = window([0.0], before, after), len(allowed_cores())
+    if seen.others + threads <= allowed + SLACK:
+        seen = replace(seen, others=0.0)
+    return "; ".join(disturbances(seen, allowed))
 
 
 class Pace:

@@ -15,8 +15,8 @@ from eetui.drawing.formats import json_text
 ROWS: tuple[tuple[str, Callable[[Effect], str]], ...] = (
     ("PPL, all blocks", lambda effect: figure(effect.all_blocks_ppl, "ppl")),
     ("PPL, early exit", lambda effect: figure(effect.ppl, "ppl")),
-    ("PPL increase", lambda effect: f"{effect.ppl_increase:+.2%}"),
-    ("Excess, nats", lambda effect: f"{effect.excess:+.4f}"),
+    ("PPL increase", lambda effect: f"{effect.ppl_increase:+z.2%}"),
+    ("Excess, nats", lambda effect: f"{effect.excess:+z.4f}"),
     ("Shallow ratio", lambda effect: figure(effect.shallow_ratio, "share")),
     ("Layer savings", lambda effect: figure(effect.layer_savings, "share")),
     ("FLOP savings", lambda effect: figure(effect.flop_savings, "share")),
@@ -59,14 +59,15 @@ def violation_lines(result: Calibrated) -> Iterator[str]:
         return
     aim = ""
     if (expected := result.choice.violations_expected) is not None:
-        aim = f"; the guarantee allows {request.delta:.0%}, which on halves of this size may look like {expected:.0%}"
+        aim = f"; the promise, of capped excess, allows {request.delta:.0%}, which may look like {expected:.0%} here"
     yield (
-        f"Over {seen.resplits} random halvings of the units, the test half's PPL rose by more than "
-        f"{request.max_ppl_increase:.2%} in {seen.rate:.1%}{aim}; mean excess {seen.mean_excess:+.4f} nats, "
+        f"Over {seen.resplits} random halvings, without the cap and on units not used for choosing, the PPL rose by "
+        f"more than {request.max_ppl_increase:.2%} in {seen.rate:.1%}{aim}; mean excess {seen.mean_excess:+z.4f} nats, "
         f"{1 - seen.shares[-1]:.1%} of tokens left early, no threshold was safe in {seen.never:.0%}"
     )
     if (apart := result.choice.violations_in_pieces) is not None:
-        yield f"With each half in one piece of the text: in {apart.rate:.1%}; mean excess {apart.mean_excess:+.4f} nats"
+        excess = f"mean excess {apart.mean_excess:+z.4f} nats"
+        yield f"With each half in one piece of the text: in {apart.rate:.1%}; {excess}"
 
 
 def calibration_json(result: Calibrated) -> str:

@@ -24,6 +24,7 @@ SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN = 25
 BEATS, LOSES = "✓", "·"
+LEGEND = f"{BEATS} saves, and is clearly better than the static depths that save as much (95%); {LOSES} not"
 CLAIM_WORDS = {"gain": "a gain, nats", "price": "a price, nats", "rank": "an order only"}
 """How a claim is written where its name does not say it."""
 
@@ -43,7 +44,10 @@ def quality_tables(run: RunQuality) -> RenderableType:
             if judged.signal is not None
         ),
         _curve_table(quality),
-        Text(f"{BEATS} saves, and is better than any static depth that saves as much; {LOSES} not", style="dim"),
+        Text(
+            f"{BEATS} saves, and is clearly better than the static depths that save as much (95%); {LOSES} not",
+            style="dim",
+        ),
         *(Text(line) for line in summary_lines(quality)),
     )
 
@@ -113,8 +117,8 @@ def _advantage(trade: TradeOff) -> str:
     side = "below" if trade.mean_gain > 0 else "above"
     of_possible = "" if trade.share_of_possible is None else f", {trade.share_of_possible:.0%} of what is possible"
     return (
-        f"{abs(trade.mean_gain):.4f} nats {side} the static line on average (area {trade.area:+.5f} nats × savings"
-        f"{of_possible}); below it at {trade.beats.mean():.0%} of the exit rates"
+        f"{abs(trade.mean_gain):.4f} nats {side} the static line on average (area {trade.area:+z.5f} nats × savings"
+        f"{of_possible}); clearly below it (95% over windows) at {trade.beats.mean():.0%} of the exit rates"
     )
 
 
@@ -169,7 +173,7 @@ def _reliability_table(block: int, claims: Claim, diagram: Reliability) -> Table
             figure(float(count), "count"),
             figure(float(claimed), unit),
             figure(float(found), unit),
-            f"{found - claimed:+.4f}",
+            f"{found - claimed:+z.4f}",
         )
     return table
 
@@ -196,7 +200,7 @@ def _curve_table(quality: Quality) -> Table:
 
 
 def _figure(value: float, unit: Unit) -> str:
-    return figure(float(value) + 0.0, unit)  # no -0.00%
+    return figure(float(value), unit)
 
 
 def _table(title: str, heads: Sequence[str]) -> Table:
@@ -246,5 +250,6 @@ def _json_trade_off(trade: TradeOff) -> dict[str, Any]:
         "savings": trade.savings.tolist(),
         "static": trade.line.tolist(),
         "possible": trade.possible.tolist(),
+        "highest": trade.highest.tolist(),
         "beats": trade.beats.tolist(),
     }

@@ -59,9 +59,9 @@ def line_figures(line: AblationLine, *, wide: bool = True) -> Iterator[str]:
         yield from ("", "")
         return
     found = line.difference
-    yield f"{found.mean + 0.0:+.4f}"
+    yield f"{found.mean:+z.4f}"
     mark = " " if found.clear else "·"
-    yield f"[{found.low + 0.0:+.4f}, {found.high + 0.0:+.4f}] {mark}" if wide else mark
+    yield f"[{found.low:+z.4f}, {found.high:+z.4f}] {mark}" if wide else mark
 
 
 def _short(value: Value | None, unit: Unit) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.formulas import perplexity, share_of_layers_saved
 from core.intervals import Interval, paired
 from core.metrics import FINAL_PPL, FLOP_SAVINGS, LAYER_SAVINGS, Metric, Value, way_ppl
-from core.static_line import Mixture, static_mixture
+from core.static_line import A_HAIR, Mixture, static_mixture
 from eetui.compare.columns import Column, leaders, loss_difference
 
 
@@ -24,8 +24,6 @@ class Advice:
 NONE = "none"
 """Choice where no difference is clear."""
 NOTHING_SKIPPED = "exited tokens run through all later blocks (exited_state=input), so none of these saves any"
-A_HAIR = 0.02
-"""Share of the layers by which a fixed depth may save less and still be named as one that is better."""
 HEAD_NOTE = "; its signal reads the whole head, which layers do not count"
 
 
@@ -47,8 +45,8 @@ def _difference(column: Column, base: Column) -> str | None:
     if found is None:
         return None
     clear = "" if found.clear else "; no clear difference"
-    interval = f"[{found.low:+.4f}, {found.high:+.4f}] over {found.kind}"
-    difference = f"{found.mean:+.4f} nats {interval}, {perplexity(found.mean) - 1:+.2%} PPL"
+    interval = f"[{found.low:+z.4f}, {found.high:+z.4f}] over {found.kind}"
+    difference = f"{found.mean:+z.4f} nats {interval}, {perplexity(found.mean) - 1:+z.2%} PPL"
     return f"{column.title} − {base.title}: {difference}{clear}"
 
 
@@ -100,7 +98,7 @@ def _for_compute(skipping: Sequence[Column], ranked: Sequence[Column], cost: Met
     if share < 0:
         reason = f"costs least, {-share:.1%} more {saved} than never exiting: none of these saves any"
     else:
-        reason = f"saves most {saved}, {share:.1%}, for {price:+.1%} PPL"
+        reason = f"saves most {saved}, {share:.1%}, for {price:+z.1%} PPL"
     reason = f"{reason}{_tie(others)}{note}{_seeds(skipping)}{static_note(best)}"
     return Advice("compute", _titles([best, *others]), reason)
 

@@ -24,7 +24,7 @@ class SavingsCurve:
         line: mean nats of the static depths, or mixtures of two, with the same savings: the line to beat.
         area: area between line and curve, nats × savings; positive where the curve lies below the line.
         gain: area divided by its width: mean nats below the line; None if nothing is saved.
-        beats: share of the exit rates at which the curve lies below the line.
+        beats: share of the exit rates at which the curve lies clearly below the line, by its 95% interval over windows.
     """
 
     savings: tuple[float, ...]
@@ -93,7 +93,7 @@ def area_rows(columns: Sequence[Column], curves: Mapping[int, SavingsCurve]) -> 
     return (
         Row("line.area", "Area below the static depths", "nats", values(lambda curve: curve.area)),
         Row("line.gain", "Below the static depths on average", "nats", values(lambda curve: curve.gain)),
-        Row("line.beats", "Exit rates below the static depths", "share", values(lambda curve: curve.beats)),
+        Row("line.beats", "Exit rates clearly below the static depths", "share", values(lambda curve: curve.beats)),
     )
 
 

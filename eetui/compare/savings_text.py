@@ -28,7 +28,7 @@ def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int
     if not curves:
         return Text()
     shown = list(curves.items())[:ROWS]
-    heads = ["against static depths", "area", "nats below", "beats them at"]
+    heads = ["against static depths", "area", "nats below", "clearly at"]
     lines = [
         [
             f"{hue(index).sign} {comparison.columns[index].title}",

@@ -26,13 +26,13 @@ def delta(change: float | None, unit: Unit) -> str:
         return "±0"
     match unit:
         case "ppl":
-            return f"{change:+.2%}"
+            return f"{change:+z.2%}"
         case "share":
-            return f"{100 * change:+.2f}pp"
+            return f"{100 * change:+z.2f}pp"
         case "count":
-            return f"{change:+,.0f}"
+            return f"{change:+z,.0f}"
         case "bits" | "signal" | "loss" | "nats":
-            return f"{change:+.4f}"
+            return f"{change:+z.4f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -48,12 +48,12 @@ def duration(seconds: float | None) -> str:
 def _one(value: float, unit: Unit) -> str:
     match unit:
         case "ppl":
-            return f"{value:.2f}" if value < 1e5 else f"{value:.3g}"
+            return f"{value:z.2f}" if value < 1e5 else f"{value:z.3g}"
         case "share":
-            return f"{value:.2%}"
+            return f"{value:z.2%}"
         case "signal" if value > 1:
             return "off"  # a threshold that no signal reaches
         case "bits" | "signal" | "loss" | "nats":
-            return f"{value:.4f}"
+            return f"{value:z.4f}"
         case "count":
-            return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+            return f"{value:z,.0f}" if value == round(value) else f"{value:z,.1f}"

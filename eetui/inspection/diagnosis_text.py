@@ -20,6 +20,8 @@ from eetui.drawing.formats import json_text
 
 FIGURES_WIDTH = 68
 """Cells of a line that are not the bar."""
+SAME_SHARE = 0.0005
+"""Difference of shares that the text, in tenths of a percent, does not show."""
 NARROWEST_BAR, WIDEST_BAR = 10, 48
 CELLS = {(False, False): " ", (True, False): "▌", (False, True): "▐", (True, True): "█"}
 
@@ -28,7 +30,7 @@ def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
     """Everything about where the perplexity went, for a terminal of that width."""
     waterfall, config = run.diagnosis.waterfall, run.config
     head = Text.assemble((run.name, "bold"), f"  run {run.number}  {config.method_name}, seed {config.seed}, one run")
-    total = f"{waterfall.total:+.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
+    total = f"{waterfall.total:+z.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
     parts: list[RenderableType] = [head, Text(total, style="dim"), Text()]
     parts += [_table(waterfall, "Training, early stopping", "Early exit, evaluation", width), Text()]
     parts += [Text(line) for line in explanations(run, width)]
@@ -86,14 +88,23 @@ def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
             return f"what later blocks are worth when tokens picked by chance leave as was meant: {leave}."
         case "exit rate":
             leave = _shares(run.diagnosis.exit_shares)
-            return f"still by chance, as many leave as did: {leave}; the signal is not as it was for the thresholds."
+            return f"still by chance, as many leave as would: {leave} (worked out); the signals are of other text."
         case "exit decisions":
             return f"as many leave, picked by {config.method_name} instead of chance. {_oracle(run)}"
         case _:
             return (
                 f"from tokens that all went through all blocks to early exit as it ran: to later blocks, those that "
-                f"left are what exited_state={config.exit.exited_state} makes of them."
+                f"left are what exited_state={config.exit.exited_state} makes of them.{_moved(run)}"
             )
+
+
+def _moved(run: Diagnosed) -> str:
+    """Say how many really left at each block, where it is not what the steps before were worked out with."""
+    found = run.diagnosis
+    pairs = zip(found.exit_shares, found.measured_shares, strict=False)
+    if all(abs(worked_out - measured) < SAME_SHARE for worked_out, measured in pairs):
+        return ""
+    return f" Other tokens leave, too: {_shares(found.measured_shares)} (measured)."
 
 
 def _shares(shares: Iterable[float]) -> str:
@@ -168,12 +179,13 @@ def _table(waterfall: Waterfall, start: str, end: str, width: int) -> Table:
     table.add_row(start, step_bar(levels[0], levels[0], *scale), "", "", figure(perplexity(levels[0]), "ppl"))
     for step in waterfall.steps:
         shown = step_bar(step.before, step.after, *scale)
-        interval = "" if step.interval is None else f"[{step.interval[0]:+.4f}, {step.interval[1]:+.4f}]"
+        interval = "" if step.interval is None else f"[{step.interval[0]:+z.4f}, {step.interval[1]:+z.4f}]"
         ppl = figure(perplexity(step.after), "ppl")
         style = "red" if step.nats > 0 else "green"
-        table.add_row(title(step), Text(shown, style=style), f"{step.nats + 0.0:+.4f}", interval, ppl)
+        table.add_row(title(step), Text(shown, style=style), f"{step.nats:+z.4f}", interval, ppl)
     ppl = figure(perplexity(waterfall.end), "ppl")
-    table.add_row(end, step_bar(waterfall.end, waterfall.end, *scale), f"{waterfall.total:+.4f}", "", ppl, style="bold")
+    bar = step_bar(waterfall.end, waterfall.end, *scale)
+    table.add_row(end, bar, f"{waterfall.total:+z.4f}", "", ppl, style="bold")
     return table
 
 
@@ -199,6 +211,7 @@ def diagnosis_json(run: Diagnosed) -> str:
         "tokens": run.tokens,
         **_json_waterfall(diagnosis.waterfall, run, hard=False),
         "exit_shares": diagnosis.exit_shares,
+        "measured_shares": diagnosis.measured_shares,
         "at_random": diagnosis.at_random,
         "own": diagnosis.own,
         "oracle": diagnosis.oracle,

@@ -33,7 +33,7 @@ def quality_text(judged: Judgement, width: int) -> Text:
         ("\nECE           ", "bold"),
         f"{_signal_error(exit_quality)}, largest probability {_error(exit_quality.confidence)}",
         ("\nOverthinking  ", "bold"),
-        f"right, then wrong {overthinking.destructive:.2%} ({overthinking.cost:+.4f} nats), "
+        f"right, then wrong {overthinking.destructive:.2%} ({overthinking.cost:+z.4f} nats), "
         f"right already {overthinking.wasteful:.2%}",
     )
     if judged.diagram is None:
@@ -49,7 +49,7 @@ def diagram(found: Reliability, name: str, width: int, claimed_name: str = "sign
     low, top = min(float(values.min()), 0.0), max(float(values.max()), 1e-9)
     heads = ["tokens", claimed_name, name, "gap"]
     cells = [
-        [figure(float(count), "count"), f"{claimed:.4f}", f"{there:.4f}", f"{there - claimed:+.4f}"]
+        [figure(float(count), "count"), f"{claimed:.4f}", f"{there:.4f}", f"{there - claimed:+z.4f}"]
         for count, claimed, there in rows
     ]
     text = columns([heads, *cells], width, gap=1)

@@ -49,7 +49,7 @@ def threshold_line(study: Study) -> Text:
     block, exits, now = study.block, study.table.exits, study.now
     threshold = now.thresholds[block]
     move = threshold - study.own.thresholds[block]
-    moved = f"own {move:+.4f}" if abs(move) >= 5e-5 else "the run's own"
+    moved = f"own {move:+z.4f}" if abs(move) >= 5e-5 else "the run's own"
     which = f"exit {block + 1} of {exits}, " if exits > 1 else "exit "
     text = Text.assemble((f"{which}after block {block}  ", "bold"), "threshold ", (f"{threshold:.4f}", "bold"))
     return (
@@ -87,7 +87,7 @@ def honesty(own: Outcome, measured: Measured | None) -> str:
     if abs(apart) < 5e-5:
         return "Full-context statistics; at its own threshold the run measured the same loss."
     return (
-        f"Full-context statistics; at its own threshold the run measured {apart:+.4f} nats against them, "
+        f"Full-context statistics; at its own threshold the run measured {apart:+z.4f} nats against them, "
         "as tokens that left reach later blocks as they came."
     )
 
@@ -112,7 +112,7 @@ def _block_line(name: str, leavers: Leavers, outcome: Outcome) -> list[str]:
         figure(leavers.accuracy, "share"),
         figure(leavers.later_ppl, "ppl"),
         figure(leavers.later_accuracy, "share"),
-        f"{(leavers.loss - leavers.later_loss) / outcome.tokens:+.4f}",
+        f"{(leavers.loss - leavers.later_loss) / outcome.tokens:+z.4f}",
     ]
 
 

@@ -27,7 +27,7 @@ def measured_table(state: RunState, stage: str, width: int, style: Palette) -> T
     columns.append(_column("accuracy", found, lambda one: f"{one.accuracy:.2%}"))
     if any(max(one.exit_shares) < 1 for one in found):
         columns.append(_column("left early", found, lambda one: f"{one.shallow_ratio:.1%}"))
-        columns.append(_column("layers saved", found, lambda one: f"{one.layer_savings:.1%}"))
+        columns.append(_column("layers saved", found, lambda one: f"{one.layer_savings:z.1%}"))
     names = ["", *(one.name for one in found)]
     name_width = min(max(map(len, names)), max(width - sum(len(column[0]) + 2 for column in columns), 8))
     lines = ["  ".join([fitted(name, name_width), *cells]) for name, *cells in zip(names, *columns, strict=True)]

@@ -103,18 +103,20 @@ def _measured_line(event: Measured, state: RunState) -> str:
         + f"accuracy {event.accuracy:.2%}"
     )
     if max(event.exit_shares, default=1) < 1:
-        line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:.1%}"
+        line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:z.1%}"
     return line
 
 
 def _savings_line(event: Savings) -> str:
-    line = f"{event.stage}  FLOP savings {event.flops:.1%}"
+    line = f"{event.stage}  FLOP savings {event.flops:z.1%}"
     if event.break_even is None:
         line += ", which no exit rate would make positive"
     else:
         line += f" (break-even at {event.break_even:.1%} leaving early)"
     if event.time is not None:
-        line += f"  time savings {event.time:.1%} [{event.time_low:.1%}, {event.time_high:.1%}]"
+        line += f"  time savings {event.time:z.1%} [{event.time_low:z.1%}, {event.time_high:z.1%}]"
+        line += f", {'95% interval of the median' if event.covers else 'quartiles'} of {event.rounds} rounds"
+        line += f", on a busy machine ({event.busy})" if event.busy else ""
     return line
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from core.intervals import (
     Interval,
+    of_median,
     of_two,
     over_seeds,
     over_seeds_and_windows,
@@ -135,3 +136,17 @@ def test_unpaired_seeds_add_up_their_spreads() -> None:
 def test_figures_that_were_measured_apart_add_up_their_intervals() -> None:
     found = of_two(Interval(0.2, 0.5, 0.8, "rounds"), Interval(-0.4, 0.0, 0.4, "rounds"))
     assert (found.low, found.mean, found.high) == pytest.approx((0.0, 0.5, 1.0))
+
+
+@pytest.mark.parametrize("count", [6, 9, 20, 60])
+def test_the_interval_of_a_median_covers_it_whatever_the_distribution(count: int) -> None:
+    """Rounds have a long tail: other processes make some of them far longer, never shorter."""
+    draw = random.Random(count)
+    found = [of_median([math.exp(abs(draw.gauss(0, 1)) ** 3) for _ in range(count)]) for _ in range(TRIALS)]
+    median = math.exp(0.674490**3)
+    assert sum(one is not None and one.low <= median <= one.high for one in found) >= FEWEST_HITS
+
+
+def test_a_median_of_few_rounds_has_no_interval() -> None:
+    assert of_median([1.0] * 5) is None
+    assert of_median([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == Interval(1.0, 3.5, 6.0, "rounds")

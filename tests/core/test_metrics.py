@@ -47,7 +47,7 @@ CONFIG = {"protocol": "staged", "exit.hard_ratio": 0.5}
 LM = Epoch("block0.lm", 2, 2.5, 2.25, None, None, True, 3, 1.0)
 FIT = [Epoch("block0.exit", number, 0.5 / number, None, 0.5 / number, 0.125, True, None, 1.0) for number in (1, 2)]
 PRICED = Priced("exits.price", "savings", 0.4375, "layers", 0.03125, 0.4375, 0.0078125)
-SAVED = Savings("evaluation", -0.25, 0.75, 0.125, 0.0625, 0.1875, 64, 5)
+SAVED = Savings("evaluation", -0.25, 0.75, 0.125, 0.0625, 0.1875, 64, 7, covers=True)
 EVENTS: list[Event] = [
     RunStarted((), 80, 20, 30, (1, 1), 999, eval_bytes=50),
     StageStarted("block0.lm", "lm", 0, 5, 2, 80),
@@ -74,7 +74,8 @@ BITS = 20 / (50 * math.log(2))
 EXPECTED = {
     "final_ppl": math.exp(2.0), "bits_per_byte": 2.0 * BITS, "accuracy": 0.375, "shallow_ratio": 0.75,
     "shallow_target": 0.5, "price": 0.03125, "promised_savings": 0.4375, "promised_excess": 0.0078125,
-    "layer_savings": 0.375, "flop_savings": -0.25, "time_savings": 0.125, "break_even": 0.75,
+    "layer_savings": 0.375, "flop_savings": -0.25, "time_savings": 0.125,
+    "time_savings_low": 0.0625, "time_savings_high": 0.1875, "break_even": 0.75,
     "eval.block 0 as trained": math.exp(3.0), "eval.block 0 as trained.bits_per_byte": 3.0 * BITS,
     "eval.block 0 alone": math.exp(3.5), "eval.block 0 alone.bits_per_byte": 3.5 * BITS,
     "eval.all blocks": math.exp(1.5), "eval.all blocks.bits_per_byte": 1.5 * BITS,

@@ -63,7 +63,7 @@ def numbers(events: Iterable[Event], *, steps: bool = False) -> list[Event]:
         elif isinstance(event, StageEnded | Epoch):
             found.append(replace(event, seconds=0.0))
         elif isinstance(event, Savings):
-            found.append(replace(event, time=None, time_low=None, time_high=None))
+            found.append(replace(event, time=None, time_low=None, time_high=None, rounds=0, busy=""))
         elif isinstance(event, Step):
             found += [replace(event, seconds=0.0)] if steps else []
         elif not isinstance(event, RunFinished | Profiled):

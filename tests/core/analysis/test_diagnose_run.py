@@ -12,6 +12,7 @@ from core.errors import RunLookupError, UsageError
 from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
+from eetui.inspection.diagnosis_text import explanations
 from tests.trained_run import train_run
 
 
@@ -56,6 +57,17 @@ def test_another_run_on_the_same_tokens_with_other_windows_changes_nothing(path:
     assert (after.diagnosis, after.hard_tokens) == (before.diagnosis, before.hard_tokens)
     assert [found.seq_len for found in tables] == [4, 2]
     assert tables[0].windows == table.windows
+
+
+@pytest.mark.parametrize("blocks", [(1, 1), (1, 1, 1)])
+def test_shares_worked_out_and_measured_are_told_apart(blocks: tuple[int, ...], path: Path, text: Path) -> None:
+    found = diagnosed(path, text, block_layers=blocks, exited_state="input", hard_ratio=0.5)
+    worked_out, measured = found.diagnosis.exit_shares, found.diagnosis.measured_shares
+    assert sum(measured) == pytest.approx(1)
+    assert worked_out[0] == pytest.approx(measured[0])
+    words = " ".join(explanations(found, 10_000))
+    assert "(worked out)" in words
+    assert ("(measured)" in words) == (abs(worked_out[1] - measured[1]) >= 0.0005)
 
 
 def test_hard_tokens_are_packed_as_in_training(path: Path, text: Path) -> None:

@@ -10,6 +10,8 @@ from core.analysis.risk_control import (
     ConformalRiskControl,
     LearnThenTest,
     Rule,
+    cap_for_bets,
+    cap_for_mean,
     expected_violations,
     fewest_units,
     halves,
@@ -275,3 +277,41 @@ def test_from_tokens_to_a_threshold_the_promise_holds(budget: float) -> None:
     assert broken <= 100 * DELTA + 3 * math.sqrt(100 * DELTA * (1 - DELTA))
     assert any(chosen is not None and chosen > 50 for chosen in exits) == (budget == 0)
     assert budget == 0 or set(exits) == {None}
+
+
+HEAVY, SHARE = 3.0, 0.004
+"""Excess of a heavy unit in nats, and the share of the units that are heavy."""
+
+
+@pytest.mark.parametrize("units", [150, 600])
+def test_what_is_promised_holds_with_a_few_heavy_units_that_none_set_aside_shows(units: int) -> None:
+    """The mean of the capped excess is promised; the cap is as high as costs little, so that it leaves out little."""
+    draw, broken, caps = np.random.default_rng(units), 0, []
+    means = DRIFT[::5]
+    weights = np.linspace(0.1, 1, len(means))  # the more exits, the heavier
+
+    def excess(count: int) -> np.ndarray:
+        heavy = draw.random((count, 1)) < SHARE
+        return means + 0.05 * draw.standard_normal((count, 1)) * weights + heavy * HEAVY * weights
+
+    for _ in range(TRIALS):
+        aside = excess(20)
+        cap = cap_for_bets(aside, BUDGET, DELTA, units)
+        rule = LearnThenTest(BUDGET, cap, DELTA, stakes(aside, BUDGET, cap, DELTA, units))
+        chosen = rule.choose(rule.evidence(excess(units)).sum(axis=0), units)
+        if chosen is not None:
+            counted = min(HEAVY * weights[chosen] + means[chosen], cap[chosen])
+            broken += (1 - SHARE) * means[chosen] + SHARE * counted > BUDGET
+        caps.append(cap[-1] / largest_excess(aside, BUDGET)[-1])
+    assert broken / TRIALS <= DELTA + 0.03
+    assert np.median(caps) > math.sqrt(units / 150)
+
+
+def test_a_cap_costs_a_tenth_of_the_evidence_at_most() -> None:
+    aside, units = 0.05 * np.random.default_rng(0).standard_normal((40, 1)), 600
+    capped = cap_for_bets(aside, BUDGET, DELTA, units)
+    best = math.sqrt(2 * math.log(1 / DELTA) / (units * np.minimum(aside, largest_excess(aside, BUDGET)).var()))
+    share = float(stakes(aside, BUDGET, capped, DELTA, units)[0]) / best
+    assert 2 * share - share**2 == pytest.approx(0.9, abs=0.01)
+    assert capped[0] > largest_excess(aside, BUDGET)[0]
+    assert cap_for_mean(np.full((20, 1), 0.001), BUDGET, 499).tolist() == [pytest.approx(0.1 * BUDGET * 500)]

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from core import costs
+from core.analysis.token_table import where_left
 from core.analysis.tradeoff import TradeOff, depth_savings, possible_losses, quality_curve, static_line, trade_off
 from core.config.run_config import ModelConfig
+from core.intervals import over_windows
 from tests.core.analysis.tables import knowing_table
 
 
@@ -62,6 +64,39 @@ def test_a_signal_without_knowledge_lies_on_the_static_line_and_one_that_knows_a
     assert found["wrong"].area < 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_random_signals_are_hardly_ever_called_below_the_static_line(seed: int) -> None:
+    """At 97.5% on one side; the points of a curve are not independent, so a single curve may have more."""
+    tokens = knowing_table(3, 20_000, seed, seq_len=16)
+    signal = np.random.default_rng(seed).random(tokens.signal.shape).astype(np.float32)
+    judged = replace(tokens, signal=signal)
+    found = trade_off(judged, quality_curve(judged), (0.6, 0.3, 0), (0.6, 0.3, 0))
+    assert found.beats.mean() <= 0.1
+    assert (found.loss < found.line).any()
+
+
+def test_the_upper_ends_are_those_of_the_interval_over_windows() -> None:
+    tokens = knowing_table(2, 4096, seq_len=16)
+    curve = quality_curve(tokens, 5)
+    found = trade_off(tokens, curve, (0.5, 0), (0.5, 0))
+    for point, threshold in enumerate(curve.thresholds[:, 0]):
+        early = where_left(tokens.cross_entropy, tokens.left_at([threshold]))
+        share = min(1.0, found.savings[point] / 0.5)
+        mixed = share * tokens.cross_entropy[0] + (1 - share) * tokens.cross_entropy[1]
+        one_depth = tokens.mean_loss.argmin()
+        line = mixed if found.line[point] > tokens.mean_loss.min() + 1e-6 else tokens.cross_entropy[one_depth]
+        interval = over_windows((early - line).reshape(-1, 16).mean(1).tolist())
+        assert interval is not None
+        assert found.highest[point] == pytest.approx(interval.high, abs=1e-5)
+
+
+def test_too_few_windows_beat_nothing() -> None:
+    tokens = knowing_table(2, 80, seq_len=16)
+    found = trade_off(tokens, quality_curve(tokens), (0.5, 0), (0.5, 0))
+    assert np.isnan(found.highest).all()
+    assert not found.beats.any()
+
+
 @pytest.mark.parametrize("blocks", [2, 3, 4])
 def test_the_best_possible_exits_are_those_of_the_lowest_price_for_every_token(blocks: int) -> None:
     tokens, savings = knowing_table(blocks, 500), np.linspace(0.6, 0, blocks)
@@ -76,5 +111,5 @@ def test_the_best_possible_exits_are_those_of_the_lowest_price_for_every_token(b
 
 def test_a_curve_without_width_has_no_mean_gain() -> None:
     point = np.array([0.1])
-    flat = TradeOff(point, point, point, point)
+    flat = TradeOff(point, point, point, point, point)
     assert (flat.area, flat.mean_gain, flat.share_of_possible) == (0, None, None)

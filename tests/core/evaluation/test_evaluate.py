@@ -63,7 +63,9 @@ def test_an_exit_rate_far_from_its_target_is_a_warning(
     assert all("50.0%" in warning.message for warning in warnings)
 
 
-@pytest.mark.parametrize(("loss", "savings", "warned"), [(1.9, 0.25, 1), (2.0, 0.5, 1), (2.1, 0.5, 0), (1.9, 0.2, 0)])
+@pytest.mark.parametrize(
+    ("loss", "savings", "warned"), [(1.9, 0.25, 1), (2.0, 0.5, 1), (2.1, 0.5, 0), (1.9, 0.24, 1), (1.9, 0.2, 0)]
+)
 def test_early_exit_that_loses_to_a_static_depth_as_cheap_is_a_warning(
     loss: float, savings: float, warned: int, tiny_config: MakeConfig
 ) -> None:
@@ -71,6 +73,17 @@ def test_early_exit_that_loses_to_a_static_depth_as_cheap_is_a_warning(
     warnings = list(judge(EARLY, [static], SAVED, tiny_config(hard_ratio=0.5)))
     assert len(warnings) == warned
     assert all("loses to block 0 alone" in warning.message for warning in warnings)
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0.01, 1), (1.0, 0)])
+def test_a_static_depth_that_is_better_by_no_clear_difference_is_no_warning(
+    spread: float, warned: int, tiny_config: MakeConfig
+) -> None:
+    noise = torch.randn(64, generator=torch.Generator().manual_seed(1))
+    early = replace(EARLY, window_losses=(2.0,) * 64)
+    windows = tuple((1.9 + spread * (noise - noise.mean())).tolist())
+    static = replace(EARLY, way="alone", block=0, loss=1.9, layer_savings=0.5, window_losses=windows)
+    assert len(list(judge(early, [static], SAVED, tiny_config(hard_ratio=0.5)))) == warned
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from core.config.run_config import Layer, RunConfig, build
 from core.data.windows import Windows
 from core.early_exit.masked import Walk, early_exit_states
 from core.early_exit.skipping import skipping_states
-from core.evaluation.timing import TimeSavings, fastest_full_pass, time_savings
+from core.evaluation import timing
+from core.evaluation.timing import FEWEST_ROUNDS, NARROW, SECONDS, TimeSavings, enough, fastest_full_pass, time_savings
 from core.model import ExitedState, Transformer, new_model
 
 
@@ -56,3 +57,13 @@ def test_the_full_model_goes_its_fastest_way() -> None:
 
 def test_a_ratio_above_one_is_a_loss_of_time() -> None:
     assert TimeSavings(1.25, 1.2, 1.3, 5).savings == -0.25
+
+
+def test_rounds_go_on_until_the_interval_is_narrow_or_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "SECONDS", SECONDS)
+    steady, wild = [0.8, 0.8 + NARROW / 2], [0.5, 1.5]
+    assert not enough(steady * 2, 1.0)
+    assert enough(steady * 3, 1.0)
+    assert len(steady * 3) == FEWEST_ROUNDS
+    assert not enough(wild * 20, SECONDS - 1)
+    assert enough(wild * 3, SECONDS)

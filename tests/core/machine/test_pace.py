@@ -9,7 +9,7 @@ import pytest
 from core.config.run_config import RunConfig
 from core.events import Event, RunStarted, StageEnded, StageStarted, Step, Warned
 from core.machine.cores import Usage
-from core.machine.pace import WINDOW_SECONDS, Outlook, Pace, Window, causes, most_waiting
+from core.machine.pace import WINDOW_SECONDS, Outlook, Pace, Window, causes, kept_busy, most_waiting
 from core.session.plan import Plan
 from core.session.prepare import Prepared, prepare
 from core.session.run import run_experiment
@@ -211,3 +211,21 @@ def test_the_remark_on_its_threads_is_stored_with_every_run(
     assert run_experiment(prepared, writer, lambda run, events: None) == ["finished", "finished"]
     for run in prepared.runs:
         assert reader.state(run).warnings[0] == "1 thread, as it were"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "others", "threads", "words"),
+    [
+        (1.0, 0.1, 2, ""),
+        (1.0, 1.0, 1, ""),
+        (1.0, 1.0, 2, "other processes take 1.0 of 2 cores"),
+        (0.1, 1.0, 2, ""),
+    ],
+    ids=["nothing else", "a core is left", "no core is left", "too short to tell"],
+)
+def test_a_measurement_is_disturbed_where_no_core_is_left_for_it(
+    seconds: float, others: float, threads: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.machine.pace.allowed_cores", lambda: {0, 1})
+    after = Usage(seconds, (others + threads) * seconds, threads * seconds)
+    assert kept_busy(Usage(0.0), after, threads) == words

@@ -27,10 +27,12 @@ def test_a_calibration_shows_guarantee_units_and_violations(tmp_path: Path) -> N
     for words in (
         "exit where the signal is at least",
         "With probability at least 90%",
-        "at most 1.00%",
+        "at most 1.00% above that of all blocks; the PPL itself is not promised",
+        "the 180 calibration units (1 window of 16 tokens each)",
         "units of 1 window: 180 calibrate, 180 test, 40 set the candidates",
         "Over 200 random halvings",
-        "the guarantee allows 10%",
+        "without the cap and on units not used for choosing",
+        "of capped excess, allows 10%",
         "With each half in one piece of the text",
         "calibrated on a part of the evaluation split",
     ):
