@@ -118,7 +118,7 @@ def _vocabulary(reader: Reader, run: StoredRun) -> Vocabulary:
     text, data = reader.text(run.record["fingerprint"]), run.config.data
     if text is not None and data.tokenizer == "word":
         return WordVocabulary([" ".join(text.vocabulary)])
-    vocabulary = build_vocabulary(load_corpus(data), data)
+    vocabulary = build_vocabulary(load_corpus(data), data, run.config.model.source)
     same = vocabulary.size == run.record["vocab_size"]
     if same and text is not None:
         same = vocabulary.tokens(range(vocabulary.size)) == text.vocabulary

@@ -56,7 +56,7 @@ def read_sizes(config: RunConfig) -> Sizes:
     """
     from core.data.windows import load_dataset
 
-    dataset = load_dataset(config.data, config.train.batch_size)
+    dataset = load_dataset(config.data, config.train.batch_size, config.model.source)
     return Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
 
 

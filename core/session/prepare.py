@@ -96,10 +96,12 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     """
     if not configs:
         raise UsageError("an experiment needs at least one run")
-    data, batch_size = configs[0].data, configs[0].train.batch_size
-    if any(config.data != data or config.train.batch_size != batch_size for config in configs):
-        raise UsageError("the runs of an experiment must share their data and batch size")
-    return load_dataset(data, batch_size)
+    data, batch_size, model = configs[0].data, configs[0].train.batch_size, configs[0].model.source
+    if any(
+        (config.data, config.train.batch_size, config.model.source) != (data, batch_size, model) for config in configs
+    ):
+        raise UsageError("the runs of an experiment must share their data, batch size and pretrained model")
+    return load_dataset(data, batch_size, model)
 
 
 def _joined(*remarks: str) -> str:
