@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from core.backbones.attention import use_packed_attention, within_window
 from core.backbones.families._contract import Dimensions, Family
 from core.backbones.load import load_weights, read_dimensions
 from core.backbones.readouts import Readout, new_readout
@@ -74,13 +75,6 @@ class PretrainedBlock(nn.Module):
         )
 
 
-def within_window(positions: Tensor, length: int, window: int | None) -> Tensor:
-    """Return which of `length` tokens those at `positions [B, T]` attend to, bool `[B, 1, T, length]`."""
-    ago = positions[..., None] - torch.arange(length, device=positions.device)  # [B, T, length]
-    seen = ago >= 0 if window is None else (ago >= 0) & (ago < window)
-    return seen[:, None]
-
-
 class PretrainedModel(Transformer):
     """A pretrained model with exits.
 
@@ -93,6 +87,7 @@ class PretrainedModel(Transformer):
         nn.Module.__init__(self)  # none of our own transformer's parts
         self.family, self.dimensions, self.reads = family, dimensions, config.readout
         self.body = family.body(causal_lm)
+        use_packed_attention(self.body)
         self.blocks = nn.ModuleList(
             PretrainedBlock(family, self.body, numbers, dimensions.windows[numbers.start : numbers.stop])
             for numbers in cut(config.block_layers)

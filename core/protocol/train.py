@@ -2,7 +2,7 @@
 
 staged: for each block, train it and the head, run it once over its windows, fit its exit classifier, set its
 threshold, and pass the tokens below it to the next block. joint: train all blocks together, then do the other stages
-for each block. full_depth: train all blocks for the last one's prediction; there are no exits. Methods that need the
+for each block. frozen: a pretrained model (`core.protocol.frozen`). full_depth: train all blocks for the last one's prediction; there are no exits. Methods that need the
 later blocks are fitted, and their thresholds set, once all blocks are trained. Each protocol ends with the evaluation.
 
 Stages that do not depend on the exit method are computed once for all runs of an experiment (`StageMemory`); their
@@ -42,8 +42,9 @@ from core.exits._contract import ExitMethod
 from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
 from core.machine.thread_count import fewer_than_recorded
-from core.model import Transformer, new_model
+from core.model import Transformer
 from core.pricing.policy import Outcome
+from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import Shelf, StageMemory
 from core.protocol.order import (
@@ -96,7 +97,7 @@ def train(
     began = time.perf_counter()
     threads = threads or config.machine.threads
     device = prepare(config, threads)
-    model = new_model(config, dataset.vocabulary.size).to(device)
+    model = build_model(config, dataset.vocabulary.size).to(device)
     train_windows, eval_windows = dataset.train.to(device), dataset.evaluation.to(device)
     yield RunStarted(
         stages=planned_stages(config),
@@ -152,9 +153,20 @@ class _Protocol:
         """Carry out all planned stages, from the data of block 0."""
         if (stage := common_training(self.config)) in self.planned:
             yield from self._lm(stage, loss_shares(self.config), data.train)
-        thresholds = yield from self._block_by_block(data)
-        thresholds |= yield from self._looking_ahead(data.calibration)
+        if self.config.protocol == "frozen":
+            thresholds = yield from self._frozen(data)
+        else:
+            thresholds = yield from self._block_by_block(data)
+            thresholds |= yield from self._looking_ahead(data.calibration)
         yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
+
+    def _frozen(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
+        """Carry out the stages of a pretrained model; return the thresholds by block."""
+        from core.backbones.model import PretrainedModel
+        from core.protocol.frozen import Frozen
+
+        assert isinstance(self.model, PretrainedModel), "the config says so"
+        return Frozen(self.config, self.model, data, self._stage, self._timed, self.clock).thresholds()
 
     def _block_by_block(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
         """Carry out the stages of each block in turn, on its active tokens; return the thresholds by block.

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.backbones.attention import within_window
 from core.backbones.families import families, family_of
 from core.backbones.families._contract import Family
 from core.backbones.load import parameters
-from core.backbones.model import within_window
 from core.errors import ConfigError
 from tests.core.backbones.tiny import VOCABULARY, tiny_model
 
