@@ -4,8 +4,8 @@ Layers of a pretrained model run on the active tokens alone, one after the other
 is computed for these only. Attention needs them window by window, beside the keys and values of tokens that left: the
 layer's call of its cache sorts keys and values into windows, and its call of the attention function the queries.
 
-Shapes: S active tokens; W windows that have any, A of them at most in one window, T tokens of a window; H heads, G heads
-of keys and values, d width of a head.
+Shapes: S active tokens; W windows that have any, A of them at most in one window, T tokens of a window; H heads, G
+heads of keys and values, d width of a head.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,8 @@ class Places:
         """Return the places of the active tokens, bool `[W, T]`, in order; each window has one at least."""
         window, position = active.nonzero().unbind(1)
         slot = (active.cumsum(1) - 1)[window, position]
-        return Places(window, position, slot, *active.shape, int(active.sum(1).max()))
+        windows, tokens = active.shape
+        return Places(window, position, slot, windows, tokens, int(active.sum(1).max()))
 
     def queries(self, packed: Tensor) -> Tensor:
         """Sort queries into windows, `[1, H, S, d]` to `[W, H, A, d]`; a slot without a token is 0."""
@@ -110,7 +111,7 @@ def _attend(
     places: Places | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attend, `[B, H, T, d]` to `[B, T, H, d]`; packed tokens `[1, H, S, d]` to `[1, S, H, d]` where `places` are given.
+    """Attend, `[B, H, T, d]` to `[B, T, H, d]`; with `places`, packed tokens: `[1, H, S, d]` to `[1, S, H, d]`.
 
     Args:
         key, value: of packed tokens those by window, `[W, G, T, d]`.

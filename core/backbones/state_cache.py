@@ -97,7 +97,8 @@ def find_states(inputs: Tensor, config: RunConfig) -> StateCache | None:
     if not folder.is_dir():
         return None
     os.utime(folder)
-    return StateCache(folder, *inputs.shape, config.model.dim)
+    windows, seq_len = inputs.shape
+    return StateCache(folder, windows, seq_len, config.model.dim)
 
 
 @contextmanager
@@ -135,8 +136,8 @@ def require_room(tokens: int, config: RunConfig) -> None:
     most = min(MOST_BYTES, shutil.disk_usage(there).free + removable)
     if needed > most:
         raise ConfigError(
-            f"the states of {tokens:,} tokens take {needed / 1e9:,.1f} GB in {folder}, and at most {most / 1e9:,.1f} GB "
-            f"may be used: lower data.num_samples, take fewer blocks, or set EETUI_CACHE to a folder on a larger disk"
+            f"the states of {tokens:,} tokens take {needed / 1e9:,.1f} GB in {folder}, and at most {most / 1e9:,.1f} "
+            f"GB may be used: lower data.num_samples, take fewer blocks, or set EETUI_CACHE to a larger disk"
         )
 
 

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import torch
 
 from core import costs
-from core.backbones.model import PretrainedModel
 from core.backbones.state_cache import StateCache
 from core.config.run_config import RunConfig
 from core.events import Event, Measured, PlannedStage, StageStarted, Step, Threshold
@@ -24,6 +23,7 @@ from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics, mean64
 from core.machine.clock import Clock
+from core.model import Transformer
 from core.protocol.order import BACKBONE, block_stage, readout_order
 from core.stages.backbone import cache_states
 from core.stages.block_data import BlockData, from_states
@@ -34,6 +34,8 @@ from core.stages.splits import Splits
 from core.stages.statistics import BlockOutput
 
 Stage = Generator[Event, None, Any]
+READ_TOKENS = 4096
+"""Tokens whose states are read at once."""
 
 
 class StageRunner(Protocol):
@@ -53,7 +55,7 @@ class Frozen:
     """
 
     config: RunConfig
-    model: PretrainedModel
+    model: Transformer
     data: Splits[BlockData]
     stage: StageRunner
     timed: Callable[[PlannedStage, Stage], Stage]
@@ -110,8 +112,7 @@ class Frozen:
             data = from_states(entered, data.targets, active)
         else:
             data = replace(data, active=active)
-        kept = slice(None) if active is None else active.flatten()
-        here, *later = (found if active is None else found[kept] for found in statistics[block:])
+        here, *later = (found if active is None else found[active.flatten()] for found in statistics[block:])
         states = cache.states(block, windows).view(shape).to(data.targets.device)
         return BlockOutput(data, states, here, tuple(later))
 
@@ -126,28 +127,19 @@ class Frozen:
         starts, weight = range(0, len(targets), at_once), model.head_weight(block)
         flops = costs.head_flops(config.model, len(weight)) + costs.readout_flops(config.model, block)
         yield StageStarted(stage, "statistics", block, 1, len(starts), targets.numel(), flops=flops)
-        method, parts = exit_method(config.method), list[TokenStatistics]()
+        extras, filled = exit_method(config.method).extras, 0
+        found = TokenStatistics.empty(targets.numel(), weight, extras)
         for step, start in enumerate(starts, start=1):
             began, windows = time.perf_counter(), slice(start, start + at_once)
             wanted = targets[windows].flatten()
             states = cache.states(block, slice(first + start, first + start + len(targets[windows])))
             with self.clock.part("head", flops * len(wanted)):
                 hidden = model.readout(block, states.to(wanted.device))
-                parts.append(token_statistics(hidden, weight, wanted, method.extras))
+                found.fill(slice(filled, filled + len(wanted)), token_statistics(hidden, weight, wanted, extras))
+            filled += len(wanted)
             yield Step(stage, 1, step, None, len(wanted), time.perf_counter() - began)
-        found = _joined(parts)
         yield _measured(stage, block, found, config)
         return found
-
-
-READ_TOKENS = 4096
-"""Tokens whose states are read at once."""
-
-
-def _joined(parts: list[TokenStatistics]) -> TokenStatistics:
-    """Join the statistics of consecutive tokens."""
-    columns = {name: [getattr(part, name) for part in parts] for name, _ in parts[0].columns()}
-    return TokenStatistics(**{name: None if some[0] is None else torch.cat(some) for name, some in columns.items()})
 
 
 def _measured(stage: str, block: int, found: TokenStatistics, config: RunConfig) -> Measured:

@@ -2,8 +2,9 @@
 
 staged: for each block, train it and the head, run it once over its windows, fit its exit classifier, set its
 threshold, and pass the tokens below it to the next block. joint: train all blocks together, then do the other stages
-for each block. frozen: a pretrained model (`core.protocol.frozen`). full_depth: train all blocks for the last one's prediction; there are no exits. Methods that need the
-later blocks are fitted, and their thresholds set, once all blocks are trained. Each protocol ends with the evaluation.
+for each block. full_depth: train all blocks for the last one's prediction; there are no exits. frozen: see
+`core.protocol.frozen`. Methods that need the later blocks are fitted, and their thresholds set, once all blocks are
+trained. Each protocol ends with the evaluation.
 
 Stages that do not depend on the exit method are computed once for all runs of an experiment (`StageMemory`); their
 results are bit for bit those that each run would compute itself. A run that was interrupted does not repeat the
@@ -46,6 +47,7 @@ from core.model import Transformer
 from core.pricing.policy import Outcome
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
+from core.protocol.frozen import Frozen
 from core.protocol.memory import Shelf, StageMemory
 from core.protocol.order import (
     EVALUATION,
@@ -154,19 +156,12 @@ class _Protocol:
         if (stage := common_training(self.config)) in self.planned:
             yield from self._lm(stage, loss_shares(self.config), data.train)
         if self.config.protocol == "frozen":
-            thresholds = yield from self._frozen(data)
+            stages = Frozen(self.config, self.model, data, self._stage, self._timed, self.clock)
+            thresholds = yield from stages.thresholds()
         else:
             thresholds = yield from self._block_by_block(data)
             thresholds |= yield from self._looking_ahead(data.calibration)
         yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
-
-    def _frozen(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
-        """Carry out the stages of a pretrained model; return the thresholds by block."""
-        from core.backbones.model import PretrainedModel
-        from core.protocol.frozen import Frozen
-
-        assert isinstance(self.model, PretrainedModel), "the config says so"
-        return Frozen(self.config, self.model, data, self._stage, self._timed, self.clock).thresholds()
 
     def _block_by_block(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
         """Carry out the stages of each block in turn, on its active tokens; return the thresholds by block.

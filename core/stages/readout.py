@@ -24,6 +24,7 @@ from core.events import Epoch, Event, StageStarted, Step
 from core.head.divergence import linear_divergence
 from core.head.loss import linear_cross_entropy, token_statistics
 from core.machine.clock import UNPROFILED, Clock
+from core.model import Transformer
 from core.rng import stream
 from core.stages.splits import split_windows
 from core.stages.trainer import Weights, rate_factor
@@ -35,7 +36,7 @@ RIDGE = 1e-3
 
 
 def train_readout(
-    model: PretrainedModel,
+    model: Transformer,
     block: int,
     cache: StateCache,
     targets: Tensor,
@@ -55,6 +56,7 @@ def train_readout(
     Raises:
         DivergedError: the loss is not finite.
     """
+    assert isinstance(model, PretrainedModel), "no other has readouts to train"
     training = _Training(model, block, cache, targets, config, stage, clock)
     yield StageStarted(
         stage, "lm", block, config.train.max_epochs, training.steps, training.tokens, flops=training.step_flops
