@@ -1,6 +1,8 @@
 """Load a pretrained model: its dimensions from its configuration, then, if there is memory for it, its weights."""
 
 import os
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,10 @@ def load_weights(place: Place, dimensions: Dimensions, dtype: str) -> Any:
     """
     _require_memory(place, dimensions, dtype)
     try:
-        model = transformers().AutoModelForCausalLM.from_pretrained(
-            place.folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", **place.options
-        )
+        with redirect_stderr(StringIO()):  # bars of unpacking, which no setting turns off
+            model = transformers().AutoModelForCausalLM.from_pretrained(
+                place.folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", **place.options
+            )
     except Exception as error:  # the library lets through whatever its parsers raise
         message = " ".join(str(error).split())
         raise ConfigError(

@@ -97,7 +97,9 @@ class PretrainedModel(Transformer):
         self.readouts = nn.ModuleList(new_readout(kind, norm, config.dim) for kind in kinds)
         self.classifiers = nn.ModuleList(ExitClassifier(config.dim) for _ in range(blocks))
         self.head = nn.Linear(config.dim, dimensions.vocab_size, bias=False, device="meta")
-        self.head.weight = nn.Parameter(causal_lm.get_output_embeddings().weight.float(), requires_grad=False)
+        weight = causal_lm.get_output_embeddings().weight
+        exact = weight.dtype == torch.float32  # then it is shared, as a tied embedding is
+        self.head.weight = weight if exact else nn.Parameter(weight.float(), requires_grad=False)
         self.heads = nn.ModuleDict()  # heads of their own, by block
         for block in (block for block, kind in enumerate(kinds) if kind == "head"):
             own = nn.Linear(config.dim, dimensions.vocab_size, bias=False, device="meta")

@@ -30,6 +30,8 @@ from core.extensions.plugins import installed, pinned, short_name
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "sound"
+PRETRAINED_PRESET = "pretrained"
+"""Preset of runs on a pretrained model."""
 
 
 def method_names() -> tuple[str, ...]:

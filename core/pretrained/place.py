@@ -29,11 +29,20 @@ class Place:
     Attributes:
         source: reference as the user wrote it, without its hash.
         gguf: name of the GGUF file in the folder; None: the folder is the model.
+        local: whether the user named the files, rather than a repository on the hub.
     """
 
     source: str
     folder: Path
     gguf: str | None = None
+    local: bool = True
+
+    @property
+    def lasting_source(self) -> str:
+        """The reference that means the same in every working directory."""
+        if not self.local:
+            return self.source
+        return PREFIX + os.path.abspath(self.folder / self.gguf if self.gguf else self.folder)
 
     @property
     def options(self) -> dict[str, str]:
@@ -85,7 +94,7 @@ def pinned(source: str) -> str:
         ConfigError: as for `find`.
     """
     place = find(source)
-    return f"{place.source}{PIN}{content_hash(place)}"
+    return f"{place.lasting_source}{PIN}{content_hash(place)}"
 
 
 def short_name(source: str) -> str:
@@ -122,7 +131,7 @@ def _located(named: str) -> Place:
         return _with_weights(Place(named, path))
     if reference.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
         raise ConfigError(f"model {named} is not there: no such file or folder")
-    return _with_weights(Place(named, _downloaded(named)))
+    return _with_weights(Place(named, _downloaded(named), local=False))
 
 
 def _with_weights(place: Place) -> Place:

@@ -28,7 +28,7 @@ from core.protocol.order import BACKBONE, block_stage, readout_order
 from core.stages.backbone import cache_states
 from core.stages.block_data import BlockData, from_states
 from core.stages.exit_classifier import fit_classifier
-from core.stages.hard_tokens import exit_signal, mask_hard_tokens, set_threshold
+from core.stages.hard_tokens import exit_signal, set_threshold
 from core.stages.readout import train_readout
 from core.stages.splits import Splits
 from core.stages.statistics import BlockOutput
@@ -97,8 +97,10 @@ class Frozen:
             setting = set_threshold(self.model, block, output, method, self.config, stage.name, self.clock)
             threshold: Threshold = yield from self.timed(stage, setting)
             found[block] = threshold.threshold
-            signal = exit_signal(self.model, block, output, method, self.config)
-            active = mask_hard_tokens(output, signal, threshold.threshold, self.config).active
+            stays = exit_signal(self.model, block, output, method, self.config) < threshold.threshold  # [n]
+            if stays.any():  # else nobody will arrive at the next exit, and its threshold is set on these tokens
+                before = torch.ones_like(output.targets, dtype=torch.bool) if active is None else active
+                active = before.masked_scatter(before, stays)
         return found
 
     def _output(

@@ -41,13 +41,25 @@ NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--config", help="TOML file of config values, repeatable.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A pretrained model to put exits on: hf: and a folder, a GGUF file or a hub id[@REVISION]. [default: own]",
+    ),
+]
 Corpus = Annotated[
     str | None,
     typer.Option("--corpus", help="A file, folder or glob, or a reader, such as hub:NAME or your own (--help-config)."),
 ]
-EvalCorpus = Annotated[
-    str | None, typer.Option("--eval-corpus", help="Text to evaluate on. [default: the corpus's tail]")
+EvalModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A pretrained model to put exits on: hf: and a folder, a GGUF file or a hub id[@REVISION]. [default: own]",
+    ),
 ]
+Corpus = Annotated[str | None, typer.Option("--eval-corpus", help="Text to evaluate on. [default: the corpus's tail]")]
 FirstSeed = Annotated[int | None, typer.Option("--seed", help="First seed.")]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Number of consecutive seeds.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
@@ -62,6 +74,7 @@ def config_layers(
     eval_corpus: str | None,
     seed: int | None,
     device: str | None,
+    model: str | None = None,
 ) -> "list[Layer]":
     """Return the layers of a config: preset, files, single values, then options such as `--seed`.
 
@@ -71,6 +84,7 @@ def config_layers(
     from core.config.run_config import Layer, file_layer, preset_layer, set_layer
 
     flags = {
+        "--model": ("model.source", model),
         "--corpus": ("data.corpus", corpus),
         "--eval-corpus": ("data.eval_corpus", eval_corpus),
         "--seed": ("seed", seed),
