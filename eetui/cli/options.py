@@ -52,14 +52,9 @@ Corpus = Annotated[
     str | None,
     typer.Option("--corpus", help="A file, folder or glob, or a reader, such as hub:NAME or your own (--help-config)."),
 ]
-EvalModel = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="A pretrained model to put exits on: hf: and a folder, a GGUF file or a hub id[@REVISION]. [default: own]",
-    ),
+EvalCorpus = Annotated[
+    str | None, typer.Option("--eval-corpus", help="Text to evaluate on. [default: the corpus's tail]")
 ]
-Corpus = Annotated[str | None, typer.Option("--eval-corpus", help="Text to evaluate on. [default: the corpus's tail]")]
 FirstSeed = Annotated[int | None, typer.Option("--seed", help="First seed.")]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Number of consecutive seeds.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
