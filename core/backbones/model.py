@@ -119,6 +119,10 @@ class PretrainedModel(Transformer):
         positions = torch.arange(token_ids.shape[1], device=token_ids.device)[None]  # [1, T]
         return self.family.embed(self.body, token_ids, positions)
 
+    @torch.no_grad()
+    def embed_at(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        return self.family.embed(self.body, token_ids[None], positions[None])[0]
+
     def readout(self, block: int, states: Tensor) -> Tensor:
         hidden: Tensor = cast(Readout, self.readouts[block])(states)
         return hidden

@@ -9,14 +9,17 @@ from torch import Tensor
 from core.backbones.families import families
 from core.backbones.families._contract import Family
 from core.backbones.model import PretrainedModel
-from core.config.run_config import ModelConfig
+from core.config.run_config import ModelConfig, build, set_layer
+from core.early_exit.generation import generate
 from core.early_exit.masked import Arrival, Walk, early_exit_states, go_on
+from core.early_exit.sampling import GenerationOptions
 from core.early_exit.skipping import skipping_states
 from tests.core.backbones.tiny import LAYERS, VOCABULARY, tiny_model
 
 pytest.importorskip("transformers")
 
 ARCHITECTURES = [(family, name) for family in families() for name in family.model_types]
+CONFIG = build(map(set_layer, ("method=softmax", "exited_state=copy", "seq_len=64")))
 each = pytest.mark.parametrize(("family", "name"), ARCHITECTURES, ids=[name for _, name in ARCHITECTURES])
 
 
@@ -84,3 +87,39 @@ def test_a_token_that_left_is_attended_to_with_the_state_it_left_with() -> None:
     before, after = slice(0, 2), slice(2, 5)
     assert torch.allclose(some[2].output[before], whole[2].output[before], atol=1e-5)
     assert not torch.allclose(some[2].output[after], whole[2].output[[3, 4, 5]], atol=1e-2)
+
+
+@each
+def test_generation_without_exits_is_that_of_transformers(family: Family, name: str) -> None:
+    model, prompt = with_exits(family, name), tokens(1, 4)
+    expected = tiny_model(name).generate(
+        prompt, max_new_tokens=12, do_sample=False, attention_mask=torch.ones_like(prompt), pad_token_id=1
+    )
+    options = GenerationOptions(max_tokens=12, temperature=0, window=64)
+    written = [token.token for token in generate(model, (), CONFIG, prompt[0].tolist(), options)]
+    assert written == expected[0, 4:].tolist()
+
+
+@each
+def test_generation_with_exits_is_that_of_the_masked_run(family: Family, name: str) -> None:
+    model, text = with_exits(family, name), tokens(1, 5)[0].tolist()
+    thresholds, seen = (0.2, 0.12), set()
+    options = GenerationOptions(max_tokens=12, temperature=0, window=64)
+    for token in generate(model, thresholds, CONFIG, list(text), options):
+        block, logits = masked_prediction(model, text, thresholds)
+        assert (token.block, token.token) == (block, int(logits.argmax()))
+        text.append(token.token)
+        seen.add(token.block)
+    assert len(seen) > 1
+
+
+def masked_prediction(model: PretrainedModel, text: list[int], thresholds: tuple[float, ...]) -> tuple[int, Tensor]:
+    """Run everything through the masked walk; return the block that the last token leaves at, and its logits."""
+    walk, leaves = early_exit_states(model, torch.tensor([text]), "copy"), None
+    while (arrival := go_on(walk, leaves)) is not None:
+        logits = arrival.hidden @ model.head_weight(arrival.block).T
+        last = arrival.block == LAYERS - 1
+        leaves = torch.full((len(logits),), last) if last else logits.softmax(1).amax(1) >= thresholds[arrival.block]
+        if leaves[-1]:
+            return arrival.block, logits[-1]
+    raise AssertionError("all leave at the last block")
