@@ -161,13 +161,22 @@ def build_vocabulary(corpus: Corpus, config: DataConfig, model: str = OWN) -> Vo
         ConfigError: the pretrained model's tokenizer can't be had.
     """
     if is_pretrained(model):
-        from core.pretrained.tokenizer import load_tokenizer
-
-        _settle_parallelism()
-        return ModelVocabulary(*load_tokenizer(model))
+        return model_vocabulary(model)
     if resolve_tokenizer(config) == "word":
         return WordVocabulary((corpus.train, corpus.evaluation))
     return train_bpe(corpus.train, config.vocab_size)
+
+
+def model_vocabulary(model: str) -> ModelVocabulary:
+    """Load the vocabulary of a pretrained model, by its source.
+
+    Raises:
+        ConfigError: it can't be had.
+    """
+    from core.pretrained.tokenizer import load_tokenizer  # with it comes transformers
+
+    _settle_parallelism()
+    return ModelVocabulary(*load_tokenizer(model))
 
 
 def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:

@@ -73,11 +73,13 @@ def estimate(
         held: bytes that the process which will train holds already.
 
     Raises:
-        UsageError: the device does not exist, or the memory is too small.
+        UsageError: the device does not exist, the memory is too small, or a model is pretrained.
     """
     from core.estimate.speed import measure
     from core.protocol.resolve import resolve_all
 
+    if any(config.model.pretrained for config in configs):
+        raise UsageError("there is no estimate for runs on a pretrained model; eetui probe takes a minute or two")
     configs, _ = resolve_all(configs)
     _require_memory(configs[0], sizes)
     learning = [config for config in configs if exit_method(config.method).learns]

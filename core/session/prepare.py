@@ -41,6 +41,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
     dataset = _shared_dataset(configs)
     for config in configs:
         check_price(config, dataset.vocabulary.size)
+    _require_room_for_states(configs[0], dataset)
     runs = store.create_experiment(
         [
             NewRun(
@@ -106,6 +107,18 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
 
 def _joined(*remarks: str) -> str:
     return "; ".join(remark for remark in remarks if remark)
+
+
+def _require_room_for_states(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse a run on a pretrained model whose cached states do not fit on the disk.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if config.model.pretrained:
+        from core.backbones.state_cache import require_room
+
+        require_room(dataset.train.inputs.numel(), config)
 
 
 def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from core import costs
-from core.backbones.state_cache import StateCache, find_states, writing_states
+from core.backbones.state_cache import StateCache, cache_bytes, caches_folder, find_states, writing_states
 from core.config.run_config import RunConfig
 from core.data.batches import in_order
-from core.events import Event, StageStarted, Step
+from core.events import Event, StageStarted, Step, Warned
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
+
+LARGE = 10**9
+"""Bytes of a cache whose size is said before it is written."""
 
 
 @torch.no_grad()
@@ -33,6 +36,8 @@ def cache_states(
     steps = 1 if found else len(batches)
     yield StageStarted(stage, "statistics", None, 1, steps, inputs.numel(), reused=bool(found), flops=flops)
     if found is None:
+        if (size := cache_bytes(inputs.numel(), config)) >= LARGE:
+            yield Warned(f"the states of {inputs.numel():,} tokens take {size / 1e9:,.1f} GB in {caches_folder()}")
         with writing_states(inputs, config) as writer:
             for step, windows in enumerate(batches, start=1):
                 began, tokens = time.perf_counter(), inputs[windows].numel()
