@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from core.analysis.probe import PricedOracle, Probe, ProbedLayer
+from eetui.cli.probe import probe_json, probe_text
 from tests.conftest import Eetui, set_options
 from tests.core.backbones.tiny import save_tiny
+from tests.eetui.plain_text import plain_words
 
 FEW = ("seq_len=8", "num_samples=80", "batch_size=4", "max_epochs=1", "machine.threads=1")
 
@@ -25,7 +28,6 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
     assert ran.returncode == 0, ran.stderr
     assert "evaluation  early exit: PPL" in ran.stderr
     for command, words in (
-        (("quality", "1"), "Quality against savings"),
         (("diagnose", "1"), "Whole model, calibration"),
         (("generate", "1", "--prompt", "w1 w2", "--max-tokens", "3"), "w1 w2"),
     ):
@@ -39,12 +41,16 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
     assert "has changed: its content is no longer that of the run" in changed.stderr
 
 
-def test_a_probe_is_json_on_request(eetui: Eetui, folder: Path, text: Path) -> None:
-    done = eetui("probe", f"hf:{folder}", "--corpus", str(text), "--json", *set_options("seq_len=8", "batch_size=4"))
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert [layer["layer"] for layer in found["layers"]] == [1, 2, 3]
-    assert "worth trying" in found["verdict"] or "little to gain" in found["verdict"]
+def test_a_probe_is_written_as_tables_and_as_json() -> None:
+    layers = (ProbedLayer(2, 0.5, 120.0, 80.0, 0.4, 0.6, 3.1), ProbedLayer(4, 0.0, 40.0, 40.0, 1.0, 1.0, 2.5))
+    found = Probe("tiny", 512, 64, layers, (PricedOracle(1.0, 0.25, 3.0),), 0.25, 0.125)
+    shown = plain_words(probe_text(found))
+    for words in ("64 tokens judged; affine maps fitted on 512", "120.00 80.00 40.0% 60.0% 3.10", "1 25.0% 20.09"):
+        assert words in shown
+    assert "Early exit is worth trying: exits by largest probability stand 0.250 nats below" in shown
+    data = json.loads(probe_json(found))
+    assert (data["layers"][0]["affine_ppl"], data["oracle"][0]["saved"]) == (80.0, 0.25)
+    assert data["verdict"] == found.verdict
 
 
 @pytest.mark.parametrize(
