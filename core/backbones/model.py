@@ -18,6 +18,7 @@ from core.backbones.attention import use_packed_attention, within_window
 from core.backbones.families._contract import Dimensions, Family
 from core.backbones.load import load_weights, read_dimensions
 from core.backbones.readouts import Readout, new_readout
+from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
 from core.errors import ConfigError
 from core.model import ExitClassifier, ExitedState, Transformer
@@ -81,9 +82,19 @@ class PretrainedModel(Transformer):
     Args:
         causal_lm: transformers' model with its head, frozen.
         config: with the model's own dimensions, and blocks that add up to its layers.
+        classifier_outputs, classifier_width: as in `Transformer`.
     """
 
-    def __init__(self, causal_lm: Any, family: Family, dimensions: Dimensions, config: ModelConfig) -> None:
+    def __init__(
+        self,
+        causal_lm: Any,
+        family: Family,
+        dimensions: Dimensions,
+        config: ModelConfig,
+        *,
+        classifier_outputs: Sequence[int] = (),
+        classifier_width: int = 0,
+    ) -> None:
         nn.Module.__init__(self)  # none of our own transformer's parts
         self.family, self.dimensions, self.reads = family, dimensions, config.readout
         self.body = family.body(causal_lm)
@@ -95,7 +106,9 @@ class PretrainedModel(Transformer):
         blocks, norm = len(self.blocks), family.final_norm(self.body)
         kinds = [config.readout] * (blocks - 1) + [config.readout if config.last_readout else "final"]
         self.readouts = nn.ModuleList(new_readout(kind, norm, config.dim) for kind in kinds)
-        self.classifiers = nn.ModuleList(ExitClassifier(config.dim) for _ in range(blocks))
+        self.classifiers = nn.ModuleList(
+            ExitClassifier(config.dim, outputs, classifier_width) for outputs in classifier_outputs or (1,) * blocks
+        )
         self.head = nn.Linear(config.dim, dimensions.vocab_size, bias=False, device="meta")
         weight = causal_lm.get_output_embeddings().weight
         exact = weight.dtype == torch.float32  # then it is shared, as a tied embedding is
@@ -159,7 +172,14 @@ def load_pretrained(config: RunConfig) -> PretrainedModel:
     place = find(config.model.source)
     family, dimensions = read_dimensions(place)
     weights = load_weights(place, dimensions, config.machine.dtype)
-    return PretrainedModel(weights, family, dimensions, config.model)
+    return PretrainedModel(
+        weights,
+        family,
+        dimensions,
+        config.model,
+        classifier_outputs=classifier_outputs(config),
+        classifier_width=classifier_width(config),
+    )
 
 
 def resolved(config: RunConfig) -> RunConfig:

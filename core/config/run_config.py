@@ -122,7 +122,6 @@ class RunConfig(Section):
             )
         if self.protocol == "frozen":
             needed = {
-                "calibration": "heldout",
                 "exited_state": "copy",
                 "exit_classifier_mode": "post",
                 "last_exit": False,
@@ -130,6 +129,8 @@ class RunConfig(Section):
             for name, value in needed.items():
                 if getattr(self.exit, name) != value:
                     raise ValueError(f"exit.{name} must be {value} where protocol is frozen: take preset pretrained")
+            if self.exit.calibration == "train":
+                raise ValueError("exit.calibration must be heldout or spread where protocol is frozen")
             if self.data.tokenizer not in ("auto", "model"):
                 raise ValueError("data.tokenizer must be auto or model: a pretrained model knows its own tokens only")
         elif self.machine.dtype in ("bfloat16", "float16"):

@@ -1,23 +1,22 @@
-"""The protocol of a pretrained model that stays as it is: the stages up to the thresholds.
+"""The protocol of a pretrained model that stays as it is: the stages before its exits are set.
 
-The backbone runs once over the training windows. Then each readout is trained, each block's predictions on the
-calibration windows are computed, and each exit is fitted and its threshold set on the tokens that no earlier exit let
-go; all from the cached states. As all blocks are there from the start, methods that look at later blocks need no stages
-of their own.
+The backbone runs once over the training windows. Then each readout is trained, and each block's predictions on the
+calibration windows are computed, from the cached states. Exits are set from these as in any protocol once all blocks
+are there.
 """
 
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import torch
 
 from core import costs
 from core.backbones.state_cache import StateCache
 from core.config.run_config import RunConfig
-from core.events import Event, Measured, PlannedStage, StageStarted, Step, Threshold
+from core.events import Event, Measured, PlannedStage, StageStarted, Step
 from core.exits import exit_method
 from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
@@ -27,8 +26,6 @@ from core.model import Transformer
 from core.protocol.order import BACKBONE, block_stage, readout_order
 from core.stages.backbone import cache_states
 from core.stages.block_data import BlockData, from_states
-from core.stages.exit_classifier import fit_classifier
-from core.stages.hard_tokens import exit_signal, set_threshold
 from core.stages.readout import train_readout
 from core.stages.splits import Splits
 from core.stages.statistics import BlockOutput
@@ -46,7 +43,7 @@ class StageRunner(Protocol):
 
 @dataclass(frozen=True)
 class Frozen:
-    """The stages of one run, up to its thresholds.
+    """The stages of one run, before its exits are set.
 
     Attributes:
         data: token ids of the training and the calibration windows.
@@ -61,8 +58,8 @@ class Frozen:
     timed: Callable[[PlannedStage, Stage], Stage]
     clock: Clock
 
-    def thresholds(self) -> Generator[Event, None, dict[int, float]]:
-        """Carry out all stages; return the threshold of each block but the last."""
+    def outputs(self) -> Generator[Event, None, Sequence[BlockOutput]]:
+        """Carry out the stages; return each block's output on the calibration windows, with no token gone."""
         windows = torch.cat([part.source for part in self._parts()])  # [N, T]
         cache = yield from self.timed(
             BACKBONE, cache_states(self.model, windows, self.config, BACKBONE.name, self.clock)
@@ -78,48 +75,13 @@ class Frozen:
             stage = block_stage(block, "statistics")
             found = yield from self.stage(stage, partial(self._statistics, block, cache, stage.name), shared=shared)
             statistics.append(found)
-        return (yield from self._exits(cache, statistics))
+        return _CachedOutputs(self.model, self.data.calibration, cache, statistics)
 
     def _parts(self) -> list[BlockData]:
         return [self.data.train, *([] if self.data.heldout is None else [self.data.heldout])]
 
-    def _exits(self, cache: StateCache, statistics: list[TokenStatistics]) -> Generator[Event, None, dict[int, float]]:
-        """Fit each exit and set its threshold, on the calibration tokens that are still there."""
-        method, found, active = exit_method(self.config.method), dict[int, float](), None
-        for block in range(len(self.model.blocks) - 1):
-            output = self._output(block, cache, statistics, active)
-            if method.learns:
-                stage = block_stage(block, "exit")
-                fit = partial(fit_classifier, self.model, block, output, method, self.config, stage.name, self.clock)
-                weights = yield from self.stage(stage, fit)
-                self.model.load_state_dict(weights, strict=False)
-            stage = block_stage(block, "hard")
-            setting = set_threshold(self.model, block, output, method, self.config, stage.name, self.clock)
-            threshold: Threshold = yield from self.timed(stage, setting)
-            found[block] = threshold.threshold
-            stays = exit_signal(self.model, block, output, method, self.config) < threshold.threshold  # [n]
-            if stays.any():  # else nobody will arrive at the next exit, and its threshold is set on these tokens
-                before = torch.ones_like(output.targets, dtype=torch.bool) if active is None else active
-                active = before.masked_scatter(before, stays)
-        return found
-
-    def _output(
-        self, block: int, cache: StateCache, statistics: list[TokenStatistics], active: torch.Tensor | None
-    ) -> BlockOutput:
-        """Return a block's output on the calibration windows, with what is known of the active tokens' later blocks."""
-        data, windows = self.data.calibration, self._calibration_windows(cache)
-        shape = (*data.targets.shape, cache.dim)
-        if block:
-            entered = cache.states(block - 1, windows).view(shape).to(data.targets.device)
-            data = from_states(entered, data.targets, active)
-        else:
-            data = replace(data, active=active)
-        here, *later = (found if active is None else found[active.flatten()] for found in statistics[block:])
-        states = cache.states(block, windows).view(shape).to(data.targets.device)
-        return BlockOutput(data, states, here, tuple(later))
-
     def _calibration_windows(self, cache: StateCache) -> slice:
-        return slice(cache.windows - len(self.data.calibration), cache.windows)
+        return calibration_windows(cache, self.data.calibration)
 
     @torch.no_grad()
     def _statistics(self, block: int, cache: StateCache, stage: str) -> Generator[Event, None, TokenStatistics]:
@@ -142,6 +104,39 @@ class Frozen:
             yield Step(stage, 1, step, None, len(wanted), time.perf_counter() - began)
         yield _measured(stage, block, found, config)
         return found
+
+
+class _CachedOutputs(Sequence[BlockOutput]):
+    """The outputs of all blocks on the calibration windows; a block's states are read when it is asked for."""
+
+    def __init__(
+        self, model: Transformer, data: BlockData, cache: StateCache, statistics: list[TokenStatistics]
+    ) -> None:
+        self.model, self.data, self.cache, self.statistics = model, data, cache, statistics
+
+    def __len__(self) -> int:
+        return len(self.statistics)
+
+    @overload
+    def __getitem__(self, block: int) -> BlockOutput: ...
+    @overload
+    def __getitem__(self, block: slice) -> list[BlockOutput]: ...
+    def __getitem__(self, block: int | slice) -> BlockOutput | list[BlockOutput]:
+        if isinstance(block, slice):
+            return [self[number] for number in range(len(self))[block]]
+        entered = from_states(self._states(block - 1), self.data.targets) if block else self.data
+        return BlockOutput(entered, self._states(block), self.statistics[block], tuple(self.statistics[block + 1 :]))
+
+    def _states(self, block: int) -> torch.Tensor:
+        """Return a block's states, `[N, T, D]`."""
+        targets = self.data.targets
+        states = self.cache.states(block, calibration_windows(self.cache, self.data))
+        return states.view(*targets.shape, self.cache.dim).to(targets.device)
+
+
+def calibration_windows(cache: StateCache, data: BlockData) -> slice:
+    """Return which windows of a cache are those of calibration: its last ones."""
+    return slice(cache.windows - len(data), cache.windows)
 
 
 def _measured(stage: str, block: int, found: TokenStatistics, config: RunConfig) -> Measured:

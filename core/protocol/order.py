@@ -81,9 +81,14 @@ def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
 
 
 def _stages_ahead(config: RunConfig) -> Iterator[PlannedStage]:
-    """Yield the stages that set all exits once all blocks are trained: classifiers from the last exit backwards."""
-    exits = range(len(config.model.block_layers) - 1)
+    """Yield the stages that set all exits once all blocks are trained, after a pass of all tokens."""
     yield FORESEEN
+    yield from _exit_stages(config)
+
+
+def _exit_stages(config: RunConfig) -> Iterator[PlannedStage]:
+    """Yield the stages that set all exits: classifiers from the last exit backwards, the price, the thresholds."""
+    exits = range(len(config.model.block_layers) - 1)
     method = exit_method(config.method)
     if method.learns and (method.needs_later or not fits_classifier_jointly(config)):
         yield from (block_stage(block, "refit") for block in reversed(exits))
@@ -106,10 +111,7 @@ def _frozen(config: RunConfig) -> Iterator[PlannedStage]:
     yield from (block_stage(block, "lm") for block in readout_order(config))
     blocks = range(len(config.model.block_layers))
     yield from (block_stage(block, "statistics") for block in blocks)
-    for block in blocks[:-1]:
-        if exit_method(config.method).learns:
-            yield block_stage(block, "exit")
-        yield block_stage(block, "hard")
+    yield from _exit_stages(config)
 
 
 def _looks_ahead(config: RunConfig) -> bool:

@@ -157,7 +157,7 @@ class _Protocol:
             yield from self._lm(stage, loss_shares(self.config), data.train)
         if self.config.protocol == "frozen":
             stages = Frozen(self.config, self.model, data, self._stage, self._timed, self.clock)
-            thresholds = yield from stages.thresholds()
+            thresholds = yield from self._set_exits((yield from stages.outputs()))
         else:
             thresholds = yield from self._block_by_block(data)
             thresholds |= yield from self._looking_ahead(data.calibration)
@@ -189,8 +189,6 @@ class _Protocol:
     def _looking_ahead(self, data: BlockData) -> Stage[dict[int, float]]:
         """Set every exit but the last block's on the calibration windows, once all blocks are trained.
 
-        No token has left there, so all exits are set on the same tokens with their whole context.
-
         Returns:
             The thresholds by block.
         """
@@ -198,7 +196,17 @@ class _Protocol:
             return {}
         method = exit_method(self.config.method)
         foreseen = foreseen_outputs(self.model, data, self.config, FORESEEN.name, method, self.clock)
-        outputs = yield from self._timed(FORESEEN, foreseen)
+        return (yield from self._set_exits((yield from self._timed(FORESEEN, foreseen))))
+
+    def _set_exits(self, outputs: Sequence[BlockOutput]) -> Stage[dict[int, float]]:
+        """Fit every exit but the last block's and set its threshold, from all blocks' outputs on the same tokens.
+
+        No token has left there, so all exits are set on the same tokens with their whole context.
+
+        Returns:
+            The thresholds by block.
+        """
+        method = exit_method(self.config.method)
         signals = yield from self._signals_ahead(outputs, method)
         values: dict[int, float] = {}
         if PRICE in self.planned:
