@@ -217,6 +217,8 @@ class _Protocol:
         thresholds, arriving = dict[int, float](), torch.ones_like(signals[0], dtype=torch.bool)
         for block in range(self.last):
             stage, signal = block_stage(block, "threshold"), signals[block]
+            if block not in values and not arriving.any():  # all have left, as constant signals have it
+                arriving = torch.ones_like(arriving)
             work = report_threshold(block, signal[arriving], self.config, stage.name, self.clock, values.get(block))
             thresholds[block] = (yield from self._timed(stage, work)).threshold
             arriving = arriving & (signal < thresholds[block])

@@ -9,7 +9,7 @@ from core.backbones.model import PretrainedModel, load_pretrained
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
 from core.data.windows import Dataset, load_dataset
 from core.evaluation.evaluate import evaluate
-from core.events import Event, Measured, RunFinished, Savings, StageStarted, Threshold, TokensMeasured
+from core.events import Event, Measured, Priced, RunFinished, Savings, StageStarted, Threshold, TokensMeasured
 from core.protocol.memory import StageMemory
 from core.protocol.order import planned_stages
 from core.protocol.resolve import resolve
@@ -120,3 +120,13 @@ def test_thresholds_beyond_every_signal_give_the_whole_model(folder: Path, text:
     found = {event.name: event for event in events if isinstance(event, Measured)}
     assert found["early exit"].loss == pytest.approx(found["all blocks"].loss, abs=1e-6)
     assert found["early exit"].layer_savings == 0
+
+
+@pytest.mark.parametrize("method", ["gain", "softmax"])
+def test_a_price_sets_all_exits(folder: Path, text: Path, dataset: Dataset, method: str) -> None:
+    config = make(folder, text, f"method={method}", "exit.policy=price", "exit.price=100.0")
+    events, state = run(config, dataset)
+    assert [stage.name for stage in state.stages] == [stage.name for stage in planned_stages(config)]
+    assert sum(isinstance(event, Priced) for event in events) == 1
+    assert state.final is not None
+    assert state.final.exit_shares[0] == 1  # no loss is worth that much
