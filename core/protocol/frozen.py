@@ -5,8 +5,9 @@ calibration windows are computed, from the cached states. Exits are set from the
 are there.
 """
 
+import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, overload
@@ -16,7 +17,7 @@ import torch
 from core import costs
 from core.backbones.state_cache import StateCache
 from core.config.run_config import RunConfig
-from core.events import Event, Measured, PlannedStage, StageStarted, Step
+from core.events import Event, Measured, PlannedStage, StageStarted, Step, Warned
 from core.exits import exit_method
 from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
@@ -75,7 +76,17 @@ class Frozen:
             stage = block_stage(block, "statistics")
             found = yield from self.stage(stage, partial(self._statistics, block, cache, stage.name), shared=shared)
             statistics.append(found)
+        yield from self._judge_tokens(mean64(statistics[-1].cross_entropy))
         return _CachedOutputs(self.model, self.data.calibration, cache, statistics)
+
+    def _judge_tokens(self, loss: float) -> Iterator[Warned]:
+        """Warn of a model that predicts worse than chance: its tokens may be numbered otherwise than the text's."""
+        chance = math.log(len(self.model.head.weight))
+        if loss > chance:
+            yield Warned(
+                f"all blocks predict worse than chance ({loss:.2f} nats, chance {chance:.2f}): the "
+                f"tokenizer may be another model's, or the model was not trained"
+            )
 
     def _parts(self) -> list[BlockData]:
         return [self.data.train, *([] if self.data.heldout is None else [self.data.heldout])]

@@ -130,3 +130,8 @@ def test_a_price_sets_all_exits(folder: Path, text: Path, dataset: Dataset, meth
     assert sum(isinstance(event, Priced) for event in events) == 1
     assert state.final is not None
     assert state.final.exit_shares[0] == 1  # no loss is worth that much
+
+
+def test_a_model_that_predicts_worse_than_chance_is_warned_of(folder: Path, text: Path, dataset: Dataset) -> None:
+    _, state = run(make(folder, text, "model.readout=final"), dataset)
+    assert any("the tokenizer may be another model's" in warning for warning in state.warnings)
