@@ -29,6 +29,9 @@ PIECE_LENGTH = 1 << 16
 PIECES_PER_BATCH = 16
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 """Sign of a leading space in the tokens of SentencePiece."""
+BYTE_LEVEL_SPACE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"
+"""A space among the tokens of byte-level BPE, which all such tokenizers have."""
+ONE_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class Vocabulary(Protocol):
@@ -133,11 +136,22 @@ class ModelVocabulary(BpeVocabulary):
     def tokens(self, ids: Iterable[int]) -> list[str]:
         return [self._token(number) for number in ids]
 
+    def byte_lengths(self) -> list[int]:
+        """Count the bytes of the text: a character of a byte-level token is one, `<0x0A>` is, others as in UTF-8."""
+        byte_level = self._tokenizer.token_to_id(BYTE_LEVEL_SPACE) is not None
+        pieces = [self._tokenizer.id_to_token(number) or "" for number in range(self.size)]
+        return [len(piece) if byte_level else _piece_bytes(piece) for piece in pieces]
+
     def _token(self, number: int) -> str:
         """Decode one token; some decoders drop the space that a token begins with, as at the start of a text."""
         text = self._tokenizer.decode([number], skip_special_tokens=False)
         starts_word = (self._tokenizer.id_to_token(number) or "").startswith(WORD_START)
         return f" {text}" if starts_word and not text.startswith(" ") else text
+
+
+def _piece_bytes(piece: str) -> int:
+    """Count the bytes of a SentencePiece token."""
+    return 1 if ONE_BYTE.fullmatch(piece) else len(piece.replace(WORD_START, " ").encode())
 
 
 def resolve_tokenizer(config: DataConfig, model: str = OWN) -> VocabularyName:

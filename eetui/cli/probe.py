@@ -1,6 +1,5 @@
 """The command that probes a pretrained model, and the text of its result."""
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from core.formulas import perplexity
-from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, config_layers, output
+from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, config_layers, output, print_data
+from eetui.drawing.formats import json_text
 
 if TYPE_CHECKING:
     from core.analysis.probe import Probe
@@ -49,14 +49,14 @@ def probe(
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if as_json:
-        print(probe_json(found))
+        print_data(probe_json(found))
     else:
         output().print(probe_text(found))
 
 
 def probe_json(found: "Probe") -> str:
     """Write a probe as JSON."""
-    return json.dumps(asdict(found) | {"verdict": found.verdict}, indent=2)
+    return json_text(asdict(found) | {"verdict": found.verdict})
 
 
 def probe_text(found: "Probe") -> Group:
