@@ -4,7 +4,8 @@ Only matrix products and attention count; embedding, norms, activations and the 
 in Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1. With 69,830 words and width 64 the head
 is 94% of the model, so a signal that needs the head at every exit costs more than never exiting: count it.
 
-Symbols: d = `dim`, T = `seq_len`, V = vocabulary size.
+Symbols: d = `dim`, T = `seq_len`, V = vocabulary size; a = width of all heads and g = width of the heads of keys and
+values, both d in our own models.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,10 +22,25 @@ TRAINING = 3
 2020, table 1)."""
 
 
+def attention_width(model: ModelConfig) -> int:
+    """Width of all attention heads together, a."""
+    return model.num_heads * model.head_dim or model.dim
+
+
+def key_width(model: ModelConfig) -> int:
+    """Width of the keys of a token, and of its values, g."""
+    return attention_width(model) * (model.num_kv_heads or model.num_heads) // model.num_heads
+
+
+def matrix_parameters(model: ModelConfig) -> int:
+    """Number of weights of a layer's matrices: `2·d·a + 2·d·g + 3·d·ffn`, or `2·d·ffn` where `ffn` is plain."""
+    feed_forward = (3 if model.ffn == "gated" else 2) * model.ffn_dim
+    return model.dim * (2 * attention_width(model) + 2 * key_width(model) + feed_forward)
+
+
 def layer_flops(model: ModelConfig, seq_len: int) -> int:
-    """FLOPs of a layer: `2(4d² + 3·d·ffn)` for its weights, `4·d·T` for attention, masked or not."""
-    weights = 4 * model.dim**2 + 3 * model.dim * model.ffn_dim
-    return 2 * weights + 4 * model.dim * seq_len
+    """FLOPs of a layer: 2 for each weight of its matrices, `4·a·T` for attention, masked or not."""
+    return 2 * matrix_parameters(model) + 4 * attention_width(model) * seq_len
 
 
 def head_flops(model: ModelConfig, vocab_size: int) -> int:
@@ -43,13 +59,20 @@ def classifier_flops(model: ModelConfig, outputs: int = 1, hidden: int = 0) -> i
 
 
 def skipped_layer_flops(model: ModelConfig) -> int:
-    """FLOPs of the keys and values of a skipped layer, for other tokens to attend to: `4d²`."""
-    return 4 * model.dim**2
+    """FLOPs of the keys and values of a skipped layer, for other tokens to attend to: `4·d·g`."""
+    return 4 * model.dim * key_width(model)
+
+
+def readout_flops(model: ModelConfig, block: int) -> int:
+    """FLOPs of a block's readout, its norm aside: `2d²` for an affine map, `4d²` for an MLP of width d."""
+    if block == len(model.block_layers) - 1 and not model.last_readout:
+        return 0
+    return {"affine": 2, "mlp": 4}.get(model.readout, 0) * model.dim**2
 
 
 def layer_parameters(model: ModelConfig) -> int:
     """Number of weights of a layer, its two norms included."""
-    return 4 * model.dim**2 + 3 * model.dim * model.ffn_dim + 2 * model.dim
+    return matrix_parameters(model) + 2 * model.dim
 
 
 def parameters(model: ModelConfig, vocab_size: int, heads: int = 1) -> int:
@@ -116,8 +139,14 @@ def reading_flops(
 
 
 def full_flops(model: ModelConfig, vocab_size: int, seq_len: int) -> int:
-    """FLOPs of the whole model without exits: `n·L + H` with n layers."""
-    return sum(model.block_layers) * layer_flops(model, seq_len) + head_flops(model, vocab_size)
+    """FLOPs of the whole model without exits: `n·L + H` with n layers, and the last block's readout."""
+    return depth_flops(model, len(model.block_layers) - 1, vocab_size, seq_len)
+
+
+def depth_flops(model: ModelConfig, block: int, vocab_size: int, seq_len: int) -> int:
+    """FLOPs of predicting after a block, without other exits: its layers and those before, its readout, the head."""
+    layers = sum(model.block_layers[: block + 1]) * layer_flops(model, seq_len)
+    return layers + readout_flops(model, block) + head_flops(model, vocab_size)
 
 
 @dataclass(frozen=True)
@@ -158,26 +187,38 @@ class ExitCosts:
     def leaving(self) -> tuple[int, ...]:
         """FLOPs of a token that leaves at each block, the signals of exits excepted, `[K]`.
 
-        They are its layers, the keys and values of the layers it skips, and the head, unless a signal has read it.
+        They are its layers, the keys and values of the layers it skips, and readout and head, unless a signal has read
+        them.
         """
         layers, layer = self.model.block_layers, layer_flops(self.model, self.seq_len)
         skipped = {"copy": skipped_layer_flops(self.model), "drop": 0, "input": layer}[self.exited_state]
         head, depths = head_flops(self.model, self.vocab_size), tuple(accumulate(layers))
         return tuple(
-            depth * layer + (depths[-1] - depth) * skipped + (0 if self._head_is_read(block) else head)
+            depth * layer
+            + (depths[-1] - depth) * skipped
+            + (0 if self._head_is_read(block) else head)
+            + (0 if self._has_signal(block) else readout_flops(self.model, block))
             for block, depth in enumerate(depths)
         )
 
     @property
     def arriving(self) -> tuple[int, ...]:
-        """FLOPs of the signal of a token that arrives at each exit, `[K - 1]`; 0 where the exit is off."""
+        """FLOPs of the signal of a token that arrives at each exit, `[K - 1]`; 0 where the exit is off.
+
+        The readout comes before either kind of signal.
+        """
         head, exits = head_flops(self.model, self.vocab_size), len(self.model.block_layers) - 1
         classifiers = self.classifiers or (classifier_flops(self.model),) * exits
         signals = (head,) * exits if self.reads_head else classifiers
-        return tuple(0 if block in self.off else flops for block, flops in enumerate(signals))
+        return tuple(
+            0 if block in self.off else flops + readout_flops(self.model, block) for block, flops in enumerate(signals)
+        )
 
     def _head_is_read(self, block: int) -> bool:
-        return self.reads_head and block < len(self.model.block_layers) - 1 and block not in self.off
+        return self.reads_head and self._has_signal(block)
+
+    def _has_signal(self, block: int) -> bool:
+        return block < len(self.model.block_layers) - 1 and block not in self.off
 
     def savings(self, exit_shares: Sequence[float]) -> float:
         """Share of the full model's FLOPs that is saved; negative where exits cost more than they save."""

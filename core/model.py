@@ -248,6 +248,10 @@ class Transformer(nn.Module):
         states: Tensor = self.dropout(self.embedding(token_ids))
         return states
 
+    def embed_at(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        """Embed token ids `[n]` at positions `[n]`; in our own models rotary positions come in with attention."""
+        return self.embed(token_ids)
+
     def readout(self, block: int, states: Tensor) -> Tensor:
         """Return what head and exit classifier read of a block's output states, `[…, D]` to `[…, D]`."""
         hidden: Tensor = cast(Block, self.blocks[block]).readout(states)

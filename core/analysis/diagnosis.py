@@ -75,8 +75,8 @@ class Diagnosis:
     """Diagnosis of a run's perplexity.
 
     Attributes:
-        waterfall: steps from the early-stopping loss (block 0's, or that of all blocks trained together) to early exit
-            on the evaluation split.
+        waterfall: steps from the early-stopping loss (block 0's, or that of all blocks trained together; of a
+            pretrained model its loss on the calibration windows) to early exit on the evaluation split.
         target_shares: share of the tokens that was to leave at each block.
         exit_shares: share of the tokens that leaves at each block by the run's own thresholds, worked out from tokens
             that went through all blocks.
@@ -156,13 +156,24 @@ def diagnose(table: TokenTable, state: RunState, window_losses: WindowLosses, co
 def training_loss(state: RunState, config: RunConfig, block: int = 0) -> float:
     """Return the best early-stopping loss of a block, or of all blocks trained together, in nats.
 
+    Of a pretrained model that stays as it is, it is the last block's loss on the calibration windows.
+
     Raises:
         UsageError: the run has none yet.
     """
+    if config.protocol == "frozen":
+        return _calibration_loss(state, len(config.model.block_layers) - 1)
     stage = state.stage("lm", block if config.protocol == "staged" or len(config.model.block_layers) == 1 else None)
     if stage is None or stage.best is None or stage.best.val_loss is None:
         raise UsageError("the run has no early-stopping loss to start from: only a finished run can be diagnosed")
     return stage.best.val_loss
+
+
+def _calibration_loss(state: RunState, block: int) -> float:
+    for found in state.measured:
+        if (found.block, found.split) == (block, "calibration"):
+            return found.loss
+    raise UsageError("the run has not measured its blocks yet: only a finished run can be diagnosed")
 
 
 def target_shares(state: RunState, config: RunConfig) -> Floats:
@@ -244,7 +255,8 @@ def _training_weights(config: RunConfig) -> Floats:
     blocks = len(config.model.block_layers)
     if config.protocol == "staged":
         return np.array([1.0] + [0.0] * (blocks - 1))
-
+    if config.protocol == "frozen":
+        return np.array([0.0] * (blocks - 1) + [1.0])
     shares = loss_shares(config)
     return np.array([shares[block] for block in range(blocks)])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.analysis.stored_run import StoredRun, stored_run
 from core.config.run_config import RunConfig
 from core.data.corpora import load_corpus
-from core.data.tokenizers import UNKNOWN, Vocabulary, WordVocabulary, build_vocabulary
+from core.data.tokenizers import UNKNOWN, Vocabulary, WordVocabulary, build_vocabulary, model_vocabulary
 from core.early_exit.generation import GeneratedToken, generate
 from core.early_exit.sampling import DEFAULTS, GenerationOptions
 from core.errors import UsageError
@@ -110,11 +110,14 @@ def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origi
 
 
 def _vocabulary(reader: Reader, run: StoredRun) -> Vocabulary:
-    """Return the run's vocabulary: a stored one of words, else built from the corpus.
+    """Return the run's vocabulary: the pretrained model's, a stored one of words, else built from the corpus.
 
     Raises:
+        ConfigError: the pretrained model is gone, or has changed.
         UsageError: the corpus has changed since the run.
     """
+    if run.config.model.pretrained:
+        return model_vocabulary(run.config.model.source)
     text, data = reader.text(run.record["fingerprint"]), run.config.data
     if text is not None and data.tokenizer == "word":
         return WordVocabulary([" ".join(text.vocabulary)])

@@ -9,7 +9,6 @@ Shapes: K blocks, E exits, J candidates (sets of thresholds), N tokens.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
@@ -44,12 +43,13 @@ class DepthSavings:
 def depth_savings(cost: costs.ExitCosts) -> DepthSavings:
     """Compute the savings of a token that leaves at each block."""
     model = cost.model
-    layer, head = costs.layer_flops(model, cost.seq_len), costs.head_flops(model, cost.vocab_size)
-    depths = accumulate(model.block_layers)
+    blocks = range(len(model.block_layers))
     return DepthSavings(
         layers=layers_saved(model.block_layers),
         flops=tuple(cost.savings(alone) for alone in each_alone(len(model.block_layers))),
-        static_flops=tuple(1 - (depth * layer + head) / cost.full for depth in depths),
+        static_flops=tuple(
+            1 - costs.depth_flops(model, block, cost.vocab_size, cost.seq_len) / cost.full for block in blocks
+        ),
     )
 
 

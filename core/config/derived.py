@@ -19,6 +19,8 @@ STRETCH = 8
 Shares = Mapping[int, float]
 """Weight of each block's loss in the training objective, in the order of the blocks; 0: no loss of its own."""
 
+MOST_CALIBRATION_TOKENS = 50_000
+
 
 def loss_shares(config: "RunConfig") -> Shares:
     """Return the weights of the blocks' losses when all blocks are trained together.
@@ -54,10 +56,16 @@ def target_shallow_ratio(protocol: str, hard_ratio: float, blocks: int) -> float
 
 
 def calibration_windows(windows: int, config: "RunConfig") -> int:
-    """Return how many windows at the end of the training text are held out for calibration; at least two are left."""
+    """Return how many windows at the end of the training text are held out for calibration; at least two are left.
+
+    Of a pretrained model's wide states, no more than `MOST_CALIBRATION_TOKENS` are held out: they are held in memory.
+    """
     if config.exit.calibration == "train":
         return 0
-    return max(0, min(max(1, int(windows * config.exit.calibration_ratio)), windows - 2))
+    wanted = max(1, int(windows * config.exit.calibration_ratio))
+    if config.protocol == "frozen":
+        wanted = min(wanted, max(1, MOST_CALIBRATION_TOKENS // config.data.seq_len))
+    return max(0, min(wanted, windows - 2))
 
 
 def early_stopping_windows(windows: int, config: "RunConfig") -> int:

@@ -30,6 +30,8 @@ from core.extensions.plugins import installed, pinned, short_name
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "sound"
+PRETRAINED_PRESET = "pretrained"
+"""Preset of runs on a pretrained model."""
 
 
 def method_names() -> tuple[str, ...]:
@@ -46,10 +48,11 @@ class RunConfig(Section):
     """Everything that decides a run's numbers."""
 
     method: str = Field("loss", description="exit method: a name, or the path of your own file")
-    protocol: Literal["staged", "joint", "full_depth"] = Field(
+    protocol: Literal["staged", "joint", "full_depth", "frozen"] = Field(
         "staged",
         description="staged: one block after the other; joint: all blocks together, each with its loss; full_depth: "
-        "all blocks together, with the last block's loss only and no exits",
+        "all blocks together, with the last block's loss only and no exits; frozen: a pretrained model as it is, with "
+        "readouts and exits of its own",
     )
     seed: int = Field(42, ge=0, lt=2**63, description="seed of every random stream")
     data: DataConfig = DataConfig()
@@ -71,7 +74,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _windows_fit_positions(self) -> Self:
-        if self.data.seq_len > self.model.max_seq_len:
+        if self.data.seq_len > self.model.max_seq_len and not self.model.pretrained:
             raise ValueError(
                 f"data.seq_len must be at most model.max_seq_len, got {self.data.seq_len} and {self.model.max_seq_len}"
             )
@@ -107,6 +110,33 @@ class RunConfig(Section):
             raise ValueError(
                 "train.head must be shared or frozen where protocol is full_depth: only the last block predicts"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_is_pretrained(self) -> Self:
+        """Check what the protocol of pretrained models needs, and that no other has what it alone knows."""
+        if self.model.pretrained != (self.protocol == "frozen"):
+            raise ValueError(
+                "protocol must be frozen where model.source is a pretrained model, and only there: take preset "
+                "pretrained"
+            )
+        if self.protocol == "frozen":
+            needed = {
+                "exited_state": "copy",
+                "exit_classifier_mode": "post",
+                "last_exit": False,
+            }
+            for name, value in needed.items():
+                if getattr(self.exit, name) != value:
+                    raise ValueError(f"exit.{name} must be {value} where protocol is frozen: take preset pretrained")
+            if self.exit.calibration == "train":
+                raise ValueError("exit.calibration must be heldout or spread where protocol is frozen")
+            if self.data.tokenizer not in ("auto", "model"):
+                raise ValueError("data.tokenizer must be auto or model: a pretrained model knows its own tokens only")
+        elif self.machine.dtype in ("bfloat16", "float16"):
+            raise ValueError("machine.dtype must be float32 or float64 for a model that is trained")
+        elif self.data.tokenizer == "model":
+            raise ValueError("data.tokenizer model needs a pretrained model in model.source")
         return self
 
 

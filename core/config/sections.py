@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from core.extensions.kinds import CORPUS_READERS
+from core.pretrained.place import check_form, is_pretrained
 
 
 def _as_tuple(value: object) -> object:
@@ -41,6 +42,8 @@ Layers = Annotated[PositiveInt, Field(le=MOST_LAYERS)]
 Tokens = Annotated[PositiveInt, FieldUnit("tokens")]
 Windows = Annotated[PositiveInt, FieldUnit("windows")]
 Epochs = Annotated[PositiveInt, FieldUnit("epochs")]
+PRETRAINED_FIELDS = ("source", "num_kv_heads", "head_dim", "ffn", "every", "readout", "last_readout")
+"""Fields of `ModelConfig` that only pretrained models may have other than by default."""
 BlockLayers = Annotated[tuple[Layers, ...], BeforeValidator(_as_tuple), FieldUnit("layers")]
 
 
@@ -59,8 +62,10 @@ class DataConfig(Section):
     eval_corpus: str | None = Field(
         None, min_length=1, description="text to evaluate on; without it the end of the corpus is held out"
     )
-    tokenizer: Literal["auto", "word", "bpe"] = Field(
-        "auto", description="word: lower().split(); bpe: byte-level BPE; auto: the corpus reader's own choice"
+    tokenizer: Literal["auto", "word", "bpe", "model"] = Field(
+        "auto",
+        description="word: lower().split(); bpe: byte-level BPE; model: the pretrained model's own; auto: that, "
+        "else the corpus reader's own choice",
     )
     vocab_size: Annotated[int, FieldUnit("tokens")] = Field(
         4096, ge=257, le=1_000_000, description="tokens of the bpe vocabulary; a word vocabulary has all words"
@@ -78,14 +83,42 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """The transformer's dimensions."""
+    """The transformer's dimensions. Those of a pretrained model are its own, filled in when a run is prepared."""
 
+    source: str = Field(
+        "own",
+        description="own: a new transformer of these dimensions; hf:PLACE[@REVISION]: a pretrained model, from a "
+        "folder, a GGUF file or the hub (protocol frozen)",
+    )
     dim: Width = Field(64, description="width of the hidden state")
     num_heads: Width = Field(4, description="attention heads")
     ffn_dim: Width = Field(256, description="width of the feed-forward layer")
-    block_layers: BlockLayers = Field(
-        (2, 2), min_length=1, max_length=MOST_BLOCKS, description="layers of each block; an exit after each"
+    num_kv_heads: int = Field(
+        0, ge=0, le=WIDEST, description="pretrained: heads of keys and values; 0: as many as num_heads"
     )
+    head_dim: int = Field(0, ge=0, le=WIDEST, description="pretrained: width of an attention head; 0: dim / num_heads")
+    ffn: Literal["gated", "plain"] = Field(
+        "gated", description="pretrained: feed-forward of three matrices (gated) or two (plain)"
+    )
+    block_layers: BlockLayers = Field(
+        (2, 2),
+        min_length=1,
+        max_length=MOST_BLOCKS,
+        description="layers of each block; an exit after each; pretrained: they must add up, every=N cuts after every "
+        "N, and without any there are five blocks",
+    )
+    every: Annotated[int, FieldUnit("layers")] = Field(
+        0,
+        ge=0,
+        le=MOST_LAYERS,
+        description="pretrained: layers of each block; the last has the rest; 0: as block_layers says",
+    )
+    readout: Literal["final", "norm", "affine", "mlp", "head"] = Field(
+        "final",
+        description="pretrained: what turns an exit's state into a prediction: final: the model's norm and head; norm: "
+        "a norm of its own; affine, mlp: a residual map before them; head: a head of its own",
+    )
+    last_readout: bool = Field(False, description="pretrained: the last block has a readout of its own too")
     max_seq_len: Tokens = Field(1024, description="number of positions of the rotary embedding")
     causal: bool = Field(True, description="attend to earlier tokens only")
     eps: float = Field(1e-6, gt=0, description="epsilon of RMSNorm")
@@ -101,9 +134,36 @@ class ModelConfig(Section):
     )
     tie_embedding: bool = Field(False, description="use one matrix as the embedding and the output head")
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether it is a pretrained model rather than one of our own."""
+        return is_pretrained(self.source)
+
+    @field_validator("source")
+    @classmethod
+    def _known_form(cls, value: str) -> str:
+        return check_form(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_as_a_field(cls, values: object) -> object:
+        """Accept `block_layers="every=6"` for `every = 6`."""
+        written = values.get("block_layers") if isinstance(values, dict) else None
+        if not isinstance(written, str) or not (found := re.fullmatch(r"every=(\d+)", written.replace(" ", ""))):
+            return values
+        assert isinstance(values, dict)
+        return {name: value for name, value in values.items() if name != "block_layers"} | {"every": int(found[1])}
+
+    @model_validator(mode="after")
+    def _own_has_no_others(self) -> Self:
+        changed = [name for name in PRETRAINED_FIELDS if getattr(self, name) != type(self).model_fields[name].default]
+        if changed and not self.pretrained:
+            raise ValueError(f"{changed[0]} is for pretrained models: leave it out, or name one in source")
+        return self
+
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> Self:
-        if self.dim % (2 * self.num_heads):
+        if not self.pretrained and self.dim % (2 * self.num_heads):
             raise ValueError(
                 f"dim must be a multiple of 2 × num_heads (rotary positions rotate pairs of values), got "
                 f"dim={self.dim} and num_heads={self.num_heads}"
@@ -146,6 +206,11 @@ class TrainConfig(Section):
         "constant", description="learning rate after warm-up: constant, or a cosine that falls to 0 at max_epochs"
     )
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW, times the learning rate at each step")
+    readout_target: Literal["text", "last"] = Field(
+        "text",
+        description="pretrained: what readouts are trained on: text: the next token; last: the last block's "
+        "distribution (KL divergence)",
+    )
     label_smoothing: Annotated[float, FieldUnit("of a target")] = Field(
         0.0,
         ge=0,
@@ -229,7 +294,9 @@ class MachineConfig(Section):
     threads: Annotated[int, FieldUnit("threads")] = Field(
         0, ge=0, le=1024, description="CPU threads; 0: as many as are free when the run starts"
     )
-    dtype: Literal["float32", "float64"] = Field("float32", description="dtype of weights and states")
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = Field(
+        "float32", description="dtype of weights and states; bfloat16 and float16: of a pretrained model's layers"
+    )
     head_dtype: Literal["same", "bfloat16"] = Field(
         "same",
         description="dtype of the output head's matmuls in training: same: as dtype; bfloat16: faster on processors "

@@ -9,6 +9,8 @@ from core.config.run_config import RunConfig
 
 READ_TOKENS = 4096
 """Tokens of a batch for each thread: with fewer, loading weights and calling operations would dominate."""
+WIDE_READ_TOKENS = 512
+"""The same for a pretrained model, whose matmuls are large with far fewer tokens."""
 MOST_READERS = 4
 """Largest number of threads for which a batch grows; beyond it a batch would take too much memory."""
 
@@ -31,4 +33,5 @@ def in_order(windows: int, config: RunConfig) -> Iterator[slice]:
 def reading_windows(config: RunConfig) -> int:
     """Return the number of windows in a batch that keeps all threads at full speed."""
     threads = min(max(1, config.machine.threads), MOST_READERS)
-    return max(1, READ_TOKENS * threads // config.data.seq_len)
+    tokens = WIDE_READ_TOKENS if config.model.pretrained else READ_TOKENS
+    return max(1, tokens * threads // config.data.seq_len)

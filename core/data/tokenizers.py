@@ -1,4 +1,4 @@
-"""Tokenizers: whole words, as in the seed report, or byte-level BPE."""
+"""Tokenizers: whole words, as in the seed report, byte-level BPE, or a pretrained model's own."""
 
 import hashlib
 import itertools
@@ -16,10 +16,11 @@ from tokenizers.trainers import BpeTrainer
 from core.config.run_config import DataConfig
 from core.data.cache import recall, remember
 from core.data.corpora import Corpus
-from core.data.readers._contract import TokenizerName
+from core.data.readers._contract import VocabularyName
 from core.data.readers._load import source
 from core.machine.cores import allowed_cores
 from core.machine.thread_count import SPARE, startable
+from core.pretrained.place import OWN, is_pretrained
 
 UNKNOWN, PADDING = "<unk>", "<pad>"
 WORD = re.compile(r"\S+")
@@ -29,13 +30,18 @@ PIECES_PER_BATCH = 16
 LONGEST_TRAINED = 256
 """Characters without a blank that the bpe tokenizer learns from together; of longer ones it would learn for hours."""
 UNBROKEN = re.compile(rf"\S{{{LONGEST_TRAINED}}}(?=\S)")
+WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
+"""Sign of a leading space in the tokens of SentencePiece."""
+BYTE_LEVEL_SPACE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"
+"""A space among the tokens of byte-level BPE, which all such tokenizers have."""
+ONE_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class Vocabulary(Protocol):
     """The tokens of a corpus, numbered from 0 to `size` - 1."""
 
     @property
-    def name(self) -> TokenizerName:
+    def name(self) -> VocabularyName:
         """Name of its tokenizer."""
 
     @property
@@ -58,7 +64,7 @@ class Vocabulary(Protocol):
 class WordVocabulary:
     """The report's words, `lower().split()`: `<unk>` is 0, `<pad>` 1, then words in order of appearance."""
 
-    name: TokenizerName = "word"
+    name: VocabularyName = "word"
 
     def __init__(self, texts: Iterable[str]) -> None:
         words = itertools.chain((UNKNOWN, PADDING), *map(_words, texts))
@@ -87,7 +93,7 @@ class WordVocabulary:
 class BpeVocabulary:
     """Byte-level BPE: it can encode every text, and `decode(encode(text))` is the text."""
 
-    name: TokenizerName = "bpe"
+    name: VocabularyName = "bpe"
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -113,16 +119,81 @@ class BpeVocabulary:
         return [len(self._tokenizer.id_to_token(number) or "") for number in range(self.size)]
 
 
-def resolve_tokenizer(config: DataConfig) -> TokenizerName:
-    """Return the config's tokenizer; `auto` is that of the corpus's reader."""
+class ModelVocabulary(BpeVocabulary):
+    """A pretrained model's own tokens, without those that mark the beginning of a text.
+
+    Args:
+        size: number of tokens that the model predicts; those beyond the tokenizer's are no text.
+    """
+
+    name: VocabularyName = "model"
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, size: int) -> None:
+        super().__init__(tokenizer)
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        return [self._token(number) for number in ids]
+
+    def byte_lengths(self) -> list[int]:
+        """Count the bytes of the text: a character of a byte-level token is one, `<0x0A>` is, others as in UTF-8."""
+        byte_level = self._tokenizer.token_to_id(BYTE_LEVEL_SPACE) is not None
+        pieces = [self._tokenizer.id_to_token(number) or "" for number in range(self.size)]
+        return [len(piece) if byte_level else _piece_bytes(piece) for piece in pieces]
+
+    def _token(self, number: int) -> str:
+        """Decode one token; some decoders drop the space that a token begins with, as at the start of a text."""
+        text = self._tokenizer.decode([number], skip_special_tokens=False)
+        starts_word = (self._tokenizer.id_to_token(number) or "").startswith(WORD_START)
+        return f" {text}" if starts_word and not text.startswith(" ") else text
+
+
+def _piece_bytes(piece: str) -> int:
+    """Count the bytes of a SentencePiece token."""
+    return 1 if ONE_BYTE.fullmatch(piece) else len(piece.replace(WORD_START, " ").encode())
+
+
+def resolve_tokenizer(config: DataConfig, model: str = OWN) -> VocabularyName:
+    """Return the config's tokenizer; `auto` is the pretrained model's, else that of the corpus's reader.
+
+    Args:
+        model: the model's source, `ModelConfig.source`.
+    """
+    if is_pretrained(model):
+        return "model"
     return source(config.corpus).reader.tokenizer if config.tokenizer == "auto" else config.tokenizer
 
 
-def build_vocabulary(corpus: Corpus, config: DataConfig) -> Vocabulary:
-    """Build the vocabulary of a corpus: from both its texts for word, from its training text only for bpe."""
+def build_vocabulary(corpus: Corpus, config: DataConfig, model: str = OWN) -> Vocabulary:
+    """Build the vocabulary of a corpus: from both its texts for word, from its training text only for bpe.
+
+    Args:
+        model: the model's source; a pretrained one has its vocabulary already.
+
+    Raises:
+        ConfigError: the pretrained model's tokenizer can't be had.
+    """
+    if is_pretrained(model):
+        return model_vocabulary(model)
     if resolve_tokenizer(config) == "word":
         return WordVocabulary((corpus.train, corpus.evaluation))
     return train_bpe(corpus.train, config.vocab_size)
+
+
+def model_vocabulary(model: str) -> ModelVocabulary:
+    """Load the vocabulary of a pretrained model, by its source.
+
+    Raises:
+        ConfigError: it can't be had.
+    """
+    from core.pretrained.tokenizer import load_tokenizer  # with it comes transformers
+
+    _settle_parallelism()
+    return ModelVocabulary(*load_tokenizer(model))
 
 
 def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:

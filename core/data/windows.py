@@ -16,6 +16,7 @@ from core.config.run_config import DataConfig
 from core.data.corpora import Corpus, load_corpus
 from core.data.tokenizers import Vocabulary, build_vocabulary
 from core.errors import CorpusError
+from core.pretrained.place import OWN
 
 LEAST_TRAINING_WINDOWS = 2
 """Smallest number of training windows: one to train on, one for early stopping."""
@@ -63,17 +64,21 @@ class Dataset:
         return int(torch.tensor(self.vocabulary.byte_lengths())[self.evaluation.targets].sum())
 
 
-def load_dataset(data: DataConfig, batch_size: int) -> Dataset:
+def load_dataset(data: DataConfig, batch_size: int, model: str = OWN) -> Dataset:
     """Read a corpus and cut the beginning of its texts into windows: all, or as many as fill batches (`full_batches`).
 
     It takes `num_samples * (seq_len + 1)` training tokens and `int(num_samples * eval_ratio) * (seq_len + 1)`
     evaluation tokens, or fewer if the text is shorter.
 
+    Args:
+        model: the model's source, `ModelConfig.source`.
+
     Raises:
+        ConfigError: a pretrained model's tokenizer can't be had.
         CorpusError: the text can't be read, or is too small for one window, or full batch, of either split.
     """
     corpus = load_corpus(data)
-    vocabulary = build_vocabulary(corpus, data)
+    vocabulary = build_vocabulary(corpus, data, model)
     sample_length = data.seq_len + 1
     train_limit = data.num_samples * sample_length
     evaluation_limit = int(data.num_samples * data.eval_ratio) * sample_length

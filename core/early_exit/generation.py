@@ -14,21 +14,19 @@ before it, P cached tokens.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from core.config.run_config import RunConfig
-from core.early_exit.fused_layer import exited_input
-from core.early_exit.kv_cache import CachedBlock
+from core.early_exit.cached_blocks import AnyCachedBlock, cached_block
 from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose
 from core.errors import UsageError
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
 from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics
-from core.model import Block, ExitedState, Transformer
+from core.model import ExitedState, Transformer
 from core.pricing.thresholds import is_on
 from core.rng import stream
 
@@ -129,7 +127,7 @@ class _Reader:
     def __init__(self, model: Transformer, thresholds: Sequence[float], config: RunConfig, window: int) -> None:
         self.model, self.thresholds, self.config = model, thresholds, config
         self.method = exit_method(config.method)
-        self.blocks = [CachedBlock(cast(Block, block), window) for block in model.blocks]
+        self.blocks = [cached_block(block, window) for block in model.blocks]
         self.length = 0
 
     def clear(self) -> None:
@@ -148,7 +146,7 @@ class _Reader:
         """
         token_ids = torch.tensor(tokens, device=self.model.embedding.weight.device)  # [n]
         position = torch.arange(self.length, self.length + len(token_ids), device=token_ids.device)  # [n]
-        reading, origin = _Reading.all_active(self.model.embed(token_ids), position), first - self.length
+        reading, origin = _Reading.all_active(self.model.embed_at(token_ids, position), position), first - self.length
         self.length += len(token_ids)
         prediction, signals = None, list[float]()
         for index, block in enumerate(self.blocks):
@@ -162,7 +160,7 @@ class _Reader:
                 signals += signal
                 if leaves[-1]:
                     prediction = Prediction(self.model.head_weight(index) @ hidden[-1], index, tuple(signals))
-            reading.exit(leaves, entered, self.config.exit.exited_state, block.block)
+            reading.exit(leaves, entered, self.config.exit.exited_state, block)
         assert prediction is not None, "at the last block all leave"
         return prediction
 
@@ -214,7 +212,7 @@ class _Reading:
         """Return a reading in which no token has left."""
         return _Reading(states, position, torch.ones_like(position, dtype=torch.bool), states[:0], position[:0])
 
-    def exit(self, leaves: Tensor, entered: Tensor, exited_state: ExitedState, block: Block) -> None:
+    def exit(self, leaves: Tensor, entered: Tensor, exited_state: ExitedState, block: AnyCachedBlock) -> None:
         """Let active tokens leave after a block.
 
         Args:
@@ -226,6 +224,6 @@ class _Reading:
             self.states, self.active = torch.where(staying[:, None], self.states, entered), staying
             return
         if exited_state == "copy":
-            self.exited = torch.cat((self.exited, exited_input(block, self.states[~staying])))
+            self.exited = torch.cat((self.exited, block.exited_input(self.states[~staying])))
             self.exited_position = torch.cat((self.exited_position, self.position[~staying]))
         self.states, self.position, self.active = self.states[staying], self.position[staying], staying[staying]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.early_exit.fused_layer import attention_of, fused_layers, rotate_, rotations
+from core.early_exit.fused_layer import attention_of, exited_input, fused_layers, rotate_, rotations
 from core.early_exit.packed_attention import Group, Packing
 from core.model import Block
 
@@ -30,6 +30,10 @@ class CachedBlock:
         """Empty the cache."""
         self.position = torch.empty(0, dtype=torch.int64, device=self.angles.device)
         self.keys_values = [layer.keys_values.new_empty(0, len(layer.keys_values)) for layer in self.layers]
+
+    def exited_input(self, states: Tensor) -> Tensor:
+        """Return what an exited token's keys and values are made of, `[E, D]` to `[E, D]`."""
+        return exited_input(self.block, states)
 
     def read(self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor) -> Tensor:
         """Run tokens through the block, after all that was read before, `[R, D]` to `[R, D]`, and cache them.

@@ -17,9 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.backbones.model import PretrainedModel
 from core.early_exit.fused_layer import attention_of, exited_input, fused_layers, rotate_, rotations
 from core.early_exit.masked import Arrival, Walk, early_exit_states
 from core.early_exit.packed_attention import TokenPlaces, pack
+from core.early_exit.pretrained import pretrained_states
 from core.model import Block, ExitedState, Transformer
 
 
@@ -29,6 +31,8 @@ def skipping_states(model: Transformer, token_ids: Tensor, exited_state: ExitedS
     Under `input`, exited tokens run through like all others, so nothing is skipped. The walk ends after the last block,
     or when no token is active. No gradient is recorded.
     """
+    if isinstance(model, PretrainedModel):
+        return pretrained_states(model, token_ids)
     if exited_state == "input":
         return early_exit_states(model, token_ids, exited_state)
     return _walk(model, token_ids, drop=exited_state == "drop")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from core import costs
 from core.config.run_config import RunConfig
+from core.errors import UsageError
 from core.estimate.memory_check import require_memory
 from core.estimate.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
 from core.exits import exit_method
@@ -56,7 +57,7 @@ def read_sizes(config: RunConfig) -> Sizes:
     """
     from core.data.windows import load_dataset
 
-    dataset = load_dataset(config.data, config.train.batch_size)
+    dataset = load_dataset(config.data, config.train.batch_size, config.model.source)
     return Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
 
 
@@ -73,11 +74,13 @@ def estimate(
         held: bytes that the process which will train holds already.
 
     Raises:
-        UsageError: the device does not exist, or the memory is too small.
+        UsageError: the device does not exist, the memory is too small, or a model is pretrained.
     """
     from core.estimate.speed import measure
     from core.protocol.resolve import resolve_all
 
+    if any(config.model.pretrained for config in configs):
+        raise UsageError("there is no estimate for runs on a pretrained model; eetui probe takes a minute or two")
     configs, _ = resolve_all(configs)
     require_memory(configs, sizes)
     learning = [config for config in configs if exit_method(config.method).learns]

@@ -21,6 +21,8 @@ def require_memory(configs: Sequence[RunConfig], sizes: Sizes | None = None) -> 
     Raises:
         UsageError: a run needs more memory than is free.
     """
+    if any(config.model.pretrained for config in configs):
+        return  # the memory of a pretrained model is known, and checked, before it is loaded
     if sizes is None:
         sizes = Sizes(2, 1, LEAST_VOCABULARY.get(configs[0].data.tokenizer, 3))
     device = configs[0].machine.device

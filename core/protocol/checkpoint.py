@@ -15,10 +15,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from core.config.run_config import RunConfig, fields
+from core.config.sections import PRETRAINED_FIELDS
 from core.errors import UsageError
 from core.events import Epoch, Event, Warned
-from core.model import Transformer, new_model
+from core.model import Transformer
 from core.protocol import weights_file
+from core.protocol.build import build_model
 from core.protocol.order import planned_stages
 from core.protocol.patience import IMPATIENT, Patience
 from core.protocol.weights_file import PARTIAL, Kept, Label, UnusableError
@@ -166,6 +168,8 @@ def _text(config: RunConfig) -> str:
     later = {
         "machine": {"head_dtype"},
         "data": {"full_batches"},
+        "model": set(PRETRAINED_FIELDS),
+        "train": {"readout_target"},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
     }
     implied = {
@@ -190,7 +194,7 @@ def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Tr
     Raises:
         UsageError: the checkpoint does not hold all its weights.
     """
-    model = new_model(config, vocab_size)
+    model = build_model(config, vocab_size)
     for stage in planned_stages(config):
         if stage.trains:
             kept = checkpoint.recall(stage.name)

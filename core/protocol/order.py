@@ -20,6 +20,8 @@ KINDS: dict[Part, StageKind] = {
 }  # fmt: skip
 TRAINING: tuple[StageKind, ...] = ("lm", "exit classifier")
 AHEAD: tuple[Part, ...] = ("refit", "threshold")
+BACKBONE = PlannedStage("backbone", "statistics", None, trains=False)
+"""The pass of a pretrained model over the training windows, in the protocol `frozen`."""
 FORESEEN = PlannedStage("exits.ahead", "statistics", None, trains=False, ahead=True)
 PRICE = PlannedStage("exits.price", "price", None, trains=False, ahead=True)
 EVALUATION = PlannedStage("evaluation", "evaluation", None, trains=False)
@@ -54,6 +56,9 @@ def block0_origin(config: RunConfig, fingerprint: str) -> str:
 
 
 def _planned(config: RunConfig) -> Iterator[PlannedStage]:
+    if config.protocol == "frozen":
+        yield from _frozen(config)
+        return
     blocks, looks_ahead = range(len(config.model.block_layers)), _looks_ahead(config)
     if config.protocol != "staged":
         yield common_training(config)
@@ -76,15 +81,37 @@ def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
 
 
 def _stages_ahead(config: RunConfig) -> Iterator[PlannedStage]:
-    """Yield the stages that set all exits once all blocks are trained: classifiers from the last exit backwards."""
-    exits = range(len(config.model.block_layers) - 1)
+    """Yield the stages that set all exits once all blocks are trained, after a pass of all tokens."""
     yield FORESEEN
+    yield from _exit_stages(config)
+
+
+def _exit_stages(config: RunConfig) -> Iterator[PlannedStage]:
+    """Yield the stages that set all exits: classifiers from the last exit backwards, the price, the thresholds."""
+    exits = range(len(config.model.block_layers) - 1)
     method = exit_method(config.method)
     if method.learns and (method.needs_later or not fits_classifier_jointly(config)):
         yield from (block_stage(block, "refit") for block in reversed(exits))
     if sets_thresholds_by_price(config):
         yield PRICE
     yield from (block_stage(block, "threshold") for block in exits)
+
+
+def readout_order(config: RunConfig) -> list[int]:
+    """Return the blocks of a pretrained model whose readout is trained: the last first, as others may learn from it."""
+    if config.model.readout == "final":
+        return []
+    *others, last = range(len(config.model.block_layers))
+    return [last, *others] if config.model.last_readout else others
+
+
+def _frozen(config: RunConfig) -> Iterator[PlannedStage]:
+    """Yield the stages of a pretrained model that stays as it is (`core.protocol.frozen`)."""
+    yield BACKBONE
+    yield from (block_stage(block, "lm") for block in readout_order(config))
+    blocks = range(len(config.model.block_layers))
+    yield from (block_stage(block, "statistics") for block in blocks)
+    yield from _exit_stages(config)
 
 
 def _looks_ahead(config: RunConfig) -> bool:

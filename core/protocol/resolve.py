@@ -32,7 +32,8 @@ def resolve_all(configs: Sequence[RunConfig]) -> tuple[tuple[RunConfig, ...], st
     """Resolve an experiment's configs, with one number of threads where it is left open; and a remark on it, if any.
 
     Raises:
-        ConfigError: a device asked for is not there, or an exit method is a plug-in that is no good.
+        ConfigError: a device asked for is not there, an exit method is a plug-in that is no good, or a pretrained model
+            can't be used.
     """
     left_open = any(not config.machine.threads for config in configs)
     choice = choose_threads() if left_open else ThreadChoice(0)
@@ -56,8 +57,13 @@ def _resolved(config: RunConfig, threads: int) -> RunConfig:
             "threads": config.machine.threads or threads,
         }
     )
-    data = config.data.model_copy(update={"tokenizer": resolve_tokenizer(config.data)})
-    return config.model_copy(update={"machine": machine, "data": data})
+    data = config.data.model_copy(update={"tokenizer": resolve_tokenizer(config.data, config.model.source)})
+    config = config.model_copy(update={"machine": machine, "data": data})
+    if not config.model.pretrained:
+        return config
+    from core.backbones.model import resolved  # with it comes transformers
+
+    return resolved(config)
 
 
 def _resolve_device(name: str) -> str:

@@ -2,8 +2,9 @@
 
 staged: for each block, train it and the head, run it once over its windows, fit its exit classifier, set its
 threshold, and pass the tokens below it to the next block. joint: train all blocks together, then do the other stages
-for each block. full_depth: train all blocks for the last one's prediction; there are no exits. Methods that need the
-later blocks are fitted, and their thresholds set, once all blocks are trained. Each protocol ends with the evaluation.
+for each block. full_depth: train all blocks for the last one's prediction; there are no exits. frozen: see
+`core.protocol.frozen`. Methods that need the later blocks are fitted, and their thresholds set, once all blocks are
+trained. Each protocol ends with the evaluation.
 
 Stages that do not depend on the exit method are computed once for all runs of an experiment (`StageMemory`); their
 results are bit for bit those that each run would compute itself. A run that was interrupted does not repeat the
@@ -42,9 +43,11 @@ from core.exits._contract import ExitMethod
 from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
 from core.machine.thread_count import fewer_than_recorded
-from core.model import Transformer, new_model
+from core.model import Transformer
 from core.pricing.policy import Outcome
+from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
+from core.protocol.frozen import Frozen
 from core.protocol.memory import Shelf, StageMemory
 from core.protocol.order import (
     EVALUATION,
@@ -96,7 +99,7 @@ def train(
     began = time.perf_counter()
     threads = threads or config.machine.threads
     device = prepare(config, threads)
-    model = new_model(config, dataset.vocabulary.size).to(device)
+    model = build_model(config, dataset.vocabulary.size).to(device)
     train_windows, eval_windows = dataset.train.to(device), dataset.evaluation.to(device)
     yield RunStarted(
         stages=planned_stages(config),
@@ -152,8 +155,12 @@ class _Protocol:
         """Carry out all planned stages, from the data of block 0."""
         if (stage := common_training(self.config)) in self.planned:
             yield from self._lm(stage, loss_shares(self.config), data.train)
-        thresholds = yield from self._block_by_block(data)
-        thresholds |= yield from self._looking_ahead(data.calibration)
+        if self.config.protocol == "frozen":
+            stages = Frozen(self.config, self.model, data, self._stage, self._timed, self.clock)
+            thresholds = yield from self._set_exits((yield from stages.outputs()))
+        else:
+            thresholds = yield from self._block_by_block(data)
+            thresholds |= yield from self._looking_ahead(data.calibration)
         yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
 
     def _block_by_block(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
@@ -182,8 +189,6 @@ class _Protocol:
     def _looking_ahead(self, data: BlockData) -> Stage[dict[int, float]]:
         """Set every exit but the last block's on the calibration windows, once all blocks are trained.
 
-        No token has left there, so all exits are set on the same tokens with their whole context.
-
         Returns:
             The thresholds by block.
         """
@@ -191,7 +196,17 @@ class _Protocol:
             return {}
         method = exit_method(self.config.method)
         foreseen = foreseen_outputs(self.model, data, self.config, FORESEEN.name, method, self.clock)
-        outputs = yield from self._timed(FORESEEN, foreseen)
+        return (yield from self._set_exits((yield from self._timed(FORESEEN, foreseen))))
+
+    def _set_exits(self, outputs: Sequence[BlockOutput]) -> Stage[dict[int, float]]:
+        """Fit every exit but the last block's and set its threshold, from all blocks' outputs on the same tokens.
+
+        No token has left there, so all exits are set on the same tokens with their whole context.
+
+        Returns:
+            The thresholds by block.
+        """
+        method = exit_method(self.config.method)
         signals = yield from self._signals_ahead(outputs, method)
         values: dict[int, float] = {}
         if PRICE in self.planned:
@@ -202,6 +217,8 @@ class _Protocol:
         thresholds, arriving = dict[int, float](), torch.ones_like(signals[0], dtype=torch.bool)
         for block in range(self.last):
             stage, signal = block_stage(block, "threshold"), signals[block]
+            if block not in values and not arriving.any():  # all have left, as constant signals have it
+                arriving = torch.ones_like(arriving)
             work = report_threshold(block, signal[arriving], self.config, stage.name, self.clock, values.get(block))
             thresholds[block] = (yield from self._timed(stage, work)).threshold
             arriving = arriving & (signal < thresholds[block])

@@ -43,6 +43,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
     dataset = _shared_dataset(configs)
     for config in configs:
         check_price(config, dataset.vocabulary.size)
+    _require_room_for_states(configs[0], dataset)
     runs = store.create_experiment(
         [
             NewRun(
@@ -98,11 +99,13 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     """
     if not configs:
         raise UsageError("an experiment needs at least one run")
-    data, batch_size = configs[0].data, configs[0].train.batch_size
-    if any(config.data != data or config.train.batch_size != batch_size for config in configs):
-        raise UsageError("the runs of an experiment must share their data and batch size")
+    data, batch_size, model = configs[0].data, configs[0].train.batch_size, configs[0].model.source
+    if any(
+        (config.data, config.train.batch_size, config.model.source) != (data, batch_size, model) for config in configs
+    ):
+        raise UsageError("the runs of an experiment must share their data, batch size and pretrained model")
     require_memory(configs)
-    dataset = load_dataset(data, batch_size)
+    dataset = load_dataset(data, batch_size, model)
     sizes = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
     require_memory(configs, sizes)
     return dataset
@@ -110,6 +113,18 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
 
 def _joined(*remarks: str) -> str:
     return "; ".join(remark for remark in remarks if remark)
+
+
+def _require_room_for_states(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse a run on a pretrained model whose cached states do not fit on the disk.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if config.model.pretrained:
+        from core.backbones.state_cache import require_room
+
+        require_room(dataset.train.inputs.numel(), config)
 
 
 def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:

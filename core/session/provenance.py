@@ -21,6 +21,7 @@ PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual
 
 def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """Return all that a run's numbers may depend on beyond the config, as plain values for JSON."""
+    packages = (*PACKAGES, *(("transformers",) if config.model.pretrained else ()))
     return {
         "corpus": dataset.corpus_name,
         "fingerprint": dataset.fingerprint,
@@ -32,7 +33,7 @@ def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in packages if (version := _version(name))},
         RECORD_KEY: method_record(config.method),
         **dataset.readers,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

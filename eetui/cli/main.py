@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from core.errors import EetuiError, UsageError
 from eetui import __version__
-from eetui.cli import analyse, compare, deleting, runs, train
+from eetui.cli import analyse, compare, deleting, probe, runs, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import lasting
@@ -26,6 +26,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diagnose": analyse.diagnose,
     "ablate": compare.ablate,
     "generate": analyse.generate,
+    "probe": probe.probe,
     "run": train.run,
     "resume": train.resume,
     "compare": compare.compare,

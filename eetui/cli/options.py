@@ -41,6 +41,13 @@ NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--config", help="TOML file of config values, repeatable.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A pretrained model to put exits on: hf: and a folder, a GGUF file or a hub id[@REVISION]. [default: own]",
+    ),
+]
 Corpus = Annotated[
     str | None,
     typer.Option("--corpus", help="A file, folder or glob, or a reader, such as hub:NAME or your own (--help-config)."),
@@ -62,6 +69,7 @@ def config_layers(
     eval_corpus: str | None,
     seed: int | None,
     device: str | None,
+    model: str | None = None,
 ) -> "list[Layer]":
     """Return the layers of a config: preset, files, single values, then options such as `--seed`.
 
@@ -71,6 +79,7 @@ def config_layers(
     from core.config.run_config import Layer, file_layer, preset_layer, set_layer
 
     flags = {
+        "--model": ("model.source", model),
         "--corpus": ("data.corpus", corpus),
         "--eval-corpus": ("data.eval_corpus", eval_corpus),
         "--seed": ("seed", seed),

@@ -16,6 +16,7 @@ from eetui.cli.options import (
     Device,
     EvalCorpus,
     FirstSeed,
+    Model,
     NoUi,
     References,
     Seeds,
@@ -48,9 +49,12 @@ def run(
             "--method", "-m", help="Exit method, a name or your own file, repeatable. [default: the report's three]"
         ),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="sound (default), seed or quick.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="sound (default), seed, quick, or pretrained, the default with --model.")
+    ] = None,
     config: ConfigFiles = None,
     assign: Assignments = None,
+    model: Model = None,
     corpus: Corpus = None,
     eval_corpus: EvalCorpus = None,
     seed: FirstSeed = None,
@@ -70,15 +74,18 @@ def run(
     db: Database,
 ) -> None:
     """Train one run for each method and seed, and store them as one experiment."""
-    from core.config.run_config import DEFAULT_PRESET
+    from core.config.run_config import DEFAULT_PRESET, PRETRAINED_PRESET
+    from core.pretrained.place import is_pretrained
     from core.session.plan import plan_from
 
     if as_json and not profile:
         raise UsageError("--json prints the profile, and there is none without --profile")
     if as_json and _in_console(no_ui=no_ui):
         raise UsageError("--json prints when training ends, and the console does not: add --no-ui")
-    preset = preset or DEFAULT_PRESET
-    layers = config_layers(preset, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device)
+    preset = preset or (PRETRAINED_PRESET if is_pretrained(model or "") else DEFAULT_PRESET)
+    layers = config_layers(
+        preset, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device, model=model
+    )
     plan = plan_from(layers, method or (), seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
     _train(request_for(plan), db, no_ui=no_ui, as_json=as_json)
 

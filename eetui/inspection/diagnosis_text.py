@@ -32,7 +32,8 @@ def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
     head = Text.assemble((run.name, "bold"), f"  run {run.number}  {config.method_name}, seed {config.seed}, one run")
     total = f"{waterfall.total:+z.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
     parts: list[RenderableType] = [head, Text(total, style="dim"), Text()]
-    parts += [_table(waterfall, "Training, early stopping", "Early exit, evaluation", width), Text()]
+    start = "Whole model, calibration" if run.config.protocol == "frozen" else "Training, early stopping"
+    parts += [_table(waterfall, start, "Early exit, evaluation", width), Text()]
     parts += [Text(line) for line in explanations(run, width)]
     parts += [Text(), *_last_block(run, width)]
     return Group(*parts)
@@ -76,6 +77,8 @@ def told(step: WaterfallStep, run: Diagnosed, *, hard: bool) -> tuple[str, str]:
 def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
     config = run.config
     match step.name:
+        case "split gap" if config.protocol == "frozen":
+            return "the pretrained model whole, from the calibration windows to the evaluation split."
         case "split gap":
             what = "block 0 and its head" if config.protocol == "staged" else "the same model"
             return f"{what}, from the windows that stopped the training to the evaluation split."
@@ -142,6 +145,10 @@ def _repair(step: WaterfallStep, config: RunConfig) -> str:
     """Name the switch that repairs a step, or is worth a try; its value where it is set already."""
     train, leaving = config.train, config.exit
     match step.name:
+        case "split gap" if config.protocol == "frozen":
+            return "Both are text that nothing was trained on: the difference is the text's."
+        case "depth" if config.protocol == "frozen":
+            return _try("model.readout", config.model.readout, "affine", "a map of its own before each exit's head")
         case "split gap":
             return _switch("train.split", train.split, "contiguous", "early stopping then sees other text")
         case "head drift":

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal, get_args
 
 TokenizerName = Literal["word", "bpe"]
 TOKENIZERS: tuple[TokenizerName, ...] = get_args(TokenizerName)
+VocabularyName = Literal["word", "bpe", "model"]
+"""Tokenizers of runs: a pretrained model brings its own."""
 
 
 @dataclass(frozen=True)

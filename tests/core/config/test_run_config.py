@@ -105,7 +105,7 @@ def test_the_origin_is_that_of_the_value_that_counted() -> None:
         ("causal=1", "model.causal must be a valid boolean, got 1"),
         ("lr=nan", "train.lr must be a finite number, got nan"),
         ("val_ratio=1", "train.val_ratio must be < 1, got 1"),
-        ("tokenizer=chars", "data.tokenizer must be 'auto', 'word' or 'bpe', got 'chars'"),
+        ("tokenizer=chars", "data.tokenizer must be 'auto', 'word', 'bpe' or 'model', got 'chars'"),
         ("block_layers=2,0", "model.block_layers must be > 0, got 0"),
         ("method=magic", f"method must be one of {METHODS}, or the path of your own file (docs/exits.md), got 'magic'"),
     ],
@@ -197,6 +197,13 @@ def test_the_seed_preset_is_the_report_s_configuration_in_full() -> None:
     assert written == set(fields()) - left_out
     config = build([preset_layer("seed")])
     assert config.model.model_dump() == {
+        "source": "own",
+        "num_kv_heads": 0,
+        "head_dim": 0,
+        "ffn": "gated",
+        "every": 0,
+        "readout": "final",
+        "last_readout": False,
         "dim": 64,
         "num_heads": 4,
         "ffn_dim": 256,
@@ -224,6 +231,7 @@ def test_the_seed_preset_is_the_report_s_configuration_in_full() -> None:
         "decay": "constant",
         "weight_decay": 0.01,
         "label_smoothing": 0.0,
+        "readout_target": "text",
     }
     assert config.exit.model_dump() == {
         "hard_ratio": 0.5,

@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, build, set_layer
+from core.config.sections import PRETRAINED_FIELDS
 from core.errors import UsageError
 from core.events import Event, Measured, RunFinished, RunInterrupted, StageStarted, Warned
 from core.protocol import checkpoint as checkpoints
@@ -82,10 +83,12 @@ def test_the_checkpoint_of_a_config_without_later_fields_is_that_of_their_defaul
     later = {
         "machine": {"head_dtype"},
         "data": {"full_batches"},
+        "model": set(PRETRAINED_FIELDS),
+        "train": {"readout_target"},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
     }
     older = config.model_dump_json(exclude=later)
-    assert not any(name in older for name in ("head_dtype", "full_batches", "policy"))
+    assert not any(name in older for name in ("head_dtype", "full_batches", "policy", "readout"))
     assert build([Layer("stored", flatten(json.loads(older)))]) == config
     origin = hashlib.sha256(f"{FORMAT}\nfingerprint\n{older}".encode()).hexdigest()
     bench.queue(config)

@@ -57,7 +57,7 @@ async def test_page_keys_go_from_section_to_section(database: Path, fake: FakeEs
         for _ in range(6):
             await pilot.press("pagedown")
             visited.append(focused(bench))
-        assert visited[:3] == ["data.eval_corpus", "model.dim", "train.lr"]
+        assert visited[:3] == ["data.eval_corpus", "model.source", "train.lr"]
         assert visited[-1] == visited[-2] == "machine.device"
         await pilot.press("down", "pageup")
         assert focused(bench) == "machine.device"

@@ -1,0 +1,88 @@
+"""Load a pretrained model: its dimensions from its configuration, then, if there is memory for it, its weights."""
+
+import os
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.backbones.families import family_of
+from core.backbones.families._contract import Dimensions, Family
+from core.errors import ConfigError
+from core.pretrained.library import transformers
+from core.pretrained.place import Place
+from core.pretrained.settings import read_settings
+
+GGUF_BYTES = 4
+"""Bytes that a weight of a GGUF file takes while it is unpacked, before it has the dtype asked for."""
+
+
+def read_dimensions(place: Place) -> tuple[Family, Dimensions]:
+    """Return a model's family and dimensions, without loading its weights.
+
+    Raises:
+        ConfigError: its architecture is not supported.
+    """
+    settings = read_settings(place)
+    family = family_of(settings.model_type, place.source)
+    try:
+        return family, family.dimensions(settings)
+    except ValueError as error:
+        raise ConfigError(f"model {place.source} {error}") from error
+
+
+def load_weights(place: Place, dimensions: Dimensions, dtype: str) -> Any:
+    """Load transformers' own model, with its head, on the CPU, in evaluation mode.
+
+    Raises:
+        ConfigError: the memory is too small, or the weights can't be read.
+    """
+    _require_memory(place, dimensions, dtype)
+    try:
+        with redirect_stderr(StringIO()):  # bars of unpacking, which no setting turns off
+            model = transformers().AutoModelForCausalLM.from_pretrained(
+                place.folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", **place.options
+            )
+    except Exception as error:  # the library lets through whatever its parsers raise
+        message = " ".join(str(error).split())
+        raise ConfigError(
+            f"the weights of model {place.source} can't be read: {type(error).__name__}: {message:.300}"
+        ) from error
+    return model.requires_grad_(False).eval()
+
+
+def parameters(dimensions: Dimensions) -> int:
+    """Count the weights of a model's matrices: layers, embedding and head."""
+    heads, keys = dimensions.num_heads * dimensions.head_dim, dimensions.num_kv_heads * dimensions.head_dim
+    feed_forward = (3 if dimensions.ffn == "gated" else 2) * dimensions.ffn_dim
+    layer = dimensions.dim * (2 * heads + 2 * keys + feed_forward)
+    return dimensions.layers * layer + (2 - dimensions.tied) * dimensions.vocab_size * dimensions.dim
+
+
+def needed_memory(place: Place, dimensions: Dimensions, dtype: str) -> int:
+    """Return the bytes that loading a model takes at most: its weights and, of another dtype, the head in float32."""
+    size = torch.finfo(getattr(torch, dtype)).bits // 8
+    unpacked = max(size, GGUF_BYTES) if place.gguf else size
+    head = 0 if dtype == "float32" else 4 * dimensions.vocab_size * dimensions.dim
+    return parameters(dimensions) * unpacked + head
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that are free now; all there are, where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _require_memory(place: Place, dimensions: Dimensions, dtype: str) -> None:
+    needed, free = needed_memory(place, dimensions, dtype), free_memory()
+    if needed > free:
+        raise ConfigError(
+            f"model {place.source} has {parameters(dimensions) / 1e6:,.0f} million weights, {needed / 1e9:,.1f} GB in "
+            f"{dtype}, and {free / 1e9:,.1f} GB of memory are free: take machine.dtype=bfloat16, a smaller model, or "
+            f"another machine"
+        )

@@ -1,0 +1,57 @@
+"""Early exit of a pretrained model that really skips: a token that left costs the keys and values others attend to.
+
+Gives the same as `core.early_exit.masked.early_exit_states` with exited state `copy`, through the same interface. The
+layers are transformers' own, run on the active tokens alone (`core.backbones.attention`).
+
+Shapes: B windows, T tokens of a window, D model width; S active tokens, E exited tokens that are attended to.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from core.backbones.attention import Places, WindowedKeys
+from core.backbones.model import PretrainedBlock, PretrainedModel
+from core.early_exit.masked import Arrival, Walk
+
+
+def pretrained_states(model: PretrainedModel, token_ids: Tensor) -> Walk:
+    """Send token ids `[B, T]` through the model, block by block, each with the tokens that the caller lets stay.
+
+    The walk ends after the last block, or when no token is active. No gradient is recorded.
+    """
+    states = model.embed(token_ids)  # [B, T, D]
+    active = torch.ones_like(token_ids, dtype=torch.bool)  # [B, T]
+    for index, block in enumerate(cast(Sequence[PretrainedBlock], model.blocks)):
+        entered = states[active]  # [S, D]
+        rows = block(states).flatten(0, 1) if entered.numel() == states.numel() else _run_block(block, states, active)
+        states = states.masked_scatter(active[..., None], rows)  # exited tokens keep the state they left with
+        leaves = yield Arrival(index, active, entered, rows, model.readout(index, rows))  # bool [S]
+        active = active.masked_scatter(active, ~leaves)
+        if not active.any():
+            return
+
+
+@torch.no_grad()
+def _run_block(block: PretrainedBlock, states: Tensor, active: Tensor) -> Tensor:
+    """Run the active tokens through a block, `[B, T, D]` to `[S, D]`.
+
+    Args:
+        states: of all tokens, those that left with the state they left with.
+    """
+    some = active.any(1)  # [B], windows that have an active token
+    active, states = active[some], states[some]  # [W, T], [W, T, D]
+    places = Places.of(active)
+    followed = active.flip(1).cumsum(1).flip(1) > 0  # [W, T], tokens that an active one can attend to
+    left_window, left_position = (followed & ~active).nonzero().unbind(1)  # [E]
+    rows, left = states[active][None], states[left_window, left_position][None]  # [1, S, D], [1, E, D]
+    inputs = block.layer_inputs(rows, places.position[None])
+    left_inputs = block.layer_inputs(left, left_position[None])
+    masks = {window: places.seen(window) for window in set(block.windows)}
+    for layer, own, theirs, window in zip(block.layers, inputs, left_inputs, block.windows, strict=True):
+        keys, values = block.family.keys_values(layer, left, theirs)
+        cache = WindowedKeys(places, keys, values, left_window, left_position)
+        rows = block.family.run_layer(layer, rows, own | {"places": places}, masks[window], cache)
+    return rows[0]

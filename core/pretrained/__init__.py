@@ -1,0 +1,1 @@
+"""Pretrained models as transformers stores them: where one is, what it holds, its content's hash."""

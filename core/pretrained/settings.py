@@ -1,0 +1,32 @@
+"""The configuration that a pretrained model is stored with."""
+
+from functools import cache
+from typing import Any
+
+from core.errors import ConfigError
+from core.pretrained.library import transformers
+from core.pretrained.place import Place
+
+
+@cache
+def read_settings(place: Place) -> Any:
+    """Read a model's configuration, transformers' own object.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    try:
+        return transformers().AutoConfig.from_pretrained(place.folder, **place.options)
+    except ConfigError:
+        raise
+    except Exception as error:  # the library lets through whatever its parsers raise
+        message = " ".join(str(error).split())
+        raise ConfigError(
+            f"the configuration of model {place.source} can't be read: {type(error).__name__}: {message:.300}"
+        ) from error
+
+
+def vocabulary_size(place: Place) -> int:
+    """Return the number of tokens that a model predicts."""
+    size: int = read_settings(place).get_text_config(decoder=True).vocab_size
+    return size

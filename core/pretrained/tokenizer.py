@@ -1,0 +1,40 @@
+"""The tokenizer that comes with a pretrained model."""
+
+from functools import cache
+from typing import Any
+
+from core.errors import ConfigError
+from core.pretrained.library import transformers
+from core.pretrained.place import Place, find
+from core.pretrained.settings import vocabulary_size
+
+
+def load_tokenizer(source: str) -> tuple[Any, int]:
+    """Load the tokenizer of a reference, and the number of tokens that the model predicts, which may be larger.
+
+    Returns:
+        A `tokenizers.Tokenizer`, and the size.
+
+    Raises:
+        ConfigError: there is none, or it has tokens that the model does not know.
+    """
+    return _load(find(source))
+
+
+@cache
+def _load(place: Place) -> tuple[Any, int]:
+    try:
+        loaded = transformers().AutoTokenizer.from_pretrained(place.folder, **place.options)
+        tokenizer = loaded.backend_tokenizer
+    except Exception as error:  # the library lets through whatever its parsers raise
+        message = " ".join(str(error).split())
+        raise ConfigError(
+            f"model {place.source} has no tokenizer that can be read: {type(error).__name__}: {message:.200}"
+        ) from error
+    size, largest = vocabulary_size(place), max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
+    if largest >= size:
+        raise ConfigError(
+            f"model {place.source} has the tokenizer of another model: it has tokens up to number {largest}, and the "
+            f"model knows {size}; restore the tokenizer that the model was trained with"
+        )
+    return tokenizer, size

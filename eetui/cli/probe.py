@@ -1,0 +1,95 @@
+"""The command that probes a pretrained model, and the text of its result."""
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from core.formulas import perplexity
+from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, config_layers, output, print_data
+from eetui.drawing.formats import json_text
+
+if TYPE_CHECKING:
+    from core.analysis.probe import Probe
+
+WINDOWS, JUDGED = 64, 0.125
+"""Number of windows that maps are fitted on, and windows judged on as a share of it."""
+
+
+def probe(
+    model: Annotated[str, typer.Argument(help="hf: and a folder, a GGUF file or a hub id[@REVISION].")],
+    corpus: Corpus = None,
+    eval_corpus: EvalCorpus = None,
+    assign: Assignments = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say, before any training, what each layer of a pretrained model knows, and whether exits are worth trying."""
+    from core.analysis.probe import probe as probe_model
+    from core.config.run_config import PRETRAINED_PRESET, Layer, build
+
+    few = Layer("eetui probe", {"data.num_samples": WINDOWS, "data.eval_ratio": JUDGED})
+    preset, *own = config_layers(
+        PRETRAINED_PRESET, (), assign, corpus=corpus, eval_corpus=eval_corpus, seed=None, device=device, model=model
+    )
+    steps = probe_model(build([preset, few, *own]))
+    while True:
+        try:
+            doing = next(steps)
+        except StopIteration as end:
+            found: Probe = end.value
+            break
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{doing} …", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if as_json:
+        print_data(probe_json(found))
+    else:
+        output().print(probe_text(found))
+
+
+def probe_json(found: "Probe") -> str:
+    """Write a probe as JSON."""
+    return json_text(asdict(found) | {"verdict": found.verdict})
+
+
+def probe_text(found: "Probe") -> Group:
+    """Write a probe as tables and a verdict."""
+    layers = _table(
+        "Layer", "Layers saved", "PPL", "PPL, affine", "As the last", "As the last, affine", "Entropy, nats"
+    )
+    for one in found.layers:
+        layers.add_row(
+            str(one.layer), f"{one.saved:.1%}", f"{one.ppl:,.2f}", f"{one.affine_ppl:,.2f}", f"{one.agrees:.1%}",
+            f"{one.affine_agrees:.1%}", f"{one.entropy:.2f}",
+        )  # fmt: skip
+    full = found.layers[-1].ppl
+    oracle = _table("Price of the depth, nats", "Layers saved", "PPL")
+    oracle.add_row("none (all layers)", "0.0%", f"{full:,.2f}")
+    for priced in found.oracle:
+        oracle.add_row(f"{priced.price:g}", f"{priced.saved:.1%}", f"{perplexity(priced.loss):,.2f}")
+    head = f"{found.model}: {found.tokens:,} tokens judged; affine maps fitted on {found.fitted:,} by least squares"
+    return Group(
+        Text(head, style="bold"),
+        Text(),
+        layers,
+        Text(),
+        Text("An oracle that knows each layer's loss (with the map) and pays for depth"),
+        oracle,
+        Text(),
+        Text(f"Predictions stop changing with {found.stable:.1%} of the layers left, on average."),
+        Text(f"Early exit is {found.verdict}."),
+    )
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for head in heads:
+        table.add_column(head, justify="right")
+    return table

@@ -1,0 +1,88 @@
+"""Loading a pretrained model: its blocks, its memory, and what is refused before anything is loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from core.backbones import load
+from core.backbones.load import load_weights, needed_memory, read_dimensions
+from core.backbones.model import PretrainedModel, cut, load_pretrained
+from core.config.run_config import RunConfig, build, preset_layer, set_layer
+from core.errors import ConfigError
+from core.pretrained.place import find
+from core.pretrained.tokenizer import load_tokenizer
+from core.protocol.resolve import resolve
+from tests.core.backbones.tiny import save_tiny
+
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny"), num_hidden_layers=7)
+
+
+def config(folder: Path, *assignments: str) -> RunConfig:
+    values = [f"model.source=hf:{folder}", "seq_len=8", "machine.threads=1", "machine.device=cpu", *assignments]
+    return build([preset_layer("pretrained"), *map(set_layer, values)])
+
+
+@pytest.mark.parametrize(
+    ("asked", "blocks"),
+    [([], (1, 1, 2, 1, 2)), (["block_layers=3,4"], (3, 4)), (["block_layers=every=3"], (3, 3, 1)), (["every=7"], (7,))],
+)
+def test_the_layers_are_cut_into_blocks(folder: Path, asked: list[str], blocks: tuple[int, ...]) -> None:
+    found = resolve(config(folder, *asked))
+    assert found.model.block_layers == blocks
+    assert resolve(found).model.block_layers == blocks
+    assert [layer for numbers in cut(blocks) for layer in numbers] == list(range(7))
+
+
+def test_the_dimensions_are_filled_in_and_the_content_pinned(folder: Path) -> None:
+    model = resolve(config(folder)).model
+    assert (model.dim, model.num_heads, model.num_kv_heads, model.head_dim, model.ffn_dim) == (24, 4, 2, 8, 40)
+    assert model.source.startswith(f"hf:{folder}#sha256=")
+    assert build([set_layer("seed=1")]).model == resolve(build([])).model
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("block_layers=3,3", r"model.block_layers 3,3 adds up to 6 layers, and hf:.* has 7"),
+        ("seq_len=65", r"data.seq_len must be at most 64, the context of hf:"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused(folder: Path, asked: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(config(folder, asked))
+
+
+def test_too_little_memory_is_said_before_loading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = find(f"hf:{folder}")
+    _, dimensions = read_dimensions(place)
+    monkeypatch.setattr(load, "free_memory", lambda: needed_memory(place, dimensions, "float32") - 1)
+    monkeypatch.setattr(load, "transformers", lambda: pytest.fail("nothing may be loaded"))
+    with pytest.raises(ConfigError, match=r"and 0.0 GB of memory are free: take machine.dtype=bfloat16"):
+        load_weights(place, dimensions, "float32")
+
+
+def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path, vocab_size=12)
+    with pytest.raises(ConfigError, match=r"tokenizer of another model: it has tokens up to number 20, .* knows 12"):
+        load_tokenizer(f"hf:{folder}")
+
+
+def test_a_model_has_its_own_vocabulary(folder: Path) -> None:
+    tokenizer, size = load_tokenizer(f"hf:{folder}")
+    assert size == 37
+    assert tokenizer.encode("w3 w0").ids == [4, 1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layers_have_the_dtype_and_readouts_float32(folder: Path, dtype: str) -> None:
+    model = load_pretrained(resolve(config(folder, f"machine.dtype={dtype}", "readout=affine")))
+    assert isinstance(model, PretrainedModel)
+    assert str(next(model.body.layers[0].parameters()).dtype) == f"torch.{dtype}"
+    assert {str(weight.dtype) for weight in model.readouts.parameters()} == {"torch.float32"}
+    assert not any(weight.requires_grad for weight in model.body.parameters())
+    assert sorted(model.readout_weights(0)) == ["readouts.0.linear.bias", "readouts.0.linear.weight"]

@@ -1,0 +1,125 @@
+"""Early exit of pretrained models: what really skips gives what the plain, masked run gives, for each architecture."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.backbones.families import families
+from core.backbones.families._contract import Family
+from core.backbones.model import PretrainedModel
+from core.config.run_config import ModelConfig, build, set_layer
+from core.early_exit.generation import generate
+from core.early_exit.masked import Arrival, Walk, early_exit_states, go_on
+from core.early_exit.sampling import GenerationOptions
+from core.early_exit.skipping import skipping_states
+from tests.core.backbones.tiny import LAYERS, VOCABULARY, tiny_model
+
+pytest.importorskip("transformers")
+
+ARCHITECTURES = [(family, name) for family in families() for name in family.model_types]
+CONFIG = build(map(set_layer, ("method=softmax", "exited_state=copy", "seq_len=64")))
+each = pytest.mark.parametrize(("family", "name"), ARCHITECTURES, ids=[name for _, name in ARCHITECTURES])
+
+
+def with_exits(family: Family, name: str, **changes: Any) -> PretrainedModel:
+    causal_lm = tiny_model(name, **changes)
+    dimensions = family.dimensions(causal_lm.config)
+    config = ModelConfig(source="hf:tiny", dim=dimensions.dim, block_layers=(1,) * LAYERS)
+    return PretrainedModel(causal_lm, family, dimensions, config)
+
+
+def tokens(windows: int, length: int) -> Tensor:
+    return torch.randint(0, VOCABULARY, (windows, length), generator=torch.Generator().manual_seed(3))
+
+
+def arrivals(walk: Walk, stays: list[Tensor]) -> list[Arrival]:
+    """Let the tokens go that `stays [B, T]` says of each block."""
+    found, leaves = list[Arrival](), None
+    while (arrival := go_on(walk, leaves)) is not None:
+        found.append(arrival)
+        leaves = ~stays[arrival.block][arrival.tokens]
+    return found
+
+
+@each
+def test_skipping_equals_the_masked_run(family: Family, name: str) -> None:
+    model, token_ids = with_exits(family, name), tokens(6, 13)
+    draw = torch.Generator().manual_seed(5)
+    stays = [torch.rand(6, 13, generator=draw) < share for share in (0.6, 0.5, 0.0)]
+    stays[0][2] = False  # a window that all tokens leave at once
+    stays[0][3] = True  # and one that none leaves
+    plain = arrivals(early_exit_states(model, token_ids, "copy"), stays)
+    skipped = arrivals(skipping_states(model, token_ids, "copy"), stays)
+    assert len(skipped) == len(plain) == LAYERS
+    for found, expected in zip(skipped, plain, strict=True):
+        assert torch.equal(found.tokens, expected.tokens)
+        for part in ("entered", "output", "hidden"):
+            torch.testing.assert_close(getattr(found, part), getattr(expected, part), atol=1e-4, rtol=1e-4)
+    assert 0 < len(skipped[2].output) < len(skipped[1].output) < token_ids.numel()
+
+
+@each
+def test_without_exits_the_model_predicts_as_transformers_does(family: Family, name: str) -> None:
+    token_ids = tokens(3, 13)
+    with torch.no_grad():
+        expected = tiny_model(name)(token_ids).logits
+    model = with_exits(family, name)
+    stays = [torch.ones_like(token_ids, dtype=torch.bool)] * LAYERS
+    last = arrivals(skipping_states(model, token_ids, "copy"), stays)[-1]
+    found = (last.hidden @ model.head_weight(LAYERS - 1).T).view_as(expected)
+    assert (found - expected).abs().max() < 1e-4
+
+
+def test_the_walk_ends_when_all_tokens_have_left() -> None:
+    model, token_ids = with_exits(*ARCHITECTURES[0]), tokens(2, 5)
+    stays = [torch.zeros_like(token_ids, dtype=torch.bool)] * LAYERS
+    assert [arrival.block for arrival in arrivals(skipping_states(model, token_ids, "copy"), stays)] == [0]
+
+
+def test_a_token_that_left_is_attended_to_with_the_state_it_left_with() -> None:
+    model, token_ids = with_exits(*ARCHITECTURES[0]), tokens(1, 6)
+    stays = [torch.ones_like(token_ids, dtype=torch.bool) for _ in range(LAYERS)]
+    whole = arrivals(skipping_states(model, token_ids, "copy"), stays)
+    stays[0][0, 2] = False
+    some = arrivals(skipping_states(model, token_ids, "copy"), stays)
+    before, after = slice(0, 2), slice(2, 5)
+    assert torch.allclose(some[2].output[before], whole[2].output[before], atol=1e-5)
+    assert not torch.allclose(some[2].output[after], whole[2].output[[3, 4, 5]], atol=1e-2)
+
+
+@each
+def test_generation_without_exits_is_that_of_transformers(family: Family, name: str) -> None:
+    model, prompt = with_exits(family, name), tokens(1, 4)
+    expected = tiny_model(name).generate(
+        prompt, max_new_tokens=12, do_sample=False, attention_mask=torch.ones_like(prompt), pad_token_id=1
+    )
+    options = GenerationOptions(max_tokens=12, temperature=0, window=64)
+    written = [token.token for token in generate(model, (), CONFIG, prompt[0].tolist(), options)]
+    assert written == expected[0, 4:].tolist()
+
+
+@each
+def test_generation_with_exits_is_that_of_the_masked_run(family: Family, name: str) -> None:
+    model, text = with_exits(family, name), tokens(1, 5)[0].tolist()
+    thresholds, seen = (0.2, 0.12), set()
+    options = GenerationOptions(max_tokens=12, temperature=0, window=64)
+    for token in generate(model, thresholds, CONFIG, list(text), options):
+        block, logits = masked_prediction(model, text, thresholds)
+        assert (token.block, token.token) == (block, int(logits.argmax()))
+        text.append(token.token)
+        seen.add(token.block)
+    assert len(seen) > 1
+
+
+def masked_prediction(model: PretrainedModel, text: list[int], thresholds: tuple[float, ...]) -> tuple[int, Tensor]:
+    """Run everything through the masked walk; return the block that the last token leaves at, and its logits."""
+    walk, leaves = early_exit_states(model, torch.tensor([text]), "copy"), None
+    while (arrival := go_on(walk, leaves)) is not None:
+        logits = arrival.hidden @ model.head_weight(arrival.block).T
+        last = arrival.block == LAYERS - 1
+        leaves = torch.full((len(logits),), last) if last else logits.softmax(1).amax(1) >= thresholds[arrival.block]
+        if leaves[-1]:
+            return arrival.block, logits[-1]
+    raise AssertionError("all leave at the last block")

@@ -1,0 +1,70 @@
+"""Runs on a pretrained model, from the command line to the commands that look into them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.analysis.probe import PricedOracle, Probe, ProbedLayer
+from eetui.cli.probe import probe_json, probe_text
+from tests.conftest import Eetui, set_options
+from tests.core.backbones.tiny import save_tiny
+from tests.eetui.plain_text import plain_words
+
+FEW = ("seq_len=8", "num_samples=80", "batch_size=4", "max_epochs=1", "machine.threads=1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("transformers")
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path, tmp_path: Path) -> None:
+    where = {"EETUI_DB": str(tmp_path / "runs.db"), "EETUI_CACHE": str(tmp_path / "cache")}
+    values = set_options(*FEW, "block_layers=every=1")
+    ran = eetui("run", "--no-ui", "--model", f"hf:{folder}", "--corpus", str(text), "-m", "gain", *values, **where)
+    assert ran.returncode == 0, ran.stderr
+    assert "evaluation  early exit: PPL" in ran.stderr
+    for command, words in (
+        (("diagnose", "1"), "Whole model, calibration"),
+        (("generate", "1", "--prompt", "w1 w2", "--max-tokens", "3"), "w1 w2"),
+    ):
+        done = eetui(*command, **where)
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+    shutil.move(folder / "config.json", tmp_path)
+    (folder / "config.json").write_text((tmp_path / "config.json").read_text() + " ")
+    changed = eetui("generate", "1", "--prompt", "w1", **where)
+    assert changed.returncode == 2
+    assert "has changed: its content is no longer that of the run" in changed.stderr
+
+
+def test_a_probe_is_written_as_tables_and_as_json() -> None:
+    layers = (ProbedLayer(2, 0.5, 120.0, 80.0, 0.4, 0.6, 3.1), ProbedLayer(4, 0.0, 40.0, 40.0, 1.0, 1.0, 2.5))
+    found = Probe("tiny", 512, 64, layers, (PricedOracle(1.0, 0.25, 3.0),), 0.25, 0.125)
+    shown = plain_words(probe_text(found))
+    for words in ("64 tokens judged; affine maps fitted on 512", "120.00 80.00 40.0% 60.0% 3.10", "1 25.0% 20.09"):
+        assert words in shown
+    assert "Early exit is worth trying: exits by largest probability stand 0.250 nats below" in shown
+    data = json.loads(probe_json(found))
+    assert (data["layers"][0]["affine_ppl"], data["oracle"][0]["saved"]) == (80.0, 0.25)
+    assert data["verdict"] == found.verdict
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "hf:/no/such/model"), "model hf:/no/such/model is not there"),
+        (("--model", "mine"), "model.source must be own or hf:PLACE[@REVISION]"),
+        (("--model", "hf:x", "--preset", "sound"), "take preset pretrained (protocol from preset sound; model.source"),
+    ],
+)
+def test_what_is_no_model_is_refused_before_anything_is_stored(
+    eetui: Eetui, arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    done = eetui("run", "--no-ui", *arguments, EETUI_DB=str(tmp_path / "runs.db"))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
