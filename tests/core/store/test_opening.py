@@ -102,7 +102,7 @@ def test_an_empty_file_is_a_database_that_is_yet_to_be_made(path: Path) -> None:
 
 @pytest.mark.parametrize("opener", OPENERS)
 @pytest.mark.parametrize(
-    ("size", "with_id"), [(200, True), (4096, True), (4096, False), (20_000, True), (20_000, False), (-4096, True)]
+    ("size", "with_id"), [(200, True), (4096, True), (20_000, True), (-4096, False), (-4096, True)]
 )
 def test_a_truncated_database_of_ours_is_called_ours_and_damaged(
     size: int, with_id: bool, opener: Opener, path: Path
