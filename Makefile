@@ -1,4 +1,5 @@
-# `make demo` trains and compares, `make test` checks everything, `make bench` measures; all set themselves up.
+# `make demo` trains and compares, `make test` checks everything, `make soak` for longer, `make bench` measures; all set
+# themselves up.
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -9,7 +10,7 @@ RECORD_DB = record.db
 RESULTS = benchmarks/results
 BENCHMARKS = head_loss three_methods early_exit startup store growth console busy
 
-.PHONY: demo test check static record bench clean
+.PHONY: demo test check soak static record bench clean
 
 demo: $(VENV)/.runtime
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui run --no-ui --preset quick
@@ -19,6 +20,11 @@ test: check
 
 check: static
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# The fault tests for long: hundreds of kills and damages, a million events, a minute of crowding, a lock of 80 s.
+soak: $(VENV)/.dev
+	EETUI_SOAK=100 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 1200 tests/faults \
+		tests/core/store/test_recovery.py
 
 static: $(VENV)/.dev
 	$(BIN)/ruff format --check .

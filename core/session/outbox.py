@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
@@ -16,6 +16,8 @@ from core.store.writer import Writer
 
 BATCH_SECONDS = 0.1
 """Interval at which steps are stored and published; other events go at once."""
+RARE_SECONDS = 10.0
+"""The same while a reader keeps the write-ahead log from being emptied, as each batch makes it longer."""
 
 
 Publish = Callable[[int, Sequence[Event]], None]
@@ -34,7 +36,7 @@ class Outbox:
     ) -> None:
         self.run, self.store, self.publish, self.checkpoint, self.patience = run, store, publish, checkpoint, patience
         self.state = RunState()
-        self._missed = False
+        self._missed = self._said_kept = False
         self._published: list[Warned] = []
         self._unseen: list[Event] = []
         self._waiting: list[Event] = []
@@ -62,7 +64,7 @@ class Outbox:
         """
         with self._lock:
             notes = self.patience.notes()  # published when they were made
-            fresh = (*notes, *self.checkpoint.warnings(), event)
+            fresh = (*notes, *self.checkpoint.warnings(), *self._kept_log(), event)
             self._published += notes
             self._waiting += fresh
             self._unseen += fresh
@@ -117,7 +119,18 @@ class Outbox:
         self._unseen = []
 
     def _is_due(self) -> bool:
-        return bool(self._waiting) and time.monotonic() - self._sent >= BATCH_SECONDS
+        interval = RARE_SECONDS if self.store.kept_log() else BATCH_SECONDS
+        return bool(self._waiting) and time.monotonic() - self._sent >= interval
+
+    def _kept_log(self) -> Iterator[Warned]:
+        """Yield a warning, once, if a reader keeps the write-ahead log from being emptied."""
+        kept = self.store.kept_log()
+        if kept and not self._said_kept:
+            self._said_kept = True
+            yield Warned(
+                f"a program that reads {self.store.path} has not let go of it for long, so that its write-ahead log "
+                f"grows ({kept / 2**20:.0f} MiB): steps are stored every {RARE_SECONDS:.0f} s meanwhile; end it"
+            )
 
     def _begin_storing(self) -> None:
         """Store on the worker thread, or on this one if no thread can be started."""

@@ -21,7 +21,6 @@ PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual
 
 def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """Return all that a run's numbers may depend on beyond the config, as plain values for JSON."""
-    packages = (*PACKAGES, *(("transformers",) if config.model.pretrained else ()))
     return {
         "corpus": dataset.corpus_name,
         "fingerprint": dataset.fingerprint,
@@ -33,7 +32,7 @@ def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: version for name in packages if (version := _version(name))},
+        "packages": versions(*(("transformers",) if config.model.pretrained else ())),
         RECORD_KEY: method_record(config.method),
         **dataset.readers,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -46,6 +45,11 @@ def method_record(reference: str) -> dict[str, Any]:
     method = exit_method(reference)
     own = find(EXIT_METHODS, reference).record if is_pinned(reference) else {"name": reference}
     return {**own, "reads_head": method.reads_head, "claims": method.claims}
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of the packages that a run depends on, and of more, as far as they are installed."""
+    return {name: version for name in (*PACKAGES, *more) if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:

@@ -1,16 +1,14 @@
 """What becomes of a run whose database was removed or replaced under it: all of it is written to a new one."""
 
 import contextlib
-import os
 import shlex
-import shutil
 from pathlib import Path
 
 from core.errors import StoreError, VanishedError
 from core.events import RunInterrupted
 from core.session.outbox import Outbox
 from core.state import LIVE
-from core.store.files import beside, real_path
+from core.store.files import beside, carry_checkpoint, real_path
 from core.store.place import places_near
 from core.store.writer import Writer
 
@@ -34,7 +32,7 @@ def rescue(outbox: Outbox, seconds: float) -> VanishedError:
     if target is None:
         return VanishedError(f"{gone}, and what it held could be written nowhere else: make room on some disk")
     for number in store.own_runs():
-        _carry(beside(real_path(store.path), number), beside(target, number))
+        carry_checkpoint(store.path, target, number)
     if outbox.state.status in LIVE:
         outbox.checkpoint.folder = beside(target, run)
         outbox.end(RunInterrupted(REASON, seconds))
@@ -64,17 +62,3 @@ def _written(store: Writer) -> Path | None:
             continue
         return target
     return None
-
-
-def _carry(source: Path, target: Path) -> None:
-    """Bring the weights of a run to the new database; files are never written twice, so that a link will do."""
-    with contextlib.suppress(OSError):
-        shutil.copytree(source, target, copy_function=_link_or_copy, dirs_exist_ok=True)
-
-
-def _link_or_copy(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-    return target

@@ -42,6 +42,21 @@ def delete_checkpoint(database: Path, run: int) -> None:
         remove_if_empty(parent)
 
 
+def carry_checkpoint(database: Path, target: Path, run: int) -> None:
+    """Bring the weights of a run to another database as well; files are never written twice, so that links will do."""
+    with contextlib.suppress(OSError):
+        source = checkpoint_folder(database, run)
+        shutil.copytree(source, beside(target, run), copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
 def beside(database: Path, run: int) -> Path:
     """Name the folder of a run's weights beside a file of that name."""
     return database.with_name(f"{database.name}.checkpoints") / str(run)

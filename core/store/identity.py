@@ -31,19 +31,21 @@ def require_ours(file: Path, path: Path) -> None:
         StoreError: it is another program's.
         DamagedError: it is ours and can't be read, or no database at all.
     """
-    header = _head(file, HEADER_BYTES)
-    if not header or (header.startswith(MAGIC) and header[ID_PLACE] == APPLICATION_ID.to_bytes(4)):
+    try:
+        if not os.stat(file).st_size:
+            return
+    except OSError:  # whoever opens it is told
         return
     try:
-        ours = header.startswith(MAGIC) and not any(header[ID_PLACE]) and _has_our_schema(file)
+        ours = _is_ours(file)
     except sqlite3.OperationalError as error:  # it may pass: whoever opens it is told
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:
             return
         ours = False
     except sqlite3.DatabaseError as error:
+        if _has_our_id(_head(file, HEADER_BYTES)):  # damaged, or just being made: whoever opens it finds out
+            return
         raise DamagedError(damage(path, str(error))) from error
-    if not header.startswith(MAGIC):
-        raise DamagedError(damage(path, "file is not a database"))
     if not ours:
         raise StoreError(f"{path} is an SQLite database of another program: choose another with --db")
 
@@ -75,29 +77,40 @@ def has_log(file: Path) -> bool:
         return False
 
 
-def _has_our_schema(file: Path) -> bool:
-    """Tell whether a database has our table of runs, or no table at all as one that is yet to be filled."""
+def _is_ours(file: Path) -> bool:
+    """Tell whether a database has our id or, without any, our table of runs or no table at all."""
     for immutable in (True, False):  # what is in the log only is looked at where the rest tells nothing
         with closing(unwritten(file, immutable=immutable)) as connection:
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            identity = connection.execute("PRAGMA application_id").fetchone()[0]
+            if identity:
+                return bool(identity == APPLICATION_ID)
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if tables or version:
                 columns = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
                 return bool(version > 0 and columns >= FIRST_COLUMNS)
         if not has_log(file):
             break
-    return bool(version == 0)
+    return True
 
 
 def _looks_like_ours(file: Path) -> bool:
     head = _head(file, MARKED_BYTES)
-    return MARK in head or (head.startswith(MAGIC) and head[ID_PLACE] == APPLICATION_ID.to_bytes(4))
+    return MARK in head or _has_our_id(head)
+
+
+def _has_our_id(head: bytes) -> bool:
+    return head.startswith(MAGIC) and head[ID_PLACE] == APPLICATION_ID.to_bytes(4)
 
 
 def _head(file: Path, size: int) -> bytes:
-    """Return the first bytes of a file; none if it is not there or can't be read: whoever opens it is told."""
+    """Return the first bytes of a file that SQLite can't read; none if it is not there or can't be read.
+
+    The file is left open: closing it would take from this process every lock that SQLite holds on it by way of another
+    connection (sqlite.org/howtocorrupt.html, 2.2).
+    """
     try:
-        with open(file, "rb") as opened:
-            return opened.read(size)
+        descriptor = os.open(file, os.O_RDONLY)
+        return os.pread(descriptor, size, 0)
     except OSError:
         return b""

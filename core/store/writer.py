@@ -21,12 +21,14 @@ from core.metrics import STORED
 from core.state import LIVE, RunState
 from core.store import codec
 from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
-from core.store.files import delete_checkpoint
+from core.store.files import delete_checkpoint, real_path
 from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
+from core.store.log_size import LogSize
 from core.store.opening import connect_to_write, explaining, write_ahead
 from core.store.place import Place
 from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS
+from core.store.thinning import Thinning
 from core.store.tokens import EvaluationText, integers
 from core.valid_json import json_of
 
@@ -84,6 +86,8 @@ class Writer:
             for run in too_long_in_bin(self._connection):
                 self.delete(run)
         self._place = Place(path)
+        self._log = LogSize(self._connection, real_path(path))
+        self._thinning = Thinning(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -208,10 +212,26 @@ class Writer:
             if start:
                 self._connection.execute("DELETE FROM results WHERE run_id = ?", [run])
                 self._record_threads(run, start)
+            self._thinning.make_room(run, events)
             self._insert_events(run, events, now)
             self._db.table("results").insert_all(results)
             self._db.table("token_statistics").insert_all(tokens, replace=True)
             self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=start is not None)})
+            self._end_after_start(run)
+        self._mind_log()
+
+    def kept_log(self) -> int:
+        """Return the bytes of a write-ahead log that a reader keeps from being emptied; 0 while none does."""
+        return self._log.kept
+
+    def _mind_log(self) -> None:
+        """Empty the write-ahead log if it is too long; what is stored is stored, whatever comes of it."""
+        with self._turn, contextlib.suppress(sqlite3.OperationalError):
+            self._log.look()
+
+    def _end_after_start(self, run: int) -> None:
+        """Let no run have ended before it started, whatever the clock did meanwhile."""
+        self._connection.execute("UPDATE runs SET ended = started WHERE id = ? AND ended < started", [run])
 
     def _record_threads(self, run: int, start: RunStarted) -> None:
         """Keep the number of threads that a run really computes with, so that it does when it is resumed."""
@@ -299,6 +319,7 @@ class Writer:
             self._insert_events(run, [event], now)
             ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
             self._db.table("runs").update(run, ended)
+            self._end_after_start(run)
 
     def _require_own(self, run: int) -> None:
         """Refuse to write of a run that another process holds, and take back one that was taken for abandoned."""

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from core.errors import EetuiError, UsageError
 from eetui import __version__
-from eetui.cli import analyse, compare, deleting, probe, runs, train
+from eetui.cli import analyse, compare, deleting, doctor, probe, runs, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import lasting
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": runs.show,
     "rm": deleting.remove,
     "restore": deleting.restore,
+    "doctor": doctor.doctor,
 }
 """All commands, in the order of the help."""
 

@@ -52,7 +52,7 @@ class Standings:
             return Standing(place=now.queue.index(run) + 1 if run in now.queue else None)
         return Standing(
             progress=progress(self.states.state(run)),
-            elapsed=time.time() - row["started"] if row["started"] else None,
+            elapsed=max(time.time() - row["started"], 0.0) if row["started"] else None,
             held=now.run == run and now.phase == "paused",
             stopping=now.run == run and now.phase == "stopping",
         )

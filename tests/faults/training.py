@@ -18,6 +18,7 @@ from tests.conftest import TINY, set_options
 ROOT = Path(__file__).parents[2]
 LONG = ("max_epochs=30", "patience=30", "exit_epochs=2", "machine.threads=1")
 """Some seconds of training."""
+SOAK = os.environ.get("EETUI_SOAK")  # tests themselves see no variables of ours
 ENDLESS = ("max_epochs=100000", "patience=100000", "machine.threads=1")
 
 
@@ -90,4 +91,4 @@ def results(db: Path, run: int = 1) -> str:
 
 def soak(quick: int) -> int:
     """How often something random is tried: a few times, or as often as EETUI_SOAK says (`make soak`)."""
-    return int(os.environ.get("EETUI_SOAK", quick))
+    return int(SOAK or quick)

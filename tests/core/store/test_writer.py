@@ -135,3 +135,17 @@ def test_a_heartbeat_is_for_live_runs_of_this_process(path: Path, writer: Writer
     beats = {row["name"]: row["heartbeat"] for row in reader.runs()}
     assert {name for name, beat in beats.items() if beat >= began} == {"mine", "running"}
     assert {beat for beat in beats.values() if beat < began} == {1}
+
+
+def test_a_clock_that_steps_back_makes_no_run_end_before_it_started(
+    monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader
+) -> None:
+    first, second = writer.create_experiment([new("finished"), new("interrupted")])
+    store(writer, first, EVENTS[:1])
+    store(writer, second, EVENTS[:1])
+    now = time.time()
+    monkeypatch.setattr("core.store.writer.time.time", lambda: now - 3600)
+    writer.append(first, EVENTS[1:], RunState(status="finished"))
+    writer.end(second, RunInterrupted("stopped", 1.0))
+    for row in reader.runs():
+        assert row["ended"] >= row["started"]

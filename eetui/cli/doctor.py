@@ -1,0 +1,66 @@
+"""Command doctor: how the machine, the database and the weights beside it are, and recovery of a damaged database."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import UsageError
+from eetui.cli.options import AsJson, Database
+
+if TYPE_CHECKING:
+    from core.session.checkup import Finding
+
+WIDTH = 12
+
+
+def doctor(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Save what can be read of a damaged database in a new one.")
+    ] = False,
+    as_json: AsJson = False,
+    *,
+    db: Database,
+) -> None:
+    """Check versions, machine, database and checkpoints; nothing is changed."""
+    if repair:
+        _repair(db)
+        return
+    findings = []
+    for finding in _findings(db):
+        findings.append(finding)
+        if not as_json:
+            print(f"{'' if finding.sound else '! '}{finding.subject}".ljust(WIDTH), finding.text)
+    if as_json:
+        shown = [{"subject": one.subject, "text": one.text, "sound": one.sound} for one in findings]
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+    problems = sum(not finding.sound for finding in findings)
+    if problems:
+        print(f"{problems} {'problem' if problems == 1 else 'problems'} found", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _findings(db: Path) -> "Iterator[Finding]":
+    from core.session.checkup import check_checkpoints, check_database
+    from eetui.summary.surroundings import surroundings
+
+    yield from surroundings(db)
+    yield from check_database(db)
+    yield from check_checkpoints(db)
+
+
+def _repair(db: Path) -> None:
+    from core.store.recovery import recover
+
+    if not db.exists():
+        raise UsageError(f"there is no database {db}: name one with --db")
+    found = recover(db)
+    print(f"{db} is left as it is; what can be read of it is in {found.target}")
+    for table, rows in found.saved.items():
+        lost = [f"{found.dropped[table]} left out as damaged"] if table in found.dropped else []
+        lost += ["others can't be read"] if table in found.unreadable else []
+        print(f"{table.replace('_', ' '):17} {rows:>9,} rows saved{'; ' if lost else ''}{', '.join(lost)}")
+    print(f"to use it: eetui ls --db {found.target}")

@@ -1,0 +1,54 @@
+"""What a run depends on beside its database: versions, device, threads, disk, locale, terminal."""
+
+import locale
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from core.data.cache import cache_dir
+from core.machine.cores import read_cores
+from core.protocol.resolve import choose_threads
+from core.session.checkup import Finding
+from core.session.provenance import versions
+from core.store.files import real_path
+
+SCARCE = 2**30
+"""Bytes left on a disk that are few."""
+
+
+def surroundings(db: Path) -> Iterator[Finding]:
+    """Yield them, each with whether it is as it should be."""
+    yield Finding("versions", ", ".join(f"{name} {number}" for name, number in versions().items()))
+    yield Finding(
+        "system", f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.platform()}"
+    )
+    yield Finding("devices", ", ".join(_devices()))
+    cores, choice = read_cores(), choose_threads()
+    quota = f", {cores.quota:.3g} granted by the control group" if cores.quota is not None else ""
+    yield Finding("threads", f"{choice.threads} now; {cores.allowed} cores{quota}, {cores.busy:.1f} of them busy")
+    for name, folder in (("database", real_path(db).parent), ("cache", cache_dir())):
+        there = next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
+        free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
+        text = f"{free / 2**30:,.1f} GiB free for the {name} in {folder}{'' if writable else ', which is read-only'}"
+        yield Finding("disk", text, sound=free >= SCARCE and (writable or name != "cache"))
+    encoding = sys.stdout.encoding or "none"
+    yield Finding("locale", f"{'.'.join(filter(None, locale.getlocale())) or 'C'}, output in {encoding}")
+    size = shutil.get_terminal_size()
+    where = f"{size.columns} x {size.lines}" if sys.stdout.isatty() else "none at standard output"
+    yield Finding(
+        "terminal", f"{where}, TERM={os.environ.get('TERM', '')}, COLORTERM={os.environ.get('COLORTERM', '')}"
+    )
+
+
+def _devices() -> Iterator[str]:
+    yield f"cpu ({platform.machine()})"
+    for number in range(torch.cuda.device_count()):
+        yield f"cuda:{number} ({torch.cuda.get_device_name(number)})"
+    if torch.backends.mps.is_available():
+        yield "mps"
