@@ -17,6 +17,8 @@ FIRST, HALVINGS = 17, 12
 """Prices tried at equal ratios, and halvings of the interval between two of them."""
 CLOSE = 0.001
 """Distance from a target, as a share of the cost, up to which a price reaches it."""
+DEARER = 0.001
+"""Nats by which an outcome may lose more than the mixture that saves as much."""
 Target = Literal["savings", "loss"]
 Short = Callable[[Outcome], bool]
 
@@ -45,9 +47,11 @@ def reach(tokens: PricedTokens, target: Target, value: float) -> Outcome:
     """Return the outcome that comes closest to a target.
 
     savings: thresholds that save this share of the cost. loss: those that save most at a mean loss of at most this
-    many nats above that of all blocks. Between two prices whose thresholds differ by a jump, exit rates are moved from
-    the ones to the others. At price 0 tokens leave where no later block is expected to do better: if that saves more
-    than was asked for, it is the answer, as saving less would lose more.
+    many nats above that of all blocks. At price 0 tokens leave where no later block is expected to do better: if that
+    saves more than was asked for, it is the answer, as saving less would lose more.
+
+    Where thresholds, and with them savings, jump at some price, exit rates are moved from one side of the jump to the
+    other, unless tokens that leave in between cost more than a mixture of both sides: then it is the nearer side.
     """
     never, free = tokens.outcome((NEVER,) * len(tokens.signal), 0.0), tokens.at_price(0.0)
 
@@ -62,10 +66,10 @@ def reach(tokens: PricedTokens, target: Target, value: float) -> Outcome:
     for _ in range(HALVINGS):
         middle = tokens.at_price(math.sqrt(max(low.price, LOWEST) * high.price))
         low, high = (middle, high) if short(middle) else (low, middle)
-    low, high = _between(tokens, low, high, short)
+    between = [found for found in _between(tokens, low, high, short) if _is_worth_it(found, low, high)]
     if target == "loss":
-        return low
-    return min((low, high), key=lambda found: abs(found.savings - value))
+        return max((found for found in (low, *between) if short(found)), key=lambda found: found.savings)
+    return min((low, high, *between), key=lambda found: abs(found.savings - value))
 
 
 def _bracket(tokens: PricedTokens, short: Short, low: Outcome) -> tuple[Outcome, Outcome | None]:
@@ -78,16 +82,20 @@ def _bracket(tokens: PricedTokens, short: Short, low: Outcome) -> tuple[Outcome,
     return low, None
 
 
-def _between(tokens: PricedTokens, low: Outcome, high: Outcome, short: Short) -> tuple[Outcome, Outcome]:
-    """Narrow an interval of one price by moving exit rates from one end's to the other's."""
+def _between(tokens: PricedTokens, low: Outcome, high: Outcome, short: Short) -> list[Outcome]:
+    """Return the outcomes next to the target with exit rates between those of two outcomes that a jump divides."""
     if high.savings - low.savings <= CLOSE:
-        return low, high
-    ends = [np.array(exit_rates(tokens.signal, found.thresholds)) for found in (low, high)]
+        return []
+    ends, found = [np.array(exit_rates(tokens.signal, side.thresholds)) for side in (low, high)], [low, high]
     for _ in range(HALVINGS):
         rates = (ends[0] + ends[1]) / 2
         middle = tokens.outcome(quantile_thresholds(tokens.signal, rates.tolist()), high.price)
-        if short(middle):
-            low, ends[0] = middle, rates
-        else:
-            high, ends[1] = middle, rates
-    return low, high
+        side = 0 if short(middle) else 1
+        found[side], ends[side] = middle, rates
+    return found
+
+
+def _is_worth_it(found: Outcome, low: Outcome, high: Outcome) -> bool:
+    """Whether an outcome loses no more than a mixture of two others that saves as much."""
+    part = (found.savings - low.savings) / (high.savings - low.savings)
+    return found.loss <= low.loss + part * (high.loss - low.loss) + DEARER

@@ -8,13 +8,16 @@ from torch import Tensor
 from core.config.derived import sets_thresholds_by_price
 from core.config.run_config import RunConfig
 from core.costs import PricedCosts, priced_costs
-from core.events import Event, Priced, StageStarted
+from core.events import Event, Priced, StageStarted, Warned
 from core.exits import exit_method
 from core.machine.clock import UNPROFILED, Clock
 from core.pricing.policy import Outcome, PricedTokens
 from core.pricing.search import check_target, reach
 from core.stages.splits import calibration_split
 from core.stages.statistics import BlockOutput
+
+FAR = 0.02
+"""Distance of savings from their target from which a run says so."""
 
 
 def check_price(config: RunConfig, vocab_size: int) -> None:
@@ -52,6 +55,11 @@ def find_price(
             is_price=exit_method(config.method).claims == "price",
         )
         found, target = _found(tokens, config)
+    if config.exit.policy == "savings" and abs(found.savings - target) > FAR and found.price > 0:
+        yield Warned(
+            f"no price saves {target:.1%} of the {config.exit.cost} here: at {found.price:.4f} nats savings jump past "
+            f"it, and tokens that leave in between would cost more than they save; set for {found.savings:.1%}"
+        )
     yield Priced(
         stage=stage,
         policy=config.exit.policy,

@@ -34,6 +34,15 @@ def test_between_two_prices_that_jump_exit_rates_are_moved() -> None:
     assert reach(same, "savings", 0.2).savings == pytest.approx(0.2, abs=0.002)
 
 
+def test_a_jump_is_not_filled_where_that_would_cost_more_than_a_mixture() -> None:
+    draw = np.random.default_rng(0)
+    signal = np.linspace(0.2, 0.8, 1000, dtype=np.float32)
+    loses = np.where(signal > 0.5, 0.3, -0.1)  # the sure ones lose by leaving, the others gain
+    loss = np.vstack([1 + loses, np.ones(1000)]) + draw.normal(0, 0.01, (1, 1000))
+    misleading = PricedTokens(loss, signal[None], PricedCosts((0.5, 1.0), (0.0,)), is_price=False)
+    assert reach(misleading, "savings", 0.2).savings in (0.0, 0.5)
+
+
 def test_what_is_saved_for_nothing_is_not_given_up_for_a_lower_target() -> None:
     loss = np.array([[1.0, 1.0, 1.0, 3.0], [2.0, 2.0, 2.0, 1.0]])
     signal = np.float32([[0.9, 0.8, 0.7, 0.1]])

@@ -10,7 +10,7 @@ from core.config.run_config import RunConfig
 from core.costs import priced_costs
 from core.data.windows import Dataset
 from core.errors import ConfigError
-from core.events import Event, Measured, Priced, Threshold
+from core.events import Event, Measured, Priced, Threshold, Warned
 from core.exits import exit_method
 from core.formulas import price_signal
 from core.model import Transformer
@@ -94,13 +94,14 @@ def test_softmax_exits_at_a_price_are_those_of_backward_induction(
 
 
 @pytest.mark.parametrize("method", ["gain", "softmax", "loss", "random", "oracle"])
-def test_a_target_of_savings_is_met_on_the_calibration_tokens(
+def test_a_target_of_savings_is_met_on_the_calibration_tokens_or_the_run_says_why_not(
     method: str, tiny_config: MakeConfig, tiny_dataset: Dataset
 ) -> None:
     config = tiny_config(method, **THREE, policy="savings", savings=0.5)
     events, _ = trained(config, tiny_dataset)
     found, _ = priced(events)
-    assert found.savings == pytest.approx(0.5, abs=0.03) or (found.savings > 0.5 and found.price == 0)
+    met = found.savings == pytest.approx(0.5, abs=0.03) or (found.savings > 0.5 and found.price == 0)
+    assert met or any("no price saves 50.0% of the layers" in warning.message for warning in of(Warned, events))
     (early,) = [event for event in of(Measured, events) if event.way == "early exit"]
     assert early.layer_savings == pytest.approx(found.savings, abs=0.25)
 
