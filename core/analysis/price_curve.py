@@ -52,6 +52,11 @@ class PricePoint:
     line: float
     difference: Interval | None
 
+    @property
+    def clearly_below(self) -> bool:
+        """Whether it saves something and its interval lies below the static line."""
+        return self.savings > 0 and self.difference is not None and self.difference.high < 0
+
 
 @dataclass(frozen=True, eq=False)
 class PriceCurve:
@@ -62,14 +67,19 @@ class PriceCurve:
     @property
     def below(self) -> tuple[PricePoint, ...]:
         """Points that save something and whose interval lies below the static line."""
-        return tuple(
-            point for point in self.points if point.savings > 0 and point.difference and point.difference.high < 0
-        )
+        return tuple(point for point in self.points if point.clearly_below)
 
     @property
     def lowest(self) -> PricePoint | None:
         """Point that lies furthest below the static line; None if none does clearly."""
         return min(self.below, key=lambda point: point.loss - point.line, default=None)
+
+    def spread(self, count: int) -> tuple[PricePoint, ...]:
+        """Return up to that many points, spread evenly over the savings."""
+        savings = np.array([point.savings for point in self.points])
+        wanted = np.linspace(savings.min(), savings.max(), count)
+        chosen = sorted({int(np.abs(savings - at).argmin()) for at in wanted})
+        return tuple(self.points[index] for index in chosen)
 
 
 def price_curve(table: TokenTable, costs: PricedCosts, static: Sequence[float], *, is_price: bool) -> PriceCurve:
@@ -80,7 +90,7 @@ def price_curve(table: TokenTable, costs: PricedCosts, static: Sequence[float], 
         static: savings of each static depth in the same cost, `[K]`.
         is_price: whether the signals are prices.
     """
-    halves = _Halves(table, costs, is_price)
+    halves, line = _Halves(table, costs, is_price), StaticLine(table, tuple(static))
     prices = [0.0, *np.geomspace(LOWEST, HIGHEST, COARSE).tolist()]
     left = {price: halves.left_at(price) for price in prices}
     savings = {price: halves.savings(left[price]) for price in prices}
@@ -93,7 +103,41 @@ def price_curve(table: TokenTable, costs: PricedCosts, static: Sequence[float], 
         left[middle] = halves.left_at(middle)
         savings[middle] = halves.savings(left[middle])
         prices = sorted(left)
-    return PriceCurve(tuple(halves.point(price, left[price][0], savings[price], static) for price in prices))
+    return PriceCurve(tuple(halves.point(price, left[price][0], savings[price], line) for price in prices))
+
+
+@dataclass(frozen=True, eq=False)
+class StaticLine:
+    """The static depths of a table, and mixtures of two, to compare with early exit.
+
+    Attributes:
+        savings: savings of each static depth, `[K]`.
+    """
+
+    table: TokenTable
+    savings: tuple[float, ...]
+
+    def point(self, price: float, thresholds: tuple[float, ...], blocks: Integers, savings: float) -> PricePoint:
+        """Compare with tokens that leave at those blocks `[N]`, and save so much."""
+        table, loss = self.table, where_left(self.table.cross_entropy, blocks)
+        windows = loss.reshape(table.windows, -1).mean(axis=1, dtype=np.float64)  # [W]
+        line = static_mixture(self.savings, table.mean_loss, savings) @ self._window_losses  # [W]
+        return PricePoint(
+            price=price,
+            thresholds=thresholds,
+            shares=tuple(table.exit_shares(blocks).tolist()),
+            savings=savings,
+            loss=float(windows.mean()),
+            line=float(line.mean()),
+            difference=over_windows((windows - line).tolist()),
+        )
+
+    @cached_property
+    def _window_losses(self) -> Floats:
+        """Mean loss of each window at each block, `[K, W]`."""
+        table = self.table
+        losses: Floats = table.cross_entropy.reshape(table.blocks, table.windows, -1).mean(axis=2, dtype=np.float64)
+        return losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,28 +170,10 @@ class _Halves:
             cost += fee * float((on[block] & (blocks >= block)).mean())
         return 1 - float(cost)
 
-    def point(self, price: float, blocks: Integers, savings: float, static: Sequence[float]) -> PricePoint:
+    def point(self, price: float, blocks: Integers, savings: float, static: "StaticLine") -> PricePoint:
         """Return a point of the curve, with tokens that leave at those blocks `[N]`."""
-        table, loss = self.table, where_left(self.table.cross_entropy, blocks)
-        windows = loss.reshape(table.windows, -1).mean(axis=1, dtype=np.float64)  # [W]
-        weights = static_mixture(static, table.mean_loss, savings)  # [K]
-        line = weights @ self.window_losses  # [W]
-        return PricePoint(
-            price=price,
-            thresholds=self.whole.thresholds_at(price),
-            shares=tuple(table.exit_shares(blocks).tolist()),
-            savings=savings,
-            loss=float(windows.mean()),
-            line=float(line.mean()),
-            difference=over_windows((windows - line).tolist()),
-        )
-
-    @cached_property
-    def window_losses(self) -> Floats:
-        """Mean loss of each window at each block, `[K, W]`."""
-        table = self.table
-        losses: Floats = table.cross_entropy.reshape(table.blocks, table.windows, -1).mean(axis=2, dtype=np.float64)
-        return losses
+        thresholds = self.whole.thresholds_at(price)
+        return static.point(price, thresholds, blocks, savings)
 
     @cached_property
     def whole(self) -> PricedTokens:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,13 +16,14 @@ from core.analysis.tradeoff import TradeOff
 from core.exits._facts import Claim
 from core.formulas import perplexity
 from core.metrics import Unit
+from eetui.cli.priced_text import BEATS, LOSES, PRICED_LEGEND, priced_json, priced_line, priced_table
 from eetui.drawing.figures import MISSING, figure
 from eetui.drawing.formats import json_text
+from eetui.drawing.tables import headed_table
 
 SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN = 25
-BEATS, LOSES = "✓", "·"
 LEGEND = f"{BEATS} saves, and is clearly better than the static depths that save as much (95%); {LOSES} not"
 CLAIM_WORDS = {"gain": "a gain, nats", "price": "a price, nats", "rank": "an order only"}
 """How a claim is written where its name does not say it."""
@@ -44,10 +44,11 @@ def quality_tables(run: RunQuality) -> RenderableType:
             if judged.signal is not None
         ),
         _curve_table(quality),
-        Text(
-            f"{BEATS} saves, and is clearly better than the static depths that save as much (95%); {LOSES} not",
-            style="dim",
-        ),
+        Text(LEGEND, style="dim"),
+        Text(),
+        priced_table(quality.priced_layers, quality.layers, "layers"),
+        priced_table(quality.priced_flops, quality.flops, "FLOPs"),
+        Text(PRICED_LEGEND, style="dim"),
         *(Text(line) for line in summary_lines(quality)),
     )
 
@@ -57,7 +58,9 @@ def summary_lines(quality: Quality) -> Iterator[str]:
     shares = ", ".join(f"{share:.1%} at block {block}" for block, share in enumerate(quality.as_run))
     yield f"At the run's own thresholds tokens leave {shares}"
     for name, trade in (("layers", quality.layers), ("FLOPs", quality.flops)):
-        yield f"By {name}: {_advantage(trade)}"
+        yield f"One exit rate, by {name}: {_advantage(trade)}"
+    for name, curve in (("layers", quality.priced_layers), ("FLOPs", quality.priced_flops)):
+        yield priced_line(curve, name)
     thinking = quality.overthinking
     yield (
         f"Overthinking: {thinking.destructive:.2%} of tokens are wrong at the last block though an earlier one had "
@@ -99,6 +102,7 @@ def quality_json(run: RunQuality) -> str:
         },
         "layers": _json_trade_off(quality.layers),
         "flops": _json_trade_off(quality.flops),
+        "priced": {"layers": priced_json(quality.priced_layers), "flops": priced_json(quality.priced_flops)},
     }
     return json_text(data)
 
@@ -123,7 +127,7 @@ def _advantage(trade: TradeOff) -> str:
 
 
 def _exits_table(exits: Sequence[ExitQuality]) -> Table:
-    table = _table("Exits: what the signal knows", ["", *(f"Exit {judged.block}" for judged in exits)])
+    table = headed_table("Exits: what the signal knows", ["", *(f"Exit {judged.block}" for judged in exits)])
     rows: list[tuple[str, list[str]]] = [
         ("AUROC: the block is right", [_ranking(judged.correct) for judged in exits]),
         ("AUROC: the next block is no better", [_ranking(judged.next_no_better) for judged in exits]),
@@ -167,7 +171,7 @@ def _reliability_table(block: int, claims: Claim, diagram: Reliability) -> Table
         unit, heads = "nats", ["Tokens", "Claimed", "Realised", "Gap"]
         saves = f"block {block + 1} saves" if claims == "gain" else "going on saves at the signal's own price"
         title = f"Exit {block}: nats that {saves}, claimed and realised, by decile of the claim"
-    table = _table(title, heads)
+    table = headed_table(title, heads)
     for count, claimed, found in zip(diagram.counts, diagram.claimed, diagram.found, strict=True):
         table.add_row(
             figure(float(count), "count"),
@@ -181,7 +185,7 @@ def _reliability_table(block: int, claims: Claim, diagram: Reliability) -> Table
 def _curve_table(quality: Quality) -> Table:
     """Show points of the curve at even exit rates, beside the static line at the same layers and the same FLOPs."""
     heads = ["Exit rate", "Left early", "PPL", "Layers saved", "Static PPL", "", "FLOPs saved", "Static PPL", ""]
-    table = _table("Quality against savings (evaluation split, all tokens)", heads)
+    table = headed_table("One exit rate for all exits: quality against savings (evaluation split, all tokens)", heads)
     curve = quality.curve
     for at in np.linspace(0, len(curve.rates) - 1, SHOWN_POINTS).round().astype(int):
         cells = [
@@ -201,14 +205,6 @@ def _curve_table(quality: Quality) -> Table:
 
 def _figure(value: float, unit: Unit) -> str:
     return figure(float(value), unit)
-
-
-def _table(title: str, heads: Sequence[str]) -> Table:
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for position, head in enumerate(heads):
-        left = not position and not head
-        table.add_column(head, justify="left" if left else "right", overflow="fold")
-    return table
 
 
 def _json_exit(judged: ExitQuality) -> dict[str, Any]:

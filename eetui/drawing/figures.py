@@ -1,8 +1,12 @@
 """The format of figures, the same everywhere."""
 
 import math
+from typing import TYPE_CHECKING
 
 from core.metrics import Unit, Value
+
+if TYPE_CHECKING:
+    from core.intervals import Interval
 
 MISSING = "–"
 
@@ -33,6 +37,17 @@ def delta(change: float | None, unit: Unit) -> str:
             return f"{change:+z,.0f}"
         case "bits" | "signal" | "loss" | "nats":
             return f"{change:+z.4f}"
+
+
+def difference(nats: float, interval: "Interval | None") -> str:
+    """Write a difference in nats with its interval, where there is one."""
+    around = f" [{interval.low:+z.4f}, {interval.high:+z.4f}]" if interval else ""
+    return f"{nats:+z.4f}{around}"
+
+
+def price(nats: float) -> str:
+    """Write a price with three digits: prices span five orders of magnitude."""
+    return f"{nats:.3g}"
 
 
 def duration(seconds: float | None) -> str:

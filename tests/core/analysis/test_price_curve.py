@@ -56,6 +56,16 @@ def test_a_price_s_figures_are_those_of_its_thresholds() -> None:
         assert point.line == pytest.approx(static_line(SAVED, table.mean_loss, np.array([point.savings]))[0], abs=1e-6)
 
 
+def test_few_points_are_spread_over_all_savings() -> None:
+    table = knowing_table(3, 4000)
+    curve = price_curve(with_prices(table, gain_of_all(table)), LAYERS, SAVED, is_price=True)
+    few = [point.savings for point in curve.spread(5)]
+    every = [point.savings for point in curve.points]
+    assert (few[0], few[-1]) == (min(every), max(every))
+    assert len(few) == 5
+    assert max(np.diff(few)) < 0.3
+
+
 @pytest.mark.parametrize("at", [-0.2, 0.0, 0.1, 1 / 3, 0.5, 2 / 3, 0.9])
 @pytest.mark.parametrize("losses", [(3.0, 2.0, 1.0), (1.0, 2.0, 1.5), (2.0, 1.0, 3.0)])
 def test_mixtures_are_those_of_the_static_line(losses: tuple[float, ...], at: float) -> None:

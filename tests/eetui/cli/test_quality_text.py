@@ -25,7 +25,10 @@ def test_tables_show_every_exit_the_curve_and_a_summary(tmp_path: Path) -> None:
         "Exit 0 Exit 1",
         "AUROC: the next block is no better",
         "reliability of the signal, read as p(target)",
-        "Quality against savings (evaluation split, all tokens)",
+        "One exit rate for all exits: quality against savings (evaluation split, all tokens)",
+        "One price for all exits, by layers",
+        "One price for all exits, by FLOPs",
+        "One price, by layers: clearly below the static line at",
         "nats below the static line on average",
         "At the run's own thresholds tokens leave",
         "Overthinking:",
@@ -45,11 +48,21 @@ def test_json_has_curve_line_and_diagrams_of_one_length(tmp_path: Path) -> None:
     assert data["exit_histogram"] == pytest.approx([0.5, 0.5], abs=0.02)
 
 
+def test_json_has_every_price_with_its_interval(tmp_path: Path) -> None:
+    data = json.loads(quality_json(judged(tmp_path)))
+    for kind in ("layers", "flops"):
+        points = data["priced"][kind]
+        assert [point["price"] for point in points] == sorted(point["price"] for point in points)
+        for point in points:
+            assert point["difference"]["low"] <= point["difference"]["mean"] <= point["difference"]["high"]
+            assert point["difference"]["mean"] == pytest.approx(point["loss"] - point["line"], abs=1e-6)
+
+
 def test_a_gain_is_judged_as_a_gain_and_an_order_as_an_order(tmp_path: Path) -> None:
     gain = judged(tmp_path, method="gain")
     shown = plain_words(quality_tables(gain), width=120)
-    assert "a gain, nats" in shown
-    assert "Exit 0: nats that block 1 saves, claimed and realised, by decile of the claim" in shown
+    assert "a price, nats" in shown
+    assert "Exit 0: nats that going on saves at the signal's own price, claimed and realised, by decile of" in shown
     assert "ECE of the signal" not in shown
     signal = json.loads(quality_json(gain))["exits"][0]["signal"]
     assert (signal["unit"], len(signal["counts"])) == ("nats", 10)
