@@ -14,6 +14,7 @@ import numpy as np
 
 from core.analysis import guarantees
 from core.analysis.calibration_request import CalibrationRequest
+from core.analysis.candidates import Candidates, price_candidates, rate_candidates
 from core.analysis.risk_control import (
     ConformalRiskControl,
     LearnThenTest,
@@ -29,8 +30,8 @@ from core.analysis.risk_control import (
     stakes,
     violation_rate,
 )
-from core.analysis.stored_run import StoredRun, exit_savings, exiting_tokens, stored_run
-from core.analysis.threshold_sweep import Sweep, sweep, threshold_grid
+from core.analysis.stored_run import StoredRun, exit_savings, exiting_tokens, paid_costs, stored_run
+from core.analysis.threshold_sweep import Sweep, sweep
 from core.analysis.token_table import Floats, Integers, TokenTable, where_left
 from core.analysis.tradeoff import DepthSavings
 from core.errors import UsageError
@@ -40,8 +41,6 @@ from core.store.reader import Reader
 
 UNIT_WINDOWS = {"ltt": 1, "crc": 8, "exit rate": 1}
 """Default number of windows in a unit; larger units help conformal risk control, which suffers from noisy ones."""
-CANDIDATES = 100
-"""Number of exit rates that are tried, from 1% to 100%."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ class ThresholdChoice:
     Attributes:
         thresholds: threshold of every exit; None: never exit.
         guarantee: the promise as a sentence.
+        price: price that set the thresholds, nats for the cost of the whole model; None: an exit rate did.
         counted_at_most: cap on a unit's excess in the promise, nats.
         clipped: share of the calibration and test units whose excess is above the cap.
         violations, violations_in_pieces: violations over random halves of the units, and over halves that are one piece
@@ -87,6 +87,7 @@ class ThresholdChoice:
     violations_in_pieces: Violations | None = None
     violations_expected: float | None = None
     notes: tuple[str, ...] = ()
+    price: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,14 @@ def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calib
     """
     request.check()
     run = stored_run(reader, number)
-    table, savings = exiting_tokens(reader, run), exit_savings(run)
+    table = exiting_tokens(reader, run)
     method = request.method if request.exit_rate is None else "exit rate"
     parts = _parts(run, table, request.unit_windows or UNIT_WINDOWS[method], request.seed)
-    choice = _by_exit_rate(parts, request.exit_rate) if request.exit_rate is not None else _by_budget(parts, request)
+    if request.exit_rate is not None:
+        choice = _by_exit_rate(parts, request.exit_rate)
+    else:
+        choice = _by_budget(parts, request, _candidates(parts, run, request))
+    chosen, own = (exit_savings(run, thresholds or ()) for thresholds in (choice.thresholds, run.thresholds))
     return Calibrated(
         run=number,
         name=run.name,
@@ -136,9 +141,9 @@ def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calib
         unit_windows=parts.unit_windows,
         units=(len(parts.split.aside), len(parts.split.calibration), len(parts.split.test)),
         choice=choice,
-        calibration=_effect(parts.calibration, choice.thresholds, savings),
-        test=_effect(parts.test, choice.thresholds, savings),
-        own=_effect(parts.test, run.thresholds, savings),
+        calibration=_effect(parts.calibration, choice.thresholds, chosen),
+        test=_effect(parts.test, choice.thresholds, chosen),
+        own=_effect(parts.test, run.thresholds, own),
         notes=(*choice.notes, guarantees.EVALUATION_TOKENS, *_mismatch(run, table)),
     )
 
@@ -196,10 +201,23 @@ def _by_exit_rate(parts: _Parts, rate: float) -> ThresholdChoice:
     return ThresholdChoice(thresholds, guarantees.exit_rate(rate))
 
 
-def _by_budget(parts: _Parts, request: CalibrationRequest) -> ThresholdChoice:
+def _candidates(parts: _Parts, run: StoredRun, request: CalibrationRequest) -> Candidates:
+    if request.over == "rate":
+        return rate_candidates(parts.aside)
+    costs = paid_costs(run, run.config.exit.cost)
+    found = price_candidates(parts.aside, costs, is_price=run.method.claims == "price")
+    if not len(found.thresholds):
+        raise UsageError(
+            f"at no price does a token of {run.name} leave early: by {run.config.exit.cost} its exits cost more than "
+            f"they save; calibrate over the exit rate (--over rate)"
+        )
+    return found
+
+
+def _by_budget(parts: _Parts, request: CalibrationRequest, candidates: Candidates) -> ThresholdChoice:
     assert request.max_ppl_increase is not None
     budget, units = math.log1p(request.max_ppl_increase), len(parts.split.calibration)
-    grid = threshold_grid(parts.aside.signal, np.arange(1, CANDIDATES + 1) / CANDIDATES)
+    grid = candidates.thresholds
     aside, calibrating, both = (parts.sweep(part, grid) for part in (parts.aside, parts.calibration, parts.halves))
     largest = (
         cap_for_mean(aside.excess, budget, units)
@@ -214,12 +232,13 @@ def _by_budget(parts: _Parts, request: CalibrationRequest) -> ThresholdChoice:
     if chosen is None:
         why = guarantees.nothing_safe(request.method, budget, float(largest[0]), request.delta, units)
         return ThresholdChoice(None, guarantees.NEVER, None, None, at_random, in_pieces, expected, (why,))
-    bound = float(largest[chosen])
+    bound, price = float(largest[chosen]), candidates.price(chosen)
     clipped = float((both.excess[:, chosen] > bound).mean())
     in_order = parts.sweep(parts.table, grid[[chosen]]).excess[:, 0]
     return ThresholdChoice(
         thresholds=tuple(grid[chosen].tolist()),
-        guarantee=guarantees.budget(request.method, request.max_ppl_increase, request.delta, bound, parts.units),
+        guarantee=guarantees.budget(request.method, request.max_ppl_increase, request.delta, bound, parts.units)
+        + guarantees.at_price(price),
         counted_at_most=bound,
         clipped=clipped,
         violations=at_random,
@@ -230,6 +249,7 @@ def _by_budget(parts: _Parts, request: CalibrationRequest) -> ThresholdChoice:
             *guarantees.other_text(in_pieces, budget, expected),
             *guarantees.alike(neighbour_correlation(in_order), len(in_order)),
         ),
+        price=price,
     )
 
 

@@ -13,6 +13,7 @@ class CalibrationRequest:
     Attributes:
         max_ppl_increase: budget: increase of the PPL over all blocks without exit; 0.01 is 1%.
         exit_rate: share of the tokens arriving at each exit that exit there.
+        over: what the thresholds tried for a budget are made from: one exit `rate` for all exits, or one `price`.
         method: method for a budget, `ltt` (Learn then Test) or `crc` (conformal risk control).
         delta: probability with which the promise of `ltt` may be broken.
         unit_windows: number of neighbouring windows in a unit; None: the method's default.
@@ -26,6 +27,7 @@ class CalibrationRequest:
     unit_windows: int | None = None
     resplits: int = 200
     seed: int = 0
+    over: str = "rate"
 
     def check(self) -> None:
         """Validate the request.
@@ -39,6 +41,10 @@ class CalibrationRequest:
             raise UsageError(f"--max-ppl-increase must be at least 0, got {self.max_ppl_increase:.4g}")
         if self.exit_rate is not None and not 0 <= self.exit_rate <= 1:
             raise UsageError(f"--exit-rate must lie between 0% and 100%, got {self.exit_rate:.4g}")
+        if self.over not in ("rate", "price"):
+            raise UsageError(f"--over must be rate or price, got {self.over!r}")
+        if self.over == "price" and self.exit_rate is not None:
+            raise UsageError("--over price is for --max-ppl-increase: with --exit-rate thresholds are quantiles")
         if not 0 < self.delta < 1:
             raise UsageError(f"--delta must lie between 0 and 1, got {self.delta:.4g}")
         if self.method not in ("ltt", "crc"):

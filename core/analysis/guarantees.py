@@ -33,6 +33,11 @@ def budget(method: str, increase: float, delta: float, counted_at_most: float, u
     )
 
 
+def at_price(price: float | None) -> str:
+    """State the price that sets the thresholds, as a further sentence; empty where an exit rate sets them."""
+    return "" if price is None else f" One price sets all thresholds: {price:.4g} nats for the cost of the whole model."
+
+
 def exit_rate(rate: float) -> str:
     """State that an exit rate has no promise."""
     return (

@@ -203,9 +203,10 @@ class _Halves:
         )
 
 
-def priced_tokens(table: TokenTable, costs: PricedCosts, *, is_price: bool) -> PricedTokens:
-    """Return a table's tokens for trying prices on."""
-    return PricedTokens(table.cross_entropy.astype(np.float64), table.signal, costs, is_price)
+def priced_tokens(table: TokenTable, costs: PricedCosts, *, is_price: bool, most: int | None = None) -> PricedTokens:
+    """Return a table's tokens for trying prices on; of a longer text every few, at least `most`."""
+    some = slice(None, None, max(1, table.tokens // most) if most else 1)
+    return PricedTokens(table.cross_entropy[:, some].astype(np.float64), table.signal[:, some], costs, is_price)
 
 
 def static_mixture(savings: Sequence[float], losses: Sequence[float] | Floats, at: float) -> Floats:

@@ -1,7 +1,7 @@
 """A stored run for analyses: its config, its state, its thresholds, and the table of its tokens."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from core.analysis.token_table import TokenTable, token_table
@@ -12,6 +12,7 @@ from core.config.stored import completed
 from core.costs import PricedCosts, exit_costs, priced_costs
 from core.errors import UsageError
 from core.exits._facts import MethodFacts, run_facts
+from core.pricing.thresholds import is_on
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
@@ -118,9 +119,11 @@ def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
     return table
 
 
-def exit_savings(run: StoredRun) -> DepthSavings:
-    """Return the savings of a token that leaves at each block of a run."""
-    return depth_savings(exit_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head))
+def exit_savings(run: StoredRun, thresholds: Sequence[float] = ()) -> DepthSavings:
+    """Return the savings of a token that leaves at each block of a run; exits off at these thresholds cost nothing."""
+    cost = exit_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head)
+    off = frozenset(block for block, threshold in enumerate(thresholds) if not is_on(threshold))
+    return depth_savings(replace(cost, off=off))
 
 
 def paid_costs(run: StoredRun, cost: Literal["layers", "flops"]) -> PricedCosts:

@@ -36,6 +36,10 @@ def calibrate(
     method: Annotated[
         str, typer.Option(help="ltt: Learn then Test, holds with probability 1 - delta; crc: holds on average.")
     ] = "ltt",
+    over: Annotated[
+        str,
+        typer.Option(help="rate: tries thresholds at rising exit rates; price: at rising prices, one for all exits."),
+    ] = "rate",
     delta: Annotated[float, typer.Option(help="Probability with which the guarantee of ltt may fail.")] = 0.1,
     unit_windows: Annotated[
         int | None, typer.Option(min=1, help="Neighbouring windows joined into one unit. [default: 1, for crc 8]")
@@ -59,6 +63,7 @@ def calibrate(
         unit_windows=unit_windows,
         resplits=resplits,
         seed=seed,
+        over=over,
     )
     with reading(db, exact=as_json) as reader:
         result = calibrate_run(reader, reader.find(reference), request)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.analysis.calibrate_run import Calibrated, Effect
+from core.pricing.thresholds import is_on
 from eetui.drawing.figures import figure
 from eetui.drawing.formats import json_text
 
@@ -41,7 +42,7 @@ def threshold_line(result: Calibrated) -> str:
     """Write the thresholds to set."""
     if result.choice.thresholds is None:
         return "never exit"
-    shown = ", ".join(f"{threshold:.6g}" for threshold in result.choice.thresholds)
+    shown = ", ".join(f"{each:.6g}" if is_on(each) else "off" for each in result.choice.thresholds)
     return f"exit where the signal is at least {shown}" + (" (one threshold an exit)" if "," in shown else "")
 
 

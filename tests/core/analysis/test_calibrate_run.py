@@ -50,6 +50,19 @@ def test_conformal_risk_control_takes_several_windows_to_a_unit_and_promises_a_m
     assert result.test.ppl_increase < 0.02
 
 
+@pytest.mark.parametrize("method", ["ltt", "crc"])
+def test_a_budget_over_prices_gives_one_price_that_holds_on_the_test_half(tmp_path: Path, method: str) -> None:
+    request = CalibrationRequest(max_ppl_increase=0.02, method=method, over="price")
+    result = calibrated(tmp_path, request, windows=800, blocks=3)
+    assert result.choice.thresholds is not None
+    assert result.choice.price is not None
+    assert f"One price sets all thresholds: {result.choice.price:.4g} nats" in result.choice.guarantee
+    assert 0.2 < result.test.layer_savings
+    assert result.test.ppl_increase < 0.02
+    assert result.choice.violations is not None
+    assert result.choice.violations.rate <= 0.1 if method == "ltt" else result.choice.violations.mean_excess <= 0.02
+
+
 def test_an_exit_rate_is_met_and_promises_nothing_about_the_loss(tmp_path: Path) -> None:
     result = calibrated(tmp_path, CalibrationRequest(exit_rate=0.3), blocks=3)
     assert result.choice.thresholds is not None

@@ -19,6 +19,8 @@ from core.errors import UsageError
         (CalibrationRequest(exit_rate=0.5, delta=0), "--delta"),
         (CalibrationRequest(exit_rate=0.5, method="bonferroni"), "ltt or crc"),
         (CalibrationRequest(exit_rate=0.5, unit_windows=0), "--unit-windows"),
+        (CalibrationRequest(max_ppl_increase=0.1, over="cost"), "rate or price, got 'cost'"),
+        (CalibrationRequest(exit_rate=0.5, over="price"), "--over price is for --max-ppl-increase"),
     ],
 )
 def test_requests_that_can_not_be_met_are_refused(request_: CalibrationRequest, words: str) -> None:
