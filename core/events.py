@@ -149,6 +149,11 @@ class Threshold:
     histogram: tuple[int, ...]
     split: Split = "train"
 
+    @property
+    def is_on(self) -> bool:
+        """Whether some signal in [0, 1] reaches it; else the exit is off."""
+        return self.threshold <= 1
+
 
 @dataclass(frozen=True, slots=True)
 class Priced:

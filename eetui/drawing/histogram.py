@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from core.events import Threshold
+from eetui.drawing.figures import figure
 from eetui.drawing.palette import Palette
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -15,6 +16,8 @@ LINE = "│"
 def histogram(found: Threshold, width: int, height: int, style: Palette) -> Text:
     """Draw the signal's counts as columns, hatched below the threshold and solid above, labelled with both shares.
 
+    All columns of an exit that is off are hatched.
+
     Only the bins from the first to the last that holds a token are drawn, so that a narrow signal is visible too.
     """
     rows = height - 2
@@ -22,14 +25,16 @@ def histogram(found: Threshold, width: int, height: int, style: Palette) -> Text
         return Text("\n".join(_wrapped(summary(found), width)[: max(height, 1)]))
     first, last = _span(found)
     columns = _columns(found, first, last, width)
-    line = min(max(int((found.threshold - first) / (last - first) * width), 0), width - 1)
+    line = width
+    if found.is_on:
+        line = min(max(int((found.threshold - first) / (last - first) * width), 0), width - 1)
     text = Text(no_wrap=True)
     text.append_text(_labels(found, line, width, style)).append("\n")
     peak = max(columns) or 1.0
     for row in range(rows, 0, -1):
         filled = [value / peak * rows - (row - 1) for value in columns]
         text.append("".join(_hard_cell(share, row) for share in filled[:line]), style.caution)
-        text.append(LINE, f"bold {style.accent}")
+        text.append(LINE if line < width else "", f"bold {style.accent}")
         text.append("".join(_easy_cell(share, row) for share in filled[line + 1 :]), style.live).append("\n")
     return text.append(_scale(first, last, width), style.quiet)
 
@@ -48,11 +53,16 @@ def _easy_cell(filled: float, row: int) -> str:
 def summary(found: Threshold) -> tuple[str, str]:
     """Write the threshold and the share of hard tokens."""
     share = found.hard_tokens / found.tokens if found.tokens else 0.0
-    return f"threshold {found.threshold:.4f}", f"hard {share:.1%}: {found.hard_tokens:,} of {found.tokens:,} tokens"
+    return (
+        f"threshold {figure(found.threshold, 'signal')}",
+        f"hard {share:.1%}: {found.hard_tokens:,} of {found.tokens:,} tokens",
+    )
 
 
 def _labels(found: Threshold, line: int, width: int, style: Palette) -> Text:
     """Label both sides of the line, next to it where the labels fit."""
+    if not found.is_on:
+        return Text(f"{HARD} the exit is off: all {found.tokens:,} tokens go on"[:width], style.caution, no_wrap=True)
     share = found.hard_tokens / found.tokens if found.tokens else 0.0
     left, right = f"{HARD} hard {share:.1%} ", f" threshold {found.threshold:.4f}  █ exits {1 - share:.1%}"
     if line < len(left):
@@ -68,6 +78,8 @@ def _span(found: Threshold) -> tuple[float, float]:
     """Return the range within [0, 1] that covers all tokens and the threshold."""
     bins = len(found.histogram)
     used = [index for index, count in enumerate(found.histogram) if count] or [0, bins - 1]
+    if not found.is_on:
+        return used[0] / bins, (used[-1] + 1) / bins
     at = min(max(found.threshold, 0.0), 1.0)
     return min(used[0] / bins, at), max((used[-1] + 1) / bins, min(at + 1 / bins, 1.0))
 

@@ -27,25 +27,53 @@ def signal_histogram(study: Study, width: int, height: int, style: Palette) -> T
     return head.append("\n").append_text(histogram(found, width, height - 1, style))
 
 
-def rate_label(study: Study) -> str:
+def x_label(study: Study) -> str:
     """Label the curve's x axis."""
+    if study.moves_price:
+        return {"layers": "layers saved", "flops": "FLOPs saved"}[study.prices.cost]
     return "exit rate" if study.table.exits == 1 else f"exit rate of block {study.block}"
 
 
 def curve_series(study: Study) -> list[Series]:
+    """Return the curves by savings where the price moves, else loss by the exit rate of the block that is moved."""
+    return _by_savings(study) if study.moves_price else _by_rate(study)
+
+
+def _by_rate(study: Study) -> list[Series]:
     """Loss by exit rate, the run's own place, and the present one."""
     curve = study.curve()
-    points = [("own", study.own.outcome, OWN, 2), ("now", study.now.outcome, NOW, 1)]
-    return [Series("what if", curve.rates.tolist(), curve.losses.tolist(), 0)] + [
-        Series(name, [outcome.exit_rate(study.block)], [outcome.loss], colour, "scatter", sign)
-        for name, outcome, sign, colour in points
+    places = (study.own.outcome.exit_rate(study.block), study.now.outcome.exit_rate(study.block))
+    return [Series("what if", curve.rates.tolist(), curve.losses.tolist(), 0), *_places(study, places)]
+
+
+def _by_savings(study: Study) -> list[Series]:
+    """The static depths behind, early exit at every rate and at every price, and both places; places alone at first."""
+    places = _places(study, (study.prices.saved(study.own), study.prices.saved(study.now)))
+    if study.curves is None:
+        return places
+    rate, points = study.curves.rate, sorted(study.curves.price.points, key=lambda point: point.savings)
+    return [
+        Series("static depths", rate.savings.tolist(), rate.line.tolist(), 3, "behind"),
+        Series("one rate", rate.savings.tolist(), rate.loss.tolist(), 4),
+        Series("one price", [point.savings for point in points], [point.loss for point in points], 0),
+        *places,
+    ]
+
+
+def _places(study: Study, x: tuple[float, float]) -> list[Series]:
+    """The run's own place, and the present one."""
+    own, now = x
+    return [
+        Series("own", [own], [study.own.outcome.loss], 2, "scatter", OWN),
+        Series("now", [now], [study.now.outcome.loss], 1, "scatter", NOW),
     ]
 
 
 def curve_sentence(study: Study) -> str:
     """Say in a sentence what a curve would show, where it does not fit."""
     now = study.now.outcome
-    return f"PPL {now.ppl:.2f} at {rate_label(study)} {now.exit_rate(study.block):.1%}"
+    at = study.prices.saved(study.now) if study.moves_price else now.exit_rate(study.block)
+    return f"PPL {now.ppl:.2f} at {x_label(study)} {at + 0.0:.1%}"
 
 
 def _without_tail(counts: tuple[int, ...]) -> tuple[int, ...]:

@@ -23,11 +23,15 @@ if TYPE_CHECKING:  # numpy: imported when the screen opens
     from eetui.inspection.study import Study
     from eetui.inspection.token_layout import SearchableText
 
-STEP, RATE, VIEW = (Binding.Group(name, compact=True) for name in ("Threshold", "Rate", "View"))
+STEP, RATE, VIEW = (Binding.Group(name, compact=True) for name in ("Move", "Rate", "View"))
 HELP = """Every evaluated token went through every block once, and the store keeps what each block said of it. So the \
 thresholds can be moved here and the figures follow, without the model. They suppose that every token goes on through \
 all blocks: in the run itself, tokens that left reach the later blocks as they entered the block they left, so what \
 was measured may differ from what is worked out here at the same threshold; both are shown, with their difference.
+
+The arrow keys move the threshold of one exit, or the price from which the thresholds of all exits follow (p): nats \
+for the cost of the whole model, at which a token leaves where going on costs more than it is expected to save. The \
+figure beside it is the loss above that of the static depths at the same savings, with its 95% interval over windows.
 
 The text is what the model read; a token looks like the block at which it leaves, and is bold where the next token was \
 predicted right. Each window of the text is read on its own.
@@ -43,10 +47,32 @@ class InspectScreen(BenchScreen):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (130, "-wide")]  # noqa: RUF012  # declared by Textual
     VERTICAL_BREAKPOINTS = [(0, "-low"), (38, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "move(-0.01)", "−", group=STEP, id="inspect.down", tooltip="Threshold down by 0.01"),
-        Binding("right", "move(0.01)", "+", group=STEP, id="inspect.up", tooltip="Threshold up by 0.01"),
-        Binding("shift+left", "move(-0.001)", show=False, id="inspect.down_little", tooltip="Threshold down by 0.001"),
-        Binding("shift+right", "move(0.001)", show=False, id="inspect.up_little", tooltip="Threshold up by 0.001"),
+        Binding(
+            "left",
+            "move(-0.01)",
+            "−",
+            group=STEP,
+            id="inspect.down",
+            tooltip="Threshold down by 0.01, or price by a tenth",
+        ),
+        Binding(
+            "right", "move(0.01)", "+", group=STEP, id="inspect.up", tooltip="Threshold up by 0.01, or price by a tenth"
+        ),
+        Binding(
+            "shift+left",
+            "move(-0.001)",
+            show=False,
+            id="inspect.down_little",
+            tooltip="Threshold down by 0.001, or price by 2%",
+        ),
+        Binding(
+            "shift+right",
+            "move(0.001)",
+            show=False,
+            id="inspect.up_little",
+            tooltip="Threshold up by 0.001, or price by 2%",
+        ),
+        Binding("p", "price", "Price", id="inspect.price", tooltip="Move the price of all exits, or one threshold"),
         Binding("less_than_sign", "move_rate(-0.01)", "−", group=RATE, id="inspect.rate_down", tooltip="Exit rate −1%"),
         Binding("greater_than_sign", "move_rate(0.01)", "+", group=RATE, id="inspect.rate_up", tooltip="Exit rate +1%"),
         Binding(
@@ -67,7 +93,14 @@ class InspectScreen(BenchScreen):
         ),
         Binding("1", "view('text')", "Text", group=VIEW, id="inspect.text", tooltip="Show the text"),
         Binding("2", "view('blocks')", "Blocks", group=VIEW, id="inspect.blocks", tooltip="Show figures by block"),
-        Binding("3", "view('curve')", "Curve", group=VIEW, id="inspect.curve", tooltip="Show PPL by exit rate"),
+        Binding(
+            "3",
+            "view('curve')",
+            "Curve",
+            group=VIEW,
+            id="inspect.curve",
+            tooltip="Show PPL by exit rate, or by savings",
+        ),
         Binding(
             "4", "view('signal')", "Signal", group=VIEW, id="inspect.signal", tooltip="Show what the signal is worth"
         ),
@@ -200,11 +233,16 @@ class InspectScreen(BenchScreen):
         """Without statistics there is nothing to move; with one exit none to choose."""
         if action == "exit":
             return self.study is not None and self.study.table.exits > 1
-        own = ("move", "move_rate", "own", "search", "again", "too_early", "view", "diagnosis")
+        own = ("move", "price", "move_rate", "own", "search", "again", "too_early", "view", "diagnosis")
         return action not in own or self.study is not None
 
     def action_move(self, step: float) -> None:
-        self._change(lambda study: study.move(step))
+        """Move the price or the threshold; the step is the threshold's."""
+        self._change(lambda study: study.move_by(step))
+
+    def action_price(self) -> None:
+        """Let the arrow keys move the price, or one threshold."""
+        self._change(lambda study: study.switch())
 
     def action_move_rate(self, step: float) -> None:
         self._change(lambda study: study.move_rate(step))

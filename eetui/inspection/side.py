@@ -1,9 +1,12 @@
-"""Beside the text of Inspect: figures by block, what the signal is worth, its histogram, and PPL by exit rate."""
+"""Beside the text of Inspect: figures by block, the signal's worth and histogram, PPL by exit rate or by savings."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -27,6 +30,11 @@ class StudySide(Vertical):
         super().__init__(id=id)
         self._study: Study | None = None
         self._chart_timer: Timer | None = None
+        self._asked_for: Study | None = None
+
+    @dataclass
+    class Curves(Message):
+        """The curves by savings are known."""
 
     def compose(self) -> ComposeResult:
         yield SteadyText(id="blocks")
@@ -55,12 +63,24 @@ class StudySide(Vertical):
         self._chart_timer = None
         if self._study is None or not self.is_mounted:
             return
-        from eetui.inspection.charts import curve_sentence, curve_series, rate_label, signal_histogram
+        from eetui.inspection.charts import curve_sentence, curve_series, signal_histogram, x_label
 
         study, bars, chart = self._study, self.query_one("#histogram", Static), self.query_one(Chart)
         if bars.size.height > 1:
             style = palette(self.app.theme_variables)
             bars.update(signal_histogram(study, bars.size.width, bars.size.height, style))
-        if chart.x_label != (label := rate_label(study)):
+        if chart.x_label != (label := x_label(study)):
             chart.set_axes(x_label=label)
+        if chart.display and study.moves_price and self._asked_for is not study:
+            self._asked_for = study
+            self._work_out(study)
         chart.set_series(curve_series(study), curve_sentence(study))
+
+    @work(thread=True, group="curves")
+    def _work_out(self, study: "Study") -> None:
+        study.curves = study.prices.curves()
+        self.post_message(self.Curves())
+
+    def on_study_side_curves(self) -> None:
+        if self._chart_timer is None:
+            self._show_charts()

@@ -1,29 +1,34 @@
 """One run under inspection: its tokens, its own thresholds, and those that it is looked at with."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from core.analysis.exit_quality import Meaning
+from core.analysis.price_curve import PricePoint
 from core.analysis.run_quality import signal_meaning
 from core.analysis.stored_run import evaluated_tokens, stored_run
 from core.analysis.token_table import Booleans, TokenTable
-from core.analysis.what_if import ExitCurve, WhatIf
+from core.analysis.what_if import ExitCurve, Setting, WhatIf
 from core.config.derived import exit_count
 from core.errors import UsageError
 from core.events import Measured
-from core.pricing.thresholds import NEVER
+from core.pricing.thresholds import NEVER, is_on
 from core.state import LIVE
 from core.store.reader import Reader
+from eetui.inspection.prices import STEPS, Curves, Prices, moved_price, prices_of
 from eetui.inspection.token_layout import Looks
 from eetui.summary.launch_command import launch_command
 
 BINS = 200
+USUAL_STEP = 0.01
+"""Step of a threshold that is not a small one."""
 
 
 class Study:
-    """The thresholds of one run, moved about. `now` follows at once."""
+    """The thresholds of one run, moved about: one by one, or all of them by their price. `now` follows at once."""
 
     def __init__(
         self,
@@ -32,12 +37,21 @@ class Study:
         thresholds: tuple[float, ...],
         measured: Measured | None,
         looks: Looks,
+        prices: Prices,
     ) -> None:
         self.meaning, self.what_if, self.measured, self.looks = meaning, what_if, measured, looks
+        self.prices = prices
         self.own = what_if.setting(thresholds)
         self.now = self.own
         self.block = 0
         """The block whose exit is moved."""
+        self.moves_price = prices.found is not None
+        """Whether moving is of the price, and not of one threshold."""
+        self.price = self.own_price
+        """Price that set the present thresholds; None where one was moved by itself."""
+        self.curves: Curves | None = None
+        """Set once they are worked out."""
+        self._compared: tuple[Setting, PricePoint] | None = None
         self._curves: dict[tuple[float, ...], ExitCurve] = {}
         self._histograms: dict[tuple[float, ...], tuple[int, ...]] = {}
 
@@ -45,9 +59,41 @@ class Study:
     def table(self) -> TokenTable:
         return self.what_if.table
 
+    @property
+    def own_price(self) -> float | None:
+        """Price that set the run's own thresholds."""
+        return self.prices.found.price if self.prices.found else None
+
     def move(self, step: float) -> None:
-        """Move the threshold up or down, within [0, 1]."""
-        self._set(min(1.0, max(0.0, self.now.thresholds[self.block] + step)))
+        """Move the threshold up or down, within [0, 1], and beyond 1 to off."""
+        before = self.now.thresholds[self.block]
+        after = before + step if is_on(before) else 1.0 if step < 0 else NEVER
+        self._set(NEVER if before == 1 < after else min(1.0, max(0.0, after)) if is_on(before) else after)
+
+    def move_by(self, step: float) -> None:
+        """Move the threshold by a step, or the price by one that is as usual or as small."""
+        if self.moves_price:
+            self.move_price(math.copysign(STEPS if abs(step) >= USUAL_STEP else 1, step))
+        else:
+            self.move(step)
+
+    def switch(self) -> None:
+        """Move the price from now on, or one threshold."""
+        self.moves_price = not self.moves_price
+
+    def move_price(self, steps: float) -> None:
+        """Move the price by so many smallest steps, from the one nearest in savings if there is none; all follow."""
+        price = self.price
+        if price is None:
+            price = self.prices.near(self.prices.saved(self.now))
+        self.price = moved_price(price, steps)
+        self.now = self.what_if.setting(self.prices.thresholds_at(self.price))
+
+    def against_static(self) -> PricePoint:
+        """Compare the present thresholds with the static depths."""
+        if self._compared is None or self._compared[0] is not self.now:
+            self._compared = self.now, self.prices.against_static(self.now)
+        return self._compared[1]
 
     def move_rate(self, step: float) -> None:
         """Move the share of arriving tokens that leave up or down, past tied signals."""
@@ -59,7 +105,7 @@ class Study:
 
     def reset(self) -> None:
         """Return to the run's own thresholds."""
-        self.now = self.own
+        self.now, self.price = self.own, self.own_price
 
     def select(self, step: int) -> None:
         """Select the next exit, or the one before."""
@@ -68,6 +114,7 @@ class Study:
     def _set(self, threshold: float) -> None:
         thresholds = list(self.now.thresholds)
         thresholds[self.block] = threshold
+        self.price = None
         self.now = self.what_if.setting(thresholds)
 
     @property
@@ -121,7 +168,8 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study:
     except UsageError:
         raise UsageError(_why_no_statistics(row)) from None
     looks = Looks.of(text.vocabulary, words=row["record"]["tokenizer"] == "word")
-    return Study(signal_meaning(run), WhatIf(table, layers), run.thresholds, run.state.final, looks)
+    prices = prices_of(run, table)
+    return Study(signal_meaning(run), WhatIf(table, layers), run.thresholds, run.state.final, looks, prices)
 
 
 def _why_no_statistics(row: Mapping[str, Any]) -> str:

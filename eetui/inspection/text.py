@@ -11,8 +11,9 @@ from core.analysis.what_if import Leavers, Outcome, Setting
 from core.events import Measured
 from core.formulas import perplexity
 from core.metrics import Unit
+from core.pricing.thresholds import is_on
 from eetui.drawing.cells import columns
-from eetui.drawing.figures import MISSING, delta, figure
+from eetui.drawing.figures import MISSING, delta, figure, price
 from eetui.drawing.themes import BLOCK_MARKS, MARK_NAMES, block_style, hue
 from eetui.inspection.study import Study
 from eetui.inspection.token_layout import quoted
@@ -38,6 +39,7 @@ def figures(study: Study, width: int) -> Text:
     """Draw the thresholds, the figures, and a caution about them."""
     parts = (
         threshold_line(study),
+        price_line(study, width),
         figures_table(study, width),
         Text(honesty(study.own.outcome, study.measured), "dim"),
     )
@@ -47,14 +49,38 @@ def figures(study: Study, width: int) -> Text:
 def threshold_line(study: Study) -> Text:
     """Write the selected exit, its threshold, and the share of tokens that leave there."""
     block, exits, now = study.block, study.table.exits, study.now
-    threshold = now.thresholds[block]
-    move = threshold - study.own.thresholds[block]
-    moved = f"own {move:+z.4f}" if abs(move) >= 5e-5 else "the run's own"
+    threshold, own = now.thresholds[block], study.own.thresholds[block]
+    if not (is_on(threshold) and is_on(own)):
+        moved = "the run's own" if is_on(threshold) == is_on(own) else f"own {figure(own, 'signal')}"
+    else:
+        moved = f"own {threshold - own:+z.4f}" if abs(threshold - own) >= 5e-5 else "the run's own"
     which = f"exit {block + 1} of {exits}, " if exits > 1 else "exit "
-    text = Text.assemble((f"{which}after block {block}  ", "bold"), "threshold ", (f"{threshold:.4f}", "bold"))
-    return (
-        text.append(f" ({moved})".ljust(17)).append("exit rate ").append(f"{now.outcome.exit_rate(block):.2%}", "bold")
-    )
+    text = Text.assemble((f"{which}after block {block}  ", "bold"), _moving("threshold", not study.moves_price))
+    text.append(f" {figure(threshold, 'signal')}", "bold").append(f" ({moved})".ljust(17))
+    return text.append("exit rate ").append(f"{now.outcome.exit_rate(block):.2%}", "bold")
+
+
+def price_line(study: Study, width: int) -> Text:
+    """Write the price that sets all thresholds, what it saves, what it was to save, and the static line."""
+    point, found, own = study.against_static(), study.prices.found, study.own_price
+    text = Text.assemble(_moving("price", study.moves_price), " ", no_wrap=True, overflow="crop")
+    text.append(MISSING if study.price is None else price(study.price), "bold")
+    if own is not None and study.price is not None:
+        text.append(" (own)" if study.price == own else f" (own {price(own)})")
+    saves = f"  saves {figure(point.savings, 'share')}"
+    asked = f" (asked {found.target:.1%})" if found and found.policy == "savings" else ""
+    error = f" ±{point.difference.high - point.difference.mean:.4f}" if point.difference else ""
+    line = f"  static line {point.loss - point.line:+z.4f}{error}"
+    cost = {"layers": " of layers", "flops": " of FLOPs"}[study.prices.cost]
+    for parts in ((saves, cost, asked, line, " nats"), (saves, asked, line), (saves, line)):
+        if text.cell_len + sum(map(cell_len, parts)) <= width:
+            return text.append("".join(parts))
+    return text.append(line)
+
+
+def _moving(name: str, moves: bool) -> tuple[str, str]:
+    """Return the name of what may be moved, underlined if it is."""
+    return name, "underline" if moves else ""
 
 
 def figures_table(study: Study, width: int) -> Text:
@@ -148,8 +174,10 @@ def _exit_words(table: TokenTable, now: Setting, token: int, block: int) -> str:
     if block == table.exits:
         return "leaves here" if block == left_at else MISSING
     signal, threshold = table.signal[block, token], now.thresholds[block]
-    reaches = "≥" if signal >= threshold else "<"
     verdict = "leaves here" if block == left_at else "goes on" if block < left_at else "has left"
+    if not is_on(threshold):
+        return f"signal {signal:.4f}, exit off {verdict}"
+    reaches = "≥" if signal >= threshold else "<"
     return f"signal {signal:.4f} {reaches} {threshold:.4f} {verdict}"
 
 

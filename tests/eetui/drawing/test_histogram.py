@@ -48,3 +48,11 @@ def test_a_histogram_too_small_to_draw_is_a_sentence() -> None:
 def test_a_histogram_of_no_tokens_is_empty_not_an_error() -> None:
     empty = Threshold("s", 0, 0.5, 0, 0, (0,) * 50)
     assert "hard 0.0%" in histogram(empty, 60, 8, STYLE).plain
+
+
+def test_an_exit_that_is_off_has_no_line_and_lets_no_token_out() -> None:
+    lines = histogram(threshold(2.0), 60, 8, STYLE).plain.splitlines()
+    assert lines[0] == f"░ the exit is off: all {threshold().tokens:,} tokens go on"
+    assert set("".join(lines[1:-1])) <= set("░. ")
+    assert histogram(threshold(2.0), 78, 3, STYLE).plain.startswith("threshold off, hard ")
+    assert all(len(line) <= 24 for line in histogram(threshold(2.0), 24, 4, STYLE).plain.splitlines())

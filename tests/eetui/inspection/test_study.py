@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from core.analysis.price_curve import HIGHEST, LOWEST
 from core.errors import UsageError
+from core.pricing.thresholds import NEVER
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
+from eetui.inspection.prices import moved_price
 from eetui.inspection.study import Study, load
 from tests.scripted_runs import add, config, keep_tokens, make_database, scripted
 from tests.stored_tokens import store_run
@@ -67,3 +70,47 @@ def test_a_run_that_waits_is_waited_for(path: Path) -> None:
         (run,) = writer.create_experiment([NewRun("waits", "loss", 1, None, config().model_dump_json(), {})])
     with pytest.raises(UsageError, match="wait for it here"):
         opened(path, run)
+
+
+def test_at_a_higher_price_all_exits_let_more_tokens_out_and_figures_are_those_of_the_thresholds(path: Path) -> None:
+    study = opened(path, store_run(path, windows=400, blocks=3))
+    assert study.price is None
+    assert not study.moves_price
+    saved = [study.prices.saved(study.now)]
+    study.switch()
+    for _ in range(3):
+        study.move_by(0.01)
+        assert study.price is not None
+        assert study.now.thresholds == study.prices.thresholds_at(study.price)
+        saved.append(study.against_static().savings)
+        assert saved[-1] == pytest.approx(study.now.outcome.layer_savings)
+        assert study.against_static().loss == pytest.approx(study.now.outcome.loss)
+    assert saved[1:] == sorted(saved[1:])
+    assert saved[1] == pytest.approx(saved[0], abs=0.1)  # the first price is the one nearest in savings
+    study.reset()
+    assert (study.price, study.now) == (None, study.own)
+
+
+def test_a_threshold_moved_by_itself_has_no_price(path: Path) -> None:
+    study = opened(path, store_run(path, windows=40, blocks=3))
+    study.move_price(1)
+    assert study.price is not None
+    study.move(0.01)
+    assert study.price is None
+
+
+def test_a_threshold_goes_off_beyond_one_and_comes_back(path: Path) -> None:
+    study = opened(path, store_run(path, windows=20))
+    seen = []
+    for step in (0.6, 0.01, 0.01, -0.01, -0.01):
+        study.move(step)
+        seen.append(study.now.thresholds[0])
+    assert seen == [1.0, NEVER, NEVER, 1.0, 0.99]
+
+
+def test_prices_move_at_equal_ratios_between_nothing_and_the_highest() -> None:
+    assert moved_price(0.0, -1) == 0.0
+    assert moved_price(0.0, 1) == LOWEST
+    assert moved_price(LOWEST, -1) == 0.0
+    assert moved_price(0.05, 5) / 0.05 == pytest.approx(0.05 / moved_price(0.05, -5))
+    assert moved_price(HIGHEST, 1) == HIGHEST
