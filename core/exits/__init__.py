@@ -8,7 +8,6 @@ import importlib
 from functools import cache
 from typing import TYPE_CHECKING
 
-from core.costs import priced_costs
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import is_pinned
 
@@ -49,6 +48,8 @@ def saved_by_leaving(config: "RunConfig", vocab_size: int, block: int) -> tuple[
 
     The cost is a share of the whole model's (`exit.cost`); empty for methods that do not predict gains.
     """
+    from core.costs import priced_costs  # pydantic: commands that list methods do without
+
     method = exit_method(config.method)
     if not method.predicts_gains:
         return ()

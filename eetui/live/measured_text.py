@@ -13,12 +13,15 @@ from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import figure
 from eetui.drawing.palette import Palette
 
+GATHERED = "nothing is measured here: the losses at every block are for fitting the exits and setting their thresholds"
+
 
 def measured_table(state: RunState, stage: str, width: int, style: Palette) -> Text:
     """Draw one line per way through the model that the stage measured, with aligned columns of figures."""
     found = [measured for measured in state.measured if measured.stage == stage]
     if not found:
-        return Text("measured when the stage ends", style.quiet)
+        ended = any(one.name == stage and one.seconds is not None for one in state.stages)
+        return Text(GATHERED if ended else "measured when the stage ends", style.quiet)
     columns = [_column("PPL", found, lambda one: f"{perplexity(one.loss):,.2f}")]
     bits = {one.name: measured_bits(state, one) for one in found}
     if any(value is not None for value in bits.values()):

@@ -18,6 +18,7 @@ from eetui.drawing.histogram import histogram
 from eetui.drawing.palette import Palette, palette
 from eetui.live.keys import LiveKeys
 from eetui.live.measured_text import measured_table
+from eetui.live.priced_text import priced_table
 from eetui.live.situation import StageRow
 from eetui.live.stage_charts import Siblings, stage_charts
 from eetui.live.text import hint, queue_line, stage_facts, title
@@ -179,9 +180,17 @@ class LiveScreen(LiveKeys):
             self._show_charts(stage)
         elif (found := stage.threshold) is not None:
             view.show_picture(row.name, found, lambda width, height, style: histogram(found, width, height, style))
+        elif stage.kind == "price":
+            thresholds = tuple(other.threshold for other in state.stages)
+            key = (state.priced, thresholds, state.measured, state.savings)
+            view.show_picture(row.name, key, lambda width, _, style: priced_table(state, width, style))
         else:
             name = row.name
-            view.show_picture(name, state.measured, lambda width, _, style: measured_table(state, name, width, style))
+            view.show_picture(
+                name,
+                (state.measured, stage.seconds is None),
+                lambda width, _, style: measured_table(state, name, width, style),
+            )
 
     def _show_charts(self, stage: StageState) -> None:
         """Show the curves if they have changed; a stage without news is the same object as before."""

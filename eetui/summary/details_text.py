@@ -1,6 +1,7 @@
 """A single run as Rich tables or JSON."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from eetui.drawing.figures import MISSING, figure
 from eetui.drawing.formats import json_text
 from eetui.drawing.harmless import LONGEST_LINE, lines, one_line
 from eetui.drawing.status import STATUS_STYLES, STATUS_WORDS
+from eetui.summary.priced_text import priced_facts
 from eetui.summary.profile import is_profiled, profile_object
 from eetui.summary.profile_text import profile_tables
 
@@ -38,6 +40,8 @@ def run_details(row: Mapping[str, Any], state: RunState) -> RenderableType:
     if state.traceback:
         parts.append(Text(lines(state.traceback), style="dim"))
     parts.append(_pairs("Results (evaluation split, all tokens)", _figures(final_rows(metrics), metrics)))
+    if state.priced is not None:
+        parts.append(_pairs("One price set the thresholds of all exits", dict(priced_facts(state))))
     parts.append(_pairs("Training", _figures(training_rows(metrics), metrics)))
     if is_profiled(state):
         parts += [Text("Profile", style="bold"), profile_tables(state)]
@@ -52,6 +56,8 @@ def run_json(row: Mapping[str, Any], state: RunState) -> str:
     """Write the row of a run, its metrics, warnings and profile as JSON."""
     metrics = {metric.key: value for metric, value in run_metrics(state, completed(row["config"])).items()}
     shown = {**row, "metrics": metrics, "warnings": state.warnings, "profile": profile_object(state)}
+    if state.priced is not None:
+        shown["priced"] = asdict(state.priced)
     return json_text(shown)
 
 

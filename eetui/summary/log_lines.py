@@ -21,8 +21,9 @@ from core.events import (
 from core.formulas import perplexity
 from core.metrics import measured_bits
 from core.state import RunState, StageState
-from eetui.drawing.figures import duration, figure
+from eetui.drawing.figures import duration, figure, price
 from eetui.drawing.harmless import lines
+from eetui.summary.priced_text import asked_for, cost_name
 from eetui.summary.progress import bound_sign, seconds_left
 
 
@@ -67,14 +68,9 @@ def _line_of(event: Event, state: RunState) -> str | None:
 
 def _price_line(event: Priced) -> str:
     """Return the line of a price and what it promises."""
-    asked = {
-        "price": "as given",
-        "savings": f"for {event.target:.1%} of the {event.cost} saved",
-        "loss": f"for {event.target:.4f} nats above all blocks at most",
-    }[event.policy]
     return (
-        f"{event.stage}  price {event.price:.4f} nats for all {event.cost}, {asked}: {event.savings:.1%} saved at "
-        f"{event.excess:+.4f} nats ({event.split} windows)"
+        f"{event.stage}  price {price(event.price)} nats for all {cost_name(event)}, {asked_for(event)}: "
+        f"{event.savings:.1%} saved at {event.excess:+.4f} nats ({event.split} windows)"
     )
 
 

@@ -1,0 +1,41 @@
+"""The price that set a run's thresholds, in words: what was asked for, what it promises, and what came of it."""
+
+from collections.abc import Iterator
+
+from core.events import Priced
+from core.state import RunState
+from eetui.drawing.figures import price
+
+
+def priced_facts(state: RunState) -> Iterator[tuple[str, str]]:
+    """Yield label and words of each fact; nothing where no price set the thresholds."""
+    found = state.priced
+    if found is None:
+        return
+    yield "price", f"{price(found.price)} nats for all {cost_name(found)}, {asked_for(found)}"
+    yield "promised", f"{found.savings:.1%} saved, {found.excess:+.4f} nats above all blocks ({found.split} tokens)"
+    saved, whole = realised(state, found), state.measure("all blocks")
+    if saved is not None and state.final is not None:
+        excess = f", {state.final.loss - whole.loss:+.4f} nats above all blocks" if whole else ""
+        yield "realised", f"{saved:z.1%} saved{excess} ({state.final.split} tokens)"
+
+
+def asked_for(found: Priced) -> str:
+    """Say what the price was to reach."""
+    return {
+        "price": "as given",
+        "savings": f"for {found.target:.1%} of the {cost_name(found)} saved",
+        "loss": f"for {found.target:.4f} nats above all blocks at most",
+    }[found.policy]
+
+
+def cost_name(found: Priced) -> str:
+    """Return the name of what the price is paid for."""
+    return {"layers": "layers", "flops": "FLOPs"}[found.cost]
+
+
+def realised(state: RunState, found: Priced) -> float | None:
+    """Return the share of the cost that early exit saved on the evaluation split; None before it is measured."""
+    if found.cost == "layers":
+        return state.final.layer_savings if state.final else None
+    return state.savings.flops if state.savings else None
