@@ -271,11 +271,14 @@ class PricedCosts:
         return total
 
     def saved(self, block: int) -> tuple[float, ...]:
-        """Cost that a token saves by leaving at a block instead of at each later one, with all exits on."""
+        """Cost that a token saves by leaving at a block instead of at each later one, with all exits on.
+
+        To leave at a later exit it pays for that one's signal too.
+        """
         spent, saved = 0.0, list[float]()
         for later in range(block + 1, len(self.leaving)):
-            saved.append(self.leaving[later] + spent - self.leaving[block])
             spent += self.arriving[later] if later < len(self.arriving) else 0.0
+            saved.append(self.leaving[later] + spent - self.leaving[block])
         return tuple(saved)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
 from core.costs import PricedCosts
 from core.formulas import signal_price
-from core.intervals import BLOCK_WINDOWS, Interval, over_windows
+from core.intervals import BLOCK_WINDOWS, WANTED_BLOCKS, Interval, over_windows
 from core.pricing.policy import PricedTokens
 from core.pricing.thresholds import is_on, left_at
 
@@ -183,7 +183,8 @@ class _Halves:
     def second(self) -> Booleans:
         """Mask of the tokens of the second half, `[N]`."""
         window = np.arange(self.table.tokens) // self.table.seq_len
-        second: Booleans = window // BLOCK_WINDOWS % 2 == 1
+        turn = min(BLOCK_WINDOWS, max(1, self.table.windows // WANTED_BLOCKS))
+        second: Booleans = window // turn % 2 == 1
         return second
 
     @cached_property

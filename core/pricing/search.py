@@ -73,13 +73,17 @@ def reach(tokens: PricedTokens, target: Target, value: float) -> Outcome:
 
 
 def _bracket(tokens: PricedTokens, short: Short, low: Outcome) -> tuple[Outcome, Outcome | None]:
-    """Return neighbouring tried outcomes, short of the target and not; None in place of the latter if none is."""
+    """Return neighbouring tried outcomes, short of the target and not.
+
+    Where no price goes beyond the target: the lowest price at which as many tokens leave as at any, and None.
+    """
+    tried = [low]
     for price in np.geomspace(LOWEST, HIGHEST, FIRST).tolist():
         found = tokens.at_price(price)
         if not short(found):
-            return low, found
-        low = found
-    return low, None
+            return tried[-1], found
+        tried.append(found)
+    return next(found for found in tried if found.shares == tried[-1].shares), None
 
 
 def _between(tokens: PricedTokens, low: Outcome, high: Outcome, short: Short) -> list[Outcome]:

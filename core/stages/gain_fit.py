@@ -145,7 +145,7 @@ class _Problem:
         pays = torch.stack(losses)[:, None] + (costs_above[:, None] * prices)[..., None]  # [L + 1, P, n]
         going_on = pays[-1]
         for signal, leaving in zip(reversed(later_signals), pays[1:-1].flip(0), strict=True):
-            going_on = torch.where(_leaves(signal, prices), leaving, going_on)
+            going_on = torch.where(_leaves(signal.cpu(), prices), leaving, going_on)
         return _Problem(training, mean, deviation, folds, saved, prices, pays[0], going_on)
 
     def out_of_fold(self, fit: "Fit") -> Tensor:

@@ -177,3 +177,10 @@ def test_all_weights_are_counted_whatever_the_switches(values: dict[str, Any], t
     heads = len(config.model.block_layers) if config.train.head == "per_block" else 1
     model = new_model(config, TINY_WORDS)
     assert costs.parameters(config.model, TINY_WORDS, heads) == sum(weight.numel() for weight in model.parameters())
+
+
+@pytest.mark.parametrize("block", [0, 1, 2])
+def test_leaving_at_once_saves_the_layers_and_the_signals_on_the_way(block: int) -> None:
+    paid = costs.PricedCosts(leaving=(0.2, 0.45, 0.7, 1.0), arriving=(0.01, 0.02, 0.04))
+    at_each = [paid.mean([float(there == depth) for there in range(4)], (True, True, True)) for depth in range(4)]
+    assert paid.saved(block) == pytest.approx([later - at_each[block] for later in at_each[block + 1 :]])

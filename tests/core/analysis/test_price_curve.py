@@ -81,3 +81,13 @@ def test_a_price_claims_to_be_what_going_on_saves_for_its_cost() -> None:
     assert claimed == pytest.approx(realised, abs=1e-4)
     claimed, realised = price_claims(with_prices(table, gain_of_all(table) + 0.25), 1, LAYERS)
     assert claimed - realised == pytest.approx(0.25, abs=1e-4)
+
+
+@pytest.mark.parametrize("windows", [8, 25, 33])
+def test_short_texts_are_not_judged_on_the_tokens_that_thresholds_were_set_on(windows: int) -> None:
+    above = []
+    for seed in range(20):
+        table = random_table(3, 8 * windows, seed)
+        first = price_curve(table, LAYERS, SAVED, is_price=False).points[0]
+        above.append(first.loss - first.line)
+    assert np.mean(above) > 0  # where they were set, no point at price 0 lies above

@@ -56,3 +56,11 @@ def test_a_target_beyond_all_thresholds_names_the_most() -> None:
     check_target(0.66, LAYERS, "layers")
     with pytest.raises(ConfigError, match=r"at most 0.5: so much of the flops .* got 0.6"):
         check_target(0.6, DEAR, "flops")
+
+
+def test_where_every_price_keeps_the_budget_the_lowest_that_saves_most_is_told() -> None:
+    loss = np.vstack([np.full(1000, 1.1), np.ones(1000)])
+    signal = np.full((1, 1000), 0.5, np.float32)
+    found = reach(PricedTokens(loss, signal, PricedCosts((0.5, 1.0), (0.0,)), is_price=False), "loss", 0.2)
+    assert found.savings == 0.5
+    assert 0.2 < found.price < 1  # 0.1 nats for half of the cost
