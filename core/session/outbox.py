@@ -57,8 +57,8 @@ class Outbox:
         """Take an event; publish the batches that are stored by now.
 
         Raises:
-            VanishedError: the database is no longer the file of its name; the event is stored in what is left of it.
-                Raised once.
+            VanishedError: the database is no longer the file of its name; the event is stored in what is left of it,
+                or waits to be. Raised once.
             UnwritableError: it can't be stored, and the run is to stop.
             Exception: what the store or the listener raised.
         """
@@ -81,6 +81,15 @@ class Outbox:
         self._publish()
         if not isinstance(event, Step):
             self._require_place()
+
+    def move_to(self, store: Writer) -> None:
+        """Store in another database from now on, the waiting events first.
+
+        Raises:
+            UnwritableError: they can't be stored, and the run is to stop.
+        """
+        self.store = store
+        self.patience.attempt(self._store)
 
     def end(self, event: TerminalEvent) -> None:
         """Write the checkpoint of a run that did not finish, then put its terminal event."""

@@ -31,19 +31,29 @@ def rescue(outbox: Outbox, seconds: float) -> VanishedError:
     target = _written(store)
     if target is None:
         return VanishedError(f"{gone}, and what it held could be written nowhere else: make room on some disk")
-    for number in store.own_runs():
-        carry_checkpoint(store.path, target, number)
-    if outbox.state.status in LIVE:
-        outbox.checkpoint.folder = beside(target, run)
-        outbox.end(RunInterrupted(REASON, seconds))
-    for number in store.own_runs(live=True):
-        store.end(number, RunInterrupted(REASON, 0.0))
-    with contextlib.suppress(OSError, StoreError):  # else the end is missing in it, and its readers see that
-        store.copy_to(target)
-    unfinished = " ".join(map(str, store.own_runs(unfinished=True)))
+    unfinished = store.own_runs(unfinished=True)
+    with contextlib.suppress(OSError, StoreError), Writer(target) as copy:  # else its readers see no end
+        _end_all(outbox, copy, seconds)
+        unfinished = copy.own_runs(unfinished=True)
+    with contextlib.suppress(StoreError):  # it may be there yet, elsewhere
+        for number in store.own_runs(live=True):
+            store.end(number, RunInterrupted(REASON, seconds if number == run else 0.0))
+    numbers = " ".join(map(str, unfinished))
     database = f"--db {shlex.quote(str(target))}"
-    how = f"to go on: eetui resume {unfinished} {database}" if unfinished else f"to see it: eetui ls {database}"
+    how = f"to go on: eetui resume {numbers} {database}" if numbers else f"to see it: eetui ls {database}"
     return VanishedError(f"{gone}: all that it held is in {target} now; {how}")
+
+
+def _end_all(outbox: Outbox, copy: Writer, seconds: float) -> None:
+    """Bring the weights to a copy of the database, store what waits, and end all runs of this process there."""
+    for number in copy.own_runs():
+        carry_checkpoint(outbox.store.path, copy.path, number)
+    outbox.move_to(copy)
+    if outbox.state.status in LIVE:
+        outbox.checkpoint.folder = beside(copy.path, outbox.run)
+        outbox.end(RunInterrupted(REASON, seconds))
+    for number in copy.own_runs(live=True):
+        copy.end(number, RunInterrupted(REASON, 0.0))
 
 
 def _written(store: Writer) -> Path | None:

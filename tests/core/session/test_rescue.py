@@ -1,6 +1,7 @@
 """A database that is removed or replaced under a run: noticed, and all of it is in a new one to go on with."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def rescued(path: Path) -> Path:
     return found
 
 
+@pytest.fixture
+def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let databases be on a network file system, or not: without a write-ahead log SQLite writes no file that moved."""
+    monkeypatch.setattr("core.store.opening.is_network", lambda kind: request.param)
+
+
 @pytest.mark.parametrize("how", [removed, log_removed, folder_removed, replaced, moved])
 def test_a_run_whose_database_goes_is_saved_as_it_stands_and_goes_on_to_the_same_numbers(
     how: Callable[[Path], None], writer: Writer, path: Path, queue: Callable[..., Prepared], tmp_path: Path
@@ -119,8 +126,13 @@ def test_weights_that_are_still_there_come_along(
     assert checkpoint.recall("block0.lm") is not None
 
 
+@pytest.mark.parametrize("network", [False, True], indirect=True)
 def test_what_is_there_at_the_very_end_is_a_finished_run(
-    writer: Writer, path: Path, queue: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+    network: None,
+    writer: Writer,
+    path: Path,
+    queue: Callable[..., Prepared],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = Writer.append
 
@@ -160,3 +172,24 @@ def test_where_nothing_can_be_written_that_is_said(
 def test_a_database_that_stays_is_not_copied(writer: Writer, path: Path, queue: Callable[..., Prepared]) -> None:
     assert run_experiment(queue("loss"), writer, ignore) == ["finished"]
     assert not [*path.parent.glob("*rescued*")]
+
+
+@pytest.mark.parametrize("network", [True], indirect=True)
+@pytest.mark.parametrize("how", [removed, folder_removed, replaced, moved])
+def test_what_can_not_be_stored_any_more_is_in_the_new_one(
+    how: Callable[[Path], None], network: None, writer: Writer, path: Path, queue: Callable[..., Prepared]
+) -> None:
+    seen: list[Event] = []
+    listener = after(Epoch, lambda: how(path))
+
+    def publish(run: int, events: Sequence[Event]) -> None:
+        seen.extend(events)
+        listener(run, events)
+
+    began = time.monotonic()
+    with pytest.raises(VanishedError, match=r"eetui resume 1 --db"):
+        run_experiment(queue("loss"), writer, publish, lambda: time.monotonic() - began > 20)
+    with Reader(rescued(path)) as reader:
+        assert reader.runs()[0]["status"] == "interrupted"
+        assert "removed or replaced" in reader.runs()[0]["error"]
+        assert [type(event) for event in reader.events(1)[0]] == [type(event) for event in seen]
