@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # numpy: imported when the screen opens
     from eetui.inspection.study import Study
     from eetui.inspection.token_layout import SearchableText
 
+LOW = 38
+"""Height of a screen, in rows, below which the signal view has no room for more."""
 STEP, RATE, VIEW = (Binding.Group(name, compact=True) for name in ("Move", "Rate", "View"))
 HELP = """Every evaluated token went through every block once, and the store keeps what each block said of it. So the \
 thresholds can be moved here and the figures follow, without the model. They suppose that every token goes on through \
@@ -45,7 +47,7 @@ class InspectScreen(BenchScreen):
 
     HELP_TEXT = HELP
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (130, "-wide")]  # noqa: RUF012  # declared by Textual
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (38, "-tall")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (LOW, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "left",
@@ -208,7 +210,8 @@ class InspectScreen(BenchScreen):
         from eetui.inspection.token_text import TokenText
 
         study, dark = self.study, self.app.current_theme.dark
-        self.query_one("#figures", SteadyText).show(figures(study, self.size.width - 2))
+        caution = self.view != "signal" or self.size.height >= LOW
+        self.query_one("#figures", SteadyText).show(figures(study, self.size.width - 2, caution=caution))
         self.query_one("#legend", SteadyText).show(legend(study.table.blocks, dark=dark))
         self.query_one(TokenText).mark(study.now.outcome.left_at, study.correct_now)
         self._show_token()

@@ -35,13 +35,13 @@ def title(row: Mapping[str, Any], study: Study) -> Text:
     return Text.assemble(("Inspect ", "bold"), (row["name"], "bold"), (f"  {facts}", "dim"))
 
 
-def figures(study: Study, width: int) -> Text:
-    """Draw the thresholds, the figures, and a caution about them."""
+def figures(study: Study, width: int, *, caution: bool = True) -> Text:
+    """Draw the thresholds, the figures, and a caution about them where there is room for it."""
     parts = (
         threshold_line(study),
         price_line(study, width),
         figures_table(study, width),
-        Text(honesty(study.own.outcome, study.measured), "dim"),
+        *([Text(honesty(study.own.outcome, study.measured), "dim")] if caution else []),
     )
     return Text("\n").join(parts)
 

@@ -21,6 +21,7 @@ from eetui.compare.run_view import stored_view
 from eetui.compare.sheets import sheets
 from eetui.compare.tables_text import as_csv, as_json, as_markdown
 from eetui.drawing.figures import figure
+from eetui.drawing.formats import markdown
 from eetui.drawing.palette import Palette
 from eetui.runs.export_text import runs_csv, runs_markdown
 from eetui.runs.filters import parse
@@ -67,7 +68,7 @@ def test_a_metric_is_in_the_comparison_in_every_format(metric: Metric, reader: R
     comparison, value = compare([stored_view(reader, 1)]), FIGURES[metric]
     shown = next(sheet for sheet in sheets(comparison) if sheet.title.lower().startswith(metric.table))
     assert (metric.label, figure(value, metric.unit)) in shown.rows
-    assert f"| {metric.label} | {figure(value, metric.unit)} |" in as_markdown(comparison)
+    assert f"| {markdown(metric.label)} | {figure(value, metric.unit)} |" in as_markdown(comparison)
     lines = list(csv.DictReader(io.StringIO(as_csv(comparison))))
     assert [float(line["mean"]) for line in lines if line["metric"] == metric.key] == [value]
     (row,) = (row for row in json.loads(as_json(comparison))[metric.table] if row["metric"] == metric.key)
