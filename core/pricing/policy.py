@@ -26,7 +26,7 @@ class PricedTokens:
 
     Attributes:
         loss: cross-entropy at each block in nats, `[K, N]`.
-        signal: exit signals, float32 `[E, N]`.
+        signal: exit signals, `[E, N]`.
         costs: what a price is paid for.
         is_price: whether signals are prices themselves (`price_signal`).
     """
@@ -37,12 +37,15 @@ class PricedTokens:
     is_price: bool
 
     def thresholds_at(self, price: float) -> tuple[float, ...]:
-        """Return the threshold of each exit at a price, `NEVER` where no token should leave."""
+        """Return the threshold of each exit at a price; `NEVER` where an exit costs as much as it saves, or more."""
         if not self.is_price:
             return self._inducted(price)
-        threshold = float(np.float32(price_signal(price)))
-        blocks = left_at(self.signal, (threshold,) * len(self.signal))
-        return tuple(threshold if (blocks == block).any() else NEVER for block in range(len(self.signal)))
+        thresholds = [float(np.float32(price_signal(price)))] * len(self.signal)
+        for block in reversed(range(len(self.signal))):
+            without = [*thresholds[:block], NEVER, *thresholds[block + 1 :]]
+            if self.outcome(without, price).savings >= self.outcome(thresholds, price).savings:
+                thresholds = without
+        return tuple(thresholds)
 
     def outcome(self, thresholds: Sequence[float], price: float) -> "Outcome":
         """Return what thresholds give on these tokens."""

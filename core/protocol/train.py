@@ -227,7 +227,7 @@ class _Protocol:
     def _signals_ahead(self, outputs: Sequence[BlockOutput], method: ExitMethod) -> Stage[dict[int, Tensor]]:
         """Fit the exits' classifiers, from the last backwards, and return the signals of all tokens by block, `[n]`.
 
-        Signals of gain exits are out of fold.
+        Signals of gain exits are out of fold; those of other classifiers, a handful of weights, are of their own fit.
         """
         signals: dict[int, Tensor] = {}
         for block in reversed(range(self.last)):

@@ -12,7 +12,7 @@ from core.events import Event, Priced, StageStarted, Warned
 from core.exits import exit_method
 from core.machine.clock import UNPROFILED, Clock
 from core.pricing.policy import Outcome, PricedTokens
-from core.pricing.search import check_target, reach
+from core.pricing.search import WORDS, check_target, reach
 from core.stages.splits import calibration_split
 from core.stages.statistics import BlockOutput
 
@@ -50,15 +50,15 @@ def find_price(
     with clock.part("threshold"):
         tokens = PricedTokens(
             loss=torch.stack(losses).cpu().double().numpy(),
-            signal=torch.stack([signals[block] for block in sorted(signals)]).float().cpu().numpy(),
+            signal=torch.stack([signals[block] for block in sorted(signals)]).cpu().numpy(),
             costs=_costs(config, vocab_size),
             is_price=exit_method(config.method).claims == "price",
         )
         found, target = _found(tokens, config)
     if config.exit.policy == "savings" and abs(found.savings - target) > FAR and found.price > 0:
         yield Warned(
-            f"no price saves {target:.1%} of the {config.exit.cost} here: at {found.price:.4f} nats savings jump past "
-            f"it, and tokens that leave in between would cost more than they save; set for {found.savings:.1%}"
+            f"no price saves {target:.1%} of the {WORDS[config.exit.cost]} here: at {found.price:.4f} nats savings jump "
+            f"past it, and tokens that leave in between would cost more than they save; set for {found.savings:.1%}"
         )
     yield Priced(
         stage=stage,

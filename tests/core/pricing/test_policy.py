@@ -81,6 +81,15 @@ def test_a_signal_that_is_a_price_has_one_threshold_and_exits_that_none_leaves_a
     assert found.at_price(1.0).shares == (0.5, 0.5, 0.0)
 
 
+def test_an_exit_of_a_price_is_off_where_its_signal_costs_more_than_the_few_that_leave_save() -> None:
+    signal = np.float32([price_signal(np.array([0.1, *[2.0] * 99])), price_signal(np.full(100, 0.1))])
+    cheap = PricedTokens(np.ones((3, 100)), signal, PricedCosts((1 / 3, 2 / 3, 1.0), (0.001, 0.001)), is_price=True)
+    dear = PricedTokens(np.ones((3, 100)), signal, PricedCosts((1 / 3, 2 / 3, 1.0), (0.01, 0.001)), is_price=True)
+    assert max(cheap.thresholds_at(0.2)) < NEVER
+    assert dear.thresholds_at(0.2)[0] == NEVER
+    assert dear.at_price(0.2).shares == (0.0, 1.0, 0.0)
+
+
 @pytest.mark.parametrize("price", [-40.0, -0.3, 0.0, 1e-5, 0.05, 7.0, 900.0])
 def test_prices_and_signals_map_to_each_other(price: float) -> None:
     signal = price_signal(price)

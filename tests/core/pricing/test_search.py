@@ -54,7 +54,7 @@ def test_a_target_beyond_all_thresholds_names_the_most() -> None:
     assert largest_savings(LAYERS) == pytest.approx(2 / 3)
     assert largest_savings(DEAR) == pytest.approx(0.5)
     check_target(0.66, LAYERS, "layers")
-    with pytest.raises(ConfigError, match=r"at most 0.5: so much of the flops .* got 0.6"):
+    with pytest.raises(ConfigError, match=r"at most 0.5: so much of the FLOPs .* got 0.6"):
         check_target(0.6, DEAR, "flops")
 
 
