@@ -91,6 +91,13 @@ def calibration_indices(windows: int, config: "RunConfig") -> list[int]:
     return chosen
 
 
+def with_calibration_windows(config: "RunConfig") -> "RunConfig":
+    """Return the config, with stretches of the training windows for calibration where it holds none out."""
+    if config.exit.calibration != "train":
+        return config
+    return config.model_copy(update={"exit": config.exit.model_copy(update={"calibration": "spread"})})
+
+
 def classifier_width(config: "RunConfig") -> int:
     """Return the width of the exit classifiers' hidden layer; 0 without one."""
     return HIDDEN_WIDTH if config.exit.classifier == "mlp" else 0

@@ -106,6 +106,8 @@ class RunConfig(Section):
                 "exit.classifier must be linear where exit.classifier_fit is lbfgs, which fits no hidden layer: take "
                 "exit.classifier_fit adam, or method gain"
             )
+        if self.train.exits_from:
+            self._exits_can_be_in_training()
         if self.protocol == "full_depth" and self.train.head == "per_block":
             raise ValueError(
                 "train.head must be shared or frozen where protocol is full_depth: only the last block predicts"
@@ -138,6 +140,24 @@ class RunConfig(Section):
         elif self.data.tokenizer == "model":
             raise ValueError("data.tokenizer model needs a pretrained model in model.source")
         return self
+
+    def _exits_can_be_in_training(self) -> None:
+        """Check that blocks train together, with exits at which tokens are gone, and for long enough."""
+        if self.protocol != "joint":
+            raise ValueError(
+                f"train.exits_from must be 0 where protocol is {self.protocol}: only protocol joint trains blocks "
+                "together and has exits between them"
+            )
+        if self.exit.exited_state == "input":
+            raise ValueError(
+                "train.exits_from must be 0 where exit.exited_state is input: exited tokens run through the later "
+                "blocks, so none are gone; take exit.exited_state copy or drop"
+            )
+        if self.train.exits_from > self.train.max_epochs:
+            raise ValueError(
+                f"train.exits_from must be at most train.max_epochs, got {self.train.exits_from} and "
+                f"{self.train.max_epochs}"
+            )
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,13 @@ class TrainConfig(Section):
         lt=1,
         description="share of each target that is spread over all tokens, so that unseen tokens cost less",
     )
+    exits_from: Annotated[int, FieldUnit("epochs")] = Field(
+        0,
+        ge=0,
+        le=MOST,
+        description="first epoch of protocol joint in which the tokens that leave early are gone for the later blocks; "
+        "0: none",
+    )
 
 
 class ExitConfig(Section):

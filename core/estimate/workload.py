@@ -7,14 +7,19 @@ this module does not import torch.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core import costs
-from core.config.derived import calibration_windows, early_stopping_windows, predicts_gains
+from core.config.derived import (
+    calibration_windows,
+    early_stopping_windows,
+    predicts_gains,
+    with_calibration_windows,
+)
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
 from core.exits import exit_method
-from core.protocol.order import block0_origin, planned_stages
+from core.protocol.order import block0_origin, planned_stages, stages_ahead
 
 TRAINED_COPIES = 12
 """Copies of the weights in training: weights, gradients and two moments; the progress with its moments, twice while it
@@ -108,6 +113,8 @@ def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Itera
     elif stage.block is None and stage.kind == "lm":
         windows = sizes.train_windows - calibration_windows(sizes.train_windows, config)
         yield from _trainings(config, layers, windows, _heads_trained(config))
+        if config.train.exits_from:
+            yield from _exits_in_training(config, windows, sizes)
     elif stage.block is not None:
         yield from _block_passes(stage, stage.block, config, sizes)
 
@@ -189,6 +196,19 @@ def _trainings(config: RunConfig, blocks: tuple[int, ...], windows: int, heads: 
     width, held_out = config.data.seq_len, early_stopping_windows(windows, config)
     yield Pass(epochs(config) * ((windows - held_out) * width), blocks, heads, trains=True)
     yield Pass(epochs(config) * (held_out * width), blocks, heads)
+
+
+def _exits_in_training(config: RunConfig, windows: int, sizes: Sizes) -> Iterator[Pass]:
+    """Yield the passes that set the exits before each epoch from `train.exits_from` on, and find who leaves at them.
+
+    The training itself is counted with all tokens in all blocks: those that left are computed and discarded.
+    """
+    calibrated, span = with_calibration_windows(config), epochs(config)
+    passes = [one for stage in stages_ahead(config) for one in _stage_passes(stage, calibrated, sizes)]
+    passes.append(Pass(_once(windows * config.data.seq_len), config.model.block_layers, _heads(config)))
+    least, most = (max(0.0, each - config.train.exits_from + 1) for each in (span.low, span.high))
+    for one in passes:
+        yield replace(one, tokens=Span(one.tokens.low * least, one.tokens.high * most))
 
 
 def _repacks(config: RunConfig) -> bool:

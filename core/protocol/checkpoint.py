@@ -169,7 +169,7 @@ def _text(config: RunConfig) -> str:
         "machine": {"head_dtype"},
         "data": {"full_batches"},
         "model": set(PRETRAINED_FIELDS),
-        "train": {"readout_target"},
+        "train": {"readout_target", "exits_from"},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
     }
     implied = {

@@ -46,10 +46,10 @@ def common_training(config: RunConfig) -> PlannedStage:
 def block0_origin(config: RunConfig, fingerprint: str) -> str:
     """Return a string of all that the first training depends on; runs with the same string share its result.
 
-    The method is part of it only where a classifier is trained together with the block. Of the exit settings, only
-    those of the held-out windows are.
+    The method is part of it only where a classifier is trained together with the block, or exits take part in the
+    training. Of the exit settings, only those of the held-out windows are.
     """
-    if fits_classifier_jointly(config):
+    if fits_classifier_jointly(config) or config.train.exits_from:
         return fingerprint + config.model_dump_json()
     unused = set(ExitConfig.model_fields) - {"calibration", "calibration_ratio"}
     return fingerprint + config.model_dump_json(exclude={"method": True, "exit": unused})
@@ -66,7 +66,7 @@ def _planned(config: RunConfig) -> Iterator[PlannedStage]:
         for block in blocks:
             yield from _block_stages(config, block)
     if looks_ahead:
-        yield from _stages_ahead(config)
+        yield from stages_ahead(config)
 
 
 def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
@@ -80,7 +80,7 @@ def _block_stages(config: RunConfig, block: int) -> Iterator[PlannedStage]:
         yield block_stage(block, "hard")
 
 
-def _stages_ahead(config: RunConfig) -> Iterator[PlannedStage]:
+def stages_ahead(config: RunConfig) -> Iterator[PlannedStage]:
     """Yield the stages that set all exits once all blocks are trained, after a pass of all tokens."""
     yield FORESEEN
     yield from _exit_stages(config)

@@ -2,7 +2,8 @@
 
 staged: for each block, train it and the head, run it once over its windows, fit its exit classifier, set its
 threshold, and pass the tokens below it to the next block. joint: train all blocks together, then do the other stages
-for each block. full_depth: train all blocks for the last one's prediction; there are no exits. frozen: see
+for each block; with `train.exits_from`, exits are also set before each epoch from that one on, and later blocks train
+on the tokens that stay. full_depth: train all blocks for the last one's prediction; there are no exits. frozen: see
 `core.protocol.frozen`. Methods that need the later blocks are fitted, and their thresholds set, once all blocks are
 trained. Each protocol ends with the evaluation.
 
@@ -47,6 +48,7 @@ from core.model import Transformer
 from core.pricing.policy import Outcome
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
+from core.protocol.exits_in_training import leaving_blocks, policy_data, unheard
 from core.protocol.frozen import Frozen
 from core.protocol.memory import Shelf, StageMemory
 from core.protocol.order import (
@@ -58,6 +60,7 @@ from core.protocol.order import (
     block_stage,
     common_training,
     planned_stages,
+    stages_ahead,
 )
 from core.stages.block_data import BlockData, from_tokens
 from core.stages.exit_classifier import fit_classifier
@@ -132,6 +135,25 @@ def first_data(model: Transformer, windows: Windows, config: RunConfig) -> Split
     return Splits(data[~calibrates], data[calibrates])
 
 
+def exiting_tokens(model: Transformer, data: Splits[BlockData], config: RunConfig) -> Tensor:
+    """Return the block at which each training token leaves, int64 `[N, T]`, under exits set with the present weights.
+
+    The exits are those that the run would get if its training ended here. The model is left as it was, whatever its
+    classifiers learn meanwhile, so the result depends on its weights alone.
+
+    Args:
+        data: of block 0, the token ids.
+    """
+    before = {name: weight.clone() for name, weight in model.classifiers.state_dict().items()}
+    windows = Windows(data.train.source, data.train.targets)
+    exits = _Protocol(config, model, windows, StageMemory().shelf(""), None, UNPROFILED)
+    exits.planned = frozenset(stages_ahead(config))
+    thresholds = unheard(exits._looking_ahead(policy_data(data, config)))
+    left_at = leaving_blocks(model, [thresholds[block] for block in sorted(thresholds)], windows, config)
+    model.classifiers.load_state_dict(before)
+    return left_at
+
+
 class _Protocol:
     """The stages of one run, and the model and results they share."""
 
@@ -154,7 +176,8 @@ class _Protocol:
     def run(self, data: Splits[BlockData]) -> Iterator[Event]:
         """Carry out all planned stages, from the data of block 0."""
         if (stage := common_training(self.config)) in self.planned:
-            yield from self._lm(stage, loss_shares(self.config), data.train)
+            leaving = partial(exiting_tokens, self.model, data, self.config) if self.config.train.exits_from else None
+            yield from self._lm(stage, loss_shares(self.config), data.train, leaving)
         if self.config.protocol == "frozen":
             stages = Frozen(self.config, self.model, data, self._stage, self._timed, self.clock)
             thresholds = yield from self._set_exits((yield from stages.outputs()))
@@ -253,13 +276,17 @@ class _Protocol:
         stage = block_stage(block, part)
         return stage if stage in self.planned else None
 
-    def _lm(self, stage: PlannedStage, shares: Shares, data: BlockData) -> Stage[None]:
-        train = partial(self._train, stage.name, shares, data)
+    def _lm(
+        self, stage: PlannedStage, shares: Shares, data: BlockData, leaving: Callable[[], Tensor] | None = None
+    ) -> Stage[None]:
+        train = partial(self._train, stage.name, shares, data, leaving)
         weights = yield from self._stage(stage, train, shared=0 in shares)
         self.model.load_state_dict(weights, strict=False)
 
-    def _train(self, name: str, shares: Shares, data: BlockData) -> Stage[Weights]:
-        train = partial(train_blocks, self.model, shares, data, self.config, name, clock=self.clock)
+    def _train(
+        self, name: str, shares: Shares, data: BlockData, leaving: Callable[[], Tensor] | None
+    ) -> Stage[Weights]:
+        train = partial(train_blocks, self.model, shares, data, self.config, name, clock=self.clock, leaving=leaving)
         if self.checkpoint is None:
             return train()
         return train(self.checkpoint.progress(name), partial(self.checkpoint.keep_progress, name))

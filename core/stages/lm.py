@@ -77,6 +77,7 @@ def train_blocks(
     progress: Progress | None = None,
     keep: Callable[[Progress], None] = lambda progress: None,
     clock: Clock = UNPROFILED,
+    leaving: Callable[[], Tensor] | None = None,
 ) -> Generator[Event, None, Weights]:
     """Train consecutive blocks, with the heads and the embedding where these learn, and load the best epoch's weights.
 
@@ -89,6 +90,10 @@ def train_blocks(
         progress: state to resume from; its epochs are reported again. Each epoch has random streams of its own, so a
             resumed training is bit for bit the same as one without a break.
         keep: called with the progress after each epoch, before the epoch is reported.
+        leaving: called before each epoch from `train.exits_from` on; returns the block at which each token of `data`
+            leaves, int64 `[N, T]`. It may depend on the present weights and must leave them as they are. A token that
+            has left keeps its state in the later blocks, and has no loss there. Early stopping looks at all tokens
+            in all blocks nevertheless, so that epochs with exits and without compare.
 
     Returns:
         The trained weights, by their names in the model.
@@ -113,6 +118,11 @@ def train_blocks(
         began, epoch = time.perf_counter(), len(progress.epochs) + 1
         with clock.part("data"):
             batches = shuffled(train_windows, config.train.batch_size, stream(config.seed, stage, "batches", epoch))
+        left_at = None
+        if leaving is not None and epoch >= config.train.exits_from:
+            with clock.part("exits"):
+                left_at = leaving()
+        trainer.begin(epoch, left_at)
         sums = yield from _train_epoch(trainer, batches, stage, epoch)
         with clock.part("validation", _validation_flops(model, shares, data, val_windows, config)):
             val_loss = validation_loss(model, shares, data, val_windows, config)
@@ -123,10 +133,10 @@ def train_blocks(
         report = Epoch(
             stage=stage,
             epoch=epoch,
-            loss=sums.loss / sums.tokens,
+            loss=sums.loss / sums.weight,
             val_loss=val_loss,
-            exit_loss=sums.exit_loss / sums.tokens if trainer.joint else None,
-            avg_label=sums.label / sums.tokens if trainer.joint else None,
+            exit_loss=sums.exit_loss / sums.weight if trainer.joint else None,
+            avg_label=sums.label / sums.weight if trainer.joint else None,
             improved=improved,
             patience_left=config.train.patience - (epoch - best_epoch),
             seconds=time.perf_counter() - began,
@@ -153,7 +163,6 @@ def _advanced(before: Progress, epoch: Epoch, trainer: Trainer) -> Progress:
 def _train_epoch(trainer: Trainer, batches: Iterable[Tensor], stage: str, epoch: int) -> Generator[Event, None, Sums]:
     """Take one optimizer step for each batch; return the sums over all their tokens."""
     sums = Sums()
-    trainer.begin(epoch)
     for step, windows in enumerate(batches, start=1):
         began = time.perf_counter()
         batch = trainer.step(windows)
@@ -162,7 +171,7 @@ def _train_epoch(trainer: Trainer, batches: Iterable[Tensor], stage: str, epoch:
                 f"{stage} diverged in epoch {epoch}, step {step}: the loss is not finite; lower train.lr"
             )
         sums.add(batch)
-        yield Step(stage, epoch, step, batch.loss / batch.tokens, batch.tokens, time.perf_counter() - began)
+        yield Step(stage, epoch, step, batch.loss / batch.weight, batch.tokens, time.perf_counter() - began)
     return sums
 
 

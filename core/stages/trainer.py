@@ -26,15 +26,22 @@ Weights = dict[str, Tensor]
 
 @dataclass(slots=True)
 class Sums:
-    """Totals over the active tokens of a batch or an epoch; loss and labels are weighted by the blocks' shares."""
+    """Totals over the active tokens of a batch or an epoch; loss and labels are weighted by the blocks' shares.
+
+    Attributes:
+        tokens: tokens that the first block is trained on.
+        weight: predictions, weighted by the blocks' shares: `tokens`, unless tokens left in between.
+    """
 
     loss: float = 0.0
     exit_loss: float = 0.0
     label: float = 0.0
     tokens: int = 0
+    weight: float = 0.0
 
     def add(self, batch: "Sums") -> None:
         """Add the totals of a batch."""
+        self.weight += batch.weight
         self.loss += batch.loss
         self.exit_loss += batch.exit_loss
         self.label += batch.label
@@ -80,9 +87,13 @@ class Trainer:
         """The trained block; None if there are several."""
         return min(self.shares) if len(self.shares) == 1 else None
 
-    def begin(self, epoch: int) -> None:
-        """Prepare for the steps of an epoch; epochs count from 1."""
-        self.taken = (epoch - 1) * self.steps
+    def begin(self, epoch: int, left_at: Tensor | None = None) -> None:
+        """Prepare for the steps of an epoch; epochs count from 1.
+
+        Args:
+            left_at: block at which each token of the data leaves, int64 `[N, T]`; None: all go through all blocks.
+        """
+        self.taken, self.left_at = (epoch - 1) * self.steps, left_at
         self.dropout = stream(self.config.seed, self.stage, "dropout", epoch)
 
     def step(self, windows: Tensor) -> Sums:
@@ -139,9 +150,15 @@ class Trainer:
         with self.clock.part("data"):
             targets = self.data.active_targets(windows)  # [n]
         total, sums = self.model.head.weight.new_zeros(()), Sums(tokens=len(targets))
-        for seen in observations(self.model, self.shares, self.data, windows, self.config, self.clock):
+        left_at = None if self.left_at is None else self.left_at[windows]  # [B, T]
+        for seen in observations(self.model, self.shares, self.data, windows, self.config, self.clock, left_at):
+            if left_at is not None:
+                targets = self.data.targets.flatten()[seen.tokens]  # [n], those that arrive
             with self.clock.part("head", self.flops.head * len(targets)):
                 total = total + self._loss(seen, targets, sums)
+            sums.weight += self.shares[seen.block] * len(targets)
+        if left_at is None:
+            sums.weight = sums.tokens  # the shares add up to 1, but for rounding
         return total, sums
 
     def _loss(self, seen: Observation, targets: Tensor, sums: Sums) -> Tensor:
@@ -182,16 +199,27 @@ def observations(
     windows: Tensor,
     config: RunConfig,
     clock: Clock = UNPROFILED,
+    left_at: Tensor | None = None,
 ) -> Iterator[Observation]:
     """Run the blocks on those windows; yield each block's view of the active tokens where its loss counts.
 
-    The observations hold no statistics.
+    The observations hold no statistics. They end with the block at which the last token leaves.
+
+    Args:
+        left_at: block at which each token leaves, int64 `[B, T]`; the first of the blocks is number 0, and all tokens
+            are active there. None: the tokens that are active go through all blocks.
     """
     width = data.targets.shape[1]
     with clock.part("data"):
         states, active = data.states(windows), data.active_in(windows)  # [B, T, D], [B, T]
-        tokens = select_active(windows[:, None] * width + torch.arange(width, device=windows.device), active)  # [n]
+        places = windows[:, None] * width + torch.arange(width, device=windows.device)  # [B, T]
+        tokens = select_active(places, active)  # [n]
     for block, share in shares.items():
+        if left_at is not None and block:
+            active = left_at >= block
+            tokens = places[active]
+            if not len(tokens):
+                return
         with clock.part("forward", len(windows) * width * costs.block_flops(config.model, block, width)):
             entered, states = states, model.blocks[block](states, active, config.exit.exited_state)
             rows = select_active(states, active)  # [n, D]

@@ -173,6 +173,27 @@ def test_full_depth_has_no_head_for_each_block() -> None:
     assert "--set head=per_block" in line
 
 
+@pytest.mark.parametrize(
+    ("assignments", "reason"),
+    [
+        (["protocol=staged"], "train.exits_from must be 0 where protocol is staged: "),
+        (["protocol=full_depth"], "train.exits_from must be 0 where protocol is full_depth: "),
+        (["protocol=joint"], "train.exits_from must be 0 where exit.exited_state is input: "),
+        (
+            ["protocol=joint", "exited_state=drop", "max_epochs=1"],
+            "train.exits_from must be at most train.max_epochs, ",
+        ),
+    ],
+)
+def test_exits_in_training_need_blocks_that_train_together_and_tokens_that_go(
+    assignments: list[str], reason: str
+) -> None:
+    (line,) = problems("exits_from=2", *assignments)
+    assert line.startswith(reason)
+    assert "--set exits_from=2" in line
+    assert build(map(set_layer, ["exits_from=2", "protocol=joint", "exited_state=copy"])).train.exits_from == 2
+
+
 def test_the_defaults_of_all_switches_are_the_seed_preset_s() -> None:
     """A config that was stored before a switch existed keeps its meaning."""
     assert build([preset_layer("seed")]) == RunConfig()
@@ -232,6 +253,7 @@ def test_the_seed_preset_is_the_report_s_configuration_in_full() -> None:
         "weight_decay": 0.01,
         "label_smoothing": 0.0,
         "readout_target": "text",
+        "exits_from": 0,
     }
     assert config.exit.model_dump() == {
         "hard_ratio": 0.5,

@@ -91,6 +91,23 @@ def test_patience_bounds_the_epochs_from_below(
     assert epochs(tiny_config(patience=patience, max_epochs=most)) == expected
 
 
+@pytest.mark.parametrize(("calibration", "read"), [("heldout", 12), ("train", 12)])
+def test_exits_in_training_are_set_and_left_before_each_epoch_that_has_them(
+    calibration: str, read: int, tiny_config: MakeConfig
+) -> None:
+    values = {**SOUND, "calibration": calibration, "protocol": "joint", "max_epochs": 5, "patience": 2}
+    plain, config = (tiny_config("gain", **values, exits_from=epoch) for epoch in (0, 2))
+    before, passes = (list(run_passes(one, Sizes(48, 16, 30))) for one in (plain, config))
+    extra = [one for one in passes if one not in before]
+    trained = 48 - read if calibration == "heldout" else 48
+    layers = config.model.block_layers
+    assert extra == [
+        Pass(Span(2 * read * 4, 4 * read * 4), layers, heads=2),
+        Pass(Span(2 * 8 * read * 4, 4 * 8 * read * 4), trains=True, classifier=True),
+        Pass(Span(2 * trained * 4, 4 * trained * 4), layers, heads=1),
+    ]
+
+
 def test_later_blocks_get_the_hard_share(tiny_config: MakeConfig) -> None:
     config = tiny_config(block_layers=(1, 1, 1), hard_ratio=0.5)
     assert block_windows(config, Sizes(48, 16, 30)) == [48, 24, 12]

@@ -84,11 +84,11 @@ def test_the_checkpoint_of_a_config_without_later_fields_is_that_of_their_defaul
         "machine": {"head_dtype"},
         "data": {"full_batches"},
         "model": set(PRETRAINED_FIELDS),
-        "train": {"readout_target"},
+        "train": {"readout_target", "exits_from"},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
     }
     older = config.model_dump_json(exclude=later)
-    assert not any(name in older for name in ("head_dtype", "full_batches", "policy", "readout"))
+    assert not any(name in older for name in ("head_dtype", "full_batches", "exits_from", "policy", "readout"))
     assert build([Layer("stored", flatten(json.loads(older)))]) == config
     origin = hashlib.sha256(f"{FORMAT}\nfingerprint\n{older}".encode()).hexdigest()
     bench.queue(config)

@@ -1,0 +1,52 @@
+"""Exits between the epochs of a training: the windows that set them, and the training tokens that leave at them.
+
+Shapes: N windows, T tokens of a window.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from core.config.derived import calibration_indices, with_calibration_windows
+from core.config.run_config import RunConfig
+from core.data.batches import in_order
+from core.data.windows import Windows
+from core.evaluation.passes import Pass, early_exit, static_depths
+from core.events import Event
+from core.exits import exit_method
+from core.model import Transformer
+from core.stages.block_data import BlockData
+from core.stages.splits import Splits
+
+Result = TypeVar("Result")
+
+
+def policy_data(data: Splits[BlockData], config: RunConfig) -> BlockData:
+    """Return the windows to set exits on: those held out for calibration, or stretches of the training windows."""
+    if data.heldout is not None:
+        return data.heldout
+    chosen = calibration_indices(len(data.train), with_calibration_windows(config))
+    return data.train[torch.tensor(chosen, device=data.train.targets.device)]
+
+
+def leaving_blocks(model: Transformer, thresholds: Sequence[float], windows: Windows, config: RunConfig) -> Tensor:
+    """Return the block at which each token leaves under early exit, int64 `[N, T]`."""
+    method, result = exit_method(config.method), Pass.empty(windows.targets)
+    depths = len(model.blocks) if method.foresees else 0
+    for batch in in_order(len(windows.inputs), config):
+        seen = static_depths(model, windows, batch, depths, config, method.extras)
+        foreseen = [observation.known for observation in seen]
+        early_exit(model, thresholds, windows, batch, result, config, foreseen)
+    return result.left_at.to(windows.targets.device)
+
+
+def unheard(stage: Generator[Event, None, Result]) -> Result:
+    """Carry out a stage whose events concern nobody; return its result."""
+    while True:
+        try:
+            next(stage)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
