@@ -19,7 +19,7 @@ from core.config.derived import (
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
 from core.exits import exit_method
-from core.protocol.order import block0_origin, planned_stages, stages_ahead
+from core.protocol.order import FORESEEN, block0_origin, planned_stages, stages_ahead
 
 TRAINED_COPIES = 12
 """Copies of the weights in training: weights, gradients and two moments; the progress with its moments, twice while it
@@ -32,6 +32,8 @@ LEAST_SHARE = 128
 """Fewest tokens worth a thread of their own, as in `core.head.loss`."""
 GAIN_FITS = {"linear": 8, "mlp": 2}
 """Fits of a gain exit that are compared: the mean gains and seven ridges, or the mean gains and the MLP."""
+GAIN_COPIES = 8 * 5
+"""Bytes for each value of a calibration token's state in the fit of a gain exit: float64, whole and without a fold."""
 LBFGS_EVALUATIONS = (25, 500)
 """Smallest and largest number of passes over its tokens in an L-BFGS fit of an exit classifier."""
 EVALUATED_BYTES = 33
@@ -172,7 +174,17 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
     token_ids = 8 * config.data.seq_len * (sizes.train_windows + sizes.eval_windows)
     weights = number * (costs.parameters(model, sizes.vocab_size, heads) + (TRAINED_COPIES - 1) * trained)
     evaluation = EVALUATED_BYTES * config.data.seq_len * sizes.eval_windows * (len(model.block_layers) + 1)
-    return weights + outputs + token_ids + max(evaluation, number * _activations(config, sizes.vocab_size))
+    rest = weights + outputs + token_ids
+    return rest + max(evaluation, number * _activations(config, sizes.vocab_size), _ahead(config, sizes, number))
+
+
+def _ahead(config: RunConfig, sizes: Sizes, number: int) -> int:
+    """Return the bytes of setting exits once all blocks are trained: every block's states, and a gain exit's fit."""
+    if FORESEEN not in planned_stages(config):
+        return 0
+    windows = calibration_windows(sizes.train_windows, config) or sizes.train_windows
+    copies = number * len(config.model.block_layers) + GAIN_COPIES * predicts_gains(config)
+    return windows * config.data.seq_len * config.model.dim * copies
 
 
 def _activations(config: RunConfig, vocab_size: int) -> int:

@@ -58,7 +58,8 @@ def find_price(
     if config.exit.policy == "savings" and abs(found.savings - target) > FAR and found.price > 0:
         yield Warned(
             f"no price saves {target:.1%} of the {WORDS[config.exit.cost]} here: at {found.price:.4f} nats savings "
-            f"jump past it, and tokens that leave in between would cost more than they save; set for {found.savings:.1%}"
+            f"jump past it, and tokens that leave in between would cost more than they save; set for "
+            f"{found.savings:.1%}"
         )
     yield Priced(
         stage=stage,
