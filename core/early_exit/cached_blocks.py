@@ -27,6 +27,10 @@ class CachedPretrainedBlock:
         """Empty the cache."""
         self.length = 0
 
+    def cut(self, length: int) -> None:
+        """Forget the tokens at positions from `length` on."""
+        self.length = min(self.length, length)
+
     def exited_input(self, states: Tensor) -> Tensor:
         """Return what an exited token's keys and values are made of, `[E, D]`: the state it left with."""
         return states

@@ -25,7 +25,6 @@ from core.errors import UsageError
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
 from core.head.loss import token_statistics
-from core.head.token_statistics import TokenStatistics
 from core.model import ExitedState, Transformer
 from core.pricing.thresholds import is_on
 from core.rng import stream
@@ -67,11 +66,20 @@ def generate(
     """
     options.check()
     window = options.window or config.data.seq_len
-    _check(model, config, prompt, window)
+    check_prompt(model, config, prompt, window)
+    if exit_method(config.method).foresees:
+        raise UsageError(
+            f"the {config.method_name} exit looks at the later blocks before it leaves: no model can run it"
+        )
     return _generate(model, thresholds, config, list(prompt), window, options)
 
 
-def _check(model: Transformer, config: RunConfig, prompt: Sequence[int], window: int) -> None:
+def check_prompt(model: Transformer, config: RunConfig, prompt: Sequence[int], window: int) -> None:
+    """Refuse what no decoding can begin with.
+
+    Raises:
+        UsageError: the prompt is empty or not of this vocabulary, the window is out of range, the model is not causal.
+    """
     vocab_size = model.embedding.num_embeddings
     if not prompt:
         raise UsageError("the prompt has no token in it: give it at least one word (--prompt)")
@@ -84,10 +92,6 @@ def _check(model: Transformer, config: RunConfig, prompt: Sequence[int], window:
         )
     if not config.model.causal:
         raise UsageError("a model that is not causal attends to the tokens that follow, so it can't generate any")
-    if exit_method(config.method).foresees:
-        raise UsageError(
-            f"the {config.method_name} exit looks at the later blocks before it leaves: no model can run it"
-        )
 
 
 def _generate(
@@ -126,7 +130,6 @@ class _Reader:
 
     def __init__(self, model: Transformer, thresholds: Sequence[float], config: RunConfig, window: int) -> None:
         self.model, self.thresholds, self.config = model, thresholds, config
-        self.method = exit_method(config.method)
         self.blocks = [cached_block(block, window) for block in model.blocks]
         self.length = 0
 
@@ -172,23 +175,47 @@ class _Reader:
         hidden, is_last = self.model.readout(block, output), block == len(self.blocks) - 1
         if is_last or block >= len(self.thresholds) or not is_on(self.thresholds[block]):
             return hidden, torch.full_like(hidden[:, 0], is_last, dtype=torch.bool), []
-        seen = Observation(
+        signal = exit_signal(
+            self.model,
+            self.config,
+            block,
             hidden=hidden,
             output=output,
             entered=entered[reading.active],
             tokens=reading.position[reading.active] + origin,
-            block=block,
-            seed=self.config.seed,
-            statistics=self._statistics(block, hidden) if self.method.reads_head else None,
-            saved=saved_by_leaving(self.config, self.model.embedding.num_embeddings, block),
         )
-        signal = self.method.signal(seen, self.model.classifier(block))
         return hidden, signal >= self.thresholds[block], [float(signal[-1])]
 
-    def _statistics(self, block: int, hidden: Tensor) -> TokenStatistics:
-        """Compute the head's statistics; targets are unknown, so figures of targets mean nothing."""
+
+def exit_signal(
+    model: Transformer,
+    config: RunConfig,
+    block: int,
+    *,
+    hidden: Tensor,
+    output: Tensor,
+    entered: Tensor,
+    tokens: Tensor,
+) -> Tensor:
+    """Compute the exit signal of tokens at a block, `[n]`; arguments are those of `Observation`.
+
+    Targets are unknown, so figures of targets in the head's statistics mean nothing.
+    """
+    method, head, statistics = exit_method(config.method), model.head_weight(block), None
+    if method.reads_head:
         targets = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
-        return token_statistics(hidden, self.model.head_weight(block), targets, self.method.extras)
+        statistics = token_statistics(hidden, head, targets, method.extras)
+    seen = Observation(
+        hidden=hidden,
+        output=output,
+        entered=entered,
+        tokens=tokens,
+        block=block,
+        seed=config.seed,
+        statistics=statistics,
+        saved=saved_by_leaving(config, model.embedding.num_embeddings, block),
+    )
+    return method.signal(seen, model.classifier(block))
 
 
 @dataclass

@@ -31,6 +31,12 @@ class CachedBlock:
         self.position = torch.empty(0, dtype=torch.int64, device=self.angles.device)
         self.keys_values = [layer.keys_values.new_empty(0, len(layer.keys_values)) for layer in self.layers]
 
+    def cut(self, length: int) -> None:
+        """Forget the tokens at positions from `length` on."""
+        kept = self.position < length  # [P]
+        self.position = self.position[kept]
+        self.keys_values = [rows[kept] for rows in self.keys_values]
+
     def exited_input(self, states: Tensor) -> Tensor:
         """Return what an exited token's keys and values are made of, `[E, D]` to `[E, D]`."""
         return exited_input(self.block, states)

@@ -60,8 +60,15 @@ def choose(logits: "Tensor", options: GenerationOptions, draw: "torch.Generator"
 
     if options.temperature == 0:
         return int(logits.argmax())
-    chances = torch.softmax(logits.cpu().double() / options.temperature, 0)
-    return int(torch.multinomial(_likely(chances, options), 1, generator=draw))
+    return int(torch.multinomial(distribution(logits, options), 1, generator=draw))
+
+
+def distribution(logits: "Tensor", options: GenerationOptions) -> "Tensor":
+    """Return the probabilities that tokens are drawn with, `[V]`, float64 on the CPU; needs a temperature above 0."""
+    import torch
+
+    likely = _likely(torch.softmax(logits.cpu().double() / options.temperature, 0), options)
+    return likely / likely.sum()
 
 
 def _likely(chances: "Tensor", options: GenerationOptions) -> "Tensor":
