@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from benchmarks._report import Figure, Report
-from core.analysis.price_curve import static_mixture
 from core.analysis.tradeoff import depth_savings
 from core.config.derived import loss_shares
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
@@ -41,6 +40,7 @@ from core.stages.hard_tokens import exit_signal
 from core.stages.lm import train_blocks
 from core.stages.price import find_price
 from core.stages.statistics import BlockOutput, foreseen_outputs
+from core.static_line import static_mixture
 
 TARGETS = {"layers": (0.25, 0.4, 0.55, 0.65), "flops": (0.2, 0.3, 0.4, 0.5)}
 WAYS = {
@@ -147,7 +147,8 @@ class Bench:
         depths = depth_savings(costs)
         static = depths.layers if cost == "layers" else depths.static_flops
         savings = savings if cost == "layers" else costs.savings(shares)
-        weights = torch.from_numpy(static_mixture(static, self.static.mean(1).numpy(), savings))
+        mixture = static_mixture(static, self.static.mean(1).tolist(), savings)
+        weights = torch.tensor(mixture.weights, dtype=self.static.dtype)
         return Outcome(savings, (result.cross_entropy.mean(1) - weights @ self.static).tolist())
 
 

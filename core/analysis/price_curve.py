@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from core.formulas import signal_price
 from core.intervals import BLOCK_WINDOWS, WANTED_BLOCKS, Interval, over_windows
 from core.pricing.policy import PricedTokens
 from core.pricing.thresholds import is_on, left_at
+from core.static_line import static_mixture
 
 LOWEST, HIGHEST = 1e-4, 30.0
 """Prices between which the curve is drawn, nats for the cost of the whole model, beside price 0."""
@@ -121,7 +122,8 @@ class StaticLine:
         """Compare with tokens that leave at those blocks `[N]`, and save so much."""
         table, loss = self.table, where_left(self.table.cross_entropy, blocks)
         windows = loss.reshape(table.windows, -1).mean(axis=1, dtype=np.float64)  # [W]
-        line = static_mixture(self.savings, table.mean_loss, savings) @ self._window_losses  # [W]
+        weights = static_mixture(self.savings, table.mean_loss.tolist(), savings).weights
+        line = np.asarray(weights) @ self._window_losses  # [W]
         return PricePoint(
             price=price,
             thresholds=thresholds,
@@ -208,27 +210,6 @@ def priced_tokens(table: TokenTable, costs: PricedCosts, *, is_price: bool, most
     """Return a table's tokens for trying prices on; of a longer text every few, at least `most`."""
     some = slice(None, None, max(1, table.tokens // most) if most else 1)
     return PricedTokens(table.cross_entropy[:, some].astype(np.float64), table.signal[:, some], costs, is_price)
-
-
-def static_mixture(savings: Sequence[float], losses: Sequence[float] | Floats, at: float) -> Floats:
-    """Return the weights of the static depths whose mixture saves at least so much at the lowest loss, `[K]`.
-
-    Beyond the savings of the shallowest depth it is that depth alone.
-
-    Args:
-        savings, losses: savings and mean loss of each static depth, `[K]`.
-    """
-    asked, depths = min(at, max(savings)) - TOLERANCE, range(len(savings))
-    mixtures = [(depth, depth, 0.0) for depth in depths if savings[depth] >= asked]
-    for pair in combinations(depths, 2):
-        less, more = sorted(pair, key=lambda depth: savings[depth])
-        if savings[less] < asked <= savings[more]:
-            mixtures.append((less, more, (asked - savings[less]) / (savings[more] - savings[less])))
-    less, more, part = min(mixtures, key=lambda mix: (1 - mix[2]) * losses[mix[0]] + mix[2] * losses[mix[1]])
-    weights = np.zeros(len(savings))
-    weights[less] += 1 - part
-    weights[more] += part
-    return weights
 
 
 def price_claims(table: TokenTable, block: int, costs: PricedCosts) -> tuple[Floats, Floats]:

@@ -24,6 +24,16 @@ def test_no_mixture_of_two_depths_that_saves_as_much_is_better(seed: int) -> Non
                 assert not enough.any() or found.loss <= lost[enough].min() + 1e-6
 
 
+@pytest.mark.parametrize("at", [-0.2, 0.0, 0.1, 1 / 3, 0.5, 2 / 3, 0.9])
+@pytest.mark.parametrize("losses", [(3.0, 2.0, 1.0), (1.0, 2.0, 1.5), (2.0, 1.0, 3.0)])
+def test_depths_at_the_very_savings_and_beyond_count(losses: tuple[float, ...], at: float) -> None:
+    savings = (2 / 3, 1 / 3, 0.0)
+    found = static_mixture(savings, losses, at)
+    assert sum(found.weights) == pytest.approx(1)
+    assert np.dot(found.weights, savings) >= min(at, 2 / 3) - 1e-6
+    assert found.loss <= min(loss for loss, saved in zip(losses, savings, strict=True) if saved >= min(at, 2 / 3))
+
+
 def test_beyond_all_savings_the_depth_that_saves_most_stands() -> None:
     assert static_mixture((0.5, 0.0), (3.0, 2.0), 0.9).weights == (1.0, 0.0)
     assert static_mixture((0.5, 0.0), (3.0, 2.0), -0.5).weights == (0.0, 1.0)

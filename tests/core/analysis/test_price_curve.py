@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.analysis.price_curve import price_claims, price_curve, static_mixture
+from core.analysis.price_curve import price_claims, price_curve
 from core.analysis.token_table import Floats, TokenTable
 from core.analysis.tradeoff import static_line
 from core.costs import PricedCosts
@@ -64,15 +64,6 @@ def test_few_points_are_spread_over_all_savings() -> None:
     assert (few[0], few[-1]) == (min(every), max(every))
     assert len(few) == 5
     assert max(np.diff(few)) < 0.3
-
-
-@pytest.mark.parametrize("at", [-0.2, 0.0, 0.1, 1 / 3, 0.5, 2 / 3, 0.9])
-@pytest.mark.parametrize("losses", [(3.0, 2.0, 1.0), (1.0, 2.0, 1.5), (2.0, 1.0, 3.0)])
-def test_mixtures_are_those_of_the_static_line(losses: tuple[float, ...], at: float) -> None:
-    weights = static_mixture(SAVED, losses, at)
-    assert weights.sum() == pytest.approx(1)
-    assert weights @ np.array(losses) == pytest.approx(static_line(SAVED, losses, np.array([at]))[0])
-    assert weights @ np.array(SAVED) >= min(at, 2 / 3) - 1e-6
 
 
 def test_a_price_claims_to_be_what_going_on_saves_for_its_cost() -> None:
