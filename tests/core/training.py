@@ -6,7 +6,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.events import Epoch, Event, Profiled, RunFinished, RunStarted, Savings, StageEnded, StageStarted, Step
+from core.events import Epoch, Event, Profiled, RunFinished, RunStarted, Savings, StageEnded, StageStarted, Step, Warned
 from core.model import Transformer
 from core.protocol.checkpoint import load_model
 from core.protocol.order import planned_stages
@@ -64,6 +64,8 @@ def numbers(events: Iterable[Event], *, steps: bool = False) -> list[Event]:
             found.append(replace(event, seconds=0.0))
         elif isinstance(event, Savings):
             found.append(replace(event, time=None, time_low=None, time_high=None, rounds=0, busy=""))
+        elif isinstance(event, Warned) and "busy" in event.message:
+            continue  # what else the machine does
         elif isinstance(event, Step):
             found += [replace(event, seconds=0.0)] if steps else []
         elif not isinstance(event, RunFinished | Profiled):

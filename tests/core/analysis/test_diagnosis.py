@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.analysis import intervals
+from core import intervals
 from core.analysis.diagnosis import Diagnosis, diagnose, hard_tokens_way, oracle_loss, target_shares
 from core.analysis.token_table import TokenTable, token_table
 from core.config.run_config import RunConfig
