@@ -17,24 +17,26 @@ ROWS = 8
 
 
 def series(comparison: Comparison, curves: Mapping[int, SavingsCurve]) -> list[Series]:
-    """Return each curve in the hue of its column, its static depths dotted behind, and measured points on top."""
+    """Return each run's curves in its column's hue: static depths behind, one exit rate, one price; points on top."""
     static = [Series("", curve.savings, curve.line, index, "behind") for index, curve in curves.items()]
     early = [Series("", curve.savings, curve.loss, index) for index, curve in curves.items()]
-    return [*static, *early, *savings_series(comparison)]
+    priced = [Series("", curve.priced_savings, curve.priced_loss, index, "thick") for index, curve in curves.items()]
+    return [*static, *early, *priced, *savings_series(comparison)]
 
 
 def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int, *, dark: bool) -> Text:
-    """Draw one line per curve: how far, and at how many exit rates, it lies below its static depths."""
+    """Draw one line per run: how far, and at how many exit rates and prices, it lies below its static depths."""
     if not curves:
         return Text()
     shown = list(curves.items())[:ROWS]
-    heads = ["against static depths", "area", "nats below", "clearly at"]
+    heads = ["against static depths", "nats below", "clearly at", "by price", "clearly at"]
     lines = [
         [
             f"{hue(index).sign} {comparison.columns[index].title}",
-            figure(curve.area, "nats"),
             MISSING if curve.gain is None else figure(curve.gain, "nats"),
             f"{figure(curve.beats, 'share')} of rates",
+            figure(curve.priced_gain, "nats"),
+            f"{figure(curve.priced_beats, 'share')} of prices",
         ]
         for index, curve in shown
     ]
@@ -51,7 +53,9 @@ def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: It
     """Write the runs' savings and PPLs in words, the meaning of the lines, and the runs without a curve."""
     words = [savings_note(comparison)]
     if curves:
-        words.append("Lines: every threshold, worked out; dotted: the static depths, the line to beat.")
+        words.append(
+            "Lines: every exit rate, worked out; thick: every price; dotted: the static depths, the line to beat."
+        )
     if missing := ", ".join(without):
         words.append(f"No curve (no statistics of their tokens, or no exit): {missing}.")
     return " ".join([*words, "Working out the curves …"] if busy else words)

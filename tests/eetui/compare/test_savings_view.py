@@ -68,6 +68,11 @@ def test_a_curve_is_that_of_the_runs_quality(tmp_path: Path) -> None:
     assert curve.area == Value(judged.layers.area)
     assert curve.gain == Value(judged.layers.mean_gain or 0)
     assert curve.area.mean > 0
+    points = sorted(judged.priced_layers.points, key=lambda point: point.savings)
+    assert (curve.priced_savings[0], curve.priced_savings[-1]) == (points[0].savings, points[-1].savings)
+    assert curve.priced_loss[0] == pytest.approx(points[0].loss)
+    assert curve.priced_beats == Value(len(judged.priced_layers.below) / len(points))
+    assert curve.priced_gain.mean > 0
 
 
 def test_without_statistics_there_is_no_curve(database: Path) -> None:
@@ -93,7 +98,7 @@ async def test_curves_and_their_static_depths_are_drawn_together(database: Path,
     async with comparing(database, 1, 2, 3, size=size) as pilot:
         series = pilot.app.screen.query_one("#savings", Chart).series
         assert [(one.style, one.hue) for one in series if one.style != "scatter"] == [
-            ("behind", 0), ("behind", 1), ("line", 0), ("line", 1),
+            ("behind", 0), ("behind", 1), ("line", 0), ("line", 1), ("thick", 0), ("thick", 1),
         ]  # fmt: skip
         assert [one.name for one in series if one.style == "scatter" and one.name] == [
             "loss-1",
@@ -151,3 +156,4 @@ async def test_areas_are_exported_with_the_savings(database: Path, tmp_path: Pat
     (path,) = tmp_path.rglob("compare-savings.json")
     rows = {row["metric"]: row for row in json.loads(path.read_text())["savings"]}
     assert rows["line.area"]["values"][0]["mean"] != 0
+    assert {"price.gain", "price.beats"} <= set(rows)
