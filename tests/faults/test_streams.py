@@ -7,7 +7,7 @@ import pytest
 
 from core.store.writer import Writer
 from tests.conftest import TINY, TINY_TRAINING, set_options
-from tests.faults.training import ROOT, command, listed, training
+from tests.faults.training import ROOT, command, listed, soak, training
 from tests.scripted_runs import add, scripted
 
 FULL = Path("/dev/full")
@@ -37,10 +37,10 @@ def full_list(db: Path) -> Path:
     return db
 
 
-@pytest.mark.parametrize(
-    "where",
-    ["2>/dev/full", "2> >(head -1 >/dev/null)", "2>&-", ">&- 2>&-", "2>/dev/full >/dev/full", "2> >(exit 0)"],
-)
+WHERE = ["2> >(head -1 >/dev/null)", ">&- 2>&-", "2>/dev/full >/dev/full", "2>/dev/full", "2>&-", "2> >(exit 0)"]
+
+
+@pytest.mark.parametrize("where", WHERE[: soak(3)])
 @needs_full
 def test_training_goes_on_though_nobody_hears_of_it(
     where: str, text: Path, environment: dict[str, str], db: Path

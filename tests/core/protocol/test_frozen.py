@@ -72,7 +72,7 @@ def test_siblings_share_all_but_their_exits_and_later_runs_the_states(
 
 @pytest.mark.parametrize(
     ("readout", "target"),
-    [("norm", "text"), ("affine", "text"), ("mlp", "text"), ("head", "text"), ("affine", "last"), ("head", "last")],
+    [("norm", "text"), ("mlp", "text"), ("head", "text"), ("affine", "last")],
 )
 def test_readouts_learn(folder: Path, text: Path, dataset: Dataset, readout: str, target: str) -> None:
     config = make(folder, text, f"model.readout={readout}", f"train.readout_target={target}", "max_epochs=4", "lr=0.02")

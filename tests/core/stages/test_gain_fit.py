@@ -21,9 +21,9 @@ WINDOWS, WIDTH = 1000, 4
 DIRECTION = torch.arange(1.0, DIM + 1) / 10
 
 
-@pytest.fixture(params=["linear", "mlp"])
-def config(request: pytest.FixtureRequest, tiny_config: MakeConfig) -> RunConfig:
-    return tiny_config("gain", block_layers=(1, 1, 1), protocol="joint", classifier=request.param)
+@pytest.fixture
+def config(tiny_config: MakeConfig) -> RunConfig:
+    return tiny_config("gain", block_layers=(1, 1, 1), protocol="joint")
 
 
 def exits_output(model: Transformer, known: float) -> tuple[BlockOutput, Tensor, Tensor]:
@@ -40,7 +40,9 @@ def exits_output(model: Transformer, known: float) -> tuple[BlockOutput, Tensor,
     return BlockOutput(data, states, at[0], tuple(at[1:])), gains, readout
 
 
-def test_the_classifier_predicts_the_gains_of_all_later_blocks(config: RunConfig) -> None:
+@pytest.mark.parametrize("classifier", ["linear", "mlp"])
+def test_the_classifier_predicts_the_gains_of_all_later_blocks(classifier: str, tiny_config: MakeConfig) -> None:
+    config = tiny_config("gain", block_layers=(1, 1, 1), protocol="joint", classifier=classifier)
     model = new_model(config, WORDS)
     output, gains, readout = exits_output(model, known=1.0)
     later = [torch.full((len(gains),), 0.0)]
