@@ -22,7 +22,7 @@ def written(passes: list[Pass]) -> list[int]:
     return [token.token for one in passes for token in one.tokens]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     block_layers=st.lists(st.integers(1, 2), min_size=2, max_size=4),
     seq_len=st.integers(1, 14),
