@@ -24,7 +24,7 @@ check: static
 # The fault tests for long: hundreds of kills and damages, a million events, a minute of crowding, a lock of 80 s.
 soak: $(VENV)/.dev
 	EETUI_SOAK=100 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 1200 tests/faults \
-		tests/core/store/test_recovery.py
+		tests/core/store/test_recovery.py tests/core/early_exit/test_pretrained.py
 
 static: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -15,10 +15,12 @@ from core.early_exit.masked import Arrival, Walk, early_exit_states, go_on
 from core.early_exit.sampling import GenerationOptions
 from core.early_exit.skipping import skipping_states
 from tests.core.backbones.tiny import LAYERS, VOCABULARY, tiny_model
+from tests.faults.training import soak
 
 pytest.importorskip("transformers")
 
-ARCHITECTURES = [(family, name) for family in families() for name in family.model_types]
+ARCHITECTURES = [(family, name) for family in families() for name in family.model_types[: soak(2)]]
+"""Two of each family, all of them in `make soak`; test_families has them all."""
 CONFIG = build(map(set_layer, ("method=softmax", "exited_state=copy", "seq_len=64")))
 each = pytest.mark.parametrize(("family", "name"), ARCHITECTURES, ids=[name for _, name in ARCHITECTURES])
 
