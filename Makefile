@@ -19,7 +19,7 @@ demo: $(VENV)/.runtime
 test: check
 
 check: static
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3  # many wait for other processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # The fault tests for long: hundreds of kills and damages, a million events, a minute of crowding, a lock of 80 s.
 soak: $(VENV)/.dev

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from core.machine import device as machine
 Eetui = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ("num_samples=120", "seq_len=4", "batch_size=4", "dim=8", "num_heads=2", "ffn_dim=16", "block_layers=1,1")
 TINY_TRAINING = ("max_epochs=2", "exit_epochs=2", "machine.threads=1")
+
+CASES = 2
+"""Cases of each fault test outside `make soak`."""
 
 torch.set_num_threads(1)
 
@@ -84,3 +88,18 @@ def trained(eetui: Eetui, text: Path) -> subprocess.CompletedProcess[str]:
     """Train the report's three methods with two seeds: runs 1 to 6."""
     options = set_options(*TINY, *TINY_TRAINING)
     return eetui("run", "--no-ui", "--corpus", str(text), "--seeds", "2", "--tag", "tiny", *options)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep two cases of each fault test; `make soak` runs them all."""
+    if os.environ.get("EETUI_SOAK"):
+        return
+    seen: Counter[str] = Counter()
+    left_out = []
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        seen[function] += 1
+        if function.startswith("tests/faults/") and seen[function] > CASES:
+            left_out.append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
