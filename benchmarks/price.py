@@ -28,6 +28,7 @@ from core.evaluation.savings import exit_costs
 from core.events import Epoch, Event
 from core.exits import exit_method
 from core.formulas import share_of_layers_saved
+from core.generators import Returning
 from core.intervals import Interval, over_seeds_and_windows, over_windows
 from core.machine.device import prepare
 from core.model import new_model
@@ -68,16 +69,13 @@ class Outcome:
     above: list[float]
 
 
-def drained(stage: Generator[Event, None, Result], *, shown: bool = False) -> Result:
+def carried_out(stage: Generator[Event, None, Result], *, shown: bool = False) -> Result:
     """Return a stage's result, showing its epochs if asked to."""
-    while True:
-        try:
-            event = next(stage)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    running = Returning(stage)
+    for event in running:
         if shown and isinstance(event, Epoch):
             print(f"  epoch {event.epoch}  loss {event.loss:.4f}  early-stop {event.val_loss:.4f}", flush=True)
+    return running.result
 
 
 class Bench:
@@ -87,10 +85,10 @@ class Bench:
         self.dataset, self.windows = dataset, dataset.evaluation
         self.model = new_model(config, dataset.vocabulary.size)
         data = first_data(self.model, dataset.train, config)
-        drained(train_blocks(self.model, loss_shares(config), data.train, config, "joint.lm"), shown=True)
+        carried_out(train_blocks(self.model, loss_shares(config), data.train, config, "joint.lm"), shown=True)
         self.calibration = data.calibration
         evaluated = from_tokens(self.model, self.windows.inputs, self.windows.targets)
-        full = drained(foreseen_outputs(self.model, evaluated, config, "static", exit_method("random")))
+        full = carried_out(foreseen_outputs(self.model, evaluated, config, "static", exit_method("random")))
         width = self.windows.targets.shape[1]
         losses = [output.statistics.cross_entropy.double().view(-1, width).mean(1) for output in full]
         self.static = torch.stack(losses)  # [K, W]
@@ -99,7 +97,7 @@ class Bench:
     def outcomes(self, config: RunConfig, cost: str) -> Iterator[tuple[float, Outcome]]:
         """Yield the outcome of each target."""
         method, exits = exit_method(config.method), range(len(self.model.blocks) - 1)
-        outputs = drained(foreseen_outputs(self.model, self.calibration, config, "ahead", method))
+        outputs = carried_out(foreseen_outputs(self.model, self.calibration, config, "ahead", method))
         signals: dict[int, Tensor] = {}
         for block in reversed(exits):
             signals[block] = self._signal(config, block, outputs[block], signals)
@@ -115,7 +113,7 @@ class Bench:
         if self.model.classifier(block).hidden.__class__ is not classifiers[block].hidden.__class__:
             self.model.classifiers[block] = classifiers[block]
         known = [later[exit_block] for exit_block in sorted(later)]
-        weights = drained(fit_gains(self.model, block, output, known, config, f"block{block}.refit"))
+        weights = carried_out(fit_gains(self.model, block, output, known, config, f"block{block}.refit"))
         return held_out_signal(weights, block)
 
     def _thresholds(
@@ -124,7 +122,7 @@ class Bench:
         if config.exit.policy != "quantile":
             asked = config.model_copy(update={"exit": config.exit.model_copy(update={"savings": target})})
             vocab_size = self.model.embedding.num_embeddings
-            return drained(find_price(outputs, signals, asked, vocab_size, "price")).thresholds
+            return carried_out(find_price(outputs, signals, asked, vocab_size, "price")).thresholds
         every = torch.stack([signals[block] for block in sorted(signals)]).numpy()
         low, high = 0.0, 1.0
         for _ in range(12):  # one exit rate that saves so many layers

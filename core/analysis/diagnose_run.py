@@ -20,6 +20,7 @@ from core.errors import EetuiError
 from core.events import Event, StageStarted, Step
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import find, is_pinned
+from core.generators import Returning
 from core.state import RunState
 from core.store.reader import Reader
 
@@ -86,13 +87,10 @@ def diagnosis_steps(reader: Reader, number: int) -> Iterator[Diagnosed]:
         hard_tokens=None,
         not_measured="",
     )
-    measuring = _hard_tokens(reader, run, table)
-    while True:
-        try:
-            yield replace(found, measuring=next(measuring))
-        except StopIteration as end:
-            hard, why = end.value
-            break
+    measuring = Returning(_hard_tokens(reader, run, table))
+    for step in measuring:
+        yield replace(found, measuring=step)
+    hard, why = measuring.result
     yield replace(found, hard_tokens=hard, not_measured=why)
 
 
@@ -199,14 +197,10 @@ def _in_windows(values: Integers, table: TokenTable) -> "Tensor":
 
 def _with_progress(stage: Generator[Event, None, Result], doing: str) -> Measuring[Result]:
     """Run a stage; yield its progress in words, and return its result."""
-    steps = 1
-    while True:
-        try:
-            event = next(stage)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    steps, running = 1, Returning(stage)
+    for event in running:
         if isinstance(event, StageStarted):
             steps = event.steps
         elif isinstance(event, Step):
             yield f"{doing}, {event.step / steps:.0%}"
+    return running.result

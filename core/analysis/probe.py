@@ -24,6 +24,7 @@ from core.config.run_config import RunConfig
 from core.data.windows import load_dataset
 from core.events import Step
 from core.formulas import perplexity
+from core.generators import Returning
 from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics
 from core.machine.device import prepare
@@ -163,16 +164,12 @@ def _probed(layers: int, dim: int) -> tuple[int, ...]:
 
 def _cached(model: PretrainedModel, windows: Tensor, config: RunConfig) -> Generator[str, None, StateCache]:
     """Run the model over all windows, once."""
-    done, events = 0, cache_states(model, windows, config, "probe")
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            cache: StateCache = end.value
-            return cache
+    done, running = 0, Returning(cache_states(model, windows, config, "probe"))
+    for event in running:
         if isinstance(event, Step):
             done += event.tokens
         yield f"running the model, {done / windows.numel():.0%}"
+    return running.result
 
 
 @torch.no_grad()

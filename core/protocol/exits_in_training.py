@@ -3,8 +3,7 @@
 Shapes: N windows, T tokens of a window.
 """
 
-from collections.abc import Generator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,13 +13,10 @@ from core.config.run_config import RunConfig
 from core.data.batches import in_order
 from core.data.windows import Windows
 from core.evaluation.passes import Pass, early_exit, static_depths
-from core.events import Event
 from core.exits import exit_method
 from core.model import Transformer
 from core.stages.block_data import BlockData
 from core.stages.splits import Splits
-
-Result = TypeVar("Result")
 
 
 def policy_data(data: Splits[BlockData], config: RunConfig) -> BlockData:
@@ -40,13 +36,3 @@ def leaving_blocks(model: Transformer, thresholds: Sequence[float], windows: Win
         foreseen = [observation.known for observation in seen]
         early_exit(model, thresholds, windows, batch, result, config, foreseen)
     return result.left_at.to(windows.targets.device)
-
-
-def unheard(stage: Generator[Event, None, Result]) -> Result:
-    """Carry out a stage whose events concern nobody; return its result."""
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            result: Result = end.value
-            return result

@@ -41,6 +41,7 @@ from core.events import (
 )
 from core.exits import exit_method, first_method
 from core.exits._contract import ExitMethod
+from core.generators import Returning, drained
 from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
 from core.machine.thread_count import fewer_than_recorded
@@ -48,7 +49,7 @@ from core.model import Transformer
 from core.pricing.policy import Outcome
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
-from core.protocol.exits_in_training import leaving_blocks, policy_data, unheard
+from core.protocol.exits_in_training import leaving_blocks, policy_data
 from core.protocol.frozen import Frozen
 from core.protocol.memory import Shelf, StageMemory
 from core.protocol.order import (
@@ -148,7 +149,7 @@ def exiting_tokens(model: Transformer, data: Splits[BlockData], config: RunConfi
     windows = Windows(data.train.source, data.train.targets)
     exits = _Protocol(config, model, windows, StageMemory().shelf(""), None, UNPROFILED)
     exits.planned = frozenset(stages_ahead(config))
-    thresholds = unheard(exits._looking_ahead(policy_data(data, config)))
+    thresholds = drained(exits._looking_ahead(policy_data(data, config)))
     left_at = leaving_blocks(model, [thresholds[block] for block in sorted(thresholds)], windows, config)
     model.classifiers.load_state_dict(before)
     return left_at
@@ -381,12 +382,9 @@ class _Protocol:
 
 def _recorded(events: list[Event], stage: Stage[Result]) -> Stage[Result]:
     """Carry out a stage, adding every event but its steps to `events`."""
-    while True:
-        try:
-            event = next(stage)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    running = Returning(stage)
+    for event in running:
         if not isinstance(event, Step):
             events.append(event)
         yield event
+    return running.result

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.formulas import perplexity
+from core.generators import Returning
 from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, config_layers, output, print_data
 from eetui.drawing.formats import json_text
 
@@ -37,17 +38,13 @@ def probe(
     preset, *own = config_layers(
         PRETRAINED_PRESET, (), assign, corpus=corpus, eval_corpus=eval_corpus, seed=None, device=device, model=model
     )
-    steps = probe_model(build([preset, few, *own]))
-    while True:
-        try:
-            doing = next(steps)
-        except StopIteration as end:
-            found: Probe = end.value
-            break
+    steps = Returning(probe_model(build([preset, few, *own])))
+    for doing in steps:
         if sys.stderr.isatty():
             print(f"\r\x1b[K{doing} …", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    found = steps.result
     if as_json:
         print_data(probe_json(found))
     else:

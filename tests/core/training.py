@@ -7,6 +7,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
 from core.events import Epoch, Event, Profiled, RunFinished, RunStarted, Savings, StageEnded, StageStarted, Step, Warned
+from core.generators import drained
 from core.model import Transformer
 from core.protocol.checkpoint import load_model
 from core.protocol.order import planned_stages
@@ -40,11 +41,7 @@ def of(kind: type, events: Iterable[Event]) -> list[Any]:
 
 def result_of(stage: Any) -> Any:
     """Drain a stage's events and return its result."""
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            return end.value
+    return drained(stage)
 
 
 def stage_names(config: RunConfig) -> tuple[str, ...]:

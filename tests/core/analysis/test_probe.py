@@ -17,6 +17,7 @@ from core.analysis.probe import (
 )
 from core.analysis.token_table import TokenTable
 from core.config.run_config import build, preset_layer, set_layer
+from core.generators import drained
 from tests.core.backbones.tiny import save_tiny
 
 
@@ -101,10 +102,4 @@ def test_a_probe_judges_every_layer(folder: Path, text: Path) -> None:
 def probed(folder: Path, text: Path) -> Probe:
     values = (f"model.source=hf:{folder}", f"data.corpus={text}", "seq_len=8", "batch_size=4", "num_samples=64",
               "eval_ratio=0.125", "machine.threads=1", "machine.device=cpu")  # fmt: skip
-    steps = probe(build([preset_layer("pretrained"), *map(set_layer, values)]))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Probe = end.value
-            return found
+    return drained(probe(build([preset_layer("pretrained"), *map(set_layer, values)])))
