@@ -51,6 +51,8 @@ class Family(ABC):
 
     model_types: ClassVar[tuple[str, ...]]
     """Names of its architectures in transformers (`model_type`)."""
+    cache_argument: ClassVar[str] = "cache"
+    """Name of the keyword argument by which its layers take a cache."""
 
     @abstractmethod
     def dimensions(self, settings: Any) -> Dimensions:
@@ -105,7 +107,7 @@ class Family(ABC):
             mask: tokens that each token attends to, bool `[B, 1, T, T']`; None: itself and all before it.
             cache: gives the keys and values to attend to.
         """
-        output: Tensor = layer(states, attention_mask=mask, cache=cache, **inputs)
+        output: Tensor = layer(states, attention_mask=mask, **{self.cache_argument: cache}, **inputs)
         return output
 
 

@@ -4,13 +4,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from core.backbones.families._contract import Dimensions, Family, KeyValueCache, in_heads, rotate
+from core.backbones.families._contract import Dimensions, Family, in_heads, rotate
 
 
 class GptNeoX(Family):
     """Pythia, GPT-NeoX."""
 
     model_types = ("gpt_neox",)
+    cache_argument = "layer_past"
 
     def dimensions(self, settings: Any) -> Dimensions:
         return Dimensions(
@@ -52,17 +53,6 @@ class GptNeoX(Family):
         together = in_heads(attention.query_key_value(layer.input_layernorm(states)), 3 * attention.head_size)
         _, keys, values = together.chunk(3, dim=-1)
         return rotate(keys, *inputs["position_embeddings"]), values
-
-    def run_layer(
-        self,
-        layer: Any,
-        states: Tensor,
-        inputs: dict[str, Any],
-        mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-    ) -> Tensor:
-        output: Tensor = layer(states, attention_mask=mask, layer_past=cache, **inputs)
-        return output
 
 
 FAMILY = GptNeoX()
