@@ -74,19 +74,18 @@ def fit_gains(
     if config.exit.classifier == "mlp":
         fits = [_constant, partial(_mlp, config.seed, stage)]
     yield StageStarted(stage, "exit classifier", block, len(fits), 1, len(seen.hidden))
-    best: Fit = _constant
-    least, best_signal = 0.0, problem.signal(problem.out_of_fold(_constant))
+    least = 0.0
     for epoch, fit in enumerate(fits, start=1):
         began = time.perf_counter()
         with clock.part("optimizer"):
             gains = problem.out_of_fold(fit)
             signal = problem.signal(gains)
             cost = problem.cost(signal)
-        if improved := cost < least:
-            best, least, best_signal = fit, cost, signal
+        if improved := epoch == 1 or cost < least:
+            best, least, best_signal = fit, min(cost, least), signal
         error, seconds = float(F.mse_loss(gains, problem.training.gains)), time.perf_counter() - began
         yield Step(stage, epoch, 1, error, len(gains), seconds)
-        yield Epoch(stage, epoch, error, None, error, label, improved or epoch == 1, None, seconds)
+        yield Epoch(stage, epoch, error, None, error, label, improved, None, seconds)
     classifier = model.classifier(block)
     _load(classifier, best(problem.training), problem)
     weights = {f"classifiers.{block}.{name}": weight.detach().clone() for name, weight in classifier.named_parameters()}
