@@ -41,8 +41,6 @@ EXITS = 5
 """Number of blocks that the verdict supposes, evenly cut."""
 WORTH, LITTLE = 0.05, 0.01
 """Nats below the static line, on average, from which exits are worth trying, or promise little."""
-AT_ONCE = 4096
-"""Tokens whose states are read at once."""
 
 Progress = Generator[str, None, "Probe"]
 """Yields what it is doing, and returns the probe; the consumer may stop early."""
@@ -179,7 +177,7 @@ def _statistics(
     """Compute a block's statistics on those windows."""
     extras = frozenset({"entropy"})
     found = TokenStatistics.empty(len(targets), model.head_weight(block), extras)
-    at_once, width = max(1, AT_ONCE // cache.seq_len), cache.seq_len
+    at_once, width = cache.windows_at_once, cache.seq_len
     for start in range(windows.start, windows.stop, at_once):
         some = slice(start, min(start + at_once, windows.stop))
         rows = slice((some.start - windows.start) * width, (some.stop - windows.start) * width)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from core.config.run_config import RunConfig
+from core.data.batches import READ_TOKENS
 from core.data.cache import cache_dir
 from core.errors import ConfigError
 
@@ -43,6 +44,11 @@ class StateCache:
     windows: int
     seq_len: int
     dim: int
+
+    @property
+    def windows_at_once(self) -> int:
+        """Number of windows whose states are read at once."""
+        return max(1, READ_TOKENS // self.seq_len)
 
     def states(self, block: int, windows: Tensor | slice) -> Tensor:
         """Read the states of some windows after a block, float32 `[n, D]`, on the CPU."""

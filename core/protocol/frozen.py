@@ -17,9 +17,8 @@ import torch
 from core import costs
 from core.backbones.state_cache import StateCache
 from core.config.run_config import RunConfig
-from core.events import Event, Measured, PlannedStage, StageStarted, Step, Warned
+from core.events import Event, PlannedStage, StageStarted, Step, Warned
 from core.exits import exit_method
-from core.formulas import share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics, mean64
 from core.machine.clock import Clock
@@ -29,11 +28,9 @@ from core.stages.backbone import cache_states
 from core.stages.block_data import BlockData, from_states
 from core.stages.readout import train_readout
 from core.stages.splits import Splits
-from core.stages.statistics import BlockOutput
+from core.stages.statistics import BlockOutput, measured_alone
 
 Stage = Generator[Event, None, Any]
-READ_TOKENS = 4096
-"""Tokens whose states are read at once."""
 
 
 class StageRunner(Protocol):
@@ -98,7 +95,7 @@ class Frozen:
     def _statistics(self, block: int, cache: StateCache, stage: str) -> Generator[Event, None, TokenStatistics]:
         """Compute the statistics of a block's predictions on the calibration windows, and report its loss there."""
         targets, model, config = self.data.calibration.targets, self.model, self.config
-        first, at_once = self._calibration_windows(cache).start, max(1, READ_TOKENS // targets.shape[1])
+        first, at_once = self._calibration_windows(cache).start, cache.windows_at_once
         starts, weight = range(0, len(targets), at_once), model.head_weight(block)
         flops = costs.head_flops(config.model, len(weight)) + costs.readout_flops(config.model, block)
         yield StageStarted(stage, "statistics", block, 1, len(starts), targets.numel(), flops=flops)
@@ -113,7 +110,7 @@ class Frozen:
                 found.fill(slice(filled, filled + len(wanted)), token_statistics(hidden, weight, wanted, extras))
             filled += len(wanted)
             yield Step(stage, 1, step, None, len(wanted), time.perf_counter() - began)
-        yield _measured(stage, block, found, config)
+        yield measured_alone(stage, block, "calibration", "all", found, config)
         return found
 
 
@@ -148,20 +145,3 @@ class _CachedOutputs(Sequence[BlockOutput]):
 def calibration_windows(cache: StateCache, data: BlockData) -> slice:
     """Return which windows of a cache are those of calibration: its last ones."""
     return slice(cache.windows - len(data), cache.windows)
-
-
-def _measured(stage: str, block: int, found: TokenStatistics, config: RunConfig) -> Measured:
-    layers = config.model.block_layers
-    shares = tuple(float(index == block) for index in range(len(layers)))
-    return Measured(
-        stage=stage,
-        way="as trained",
-        block=block,
-        split="calibration",
-        token_set="all",
-        tokens=len(found.cross_entropy),
-        loss=mean64(found.cross_entropy),
-        accuracy=mean64(found.correct),
-        exit_shares=shares,
-        layer_savings=share_of_layers_saved(shares, layers),
-    )

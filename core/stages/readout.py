@@ -29,8 +29,6 @@ from core.rng import stream
 from core.stages.splits import split_windows
 from core.stages.trainer import Weights, rate_factor
 
-READ_WINDOWS_TOKENS = 4096
-"""Tokens whose states are read at once."""
 RIDGE = 1e-3
 """Share of the mean variance that is added to every direction's, so that rare directions do not dominate."""
 
@@ -149,7 +147,7 @@ class _Training:
     def validation_loss(self) -> float:
         """Return the mean cross-entropy over the early-stopping windows, nats."""
         total = 0.0
-        for windows in self.held_out.split(_windows_at_once(self.cache)):
+        for windows in self.held_out.split(self.cache.windows_at_once):
             hidden = self.model.readout(self.block, self._states(self.block, windows))
             found = token_statistics(hidden, self.model.head_weight(self.block), self.targets[windows].flatten())
             total += float(found.cross_entropy.cpu().double().sum())
@@ -171,7 +169,7 @@ def fit_affine(readout: AffineReadout, cache: StateCache, block: int, last: int,
     it the few tokens with huge states would decide alone. The sums are in float64, over a few windows at a time.
     """
     dim, gram, cross = cache.dim, None, None
-    for some in windows.split(_windows_at_once(cache)):
+    for some in windows.split(cache.windows_at_once):
         states, wanted = cache.states(block, some), cache.states(last, some)  # [n, D]
         ones = torch.ones(len(states), 1)
         inverse = states.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, 1]
@@ -186,7 +184,3 @@ def fit_affine(readout: AffineReadout, cache: StateCache, block: int, last: int,
     solved = torch.linalg.solve(exact, cross.double()).float()  # [D + 1, D]
     readout.linear.weight.copy_(solved[:dim].T)
     readout.linear.bias.copy_(solved[dim])
-
-
-def _windows_at_once(cache: StateCache) -> int:
-    return max(1, READ_WINDOWS_TOKENS // cache.seq_len)

@@ -16,7 +16,7 @@ from torch import Tensor
 from core import costs
 from core.config.run_config import RunConfig
 from core.data.batches import in_order
-from core.events import Event, Measured, Split, StageStarted, Step
+from core.events import Event, Measured, Split, StageStarted, Step, TokenSet
 from core.exits import saved_by_leaving
 from core.exits._contract import ExitMethod, Observation
 from core.formulas import share_of_layers_saved
@@ -88,7 +88,7 @@ def block_outputs(
         run = _Run(model, range(block, block + 1), part, config, extras, clock)
         (output,) = yield from run.steps(stage, steps)
         outputs.append(output)
-        yield _measured(stage, block, split, output, config)
+        yield measured_alone(stage, block, split, "hard" if block else "all", output.statistics, config)
     return Splits(*outputs)
 
 
@@ -199,7 +199,10 @@ class _Run:
         return targets.numel() * costs.block_flops(self.config.model, block, targets.shape[1])
 
 
-def _measured(stage: str, block: int, split: Split, output: BlockOutput, config: RunConfig) -> Measured:
+def measured_alone(
+    stage: str, block: int, split: Split, token_set: TokenSet, statistics: TokenStatistics, config: RunConfig
+) -> Measured:
+    """Summarise a block's predictions of a stage's tokens, as it was when it had run over them."""
     layers = config.model.block_layers
     shares = tuple(float(index == block) for index in range(len(layers)))
     return Measured(
@@ -207,10 +210,10 @@ def _measured(stage: str, block: int, split: Split, output: BlockOutput, config:
         way="as trained",
         block=block,
         split=split,
-        token_set="hard" if block else "all",
-        tokens=len(output.statistics.cross_entropy),
-        loss=mean64(output.statistics.cross_entropy),
-        accuracy=mean64(output.statistics.correct),
+        token_set=token_set,
+        tokens=len(statistics.cross_entropy),
+        loss=mean64(statistics.cross_entropy),
+        accuracy=mean64(statistics.correct),
         exit_shares=shares,
         layer_savings=share_of_layers_saved(shares, layers),
     )
