@@ -32,11 +32,11 @@ from core.analysis.risk_control import (
 )
 from core.analysis.stored_run import StoredRun, exit_savings, exiting_tokens, paid_costs, stored_run
 from core.analysis.threshold_sweep import Sweep, sweep
-from core.analysis.token_table import Floats, Integers, TokenTable, where_left
+from core.analysis.token_table import Floats, Integers, TokenTable
 from core.analysis.tradeoff import DepthSavings
 from core.errors import UsageError
 from core.formulas import perplexity
-from core.pricing.thresholds import quantile_thresholds
+from core.pricing.thresholds import quantile_thresholds, where_left
 from core.store.reader import Reader
 
 UNIT_WINDOWS = {"ltt": 1, "crc": 8, "exit rate": 1}

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from core.analysis.price_curve import HIGHEST, LOWEST, SET_ON, priced_tokens
+from core.analysis.price_curve import HIGHEST, LOWEST, priced_tokens
 from core.analysis.threshold_sweep import threshold_grid
 from core.analysis.token_table import Floats, TokenTable
 from core.costs import PricedCosts
@@ -58,7 +58,7 @@ def price_candidates(table: TokenTable, costs: PricedCosts, *, is_price: bool) -
     if is_price:
         rows = [(float(np.float32(price_signal(price))),) * table.exits for price in prices.tolist()]
     else:
-        tokens = priced_tokens(table, costs, is_price=False, most=SET_ON)
+        tokens = priced_tokens(table, costs, is_price=False)
         rows = [tokens.thresholds_at(price) for price in prices.tolist()]
     nested = np.minimum.accumulate(np.array(rows, np.float64), axis=0)
     on = np.array([any(map(is_on, row)) for row in nested.tolist()])

@@ -19,12 +19,13 @@ from typing import Literal
 import numpy as np
 
 from core.analysis.stored_run import own_thresholds
-from core.analysis.token_table import Floats, Integers, TokenTable, where_left
+from core.analysis.token_table import Floats, Integers, TokenTable
 from core.config.derived import exit_count, loss_shares, target_exit_shares
 from core.config.run_config import RunConfig
 from core.errors import UsageError
 from core.events import Way, way_name
 from core.intervals import over_windows
+from core.pricing.thresholds import where_left
 from core.state import RunState
 
 StepName = Literal["split gap", "head drift", "depth", "exit rate", "exit decisions", "exited state", "lost context"]

@@ -11,10 +11,11 @@ import numpy as np
 from core.analysis.auroc import auroc, midranks
 from core.analysis.price_curve import PriceCurve, price_claims, price_curve
 from core.analysis.reliability import BINS, Reliability, reliability
-from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
+from core.analysis.token_table import Booleans, Floats, Integers, TokenTable
 from core.analysis.tradeoff import DepthSavings, QualityCurve, TradeOff, quality_curve, trade_off
 from core.costs import PricedCosts
 from core.exits._facts import Claim
+from core.pricing.thresholds import where_left
 
 ToGain = Callable[[Floats], Floats]
 """Map from signals to the gain of the next block that they claim, nats, `[N]` to `[N]`."""

@@ -14,12 +14,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
+from core.analysis.token_table import Floats, Integers, TokenTable
 from core.costs import PricedCosts
 from core.formulas import signal_price
 from core.intervals import BLOCK_WINDOWS, WANTED_BLOCKS, Interval, over_windows
 from core.pricing.policy import PricedTokens
-from core.pricing.thresholds import is_on, left_at
+from core.pricing.thresholds import is_on, left_at, where_left
 from core.static_line import static_mixture
 
 LOWEST, HIGHEST = 1e-4, 30.0
@@ -93,18 +93,16 @@ def price_curve(table: TokenTable, costs: PricedCosts, static: Sequence[float], 
     """
     halves, line = _Halves(table, costs, is_price), StaticLine(table, tuple(static))
     prices = [0.0, *np.geomspace(LOWEST, HIGHEST, COARSE).tolist()]
-    left = {price: halves.left_at(price) for price in prices}
-    savings = {price: halves.savings(left[price]) for price in prices}
+    found = {price: halves.at_price(price) for price in prices}  # blocks [N] and savings
     while len(prices) < POINTS:
         pairs = [pair for pair in pairwise(prices) if pair[0] > 0]
-        low, high = max(pairs, key=lambda pair: abs(savings[pair[1]] - savings[pair[0]]))
+        low, high = max(pairs, key=lambda pair: abs(found[pair[1]][1] - found[pair[0]][1]))
         middle = math.sqrt(low * high)
         if not low < middle < high:
             break
-        left[middle] = halves.left_at(middle)
-        savings[middle] = halves.savings(left[middle])
-        prices = sorted(left)
-    return PriceCurve(tuple(halves.point(price, left[price][0], savings[price], line) for price in prices))
+        found[middle] = halves.at_price(middle)
+        prices = sorted(found)
+    return PriceCurve(tuple(line.point(price, halves.whole.thresholds_at(price), *found[price]) for price in prices))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,65 +148,48 @@ class _Halves:
     costs: PricedCosts
     is_price: bool
 
-    def left_at(self, price: float) -> tuple[Integers, Booleans]:
-        """Return the block that each token leaves at, `[N]`, and whether each exit is on for it, bool `[E, N]`."""
-        table = self.table
-        if self.is_price:
-            thresholds = self.whole.thresholds_at(price)
-            return left_at(table.signal, thresholds), _on(thresholds, table.tokens)
-        blocks, on = np.empty(table.tokens, np.int16), np.empty((table.exits, table.tokens), np.bool_)
-        for half in (False, True):
-            set_on, used = self.second == half, self.second != half
-            thresholds = self._tokens(set_on).thresholds_at(price) if set_on.any() else self.whole.thresholds_at(price)
-            blocks[used] = left_at(table.signal[:, used], thresholds)
-            on[:, used] = _on(thresholds, int(used.sum()))
-        return blocks, on
-
-    def savings(self, left: tuple[Integers, Booleans]) -> float:
-        """Return the share of the cost saved."""
-        blocks, on = left
-        cost = np.asarray(self.costs.leaving)[blocks].mean()
-        for block, fee in enumerate(self.costs.arriving):
-            cost += fee * float((on[block] & (blocks >= block)).mean())
-        return 1 - float(cost)
-
-    def point(self, price: float, blocks: Integers, savings: float, static: "StaticLine") -> PricePoint:
-        """Return a point of the curve, with tokens that leave at those blocks `[N]`."""
-        thresholds = self.whole.thresholds_at(price)
-        return static.point(price, thresholds, blocks, savings)
+    def at_price(self, price: float) -> tuple[Integers, float]:
+        """Return the block that each token leaves at, `[N]`, and the share of the cost saved."""
+        table, cost = self.table, 0.0
+        blocks = np.empty(table.tokens, np.int16)
+        for set_on, used in self._turns:
+            thresholds, signal = set_on.thresholds_at(price), table.signal[:, used]
+            blocks[used] = left_at(signal, thresholds)
+            shares = np.bincount(blocks[used], minlength=table.blocks) / signal.shape[1]
+            part = self.costs.mean(shares.tolist(), [is_on(threshold) for threshold in thresholds])
+            cost += part * signal.shape[1] / table.tokens
+        return blocks, 1 - cost
 
     @cached_property
     def whole(self) -> PricedTokens:
-        return self._some(np.arange(self.table.tokens))
+        return priced_tokens(self.table, self.costs, is_price=self.is_price)
 
     @cached_property
-    def second(self) -> Booleans:
-        """Mask of the tokens of the second half, `[N]`."""
+    def _turns(self) -> list[tuple[PricedTokens, Integers | slice]]:
+        """Tokens that thresholds are set on, and those that they are used on: each half for the other.
+
+        Prices need no tokens, and a text of one turn has no other half: they are set on all and used on all.
+        """
         window = np.arange(self.table.tokens) // self.table.seq_len
         turn = min(BLOCK_WINDOWS, max(1, self.table.windows // WANTED_BLOCKS))
-        second: Booleans = window // turn % 2 == 1
-        return second
-
-    @cached_property
-    def _made(self) -> dict[bool, PricedTokens]:
-        return {}
-
-    def _tokens(self, mask: Booleans) -> PricedTokens:
-        key = bool(mask[0])
-        if key not in self._made:
-            self._made[key] = self._some(np.flatnonzero(mask))
-        return self._made[key]
-
-    def _some(self, tokens: Integers) -> PricedTokens:
-        some, table = tokens[:: max(1, len(tokens) // SET_ON)], self.table
-        return PricedTokens(
-            table.cross_entropy[:, some].astype(np.float64), table.signal[:, some], self.costs, self.is_price
-        )
+        second = window // turn % 2 == 1
+        if self.is_price or not second.any():
+            return [(self.whole, slice(None))]
+        halves = [np.flatnonzero(half) for half in (~second, second)]
+        set_on = [priced_tokens(self.table, self.costs, is_price=False, tokens=half) for half in halves]
+        return list(zip(set_on, reversed(halves), strict=True))
 
 
-def priced_tokens(table: TokenTable, costs: PricedCosts, *, is_price: bool, most: int | None = None) -> PricedTokens:
-    """Return a table's tokens for trying prices on; of a longer text every few, at least `most`."""
-    some = slice(None, None, max(1, table.tokens // most) if most else 1)
+def priced_tokens(
+    table: TokenTable, costs: PricedCosts, *, is_price: bool, tokens: Integers | None = None
+) -> PricedTokens:
+    """Return a table's tokens for setting thresholds on, every few where there are many more than `SET_ON`.
+
+    Args:
+        tokens: numbers of the tokens to take; None: all.
+    """
+    every = np.arange(table.tokens) if tokens is None else tokens
+    some = every[:: max(1, len(every) // SET_ON)]
     return PricedTokens(table.cross_entropy[:, some].astype(np.float64), table.signal[:, some], costs, is_price)
 
 
@@ -225,8 +206,3 @@ def price_claims(table: TokenTable, block: int, costs: PricedCosts) -> tuple[Flo
     taken = np.array((0.0, *costs.saved(block)))[stops - block]  # [N]
     realised = table.cross_entropy[block].astype(np.float64) - where_left(table.cross_entropy, stops)
     return prices[block] * taken, realised
-
-
-def _on(thresholds: Sequence[float], tokens: int) -> Booleans:
-    on = np.array([is_on(threshold) for threshold in thresholds], np.bool_)
-    return np.repeat(on[:, None], tokens, axis=1)

@@ -12,7 +12,7 @@ from core.config.stored import completed
 from core.costs import PricedCosts, exit_costs, priced_costs
 from core.errors import UsageError
 from core.exits._facts import MethodFacts, run_facts
-from core.pricing.thresholds import is_on
+from core.pricing.thresholds import exits_off
 from core.state import RunState
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
@@ -122,8 +122,7 @@ def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
 def exit_savings(run: StoredRun, thresholds: Sequence[float] = ()) -> DepthSavings:
     """Return the savings of a token that leaves at each block of a run; exits off at these thresholds cost nothing."""
     cost = exit_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head)
-    off = frozenset(block for block, threshold in enumerate(thresholds) if not is_on(threshold))
-    return depth_savings(replace(cost, off=off))
+    return depth_savings(replace(cost, off=exits_off(thresholds)))
 
 
 def paid_costs(run: StoredRun, cost: Literal["layers", "flops"]) -> PricedCosts:

@@ -9,19 +9,18 @@ Shapes: K blocks, E exits (K - 1, or none), N tokens in windows of T, one after 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.events import TokensMeasured
+from core.pricing.thresholds import Floats as Floats  # re-exported
+from core.pricing.thresholds import Integers as Integers
 from core.pricing.thresholds import left_at
 from core.store.tokens import EvaluationText
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.integer[Any]]
 Booleans = NDArray[np.bool_]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,15 +123,6 @@ class TokenTable:
             inputs=taken(self.inputs),
             targets=taken(self.targets),
         )
-
-
-def where_left(values: NDArray[Scalar], left_at: Integers) -> NDArray[Scalar]:
-    """Return each token's value at the block it leaves at: `[K, N]` to `[N]`."""
-    if len(values) == 2:
-        either: NDArray[Scalar] = np.where(left_at == 0, values[0], values[1])  # faster
-        return either
-    there: NDArray[Scalar] = np.take_along_axis(values, left_at[None], axis=0)[0]
-    return there
 
 
 def token_table(blocks: Sequence[TokensMeasured], text: EvaluationText, seq_len: int) -> TokenTable:

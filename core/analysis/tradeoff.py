@@ -14,9 +14,10 @@ import numpy as np
 
 from core import costs
 from core.analysis.threshold_sweep import sweep, threshold_grid
-from core.analysis.token_table import Booleans, Floats, TokenTable, where_left
+from core.analysis.token_table import Booleans, Floats, TokenTable
 from core.formulas import each_alone, share_of_layers_saved
 from core.intervals import block_edges, student_t
+from core.pricing.thresholds import where_left
 from core.static_line import static_mixture
 
 RATES = 201

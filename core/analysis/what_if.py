@@ -13,9 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from core.analysis.token_table import Booleans, Floats, Integers, TokenTable, where_left
+from core.analysis.token_table import Booleans, Floats, Integers, TokenTable
 from core.formulas import perplexity, share_of_layers_saved
-from core.pricing.thresholds import NEVER, rate_threshold
+from core.pricing.thresholds import NEVER, rate_threshold, where_left
 
 CURVE_POINTS = 101
 

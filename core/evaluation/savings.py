@@ -17,7 +17,7 @@ from core.machine.clock import Clock
 from core.machine.cores import read_usage
 from core.machine.pace import kept_busy
 from core.model import Transformer
-from core.pricing.thresholds import is_on
+from core.pricing.thresholds import exits_off
 
 
 def rounds_to_time(thresholds: Sequence[float], config: RunConfig) -> int:
@@ -85,4 +85,4 @@ def with_time(saved: Savings, ratios: Sequence[float], tokens: int, busy: str = 
 def exit_costs(vocab_size: int, config: RunConfig, thresholds: Sequence[float] = ()) -> ExitCosts:
     """Return the costs of early exit in a run; exits that no signal reaches at these thresholds are off."""
     cost = costs.exit_costs(config, vocab_size, reads_head=exit_method(config.method).reads_head)
-    return replace(cost, off=frozenset(block for block, value in enumerate(thresholds) if not is_on(value)))
+    return replace(cost, off=exits_off(thresholds))

@@ -17,7 +17,7 @@ import numpy as np
 
 from core.costs import PricedCosts
 from core.formulas import price_signal
-from core.pricing.thresholds import NEVER, Floats, Integers, is_on, left_at
+from core.pricing.thresholds import NEVER, Floats, Integers, is_on, left_at, where_left
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class PricedTokens:
         """Return what thresholds give on these tokens."""
         blocks = left_at(self.signal, thresholds)
         shares = tuple((np.bincount(blocks, minlength=len(self.loss)) / len(blocks)).tolist())
-        loss = float(losses_at(self.loss, blocks).mean(dtype=np.float64))
+        loss = float(where_left(self.loss, blocks).mean(dtype=np.float64))
         cost = self.costs.mean(shares, [is_on(threshold) for threshold in thresholds])
         return Outcome(price, tuple(thresholds), shares, loss, 1 - cost)
 
@@ -99,12 +99,6 @@ class Outcome:
     shares: tuple[float, ...]
     loss: float
     savings: float
-
-
-def losses_at(loss: Floats, blocks: Integers) -> Floats:
-    """Return each token's loss at the block it leaves at: `[K, N]` to `[N]`."""
-    there: Floats = np.take_along_axis(loss, blocks[None], axis=0)[0]
-    return there
 
 
 def best_threshold(signal: Floats, change: Floats, order: Integers) -> tuple[float, float]:

@@ -4,13 +4,14 @@ Shapes: K blocks, E exits (K - 1), N tokens.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
+Scalar = TypeVar("Scalar", bound=np.generic)
 NEVER = 2.0
 """Threshold that no signal in [0, 1] reaches: the exit is off, and its signal is not even computed."""
 
@@ -18,6 +19,11 @@ NEVER = 2.0
 def is_on(threshold: float) -> bool:
     """Whether some signal in [0, 1] reaches a threshold."""
     return threshold <= 1
+
+
+def exits_off(thresholds: Sequence[float]) -> frozenset[int]:
+    """Return the blocks whose exit no signal reaches."""
+    return frozenset(block for block, threshold in enumerate(thresholds) if not is_on(threshold))
 
 
 def left_at(signal: Floats, thresholds: Sequence[float]) -> Integers:
@@ -32,6 +38,15 @@ def left_at(signal: Floats, thresholds: Sequence[float]) -> Integers:
     for block in reversed(range(len(thresholds))):
         blocks = np.where(signal[block] >= signal.dtype.type(thresholds[block]), np.int16(block), blocks)
     return blocks
+
+
+def where_left(values: NDArray[Scalar], left_at: Integers) -> NDArray[Scalar]:
+    """Return each token's value at the block it leaves at: `[K, N]` to `[N]`."""
+    if len(values) == 2:
+        either: NDArray[Scalar] = np.where(left_at == 0, values[0], values[1])  # faster
+        return either
+    there: NDArray[Scalar] = np.take_along_axis(values, left_at[None], axis=0)[0]
+    return there
 
 
 def rate_threshold(signal: Floats, rate: float) -> float | None:

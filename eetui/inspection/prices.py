@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from core.analysis.price_curve import HIGHEST, LOWEST, SET_ON, PriceCurve, PricePoint, StaticLine, priced_tokens
+from core.analysis.price_curve import HIGHEST, LOWEST, PriceCurve, PricePoint, StaticLine, priced_tokens
 from core.analysis.price_curve import price_curve as curve_of_prices
 from core.analysis.stored_run import StoredRun, exit_savings, paid_costs
 from core.analysis.token_table import TokenTable
@@ -81,7 +81,7 @@ class Prices:
 
     @cached_property
     def _tokens(self) -> PricedTokens:
-        return priced_tokens(self.table, self.costs, is_price=self.is_price, most=SET_ON)
+        return priced_tokens(self.table, self.costs, is_price=self.is_price)
 
 
 def prices_of(run: StoredRun, table: TokenTable) -> Prices:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.analysis.token_table import TokenTable, token_table, where_left
+from core.analysis.token_table import TokenTable, token_table
 from core.events import TokensMeasured
+from core.pricing.thresholds import where_left
 from core.store.tokens import EvaluationText
 from tests.core.analysis.tables import bare_table, left_at_by_hand, random_table
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from core import costs
-from core.analysis.token_table import where_left
 from core.analysis.tradeoff import TradeOff, depth_savings, possible_losses, quality_curve, static_line, trade_off
 from core.config.run_config import ModelConfig
 from core.intervals import over_windows
+from core.pricing.thresholds import where_left
 from tests.core.analysis.tables import knowing_table
 
 
