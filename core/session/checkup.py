@@ -15,8 +15,8 @@ from core.protocol.checkpoint import Checkpoint
 from core.protocol.order import planned_stages
 from core.protocol.weights_file import PARTIAL
 from core.store import codec
-from core.store.files import beside, checkpoint_folder, real_path
-from core.store.identity import damage, has_log, require_ours, unwritten
+from core.store.files import beside, checkpoint_folder, log_file, real_path
+from core.store.identity import damage, require_ours, untouched
 from core.store.opening import version
 
 
@@ -35,14 +35,14 @@ def check_database(path: Path) -> Iterator[Finding]:
     if not file.exists():
         yield Finding("database", f"{path} is not there yet")
         return
-    log = file.with_name(f"{file.name}-wal")
+    log = log_file(file)
     size, waiting = file.stat().st_size, log.stat().st_size if log.exists() else 0
     yield Finding(
         "database", f"{path}, {_mib(size)}, {_mib(waiting)} of log, on {file_system(file) or 'a file system'}"
     )
     try:
         require_ours(file, path)
-        with closing(unwritten(file, immutable=not has_log(file))) as connection:
+        with closing(untouched(file)) as connection:
             mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
             yield Finding("schema", f"version {version(connection, path)}, journal mode {mode}")
             yield from _check_pages(connection, path)
@@ -63,7 +63,7 @@ def check_checkpoints(path: Path) -> Iterator[Finding]:
     total = sum(one.stat().st_size for one in folders.rglob("*") if one.is_file()) if present else 0
     yield Finding("checkpoints", f"{len(present)} runs, {_mib(total)}")
     try:
-        with closing(unwritten(file, immutable=not has_log(file))) as connection:
+        with closing(untouched(file)) as connection:
             rows = connection.execute("SELECT id, config, record, created FROM runs ORDER BY id").fetchall()
     except sqlite3.Error:
         return  # said of the database

@@ -15,6 +15,11 @@ def real_path(database: Path) -> Path:
     return Path(os.path.realpath(database))
 
 
+def log_file(file: Path) -> Path:
+    """Name the write-ahead log of a database, which need not exist."""
+    return file.with_name(f"{file.name}-wal")
+
+
 def checkpoint_folder(database: Path, run: int) -> Path:
     """Name the folder of a run's weights, which need not exist.
 

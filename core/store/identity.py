@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from core.errors import DamagedError, StoreError
+from core.store.files import log_file
 
 APPLICATION_ID = int.from_bytes(b"eetu")
 MAGIC = b"SQLite format 3\0"
@@ -59,7 +60,12 @@ def damage(path: Path, reason: str) -> str:
     return f"{path} is not an eetui database ({reason}): choose another with --db"
 
 
-def unwritten(file: Path, *, immutable: bool) -> sqlite3.Connection:
+def untouched(file: Path) -> sqlite3.Connection:
+    """Open a database so that nothing is written to it, nor beside it if it has no write-ahead log to be read."""
+    return _unwritten(file, immutable=not _has_log(file))
+
+
+def _unwritten(file: Path, *, immutable: bool) -> sqlite3.Connection:
     """Open a database so that nothing is written to it.
 
     Args:
@@ -69,10 +75,10 @@ def unwritten(file: Path, *, immutable: bool) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(file))}?{options}", uri=True, isolation_level=None)
 
 
-def has_log(file: Path) -> bool:
+def _has_log(file: Path) -> bool:
     """Tell whether a database has a write-ahead log that holds anything."""
     try:
-        return os.stat(file.with_name(f"{file.name}-wal")).st_size > 0
+        return os.stat(log_file(file)).st_size > 0
     except OSError:
         return False
 
@@ -80,7 +86,7 @@ def has_log(file: Path) -> bool:
 def _is_ours(file: Path) -> bool:
     """Tell whether a database has our id or, without any, our table of runs or no table at all."""
     for immutable in (True, False):  # what is in the log only is looked at where the rest tells nothing
-        with closing(unwritten(file, immutable=immutable)) as connection:
+        with closing(_unwritten(file, immutable=immutable)) as connection:
             identity = connection.execute("PRAGMA application_id").fetchone()[0]
             if identity:
                 return bool(identity == APPLICATION_ID)
@@ -89,7 +95,7 @@ def _is_ours(file: Path) -> bool:
             if tables or version:
                 columns = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
                 return bool(version > 0 and columns >= FIRST_COLUMNS)
-        if not has_log(file):
+        if not _has_log(file):
             break
     return True
 

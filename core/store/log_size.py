@@ -5,6 +5,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from core.store.files import log_file
+
 LOG_LIMIT = 64 * 2**20
 """Bytes of the log beyond which it is emptied, or more is written to it only rarely."""
 TRY_SECONDS = 10.0
@@ -20,7 +22,7 @@ class LogSize:
 
     def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
         self.kept = 0
-        self._connection, self._log = connection, file.with_name(f"{file.name}-wal")
+        self._connection, self._log = connection, log_file(file)
         self._tried = -TRY_SECONDS
         connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
 

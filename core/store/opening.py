@@ -13,7 +13,7 @@ from pathlib import Path
 from core.errors import DamagedError, StoreError, UnwritableError
 from core.machine.file_system import file_system, is_network
 from core.store.files import real_path
-from core.store.identity import APPLICATION_ID, damage, has_log, require_ours, unwritten
+from core.store.identity import APPLICATION_ID, damage, require_ours, untouched
 from core.store.schema import LATEST_VERSION, migrations
 
 BUSY_SECONDS = 30
@@ -85,7 +85,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
             except sqlite3.OperationalError as error:
                 if _code(error) not in REFUSED:
                     raise
-        return _up_to_date_in_memory(unwritten(file, immutable=not has_log(file)), path)
+        return _up_to_date_in_memory(untouched(file), path)
 
 
 def version(connection: sqlite3.Connection, path: Path) -> int:

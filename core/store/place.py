@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.store.files import real_path
+from core.store.files import log_file, real_path
 
 Identity = tuple[int, int]
 """Device and inode: what stays the same of a file as long as it is open, whatever happens to its name."""
@@ -21,7 +21,7 @@ class Place:
 
     def __init__(self, database: Path) -> None:
         self.file = real_path(database)
-        self._log = self.file.with_name(f"{self.file.name}-wal")
+        self._log = log_file(self.file)
         self._file_was, self._log_was = _identity(self.file), _identity(self._log)
 
     def is_kept(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import DamagedError
 from core.store import codec
-from core.store.files import carry_checkpoint, real_path
+from core.store.files import carry_checkpoint, log_file, real_path
 from core.store.identity import HEADER_BYTES, MAGIC
 from core.store.opening import connect_to_write, explaining
 from core.store.place import free_name
@@ -88,7 +88,7 @@ def _copied(file: Path, folder: Path) -> Path:
     copy = folder / "copy.db"
     shutil.copyfile(file, copy)
     with suppress(OSError):
-        shutil.copyfile(file.with_name(f"{file.name}-wal"), copy.with_name("copy.db-wal"))
+        shutil.copyfile(log_file(file), log_file(copy))
     with open(copy, "r+b") as opened:
         if not opened.read(HEADER_BYTES).startswith(MAGIC):
             opened.seek(0)
