@@ -30,6 +30,11 @@ def share_of_layers_saved(exit_shares: Iterable[float], block_layers: tuple[int,
     return 1 - run / total
 
 
+def layers_saved(block_layers: tuple[int, ...]) -> tuple[float, ...]:
+    """Return the share of the layers that a token saves by leaving at each block, `[K]`."""
+    return tuple(share_of_layers_saved(alone, block_layers) for alone in each_alone(len(block_layers)))
+
+
 def price_signal(price: Number) -> Number:
     """Map prices, nats for the cost of the whole model, to exit signals in (0, 1), falling; price 0 is 1/2.
 

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from core.analysis.token_table import Floats, TokenTable
-from core.analysis.tradeoff import layers_saved, quality_curve, trade_off
+from core.analysis.tradeoff import quality_curve, trade_off
 from core.backbones.model import PretrainedModel, load_pretrained, replace_model
 from core.backbones.readouts import AffineReadout
 from core.backbones.state_cache import StateCache
 from core.config.run_config import RunConfig
 from core.data.windows import load_dataset
 from core.events import Step
-from core.formulas import perplexity
+from core.formulas import layers_saved, perplexity
 from core.generators import Returning
 from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics

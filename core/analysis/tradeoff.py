@@ -15,7 +15,7 @@ import numpy as np
 from core import costs
 from core.analysis.threshold_sweep import sweep, threshold_grid
 from core.analysis.token_table import Booleans, Floats, TokenTable
-from core.formulas import each_alone, share_of_layers_saved
+from core.formulas import each_alone, layers_saved
 from core.intervals import block_edges, student_t
 from core.pricing.thresholds import where_left
 from core.static_line import static_mixture
@@ -52,11 +52,6 @@ def depth_savings(cost: costs.ExitCosts) -> DepthSavings:
             1 - costs.depth_flops(model, block, cost.vocab_size, cost.seq_len) / cost.full for block in blocks
         ),
     )
-
-
-def layers_saved(block_layers: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the share of the layers that a token saves by leaving at each block, `[K]`."""
-    return tuple(share_of_layers_saved(alone, block_layers) for alone in each_alone(len(block_layers)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,9 @@ Shares = Mapping[int, float]
 """Weight of each block's loss in the training objective, in the order of the blocks; 0: no loss of its own."""
 
 MOST_CALIBRATION_TOKENS = 50_000
+"""Most tokens that are held out for calibration on a pretrained model."""
+COST_NAMES = {"layers": "layers", "flops": "FLOPs"}
+"""What a price is paid for (`exit.cost`), for readers."""
 
 
 def loss_shares(config: "RunConfig") -> Shares:
@@ -56,7 +59,7 @@ def target_shallow_ratio(protocol: str, hard_ratio: float, blocks: int) -> float
 
 
 def calibration_windows(windows: int, config: "RunConfig") -> int:
-    """Return how many windows at the end of the training text are held out for calibration; at least two are left.
+    """Return how many training windows are held out for calibration; at least two are left.
 
     Of a pretrained model's wide states, no more than `MOST_CALIBRATION_TOKENS` are held out: they are held in memory.
     """

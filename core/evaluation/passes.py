@@ -19,7 +19,7 @@ from core.early_exit.skipping import skipping_states
 from core.events import Measured, Way
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
-from core.formulas import each_alone, share_of_layers_saved
+from core.formulas import each_alone, layers_saved, share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.machine.threads import shares, side_by_side
@@ -93,7 +93,7 @@ def measured(
         layer_savings=share_of_layers_saved(shares, layers),
         window_losses=tuple(result.cross_entropy.mean(1).tolist()),
         window_accuracies=tuple(result.correct.double().mean(1).tolist()),
-        window_savings=_of_windows(result, [share_of_layers_saved(alone, layers) for alone in each_alone(len(layers))]),
+        window_savings=_of_windows(result, layers_saved(layers)),
         window_flop_savings=() if cost is None else _of_windows(result, [*map(cost.savings, each_alone(len(layers)))]),
     )
 

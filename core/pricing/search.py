@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from core.config.derived import COST_NAMES
 from core.costs import PricedCosts
 from core.errors import ConfigError
 from core.pricing.policy import Outcome, PricedTokens
@@ -19,7 +20,6 @@ CLOSE = 0.001
 """Distance from a target, as a share of the cost, up to which a price reaches it."""
 DEARER = 0.001
 """Nats by which an outcome may lose more than the mixture that saves as much."""
-WORDS = {"layers": "layers", "flops": "FLOPs"}
 Target = Literal["savings", "loss"]
 Short = Callable[[Outcome], bool]
 
@@ -39,8 +39,8 @@ def check_target(target: float, costs: PricedCosts, cost: str) -> None:
     most = max(0.0, math.floor(largest_savings(costs) * 1000 + CLOSE) / 1000)
     if target > most:
         raise ConfigError(
-            f"exit.savings must be at most {most:g}: so much of the {WORDS[cost]} is saved if every token leaves where "
-            f"that saves most, got {target:g}; lower it, or make the first block shallower"
+            f"exit.savings must be at most {most:g}: so much of the {COST_NAMES[cost]} is saved if every token leaves "
+            f"where that saves most, got {target:g}; lower it, or make the first block shallower"
         )
 
 

@@ -5,14 +5,14 @@ from collections.abc import Generator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from core.config.derived import sets_thresholds_by_price
+from core.config.derived import COST_NAMES, sets_thresholds_by_price
 from core.config.run_config import RunConfig
 from core.costs import PricedCosts, priced_costs
 from core.events import Event, Priced, StageStarted, Warned
 from core.exits import exit_method
 from core.machine.clock import UNPROFILED, Clock
 from core.pricing.policy import Outcome, PricedTokens
-from core.pricing.search import WORDS, check_target, reach
+from core.pricing.search import check_target, reach
 from core.stages.splits import calibration_split
 from core.stages.statistics import BlockOutput
 
@@ -57,8 +57,8 @@ def find_price(
         found, target = _found(tokens, config)
     if config.exit.policy == "savings" and abs(found.savings - target) > FAR and found.price > 0:
         yield Warned(
-            f"no price saves {target:.1%} of the {WORDS[config.exit.cost]} here: at {found.price:.4f} nats savings "
-            f"jump past it, and tokens that leave in between would cost more than they save; set for "
+            f"no price saves {target:.1%} of the {COST_NAMES[config.exit.cost]} here: at {found.price:.4f} nats "
+            f"savings jump past it, and tokens that leave in between would cost more than they save; set for "
             f"{found.savings:.1%}"
         )
     yield Priced(

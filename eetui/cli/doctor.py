@@ -1,15 +1,16 @@
 """Command doctor: how the machine, the database and the weights beside it are, and recovery of a damaged database."""
 
-import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.errors import UsageError
-from eetui.cli.options import AsJson, Database
+from eetui.cli.options import AsJson, Database, print_data
+from eetui.drawing.formats import json_text
 
 if TYPE_CHECKING:
     from core.session.checkup import Finding
@@ -35,8 +36,7 @@ def doctor(
         if not as_json:
             print(f"{'' if finding.sound else '! '}{finding.subject}".ljust(WIDTH), finding.text)
     if as_json:
-        shown = [{"subject": one.subject, "text": one.text, "sound": one.sound} for one in findings]
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print_data(json_text([asdict(one) for one in findings]))
     problems = sum(not finding.sound for finding in findings)
     if problems:
         print(f"{problems} {'problem' if problems == 1 else 'problems'} found", file=sys.stderr)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.formulas import perplexity, share_of_layers_saved
+from core.formulas import layers_saved, perplexity
 from core.intervals import Interval, paired
 from core.metrics import FINAL_PPL, FLOP_SAVINGS, LAYER_SAVINGS, Metric, Value, way_ppl
 from core.static_line import A_HAIR, Mixture, static_mixture
@@ -169,14 +169,13 @@ def static_note(column: Column) -> str:
 def _fixed_depths(column: Column) -> Iterator[tuple[str, float, tuple[Value, Metric]]]:
     """Yield name, layer savings and PPL of each fixed depth of the finished models."""
     layers = column.runs[0].block_layers
-    for block in range(len(layers)):
+    for block, saved in enumerate(layers_saved(layers)):
         last = block == len(layers) - 1
         metric = way_ppl("all blocks") if last else way_ppl("alone", block)
         ppl = column.value(metric)
         if ppl is not None and math.isfinite(ppl.mean):
-            shares = [float(block == other) for other in range(len(layers))]
             name = "all blocks" if last else f"block {block} alone"
-            yield name, share_of_layers_saved(shares, layers), (ppl, metric)
+            yield name, saved, (ppl, metric)
 
 
 def _below_line(column: Column, line: Mixture, metrics: Sequence[Metric]) -> Interval | None:

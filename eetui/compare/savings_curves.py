@@ -7,7 +7,8 @@ import numpy as np
 
 from core.analysis.price_curve import price_curve
 from core.analysis.stored_run import exiting_tokens, paid_costs, stored_run
-from core.analysis.tradeoff import layers_saved, quality_curve, trade_off
+from core.analysis.tradeoff import quality_curve, trade_off
+from core.formulas import layers_saved
 from core.metrics import Value
 from core.store.reader import Reader
 from eetui.compare.advice import main_fingerprint

@@ -2,6 +2,7 @@
 
 from rich.text import Text
 
+from core.config.derived import COST_NAMES
 from core.events import Threshold
 from eetui.drawing.histogram import histogram
 from eetui.drawing.palette import Palette
@@ -30,7 +31,7 @@ def signal_histogram(study: Study, width: int, height: int, style: Palette) -> T
 def x_label(study: Study) -> str:
     """Label the curve's x axis."""
     if study.moves_price:
-        return {"layers": "layers saved", "flops": "FLOPs saved"}[study.prices.cost]
+        return f"{COST_NAMES[study.prices.cost]} saved"
     return "exit rate" if study.table.exits == 1 else f"exit rate of block {study.block}"
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from core.analysis.token_table import TokenTable
 from core.analysis.what_if import Leavers, Outcome, Setting
+from core.config.derived import COST_NAMES
 from core.events import Measured
 from core.formulas import perplexity
 from core.metrics import Unit
@@ -71,7 +72,7 @@ def price_line(study: Study, width: int) -> Text:
     asked = f" (asked {found.target:.1%})" if found and found.policy == "savings" else ""
     error = f" ±{point.difference.high - point.difference.mean:.4f}" if point.difference else ""
     line = f"  static line {point.loss - point.line:+z.4f}{error}"
-    cost = {"layers": " of layers", "flops": " of FLOPs"}[study.prices.cost]
+    cost = f" of {COST_NAMES[study.prices.cost]}"
     for parts in ((saves, cost, asked, line, " nats"), (saves, asked, line), (saves, line)):
         if text.cell_len + sum(map(cell_len, parts)) <= width:
             return text.append("".join(parts))

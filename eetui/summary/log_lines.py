@@ -1,5 +1,6 @@
 """A run's events as lines of text, for the log pane and for headless runs."""
 
+from core.config.derived import COST_NAMES
 from core.events import (
     Epoch,
     Event,
@@ -23,7 +24,7 @@ from core.metrics import measured_bits
 from core.state import RunState, StageState
 from eetui.drawing.figures import duration, figure, price
 from eetui.drawing.harmless import lines
-from eetui.summary.priced_text import asked_for, cost_name
+from eetui.summary.priced_text import asked_for
 from eetui.summary.progress import bound_sign, seconds_left
 
 
@@ -69,7 +70,7 @@ def _line_of(event: Event, state: RunState) -> str | None:
 def _price_line(event: Priced) -> str:
     """Return the line of a price and what it promises."""
     return (
-        f"{event.stage}  price {price(event.price)} nats for all {cost_name(event)}, {asked_for(event)}: "
+        f"{event.stage}  price {price(event.price)} nats for all {COST_NAMES[event.cost]}, {asked_for(event)}: "
         f"{event.savings:.1%} saved at {event.excess:+.4f} nats ({event.split} windows)"
     )
 

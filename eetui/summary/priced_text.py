@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from core.config.derived import COST_NAMES
 from core.events import Priced
 from core.state import RunState
 from eetui.drawing.figures import price
@@ -12,7 +13,7 @@ def priced_facts(state: RunState) -> Iterator[tuple[str, str]]:
     found = state.priced
     if found is None:
         return
-    yield "price", f"{price(found.price)} nats for all {cost_name(found)}, {asked_for(found)}"
+    yield "price", f"{price(found.price)} nats for all {COST_NAMES[found.cost]}, {asked_for(found)}"
     yield "promised", f"{found.savings:.1%} saved, {found.excess:+.4f} nats above all blocks ({found.split} tokens)"
     saved, whole = realised(state, found), state.measure("all blocks")
     if saved is not None and state.final is not None:
@@ -24,14 +25,9 @@ def asked_for(found: Priced) -> str:
     """Say what the price was to reach."""
     return {
         "price": "as given",
-        "savings": f"for {found.target:.1%} of the {cost_name(found)} saved",
+        "savings": f"for {found.target:.1%} of the {COST_NAMES[found.cost]} saved",
         "loss": f"for {found.target:.4f} nats above all blocks at most",
     }[found.policy]
-
-
-def cost_name(found: Priced) -> str:
-    """Return the name of what the price is paid for."""
-    return {"layers": "layers", "flops": "FLOPs"}[found.cost]
 
 
 def realised(state: RunState, found: Priced) -> float | None:
