@@ -2,8 +2,11 @@
 
 import sqlite3
 from array import array
+from contextlib import closing
 from functools import reduce as fold
 from pathlib import Path
+
+from sqlite_utils import Database
 
 from core.events import (
     Epoch,
@@ -20,6 +23,7 @@ from core.events import (
 )
 from core.protocol.order import EVALUATION, block_stage
 from core.state import RunState, reduce
+from core.store.schema import migrations
 from core.store.writer import NewRun, Writer
 
 EVENTS: list[Event] = [
@@ -80,3 +84,15 @@ def tables(path: Path) -> set[str]:
     names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     connection.close()
     return names
+
+
+def make_older(path: Path) -> None:
+    """Make a database of the second version, with a run `old`."""
+    with closing(sqlite3.connect(path)) as connection:
+        migrations().apply(Database(connection), stop_before="results")
+        connection.execute(
+            "INSERT INTO runs (experiment, name, method, seed, status, config, record, created) "
+            "VALUES (1, 'old', 'loss', 42, 'finished', '{}', '{}', 0)"
+        )
+        connection.commit()
+        connection.execute("PRAGMA user_version = 2")

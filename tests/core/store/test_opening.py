@@ -9,16 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from core.errors import DamagedError, StoreError
 from core.store import opening
 from core.store.identity import APPLICATION_ID
 from core.store.opening import connect_to_read
 from core.store.reader import Reader
-from core.store.schema import migrations
 from core.store.writer import Writer
-from tests.core.store.recorded import EVENTS, execute, new, store
+from tests.core.store.recorded import EVENTS, execute, make_older, new, store
 
 Opener = Callable[[Path], object]
 OPENERS: list[Opener] = [Writer, Reader]
@@ -140,14 +138,7 @@ def test_a_header_that_is_overwritten_is_no_reason_to_call_it_somebody_else_s(pa
 def test_an_older_database_that_can_not_be_written_is_read_as_if_it_were_up_to_date(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        migrations().apply(Database(connection), stop_before="results")
-        connection.execute(
-            "INSERT INTO runs (experiment, name, method, seed, status, config, record, created) "
-            "VALUES (1, 'old', 'loss', 42, 'finished', '{}', '{}', 0)"
-        )
-        connection.commit()
-        connection.execute("PRAGMA user_version = 2")
+    make_older(path)
     before = contents(path.parent)
     monkeypatch.setattr(opening, "_can_write", lambda file: False)
     with Reader(path) as reader:

@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from core.errors import StoreError
 from core.store.reader import Reader
-from core.store.schema import LATEST_VERSION, MIGRATIONS, migrations
+from core.store.schema import LATEST_VERSION, MIGRATIONS
 from core.store.writer import Writer
-from tests.core.store.recorded import execute, new, tables
+from tests.core.store.recorded import execute, make_older, new, tables
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,15 +62,7 @@ def test_the_latest_version_is_the_number_of_migrations(path: Path, writer: Writ
 
 @pytest.mark.parametrize("opener", [Writer, Reader])
 def test_an_older_database_is_upgraded_and_a_copy_of_it_kept(path: Path, opener: type[Writer] | type[Reader]) -> None:
-    connection = sqlite3.connect(path)
-    migrations().apply(Database(connection), stop_before="results")
-    connection.execute(
-        "INSERT INTO runs (experiment, name, method, seed, status, config, record, created) "
-        "VALUES (1, 'old', 'loss', 42, 'finished', '{}', '{}', 0)"
-    )
-    connection.commit()
-    connection.execute("PRAGMA user_version = 2")
-    connection.close()
+    make_older(path)
     opener(path).__exit__()
     with Reader(path) as reader:
         assert reader.find("old") == 1
