@@ -5,6 +5,7 @@ Ours have `application_id` in their header. Those of earlier versions are known 
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -35,13 +36,16 @@ def require_ours(file: Path, path: Path) -> None:
         path: what the user calls it.
 
     Raises:
-        StoreError: it is another program's.
+        StoreError: it is another program's, or no file.
         DamagedError: it is ours and can't be read, or no database at all.
     """
     try:
-        size = os.stat(file).st_size
+        found = os.stat(file)
     except OSError:  # whoever opens it is told
         return
+    size = found.st_size
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"{path} is a device or a pipe, in which nothing can be kept: choose another with --db")
     if not size:
         return
     if size < HEADER_BYTES:  # SQLite takes some of these for empty and writes over them

@@ -150,6 +150,14 @@ def test_a_few_bytes_are_no_database_and_are_not_written_over(content: bytes, tm
     assert contents(tmp_path) == {path.name: content}
 
 
+@pytest.mark.parametrize("opener", OPENERS)
+def test_devices_and_pipes_are_no_databases(opener: Opener, path: Path) -> None:
+    os.mkfifo(path)
+    for place in (path, Path(os.devnull)):
+        with pytest.raises(StoreError, match="is a device or a pipe"):
+            opener(place)
+
+
 def read_all(opener: Opener, path: Path) -> None:
     """Open a database and read all that a list and the details of its runs do."""
     opened = opener(path)
