@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from core.errors import EetuiError, UsageError
 from eetui import __version__
-from eetui.cli import analyse, compare, deleting, doctor, probe, runs, train
+from eetui.cli import analyse, compare, deleting, doctor, export, harness, probe, runs, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import lasting
@@ -32,6 +32,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "ls": runs.list_runs,
     "show": runs.show,
+    "export": export.export,
+    "lm-eval": harness.lm_eval,
     "rm": deleting.remove,
     "restore": deleting.restore,
     "doctor": doctor.doctor,
