@@ -46,6 +46,7 @@ from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
 from core.machine.thread_count import fewer_than_recorded
 from core.model import Transformer
+from core.parallel.world import world
 from core.pricing.policy import Outcome
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
@@ -63,6 +64,7 @@ from core.protocol.order import (
     planned_stages,
     stages_ahead,
 )
+from core.protocol.shared_checkpoint import SharedCheckpoint
 from core.stages.block_data import BlockData, from_tokens
 from core.stages.exit_classifier import fit_classifier
 from core.stages.gain_fit import fit_gains, held_out_signal
@@ -118,8 +120,9 @@ def train(
     )
     if torch.get_num_threads() < threads:
         yield Warned(fewer_than_recorded(torch.get_num_threads(), threads))
+    kept = SharedCheckpoint(checkpoint) if world().size > 1 else checkpoint
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
-    yield from _Protocol(config, model, eval_windows, siblings, checkpoint, clock).run(
+    yield from _Protocol(config, model, eval_windows, siblings, kept, clock).run(
         first_data(model, train_windows, config)
     )
     yield RunFinished(time.perf_counter() - began, peak_memory())
@@ -164,7 +167,7 @@ class _Protocol:
         model: Transformer,
         eval_windows: Windows,
         siblings: Shelf,
-        checkpoint: Checkpoint | None,
+        checkpoint: Checkpoint | SharedCheckpoint | None,
         clock: Clock,
     ) -> None:
         self.config, self.model, self.eval_windows = config, model, eval_windows
@@ -185,7 +188,8 @@ class _Protocol:
         else:
             thresholds = yield from self._block_by_block(data)
             thresholds |= yield from self._looking_ahead(data.calibration)
-        yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
+        if world().leads:
+            yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
 
     def _block_by_block(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
         """Carry out the stages of each block in turn, on its active tokens; return the thresholds by block.
@@ -301,7 +305,7 @@ class _Protocol:
         """
         method = first_method(self.config.method)
         outputs = yield from block_outputs(self.model, block, data, self.config, name, method, self.clock)
-        if block == self.last or self.config.protocol != "staged":
+        if block == self.last or self.config.protocol != "staged" or not world().leads:
             return outputs, None
         with self.clock.part("evaluation", self._alone_flops(block)):
             alone = evaluate_block(self.model, block, self.eval_windows, self.config, name)

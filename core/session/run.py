@@ -13,7 +13,7 @@ import torch
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.errors import LostRunError, StoreError, TrainingError, UnwritableError, VanishedError
+from core.errors import LostRunError, StoppedError, StoreError, TrainingError, UnwritableError, VanishedError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, Warned
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import free_cached, peak_flops, waiter
@@ -27,6 +27,7 @@ from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
 from core.session.prepare import Prepared
 from core.session.rescue import rescue
+from core.session.together import Job, led
 from core.state import LIVE, Status
 from core.store.lock import training_alone
 from core.store.writer import Writer
@@ -100,7 +101,8 @@ def run(
             threads = claimed.threads or config.machine.threads
             pace = Pace(threads, outlook, partial(peak_flops, config))
             with Outbox(number, store, publish, checkpoint, patience) as outbox:
-                training = partial(train, config, dataset, memory, checkpoint, clock, threads)
+                alone = partial(train, config, dataset, memory, checkpoint, clock, threads)
+                training = partial(led, Job(config.model_dump_json(), dataset.fingerprint, threads), alone)
                 return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
     except UnwritableError as error:  # stopped before it could begin
         publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])
@@ -136,6 +138,8 @@ def _drain_in_place(
             if stopped and not isinstance(event, RunFinished):
                 outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
                 break
+    except StoppedError as error:
+        outbox.end(RunInterrupted(str(error), time.perf_counter() - began))
     except (LostRunError, VanishedError):
         raise
     except UnwritableError as error:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from core.errors import EetuiError
+from core.parallel.launch import is_follower
 from eetui.drawing.fallback import FALLBACK
 from eetui.drawing.harmless import lines, styled
 
@@ -113,7 +114,8 @@ def lasting() -> Iterator[None]:
             raise
         sys.stdout.flush()
     except EetuiError as error:
-        print(f"eetui: {lines(str(error))}", file=sys.stderr)
+        if not is_follower():  # the first process says it
+            print(f"eetui: {lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except NobodyReadsError:
         sys.exit(0)
