@@ -24,6 +24,8 @@ from core.parallel.launch import Launch
 Value = TypeVar("Value")
 VALUES = 6
 """Largest number of values that are added up in a meeting."""
+JOINING = datetime.timedelta(minutes=5)
+"""How long a process waits for the others to join."""
 PATIENCE = datetime.timedelta(days=30)
 """How long a process waits for another: the first one evaluates alone, and may wait for a disk."""
 
@@ -101,7 +103,8 @@ class Together(World):
         """
         self.rank, self.size = launch.rank, launch.size
         with self._reaching():
-            dist.init_process_group("gloo", rank=launch.rank, world_size=launch.size, timeout=PATIENCE)
+            dist.init_process_group("gloo", rank=launch.rank, world_size=launch.size, timeout=JOINING)
+            self._group: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
         self._fast: Any = None
 
     def meet(self, values: Sequence[float] = (), *, stopped: bool = False, failed: str = "") -> list[float]:
@@ -119,7 +122,7 @@ class Together(World):
         header = torch.tensor([stopped, bool(failed), *values], dtype=torch.float64)  # the same for all, whatever it is
         header = torch.cat((header, header.new_zeros(2 + VALUES - len(header))))
         with self._reaching():
-            dist.all_reduce(header)
+            dist.all_reduce(header, group=self._group)
             if header[1]:
                 said = self._gathered(failed)
                 raise PartedError(next(f"process {rank}: {text}" for rank, text in enumerate(said) if text))
@@ -140,7 +143,7 @@ class Together(World):
         with self._reaching():
             if some_lack:
                 having = torch.tensor([weight.grad is not None for weight in those], dtype=torch.int32)
-                dist.all_reduce(having)
+                dist.all_reduce(having, group=self._group)
                 those = [weight for weight, count in zip(those, having.tolist(), strict=True) if count]
             for weight in those:
                 if weight.grad is None:
@@ -179,31 +182,31 @@ class Together(World):
         """Send a value to the others, which wait in `receive`."""
         self._sent(value)
 
-    def dismiss(self, code: int) -> None:
-        """Let the others, which wait in `receive`, end with that exit code."""
+    def dismiss(self) -> None:
+        """Let the others, which wait in `receive`, end."""
         with suppress(LostProcessError):
-            self._sent(code)
+            self._sent(None)
 
     def receive(self) -> Any:
-        """Wait for the first process's next value."""
+        """Wait for the first process's next value; None once there is no more."""
         return self._sent(None)
 
     def _sent(self, value: Value) -> Value:
         held: list[Any] = [value if self.leads else None]
         with self._reaching():
-            dist.broadcast_object_list(held)
+            dist.broadcast_object_list(held, group=self._group)
         found: Value = held[0]
         return found
 
     def _gathered(self, text: str) -> list[str]:
         said: list[Any] = [None] * self.size
-        dist.all_gather_object(said, text)
+        dist.all_gather_object(said, text, group=self._group)
         return said
 
     def _sum(self, flat: Tensor) -> None:
         """Add up a tensor over all processes, in place: NCCL for GPUs, gloo for all else."""
         if flat.device.type != "cuda":
-            dist.all_reduce(flat)
+            dist.all_reduce(flat, group=self._group)
             return
         if self._fast is None:
             self._fast = dist.new_group(backend="nccl")

@@ -5,8 +5,8 @@ The caller chooses the thread: the console uses a worker thread, the command lin
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from functools import partial
 
 import torch
@@ -34,6 +34,7 @@ from core.store.writer import Writer
 
 OUT_OF_MEMORY = "the machine has too little memory for this run"
 ShouldStop = Callable[[], bool]
+Training = Callable[[], Generator[Event, None, None]]
 
 
 def run_experiment(
@@ -114,7 +115,7 @@ def run(
         store.held_up = None
 
 
-def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
+def _drain(training: Training, outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
     """Put all events of a training into the outbox, and an end if they have none; return the final status."""
     began = time.perf_counter()
     try:
@@ -124,20 +125,19 @@ def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop:
     return outbox.state.status
 
 
-def _drain_in_place(
-    training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock
-) -> None:
+def _drain_in_place(training: Training, outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> None:
     """Do so as long as the database stays where it is."""
     began, starved = time.perf_counter(), False
     try:
-        for event in training():
-            with clock.part("events"):
-                outbox.put(event)
-            with clock.part(PAUSED):
-                stopped = should_stop()
-            if stopped and not isinstance(event, RunFinished):
-                outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
-                break
+        with closing(training()) as events:  # closed at once, whatever happens: other processes may wait to hear of it
+            for event in events:
+                with clock.part("events"):
+                    outbox.put(event)
+                with clock.part(PAUSED):
+                    stopped = should_stop()
+                if stopped and not isinstance(event, RunFinished):
+                    outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
+                    break
     except StoppedError as error:
         outbox.end(RunInterrupted(str(error), time.perf_counter() - began))
     except (LostRunError, VanishedError):

@@ -50,14 +50,14 @@ def led(job: Job, training: Callable[[], Iterator[Event]]) -> Iterator[Event]:
     together.leave()
 
 
-def follow(together: Together, should_stop: Callable[[], bool]) -> int:
-    """Train with the first process whatever it trains; return the exit code that it ends with.
+def follow(together: Together, should_stop: Callable[[], bool]) -> None:
+    """Train with the first process whatever it trains, until there is no more.
 
     Raises:
         LostProcessError: it is gone.
     """
     memory, datasets = StageMemory(), dict[str, Dataset]()
-    while isinstance(job := together.receive(), Job):
+    while (job := together.receive()) is not None:
         try:
             config, dataset = _read(job, datasets)
             for _ in train(config, dataset, memory, threads=job.threads):
@@ -73,7 +73,6 @@ def follow(together: Together, should_stop: Callable[[], bool]) -> int:
             together.leave(failed=f"{type(error).__name__}: {error}")
         else:
             together.leave()
-    return int(job)
 
 
 def _read(job: Job, datasets: dict[str, Dataset]) -> tuple[RunConfig, Dataset]:

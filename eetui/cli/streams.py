@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
@@ -18,6 +19,9 @@ from core.errors import EetuiError
 from core.parallel.launch import is_follower
 from eetui.drawing.fallback import FALLBACK
 from eetui.drawing.harmless import lines, styled
+
+FOLLOWER_SECONDS = 5.0
+"""How long one of several processes, other than the first, waits before it tells of an error."""
 
 
 class NobodyReadsError(Exception):
@@ -114,8 +118,11 @@ def lasting() -> Iterator[None]:
             raise
         sys.stdout.flush()
     except EetuiError as error:
-        if not is_follower():  # the first process says it
-            print(f"eetui: {lines(str(error))}", file=sys.stderr)
+        who = ""
+        if is_follower():  # what the first process says as well, it says meanwhile, and then all are ended
+            time.sleep(FOLLOWER_SECONDS)
+            who = f"process {os.environ['RANK']}: "
+        print(f"eetui: {who}{lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except NobodyReadsError:
         sys.exit(0)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import EetuiError
 from core.parallel.launch import Launch
 
 if TYPE_CHECKING:
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def train_together(request: "Request", database: Path, launched: Launch, *, as_json: bool = False) -> int:
-    """Train the requested runs with the other processes; return the exit code, the first process's in all of them.
+    """Train the requested runs with the other processes; return the exit code, 0 in all but the first.
 
     Raises:
         LostProcessError: the others can't be reached, or the first is gone.
@@ -21,16 +20,12 @@ def train_together(request: "Request", database: Path, launched: Launch, *, as_j
     from eetui.cli.headless import Stop, train_headless
 
     with joined(launched) as together:
-        if not together.leads:
-            stop = Stop()
-            with stop.listening():
-                return follow(together, stop)
-        code = EetuiError.exit_code
-        try:
-            code = train_headless(request, database, as_json=as_json)
-        except EetuiError as error:
-            code = error.exit_code
-            raise
-        finally:
-            together.dismiss(code)
-        return code
+        if together.leads:
+            try:
+                return train_headless(request, database, as_json=as_json)
+            finally:
+                together.dismiss()
+        stop = Stop()
+        with stop.listening():
+            follow(together, stop)
+        return 0
