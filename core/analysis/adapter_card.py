@@ -143,7 +143,7 @@ def _facts(settings: Mapping[str, Any]) -> str:
         f"- readout `{settings['readout']}`{', of the last block too' if settings['last_readout'] else ''}",
         f"- signal `{settings['method']['name']}`: a token leaves at the first exit where it reaches its threshold",
         f"- thresholds {', '.join(thresholds)}; an exit above 1 is off",
-        f"- later tokens attend to the state that a token left with (`{settings['exited_state']}`)",
+        f"- what later tokens attend to of one that left: `exited_state={settings['exited_state']}`",
         f"- trained on {settings['corpus']}",
     ]
     if price:

@@ -50,6 +50,7 @@ from core.parallel.world import world
 from core.pricing.policy import Outcome
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
+from core.protocol.checkpoint_together import CheckpointTogether
 from core.protocol.exits_in_training import leaving_blocks, policy_data
 from core.protocol.frozen import Frozen
 from core.protocol.memory import Shelf, StageMemory
@@ -64,7 +65,6 @@ from core.protocol.order import (
     planned_stages,
     stages_ahead,
 )
-from core.protocol.shared_checkpoint import SharedCheckpoint
 from core.stages.block_data import BlockData, from_tokens
 from core.stages.exit_classifier import fit_classifier
 from core.stages.gain_fit import fit_gains, held_out_signal
@@ -120,7 +120,7 @@ def train(
     )
     if torch.get_num_threads() < threads:
         yield Warned(fewer_than_recorded(torch.get_num_threads(), threads))
-    kept = SharedCheckpoint(checkpoint) if world().size > 1 else checkpoint
+    kept = CheckpointTogether(checkpoint) if world().size > 1 else checkpoint
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
     yield from _Protocol(config, model, eval_windows, siblings, kept, clock).run(
         first_data(model, train_windows, config)
@@ -167,7 +167,7 @@ class _Protocol:
         model: Transformer,
         eval_windows: Windows,
         siblings: Shelf,
-        checkpoint: Checkpoint | SharedCheckpoint | None,
+        checkpoint: Checkpoint | None,
         clock: Clock,
     ) -> None:
         self.config, self.model, self.eval_windows = config, model, eval_windows

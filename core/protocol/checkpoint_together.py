@@ -1,6 +1,8 @@
 """The checkpoint of a run that several processes train: the first one's, which the others are told of."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from core.events import Event
 from core.parallel.world import world
@@ -10,7 +12,7 @@ from core.stages.lm import Progress
 from core.stages.trainer import Weights
 
 
-class SharedCheckpoint:
+class CheckpointTogether(Checkpoint):
     """Reads with all processes, so that each must ask alike, and writes with the first.
 
     Args:
@@ -18,6 +20,7 @@ class SharedCheckpoint:
     """
 
     def __init__(self, own: Checkpoint | None) -> None:
+        super().__init__(own.folder if own else Path(os.devnull), own.origin if own else "", own.run if own else "")
         self.own = own
 
     def recall(self, stage: str) -> Kept | None:
