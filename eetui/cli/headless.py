@@ -102,7 +102,8 @@ class Stop:
         if is_follower() or (repeated and launch() is not None):
             return
         with suppress(OSError):  # the terminal is gone
-            os.write(2, b"\nfinishing the step; press Ctrl-C again to leave at once\n")
+            hint = b"" if launch() else b"; press Ctrl-C again to leave at once"
+            os.write(2, b"\nfinishing the step" + hint + b"\n")
 
 
 def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:
