@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UsageError
-from core.parallel.launch import launch
+from core.parallel.launch import is_follower, launch
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import (
     Assignments,
@@ -95,8 +95,10 @@ def resume(references: References, no_ui: NoUi = False, *, db: Database) -> None
     """Resume runs that were interrupted or failed, from their last complete epoch."""
     from core.store.reader import Reader
 
-    with Reader(db) as reader:
-        numbers = [reader.find(reference) for reference in references]
+    numbers = list[int]()
+    if not is_follower():  # which needs no database
+        with Reader(db) as reader:
+            numbers = [reader.find(reference) for reference in references]
 
     def prepare(store: "Writer") -> "Prepared":
         from core.session.prepare import prepare_resume
