@@ -45,9 +45,13 @@ class Dropout(nn.Module):
     """Dropout that is active only while a trainer lends it a random generator.
 
     Masks are drawn on the CPU and moved, so that a seed means the same on every device.
+
+    Attributes:
+        rows: the size of the whole batch and which of its rows are given, where it is shared among processes.
     """
 
     generator: torch.Generator | None = None
+    rows: tuple[int, slice] | None = None
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -56,7 +60,8 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.generator is None or self.rate == 0:
             return x
-        kept = torch.empty(x.shape, dtype=x.dtype).bernoulli_(1 - self.rate, generator=self.generator)
+        total, own = self.rows or (len(x), slice(None))
+        kept = torch.empty(total, *x.shape[1:], dtype=x.dtype).bernoulli_(1 - self.rate, generator=self.generator)[own]
         return x * kept.div_(1 - self.rate).to(x.device)
 
 
@@ -278,16 +283,20 @@ class Transformer(nn.Module):
         own.load_state_dict(before.state_dict())
 
     @contextmanager
-    def dropping(self, generator: torch.Generator) -> Iterator[None]:
-        """Context in which dropout is active, drawn from that generator."""
+    def dropping(self, generator: torch.Generator, rows: tuple[int, slice] | None = None) -> Iterator[None]:
+        """Context in which dropout is active, drawn from that generator.
+
+        Args:
+            rows: the size of a batch and which of its rows are run; masks are drawn for all of it. None: all.
+        """
         dropouts = [module for module in self.modules() if isinstance(module, Dropout)]
         for dropout in dropouts:
-            dropout.generator = generator
+            dropout.generator, dropout.rows = generator, rows
         try:
             yield
         finally:
             for dropout in dropouts:
-                dropout.generator = None
+                dropout.generator = dropout.rows = None
 
     @torch.no_grad()
     def _initialise(self, seed: int, later_identity: bool) -> None:

@@ -152,7 +152,7 @@ class PretrainedModel(Transformer):
         }
 
     @contextmanager
-    def dropping(self, generator: torch.Generator) -> Iterator[None]:
+    def dropping(self, generator: torch.Generator, rows: tuple[int, slice] | None = None) -> Iterator[None]:
         """A pretrained model has no dropout of ours."""
         yield
 

@@ -124,7 +124,12 @@ def writing_states(inputs: Tensor, config: RunConfig) -> Iterator[StateWriter]:
         yield writer
         writer.flush()
         np.save(partial / SCALES, writer.scales)
-        partial.rename(parent / cache_key(inputs, config))
+        try:
+            partial.rename(parent / cache_key(inputs, config))
+        except OSError:  # another process was faster
+            if not (parent / cache_key(inputs, config)).is_dir():
+                raise
+            shutil.rmtree(partial, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -188,13 +188,13 @@ def _part(tensors: dict[str, Tensor], part: str) -> Weights:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
-def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Transformer:
-    """Load the model that a finished run ended with, on the CPU.
+def trained_weights(config: RunConfig, checkpoint: Checkpoint) -> Weights:
+    """Return what a finished run trained, on the CPU, by its names in the model; some stages add names of their own.
 
     Raises:
-        UsageError: the checkpoint does not hold all its weights.
+        UsageError: the checkpoint does not hold all of it.
     """
-    model = build_model(config, vocab_size)
+    weights: Weights = {}
     for stage in planned_stages(config):
         if stage.trains:
             kept = checkpoint.recall(stage.name)
@@ -205,5 +205,16 @@ def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Tr
                     f"can be resumed; any other must be trained again"
                     + (f"; the file can't be used: {reason}" if reason else "")
                 )
-            model.load_state_dict(kept[1], strict=False)
+            weights |= kept[1]
+    return weights
+
+
+def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Transformer:
+    """Load the model that a finished run ended with, on the CPU.
+
+    Raises:
+        UsageError: the checkpoint does not hold all its weights.
+    """
+    model = build_model(config, vocab_size)
+    model.load_state_dict(trained_weights(config, checkpoint), strict=False)
     return model

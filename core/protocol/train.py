@@ -46,9 +46,11 @@ from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
 from core.machine.thread_count import fewer_than_recorded
 from core.model import Transformer
+from core.parallel.world import world
 from core.pricing.policy import Outcome
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
+from core.protocol.checkpoint_together import CheckpointTogether
 from core.protocol.exits_in_training import leaving_blocks, policy_data
 from core.protocol.frozen import Frozen
 from core.protocol.memory import Shelf, StageMemory
@@ -118,8 +120,9 @@ def train(
     )
     if torch.get_num_threads() < threads:
         yield Warned(fewer_than_recorded(torch.get_num_threads(), threads))
+    kept = CheckpointTogether(checkpoint) if world().size > 1 else checkpoint
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
-    stages = _Protocol(config, model, eval_windows, siblings, checkpoint, clock)
+    stages = _Protocol(config, model, eval_windows, siblings, kept, clock)
     stages.token_bytes = torch.tensor(dataset.vocabulary.byte_lengths(), dtype=torch.int32, device=device)
     yield from stages.run(first_data(model, train_windows, config))
     yield RunFinished(time.perf_counter() - began, peak_memory())
@@ -186,7 +189,8 @@ class _Protocol:
         else:
             thresholds = yield from self._block_by_block(data)
             thresholds |= yield from self._looking_ahead(data.calibration)
-        yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
+        if world().leads:
+            yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
 
     def _block_by_block(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
         """Carry out the stages of each block in turn, on its active tokens; return the thresholds by block.
@@ -305,7 +309,7 @@ class _Protocol:
         """
         method = first_method(self.config.method)
         outputs = yield from block_outputs(self.model, block, data, self.config, name, method, self.clock)
-        if block == self.last or self.config.protocol != "staged":
+        if block == self.last or self.config.protocol != "staged" or not world().leads:
             return outputs, None
         with self.clock.part("evaluation", self._alone_flops(block)):
             alone = evaluate_block(self.model, block, self.eval_windows, self.config, name)

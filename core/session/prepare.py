@@ -12,6 +12,8 @@ from core.errors import UsageError
 from core.estimate.memory_check import require_memory
 from core.estimate.workload import Sizes
 from core.machine.pace import NO_OUTLOOK, Outlook
+from core.parallel.launch import launch
+from core.parallel.world import require_devices
 from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
 from core.session.provenance import reproduction_record
@@ -40,6 +42,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
             target; nothing is stored.
     """
     configs, remark = resolve_all(plan.configs)
+    processes = _processes(configs)
     dataset = _shared_dataset(configs)
     for config in configs:
         check_price(config, dataset.vocabulary.size)
@@ -52,7 +55,7 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
                 seed=config.seed,
                 preset=plan.preset,
                 config=config.model_dump_json(),
-                record=reproduction_record(config, dataset) | {"profile": plan.profile},
+                record=reproduction_record(config, dataset) | {"profile": plan.profile} | processes,
                 tags=plan.tags,
             )
             for config, name in zip(configs, plan.names, strict=True)
@@ -78,6 +81,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
                 f"resumed; to train it again, start a new one with eetui run"
             )
     configs, _ = resolve_all([build([Layer(f"run {row['id']}", completed(row["config"]))]) for row in rows])
+    _processes(configs)
     dataset = _shared_dataset(configs)
     for row in rows:
         if row["record"].get("fingerprint") != dataset.fingerprint:
@@ -109,6 +113,18 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     sizes = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
     require_memory(configs, sizes)
     return dataset
+
+
+def _processes(configs: Sequence[RunConfig]) -> dict[str, int]:
+    """Return a record's entry on how many processes train a run together, where there are several.
+
+    Raises:
+        ConfigError: there is no device for each.
+    """
+    launched = launch()
+    for config in configs:
+        require_devices(config.machine.device, launched)
+    return {"processes": launched.size} if launched else {}
 
 
 def _joined(*remarks: str) -> str:

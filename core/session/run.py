@@ -5,15 +5,15 @@ The caller chooses the thread: the console uses a worker thread, the command lin
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from functools import partial
 
 import torch
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.errors import LostRunError, StoreError, TrainingError, UnwritableError, VanishedError
+from core.errors import LostRunError, StoppedError, StoreError, TrainingError, UnwritableError, VanishedError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, Warned
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import free_cached, peak_flops, waiter
@@ -27,12 +27,14 @@ from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
 from core.session.prepare import Prepared
 from core.session.rescue import rescue
+from core.session.together import Job, led
 from core.state import LIVE, Status
 from core.store.lock import training_alone
 from core.store.writer import Writer
 
 OUT_OF_MEMORY = "the machine has too little memory for this run"
 ShouldStop = Callable[[], bool]
+Training = Callable[[], Generator[Event, None, None]]
 
 
 def run_experiment(
@@ -100,7 +102,8 @@ def run(
             threads = claimed.threads or config.machine.threads
             pace = Pace(threads, outlook, partial(peak_flops, config))
             with Outbox(number, store, publish, checkpoint, patience) as outbox:
-                training = partial(train, config, dataset, memory, checkpoint, clock, threads)
+                alone = partial(train, config, dataset, memory, checkpoint, clock, threads)
+                training = partial(led, Job(config.model_dump_json(), dataset.fingerprint, threads), alone)
                 return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
     except UnwritableError as error:  # stopped before it could begin
         publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])
@@ -112,7 +115,7 @@ def run(
         store.held_up = None
 
 
-def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
+def _drain(training: Training, outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
     """Put all events of a training into the outbox, and an end if they have none; return the final status."""
     began = time.perf_counter()
     try:
@@ -122,20 +125,21 @@ def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop:
     return outbox.state.status
 
 
-def _drain_in_place(
-    training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock
-) -> None:
+def _drain_in_place(training: Training, outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> None:
     """Do so as long as the database stays where it is."""
     began, starved = time.perf_counter(), False
     try:
-        for event in training():
-            with clock.part("events"):
-                outbox.put(event)
-            with clock.part(PAUSED):
-                stopped = should_stop()
-            if stopped and not isinstance(event, RunFinished):
-                outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
-                break
+        with closing(training()) as events:  # closed at once, whatever happens: other processes may wait to hear of it
+            for event in events:
+                with clock.part("events"):
+                    outbox.put(event)
+                with clock.part(PAUSED):
+                    stopped = should_stop()
+                if stopped and not isinstance(event, RunFinished):
+                    outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
+                    break
+    except StoppedError as error:
+        outbox.end(RunInterrupted(str(error), time.perf_counter() - began))
     except (LostRunError, VanishedError):
         raise
     except UnwritableError as error:

@@ -25,6 +25,7 @@ from core.head.divergence import linear_divergence
 from core.head.loss import linear_cross_entropy, token_statistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
+from core.parallel.world import world
 from core.rng import stream
 from core.stages.splits import split_windows
 from core.stages.trainer import Weights, rate_factor
@@ -61,6 +62,7 @@ def train_readout(
     )
     with clock.part("set-up"):
         training.begin()
+        world().require_same(f"{stage}, {training.steps} steps, {training.tokens} tokens")
     best, best_loss, best_epoch = training.copies(), math.inf, 0
     for epoch in range(1, config.train.max_epochs + 1):
         began, total = time.perf_counter(), 0.0
@@ -121,7 +123,12 @@ class _Training:
             fit_affine(readout, self.cache, self.block, self.last, self.windows)
 
     def step(self, windows: Tensor) -> float:
-        """Take one optimizer step on those windows; return the summed loss."""
+        """Take one optimizer step on those windows; return the summed loss.
+
+        Each of several processes runs its part of the windows; their gradients and losses are added up.
+        """
+        tokens, rows = windows.numel() * self.cache.seq_len, world().rows(len(windows))
+        windows = windows[rows.own]
         with self.clock.part("data"):
             states, targets = self._states(self.block, windows), self.targets[windows].flatten()  # [n, D], [n]
         with self.clock.part("head", self.step_flops * len(targets)):
@@ -134,23 +141,26 @@ class _Training:
                 loss, _ = linear_cross_entropy(hidden, weight, targets, self.config.train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         with self.clock.part("backward"):
-            (loss / len(targets)).backward()
+            (loss / tokens if rows.weight else 0 * loss).backward()
+        (summed,) = world().total([loss.item() * rows.weight])
+        world().add_up(self.weights.values())
         with self.clock.part("optimizer"):
             nn.utils.clip_grad_norm_(self.weights.values(), self.config.train.grad_clip)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.train.lr * rate_factor(self.taken, self.steps, self.config)
             self.optimizer.step()
         self.taken += 1
-        return loss.item()
+        return summed
 
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Return the mean cross-entropy over the early-stopping windows, nats."""
-        total = 0.0
-        for windows in self.held_out.split(self.cache.windows_at_once):
+        total, own = 0.0, world().part(self.held_out)
+        for windows in own.split(self.cache.windows_at_once) if len(own) else ():
             hidden = self.model.readout(self.block, self._states(self.block, windows))
             found = token_statistics(hidden, self.model.head_weight(self.block), self.targets[windows].flatten())
             total += float(found.cross_entropy.cpu().double().sum())
+        (total,) = world().total([total])
         return total / (len(self.held_out) * self.cache.seq_len)
 
     def copies(self) -> Weights:

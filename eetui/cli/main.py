@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from core.errors import EetuiError, UsageError
 from core.machine.interruptible import is_work_left
 from eetui import __version__
-from eetui.cli import analyse, compare, deleting, doctor, probe, runs, train
+from eetui.cli import analyse, compare, deleting, doctor, export, harness, probe, runs, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import NobodyReadsError, lasting
@@ -33,6 +33,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "ls": runs.list_runs,
     "show": runs.show,
+    "export": export.export,
+    "lm-eval": harness.lm_eval,
     "rm": deleting.remove,
     "restore": deleting.restore,
     "doctor": doctor.doctor,

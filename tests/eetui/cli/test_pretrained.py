@@ -34,6 +34,9 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
         done = eetui(*command, **where)
         assert done.returncode == 0, done.stderr
         assert words in done.stdout
+    written = eetui("export", "1", "--adapter", str(tmp_path / "exits"), **where)
+    assert (written.returncode, "wrote the exits of gain-1" in written.stderr) == (0, True), written.stderr
+    assert {file.name for file in (tmp_path / "exits").iterdir()} == {"adapter.safetensors", "config.json", "README.md"}
     shutil.move(folder / "config.json", tmp_path)
     (folder / "config.json").write_text((tmp_path / "config.json").read_text() + " ")
     changed = eetui("generate", "1", "--prompt", "w1", **where)
