@@ -128,7 +128,9 @@ def test_with_three_blocks_every_exit_is_paid_for_by_those_who_reach_it() -> Non
     assert cost == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("exited_state", "layer_cost"), [("copy", 4 * 64**2), ("drop", 0), ("input", None)])
+@pytest.mark.parametrize(
+    ("exited_state", "layer_cost"), [("copy", 4 * 64**2), ("drop", 0), ("input", None), ("deferred", None)]
+)
 def test_a_skipped_layer_costs_what_the_exited_state_leaves_to_do(exited_state: str, layer_cost: int | None) -> None:
     layer = costs.layer_flops(REPORT, 32)
     skipped = layer if layer_cost is None else layer_cost
