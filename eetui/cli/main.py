@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from core.errors import EetuiError, UsageError
 from eetui import __version__
-from eetui.cli import analyse, compare, deleting, doctor, probe, runs, train
+from eetui.cli import analyse, compare, deleting, doctor, generate, probe, runs, speculate, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import lasting
@@ -25,7 +25,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "calibrate": analyse.calibrate,
     "diagnose": analyse.diagnose,
     "ablate": compare.ablate,
-    "generate": analyse.generate,
+    "generate": generate.generate,
+    "speculate": speculate.speculate,
     "probe": probe.probe,
     "run": train.run,
     "resume": train.resume,
