@@ -171,15 +171,3 @@ def timed_turns(
         order = sorted(sides, reverse=bool(turn % 2))
         took = {side: seconds(generator, prompts, sides[side], own)[0] for side in order}
         yield took["plain"], took["speculative"]
-
-
-def speed_against_plain(
-    generator: TextGenerator,
-    prompts: Sequence[Sequence[int]],
-    drafting: Drafting,
-    options: GenerationOptions = DEFAULTS,
-    rounds: int = ROUNDS,
-) -> Speed:
-    """Time speculation against plain decoding, in turns."""
-    turns = list(timed_turns(generator, prompts, drafting, options, rounds))
-    return Speed.of(turns, options.max_tokens * len(prompts))

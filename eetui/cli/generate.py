@@ -121,9 +121,9 @@ def _write_speculatively(
     """Write by speculation: the text alone on standard output, all figures on standard error."""
     from core.analysis import speculative_text as speculation
     from eetui.cli.harmless_console import HarmlessConsole
+    from eetui.generate.speculated import figures_in_steps
     from eetui.generate.speculation_text import (
         NEVER_FEWER_FLOPS,
-        Speculated,
         drafting_text,
         speculation_json,
         speculation_legend,
@@ -141,17 +141,8 @@ def _write_speculatively(
             console.print(piece_text(piece), end="", soft_wrap=True)
     if not as_json:
         console.print()
-    ids = list(generator.vocabulary.encode(prompt))
-    text = ids + [piece.token.token for one in passes for piece in one.pieces]
     wanted = speculation.ROUNDS if rounds is None else rounds
-    verified = [one.verified for one in passes]
-    found = Speculated(
-        drafting,
-        speculation.sum_up(generator, verified, drafting),
-        speculation.acceptance_by_exit(generator, text, options.max_tokens, options),
-        speculation.undrafted(generator, ids, verified, options.window),
-        speculation.speed_against_plain(generator, [ids], drafting, options, wanted) if wanted else None,
-    )
+    *_, (found, _) = figures_in_steps(generator, prompt, passes, drafting, options, wanted)
     if as_json:
         print(speculation_json(generator, prompt, passes, found))
         return

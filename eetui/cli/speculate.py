@@ -103,7 +103,17 @@ def sweep_text(found: "Sweep") -> Group:
     from eetui.generate.speculation_text import NEVER_FEWER_FLOPS
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in ("Exit", "Draft", "Accepted", "Rejected", "Share accepted", "Tokens a pass", "FLOPs ×", "Speed ×", "95%"):
+    for head in (
+        "Exit",
+        "Draft",
+        "Accepted",
+        "Rejected",
+        "Share accepted",
+        "Tokens a pass",
+        "FLOPs ×",
+        "Speed ×",
+        "95%",
+    ):
         table.add_column(head, justify="right")
     for trial in found.trials:
         table.add_row(*_row(trial), style="bold" if trial is found.best else "")

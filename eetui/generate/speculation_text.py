@@ -52,7 +52,8 @@ def drafting_text(drafting: Drafting) -> str:
 def pass_text(written: WrittenPass, looks: Sequence[Style] | None = None) -> Text:
     """Draw a pass: accepted drafts in the style of the exit's block, `[-rejected-]` ones, the last block's token."""
     *accepted, last = (piece_text(piece, looks[piece.token.block] if looks else None) for piece in written.pieces)
-    rejected = Text(f" [-{written.rejected.strip()}-]", REJECTED) if written.rejected.strip() else Text()
+    words = " ".join(written.rejected.split())
+    rejected = Text(f" [-{words}-]", REJECTED) if words else Text()
     return Text.assemble(*accepted, rejected, last)
 
 
