@@ -89,13 +89,18 @@ def _first_gain(signal: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class RunQuality:
-    """A run's exits, judged."""
+    """A run's exits, judged.
+
+    Attributes:
+        deferred: whether tokens that left run on for later ones (`exit.exited_state`), so that fewer layers are saved.
+    """
 
     number: int
     name: str
     method: str
     tokens: int
     quality: Quality
+    deferred: bool = False
 
 
 def run_quality(reader: Reader, number: int) -> RunQuality:
@@ -110,4 +115,5 @@ def run_quality(reader: Reader, number: int) -> RunQuality:
     table = exiting_tokens(reader, run)
     paid = paid_costs(run, "layers"), paid_costs(run, "flops")
     judged = quality(table, exit_savings(run), paid, signal_meaning(run), run.thresholds)
-    return RunQuality(number, run.name, run.config.method_name, table.tokens, judged)
+    deferred = run.config.exit.exited_state == "deferred"
+    return RunQuality(number, run.name, run.config.method_name, table.tokens, judged, deferred)
