@@ -115,8 +115,9 @@ def sweep(
         raise UsageError("there is nothing to write after: give a text (--prompt)")
     exits = exits or range(len(generator.model.blocks) - 1)
     draftings = [Drafting(exit_, length) for exit_ in exits or (0,) for length in (*lengths, None)]
-    for drafting in draftings:  # refuse what can't be done before the first is tried
-        speculate(generator.model, generator.config, prompts[0], drafting, options)
+    for prompt in prompts:  # refuse what can't be done before the first is tried
+        for drafting in draftings:
+            speculate(generator.model, generator.config, prompt, drafting, options)
     tokens = len(prompts) * options.max_tokens
     yield "plain decoding"
     seconds(generator, prompts[:1], PLAIN, replace(options, max_tokens=min(4, options.max_tokens)))  # warm-up

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core.analysis.text_generator import Piece, TextGenerator, as_pieces, last_character
 from core.early_exit.draft_length import Drafting
+from core.early_exit.generation import GeneratedToken
 from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution
 from core.early_exit.speculation import Pass, Tally, speculate, tally
 from core.intervals import Interval, of_median
@@ -84,8 +85,8 @@ def write_speculatively(
 
 def _with_text(generator: TextGenerator, passes: Iterator[Pass], follows: str) -> Iterator[WrittenPass]:
     vocabulary = generator.vocabulary
-    waiting = deque[object]()
-    pieces = as_pieces(vocabulary, iter(waiting.popleft, None), follows)  # type: ignore[arg-type]  # never None
+    waiting = deque[GeneratedToken]()
+    pieces = as_pieces(vocabulary, iter(waiting.popleft, None), follows)
     for one in passes:
         waiting.extend(one.tokens)
         rejected = one.drafted[one.accepted :]
