@@ -242,8 +242,11 @@ class ExitCosts:
     def break_even_rate(self, exit_shares: Sequence[float]) -> float | None:
         """Share of tokens that must leave early to cost as much as never exiting; None if no share does.
 
-        The exits keep their proportions in `exit_shares`; the cost is linear in the share.
+        The exits keep their proportions in `exit_shares`; the cost is linear in the share. Under `deferred` a share
+        does not tell what is saved: None.
         """
+        if self.exited_state == "deferred":
+            return None
         shallow = sum(exit_shares[:-1])
         nobody = [0.0] * (len(exit_shares) - 1) + [1.0]
         everybody = [share / shallow for share in exit_shares[:-1]] + [0.0] if shallow else [1.0] + nobody[:-1]
