@@ -155,7 +155,9 @@ class ExitCosts:
 
     Attributes:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
-        exited_state: cost of a skipped layer: copy: its keys and values, k; drop: nothing; input: all of it.
+        exited_state: cost of a skipped layer: copy: its keys and values, k; drop: nothing; input: all of it; deferred:
+            all of it as well, but for layers that no later token needed, which exit shares do not tell
+            (`never_computed`).
         classifiers: FLOPs of each exit's classifier, 0 where the signal has none; None: `2·d` each.
         off: blocks whose exit is off: no signal is computed there.
     """
@@ -173,15 +175,28 @@ class ExitCosts:
         """FLOPs of all blocks without exits."""
         return full_flops(self.model, self.vocab_size, self.seq_len)
 
-    def flops(self, exit_shares: Sequence[float]) -> float:
+    def never_computed(self, layer_savings: float) -> float:
+        """FLOPs per token of layers that no token needed, under `deferred`; else 0: leaving alone says it.
+
+        Args:
+            layer_savings: share of all layers that were not computed.
+        """
+        if self.exited_state != "deferred":
+            return 0.0
+        return layer_savings * sum(self.model.block_layers) * layer_flops(self.model, self.seq_len)
+
+    def flops(self, exit_shares: Sequence[float], layer_savings: float = 0.0) -> float:
         """Mean FLOPs per token when these shares of the tokens leave at each block.
+
+        Under `deferred` they are the most that it can be, less what `layer_savings` says (`never_computed`).
 
         With two blocks and a share p that leaves m layers early: `nL − p·m·(L−k) + H + c` where a classifier decides,
         `nL − p·m·(L−k) + (2−p)·H` where the head does. The last block decides nothing.
         """
         arriving = [1 - left for left in accumulate(exit_shares, initial=0.0)][: len(self.model.block_layers)]
         left = sum(share * flops for share, flops in zip(exit_shares, self.leaving, strict=True))
-        return left + sum(share * flops for share, flops in zip(arriving, self.arriving, strict=False))
+        spent = left + sum(share * flops for share, flops in zip(arriving, self.arriving, strict=False))
+        return spent - self.never_computed(layer_savings)
 
     @property
     def leaving(self) -> tuple[int, ...]:
@@ -191,7 +206,7 @@ class ExitCosts:
         them.
         """
         layers, layer = self.model.block_layers, layer_flops(self.model, self.seq_len)
-        skipped = {"copy": skipped_layer_flops(self.model), "drop": 0, "input": layer}[self.exited_state]
+        skipped = {"copy": skipped_layer_flops(self.model), "drop": 0}.get(self.exited_state, layer)
         head, depths = head_flops(self.model, self.vocab_size), tuple(accumulate(layers))
         return tuple(
             depth * layer
@@ -220,15 +235,18 @@ class ExitCosts:
     def _has_signal(self, block: int) -> bool:
         return block < len(self.model.block_layers) - 1 and block not in self.off
 
-    def savings(self, exit_shares: Sequence[float]) -> float:
+    def savings(self, exit_shares: Sequence[float], layer_savings: float = 0.0) -> float:
         """Share of the full model's FLOPs that is saved; negative where exits cost more than they save."""
-        return 1 - self.flops(exit_shares) / self.full
+        return 1 - self.flops(exit_shares, layer_savings) / self.full
 
     def break_even_rate(self, exit_shares: Sequence[float]) -> float | None:
         """Share of tokens that must leave early to cost as much as never exiting; None if no share does.
 
-        The exits keep their proportions in `exit_shares`; the cost is linear in the share.
+        The exits keep their proportions in `exit_shares`; the cost is linear in the share. Under `deferred` a share
+        does not tell what is saved: None.
         """
+        if self.exited_state == "deferred":
+            return None
         shallow = sum(exit_shares[:-1])
         nobody = [0.0] * (len(exit_shares) - 1) + [1.0]
         everybody = [share / shallow for share in exit_shares[:-1]] + [0.0] if shallow else [1.0] + nobody[:-1]

@@ -231,7 +231,8 @@ class Savings:
 
     Attributes:
         flops: share of the FLOPs saved; negative where the exits cost more than they save.
-        break_even: share of the tokens that must exit early for `flops` to be 0; None if there is no such share.
+        break_even: share of the tokens that must exit early for `flops` to be 0; None if there is no such share, or
+            none tells (`deferred`).
         time, time_low, time_high: share of the time saved, measured on the same tokens in turns: median of the
             rounds and its bounds; None for a method that reads the later blocks' losses, which can't be timed.
         tokens, rounds: numbers of timed tokens and of rounds.

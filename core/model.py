@@ -21,8 +21,10 @@ from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
 from core.rng import stream
 
-ExitedState = Literal["input", "copy", "drop"]
+ExitedState = Literal["input", "copy", "drop", "deferred"]
 """What an exited token leaves for later blocks to attend to (`exit.exited_state`)."""
+RUNS_THROUGH: frozenset[ExitedState] = frozenset({"input", "deferred"})
+"""Those under which exited tokens run through later blocks; `deferred` where a token that goes deeper follows."""
 
 ROTARY_BASE = 10_000.0
 EMBEDDING_STD = 0.02
@@ -161,11 +163,11 @@ class Block(nn.Module):
         Args:
             active: mask of the active tokens, bool `[B, T]`; None: all.
             exited_state: treatment of the others. copy: they keep their state through every layer and are attended to
-                through keys and values made of it; drop: they keep it, and only they attend to themselves; input: they
-                run through like all others.
+                through keys and values made of it; drop: they keep it, and only they attend to themselves; input,
+                deferred: they run through like all others.
         """
         cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
-        if active is None or exited_state == "input":
+        if active is None or exited_state in RUNS_THROUGH:
             for layer in self.layers:
                 x = layer(x, cos, sin)
             return x

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from core.analysis.stored_run import StoredRun, stored_run
 from core.config.run_config import RunConfig
@@ -44,7 +45,7 @@ class TextGenerator:
         """
         ids = list(self.vocabulary.encode(prompt))
         tokens = generate(self.model, self.thresholds, self.config, ids, options)
-        return _pieces(self.vocabulary, tokens, follows=_last_character(prompt))
+        return as_pieces(self.vocabulary, tokens, follows=last_character(prompt))
 
     def unknown(self, prompt: str) -> int:
         """Count the words of a prompt that are not in the vocabulary, and are all read as one token."""
@@ -105,7 +106,11 @@ def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origi
     if config.exit.exited_state == "input":
         savings = 0.0  # exited tokens run through the later blocks
     elif generator.thresholds:
-        flops = exit_costs(generator.vocabulary.size, config, generator.thresholds).savings(blocks)
+        if config.exit.exited_state == "deferred":  # they run as far as any token after them
+            ran_to = list(accumulate((token.block for token in reversed(tokens)), max))
+            shares = (ran_to.count(block) / len(tokens) for block in range(len(blocks)))
+            savings = share_of_layers_saved(shares, model.block_layers)
+        flops = exit_costs(generator.vocabulary.size, config, generator.thresholds).savings(blocks, savings)
     return Origins(blocks, savings, flops)
 
 
@@ -133,11 +138,11 @@ def _vocabulary(reader: Reader, run: StoredRun) -> Vocabulary:
     return vocabulary
 
 
-def _last_character(prompt: str) -> str:
+def last_character(prompt: str) -> str:
     return prompt[-1:] or " "
 
 
-def _pieces(vocabulary: Vocabulary, tokens: Iterator[GeneratedToken], follows: str) -> Iterator[Piece]:
+def as_pieces(vocabulary: Vocabulary, tokens: Iterator[GeneratedToken], follows: str) -> Iterator[Piece]:
     """Yield the tokens with their text; an incomplete character waits for its other bytes.
 
     Args:

@@ -126,11 +126,18 @@ class TokenPlaces:
         """Return the places with only these exited tokens, by their indices among the E."""
         return replace(self, exited=self.exited.index_select(0, indices))
 
+    def keep_active(self, indices: Tensor) -> "TokenPlaces":
+        """Return the places with only these active tokens, by their indices among the S."""
+        return replace(self, active=self.active.index_select(0, indices))
+
     def attended(self, *, causal: bool) -> Tensor:
         """Indices of exited tokens that an active token can still attend to, among the E."""
-        mask = self.mask
-        attended = mask.flip(1).cummax(1).values.flip(1) if causal else mask.any(1, keepdim=True).expand_as(mask)
-        return attended.flatten().index_select(0, self.exited).nonzero().squeeze(1)
+        return needed(self.mask, causal=causal).flatten().index_select(0, self.exited).nonzero().squeeze(1)
+
+
+def needed(active: Tensor, *, causal: bool) -> Tensor:
+    """Return the tokens that an active one attends to, itself included, bool `[B, T]` of the mask of active tokens."""
+    return active.flip(1).cummax(1).values.flip(1) if causal else active.any(1, keepdim=True).expand_as(active)
 
 
 def pack(places: TokenPlaces, heads: int, *, causal: bool, drop: bool, states: Tensor) -> Packing:

@@ -124,7 +124,7 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
-    flops = cost.flops(results[0].exit_shares) if thresholds else cost.full
+    flops = cost.flops(results[0].exit_shares, results[0].layer_savings) if thresholds else cost.full
     clock.count("early exit", results[0].tokens * flops)
     if thresholds:
         steps = range(len(batches) + 1, len(batches) + 1 + rounds)

@@ -44,7 +44,7 @@ def measure_savings(
     """
     saved = Savings(
         stage=early.stage,
-        flops=cost.savings(early.exit_shares),
+        flops=cost.savings(early.exit_shares, early.layer_savings),
         break_even=cost.break_even_rate(early.exit_shares),
     )
     if steps:

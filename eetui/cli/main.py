@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from core.errors import EetuiError, UsageError
 from core.machine.interruptible import is_work_left
 from eetui import __version__
-from eetui.cli import analyse, compare, deleting, doctor, export, harness, probe, runs, train
+from eetui.cli import analyse, compare, deleting, doctor, export, generate, harness, probe, runs, speculate, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import NobodyReadsError, lasting
@@ -26,7 +26,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "calibrate": analyse.calibrate,
     "diagnose": analyse.diagnose,
     "ablate": compare.ablate,
-    "generate": analyse.generate,
+    "generate": generate.generate,
+    "speculate": speculate.speculate,
     "probe": probe.probe,
     "run": train.run,
     "resume": train.resume,

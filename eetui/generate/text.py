@@ -65,15 +65,17 @@ def generation_json(generator: TextGenerator, prompt: str, pieces: Sequence[Piec
         "exit_shares": origins.blocks,
         "layer_savings": origins.layer_savings,
         "flop_savings": origins.flop_savings,
-        "tokens": [
-            {
-                "token": piece.token.token,
-                "text": piece.text,
-                "block": piece.token.block,
-                "signals": piece.token.signals,
-                "probability": piece.token.probability,
-            }
-            for piece in pieces
-        ],
+        "tokens": [token_json(piece) for piece in pieces],
     }
     return json_text(found)
+
+
+def token_json(piece: Piece) -> dict[str, Any]:
+    """Write a token as plain values."""
+    return {
+        "token": piece.token.token,
+        "text": piece.text,
+        "block": piece.token.block,
+        "signals": piece.token.signals,
+        "probability": piece.token.probability,
+    }

@@ -108,9 +108,9 @@ def _measured_line(event: Measured, state: RunState) -> str:
 
 def _savings_line(event: Savings) -> str:
     line = f"{event.stage}  FLOP savings {event.flops:z.1%}"
-    if event.break_even is None:
+    if event.break_even is None and event.flops <= 0:
         line += ", which no exit rate would make positive"
-    else:
+    elif event.break_even is not None:
         line += f" (break-even at {event.break_even:.1%} leaving early)"
     if event.time is not None:
         line += f"  time savings {event.time:z.1%} [{event.time_low:z.1%}, {event.time_high:z.1%}]"

@@ -128,7 +128,9 @@ def test_with_three_blocks_every_exit_is_paid_for_by_those_who_reach_it() -> Non
     assert cost == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("exited_state", "layer_cost"), [("copy", 4 * 64**2), ("drop", 0), ("input", None)])
+@pytest.mark.parametrize(
+    ("exited_state", "layer_cost"), [("copy", 4 * 64**2), ("drop", 0), ("input", None), ("deferred", None)]
+)
 def test_a_skipped_layer_costs_what_the_exited_state_leaves_to_do(exited_state: str, layer_cost: int | None) -> None:
     layer = costs.layer_flops(REPORT, 32)
     skipped = layer if layer_cost is None else layer_cost
@@ -157,8 +159,10 @@ def test_where_nobody_leaves_the_break_even_rate_is_that_of_the_first_exit() -> 
     assert costs.ExitCosts(REPORT, 4096, 32, reads_head=True).break_even_rate((0.0, 1.0)) == some
 
 
-def test_where_nothing_is_skipped_no_exit_rate_pays_for_a_classifier() -> None:
-    assert costs.ExitCosts(REPORT, 4096, 32, reads_head=False, exited_state="input").break_even_rate((0.5, 0.5)) is None
+@pytest.mark.parametrize("exited_state", ["input", "deferred"])
+def test_where_leaving_alone_skips_nothing_no_exit_rate_pays_for_a_classifier(exited_state: str) -> None:
+    cost = costs.ExitCosts(REPORT, 4096, 32, reads_head=False, exited_state=exited_state)
+    assert cost.break_even_rate((0.5, 0.5)) is None
 
 
 @pytest.mark.parametrize(

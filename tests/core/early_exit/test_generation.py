@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.config.run_config import Layer, RunConfig, build, method_names
-from core.early_exit.generation import GeneratedToken, generate
+from core.early_exit.generation import GeneratedToken, Reader, generate
 from core.early_exit.masked import early_exit_states, go_on
 from core.early_exit.sampling import GenerationOptions, choose
 from core.errors import UsageError
@@ -92,7 +92,7 @@ def assert_as_plain(config: RunConfig, thresholds: list[float], prompt: list[int
     switches=st.fixed_dictionaries(
         {
             "norm": st.sampled_from(("pre", "post")),
-            "exited_state": st.sampled_from(("copy", "drop", "input")),
+            "exited_state": st.sampled_from(("copy", "drop", "input", "deferred")),
             "head": st.sampled_from(("shared", "per_block")),
             "seed": st.integers(0, 10**6),
         }
@@ -105,7 +105,7 @@ def test_each_token_is_what_computing_everything_anew_would_give(
     assert_as_plain(config, thresholds[: len(block_layers) - 1], prompt)
 
 
-@pytest.mark.parametrize("exited_state", ["copy", "drop", "input"])
+@pytest.mark.parametrize("exited_state", ["copy", "drop", "input", "deferred"])
 @pytest.mark.parametrize("method", [name for name in method_names() if not exit_method(name).foresees])
 def test_every_exit_method_decides_as_in_an_evaluation(method: str, exited_state: str) -> None:
     config = run_config(method=method, exited_state=exited_state, norm="pre")
@@ -128,6 +128,17 @@ def test_a_step_costs_one_token_and_less_when_it_leaves_early() -> None:
             display=False
         ) as counter:  # knows of no attention on the CPU, and of no matrix times vector, so not of the head's
             next(tokens)
+        assert counter.get_total_flops() == expected
+
+
+def test_deferred_layers_cost_nothing_until_a_token_goes_deeper() -> None:
+    config = run_config(method="random", seq_len=16, block_layers=(1, 3), exited_state="deferred")
+    layer = 2 * (4 * 64 + 3 * 8 * 12)
+    reader = Reader(random_model(config), [0.0], config, 16)
+    for threshold, words, expected in ((0.0, PROMPT, 3 * layer), (0.0, [5], layer), (1.1, [2], layer + 3 * 5 * layer)):
+        reader.thresholds, first = [threshold], reader.length
+        with FlopCounterMode(display=False) as counter:
+            reader.read(words, first)
         assert counter.get_total_flops() == expected
 
 

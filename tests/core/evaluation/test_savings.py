@@ -18,7 +18,7 @@ from tests.core.training import WORDS, MakeConfig, of
 EARLY = Measured("evaluation", "early exit", None, "eval", "all", 64, 2.0, 0.1, (0.5, 0.5), 0.25)
 
 
-@pytest.mark.parametrize("exited_state", ["input", "copy", "drop"])
+@pytest.mark.parametrize("exited_state", ["input", "copy", "drop", "deferred"])
 @pytest.mark.parametrize("method", method_names())
 def test_savings_count_flops_as_the_tokens_left_and_time_what_can_be_timed(
     method: str, exited_state: str, tiny_config: MakeConfig, tiny_dataset: Dataset
@@ -32,7 +32,8 @@ def test_savings_count_flops_as_the_tokens_left_and_time_what_can_be_timed(
     size = (config.model, model.embedding.num_embeddings, config.data.seq_len)
     reads_head, learns = exit_method(method).reads_head, exit_method(method).learns
     classifiers = None if learns else (0,)  # a coin, or a cosine of two states, has none to pay for
-    flops = ExitCosts(*size, reads_head, exited_state, classifiers).flops(early.exit_shares)
+    costs = ExitCosts(*size, reads_head, exited_state, classifiers)
+    flops = costs.flops(early.exit_shares, early.layer_savings)
     assert saved.flops == pytest.approx(1 - flops / full_flops(*size))
     assert of(StageStarted, events)[0].steps >= len(of(Step, events))
     if exit_method(method).foresees:
