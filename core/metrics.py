@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.config.derived import target_shallow_ratio
-from core.events import Epoch, Measured, Priced, Savings, Threshold, Way, way_name
+from core.events import Epoch, Measured, Priced, Savings, Strided, Threshold, Way, way_name
 from core.formulas import bits_per_byte, perplexity
 from core.state import RunState, StageState
 
@@ -163,6 +163,16 @@ def _of_price(figure: Callable[[Priced], float]) -> Callable[[RunState, Config],
     return lambda state, _: None if state.priced is None or state.final is None else figure(state.priced)
 
 
+def _of_strided(figure: Callable[[Strided], float | None]) -> Callable[[RunState, Config], float | None]:
+    """Return the PPL of a loss on overlapping windows."""
+
+    def ppl(state: RunState, _: Config) -> float | None:
+        loss = None if state.strided is None else figure(state.strided)
+        return None if loss is None else perplexity(loss)
+
+    return ppl
+
+
 def _of_best_epoch(figure: Callable[[Epoch], float | None]) -> Callable[[StageState], float | None]:
     return lambda stage: None if stage.kind != "lm" or stage.best is None else figure(stage.best)
 
@@ -217,6 +227,12 @@ TIME_HIGH = Metric(
 BREAK_EVEN = Metric(
     "break_even", "Exit rate at which FLOPs break even", "share", None, _of_savings(lambda saved: saved.break_even)
 )
+STRIDED_PPL = Metric(
+    "strided_ppl", "With a stride: PPL (early exit)", "ppl", "lower", _of_strided(lambda found: found.early)
+)
+STRIDED_FULL_PPL = Metric(
+    "strided_full_ppl", "With a stride: all blocks, PPL", "ppl", "lower", _of_strided(lambda found: found.full)
+)
 PRICE = Metric("price", "Price of the whole model's cost, nats", "loss", None, _of_price(lambda found: found.price))
 PROMISED_SAVINGS = Metric(
     "promised_savings", "Savings at that price (calibration)", "share", None, _of_price(lambda found: found.savings)
@@ -227,6 +243,7 @@ PROMISED_EXCESS = Metric(
 FINAL = (
     FINAL_PPL, BITS_PER_BYTE, ACCURACY, SHALLOW_RATIO, SHALLOW_TARGET, PRICE, PROMISED_SAVINGS, PROMISED_EXCESS,
     LAYER_SAVINGS, FLOP_SAVINGS, TIME_SAVINGS, TIME_LOW, TIME_HIGH, BREAK_EVEN,
+    STRIDED_PPL, STRIDED_FULL_PPL,
 )  # fmt: skip
 """Rows of the final table; the other ways through the model follow them."""
 

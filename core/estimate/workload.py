@@ -118,6 +118,10 @@ def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Itera
         evaluated = _once(sizes.eval_windows * config.data.seq_len)
         yield Pass(evaluated, layers, len(layers))  # every block alone
         yield Pass(evaluated, layers, _heads(config))  # early exit
+        if config.data.stride:
+            overlaps = evaluated * (config.data.seq_len / config.data.stride)
+            yield Pass(overlaps, layers)
+            yield Pass(overlaps, layers, _heads(config))
     elif stage == BACKBONE:
         yield Pass(_once(sizes.train_windows * config.data.seq_len), layers, heads=0)
     elif config.protocol == "frozen" and stage.kind in ("lm", "statistics"):

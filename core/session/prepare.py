@@ -124,5 +124,5 @@ def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:
 
 def _evaluation_text(dataset: Dataset) -> EvaluationText:
     windows, vocabulary = dataset.evaluation, dataset.vocabulary
-    stream = array("i", [*windows.inputs.flatten().tolist(), int(windows.targets[-1, -1])])
+    stream = array("i", [int(windows.inputs[0, 0]), *windows.targets.flatten().tolist()])
     return EvaluationText(vocabulary.tokens(range(vocabulary.size)), stream)
