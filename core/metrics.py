@@ -94,9 +94,13 @@ class StageMetric:
     value: Callable[[StageState], float | None]
     list_column: ListColumn | None = None
 
-    def at(self, block: int | None) -> Metric:
-        """Return the metric of a block; None: of all blocks together."""
-        own_tokens = self.unit == "ppl" and bool(block)  # later blocks train on their own run's hard tokens
+    def at(self, block: int | None, *, frozen: bool = False) -> Metric:
+        """Return the metric of a block; None: of all blocks together.
+
+        Args:
+            frozen: whether it is of a pretrained model, whose readouts learn from all tokens.
+        """
+        own_tokens = self.unit == "ppl" and bool(block) and not frozen  # later blocks: their own run's hard tokens
         label = f"All blocks together: {self.label}" if block is None else f"Block {block} {self.label}"
         return Metric(
             key=f"{'together' if block is None else f'block{block}'}.{self.key}",
@@ -284,18 +288,19 @@ STORED: tuple[tuple[ListColumn, Metric], ...] = tuple(
 
 def run_metrics(state: RunState, config: Config) -> dict[Metric, float]:
     """Return every figure that a run has, in the order of the tables."""
-    values = ((metric, metric.value(state, config)) for metric in _applicable(state))
+    values = ((metric, metric.value(state, config)) for metric in _applicable(state, config))
     return {metric: value for metric, value in values if value is not None}
 
 
-def _applicable(state: RunState) -> Iterator[Metric]:
+def _applicable(state: RunState, config: Config) -> Iterator[Metric]:
     yield from FINAL
+    frozen = config["protocol"] == "frozen"
     for found in state.measured:
         if found.way in WAYS:
             yield way_ppl(found.way, found.block)
             yield way_bits(found.way, found.block)
     for block in dict.fromkeys(stage.block for stage in state.stages):
-        yield from (row.at(block) for row in TRAINING)
+        yield from (row.at(block, frozen=frozen) for row in TRAINING)
 
 
 def best_of(values: Iterable[float], better: Better) -> float:
@@ -315,6 +320,7 @@ def final_rows(found: Collection[Metric]) -> list[Metric]:
 
 def training_rows(found: Collection[Metric]) -> list[Metric]:
     """Return the metrics of the training table: of all blocks together, then of each block in order."""
-    blocks = {metric.block for metric in found if metric.table == "training"}
-    together_first = sorted(blocks, key=lambda block: -1 if block is None else block)
-    return [metric for block in together_first for row in TRAINING if (metric := row.at(block)) in found]
+    own = {metric.key: metric for metric in found if metric.table == "training"}
+    together_first = sorted({metric.block for metric in own.values()}, key=lambda block: -1 if block is None else block)
+    keys = (row.at(block).key for block in together_first for row in TRAINING)
+    return [own[key] for key in keys if key in own]

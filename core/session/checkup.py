@@ -81,7 +81,8 @@ def check_states() -> Iterator[Finding]:
     kept, partial = kept_caches(), abandoned()
     texts = f"{len(kept)} {'text' if len(kept) == 1 else 'texts'}"
     size = _mib(sum(size for _, size in kept))
-    yield Finding("states", f"{texts} of pretrained models, {size} of at most {_mib(MOST_BYTES)}, in {caches_folder()}")
+    most = f"{MOST_BYTES / 10**9:.0f} GB"
+    yield Finding("states", f"{texts} of pretrained models, {size} of at most {most}, in {caches_folder()}")
     if partial:
         yield Finding(
             "states",

@@ -104,7 +104,7 @@ def test_without_a_last_readout_the_last_block_stays_the_model_s(folder: Path, t
 def test_thresholds_are_set_on_calibration_tokens_that_are_still_there(
     folder: Path, text: Path, dataset: Dataset
 ) -> None:
-    events, _ = run(make(folder, text, "method=softmax", "hard_ratio=0.5"), dataset)
+    events, _ = run(make(folder, text, "method=softmax", "exit.policy=quantile", "hard_ratio=0.5"), dataset)
     first, second = (event for event in events if isinstance(event, Threshold))
     assert first.split == "calibration"
     assert second.tokens == first.hard_tokens
