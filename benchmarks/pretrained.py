@@ -90,12 +90,15 @@ class Run:
 
     Attributes:
         stages: seconds of each stage.
+        busy: seconds of all cores from the end of the stage before to its own.
     """
 
     prepared: Prepared
     database: Path
     spent: Spent
     stages: dict[str, float] = field(default_factory=dict)
+    busy: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.process_time)
 
     @staticmethod
     def of(config: RunConfig, database: Path) -> "Run":
@@ -118,11 +121,13 @@ class Run:
         for event in events:
             if isinstance(event, StageEnded):
                 self.stages[event.stage] = event.seconds
-                print(f"  {event.stage:20} {event.seconds:6.1f} s", flush=True)
+                self.busy[event.stage] = time.process_time() - self.began - sum(self.busy.values())
+                print(f"  {event.stage:20} {event.seconds:6.1f} s, {self.busy[event.stage]:6.1f} of cores", flush=True)
 
-    def seconds(self, part: str) -> float:
-        """Seconds of all stages whose name ends so."""
-        return sum(seconds for stage, seconds in self.stages.items() if stage.endswith(part))
+    def seconds(self, part: str, *, free: bool = False) -> float:
+        """Seconds of all stages whose name ends so; `free`: those of its cores by threads, as on a free machine."""
+        found = sum(value for stage, value in (self.busy if free else self.stages).items() if stage.endswith(part))
+        return found / self.config.machine.threads if free else found
 
 
 class FrozenBench(Bench):
@@ -158,11 +163,15 @@ def exits_part(report: Report, layers: Sequence[Any], options: argparse.Namespac
     """Train a run and try all ways."""
     run = Run.of(build([*layers, set_layer("method=gain")]), database)
     tokens = run.prepared.dataset.train.targets.numel()
-    report.add(figure(f"pass of the model over {tokens:,} tokens", [run.seconds("backbone")], "s"))
     readouts = len(run.config.model.block_layers)
-    report.add(figure(f"{readouts} readouts", [run.seconds(".lm")], "s"))
+    parts = {f"pass of the model over {tokens:,} tokens": "backbone", f"{readouts} readouts": ".lm"}
+    for name, part in parts.items():
+        report.add(figure(name, [run.seconds(part)], "s"))
+        report.add(figure(f"{name}, seconds of cores ÷ threads", [run.seconds(part, free=True)], "s"))
     before = run.spent.wall - run.seconds("evaluation")
+    alone = run.spent.busy / run.config.machine.threads - run.seconds("evaluation", free=True)
     report.add(figure("exits fitted, the corpus read and the model loaded", [before], "s", most=EXITS_SECONDS))
+    report.add(figure("the same, seconds of cores ÷ threads", [alone], "s", most=EXITS_SECONDS))
     report.add(figure("the whole run", [run.spent.wall], "s"))
     report.note(f"the whole run: {run.spent.busy:.0f} s of cores, {run.config.machine.threads} threads")
     report.add(figure("peak memory", [own_peak() / 1e9], "GB", most=MOST_MEMORY))

@@ -126,9 +126,9 @@ def test_a_pretrained_model_s_window_is_its_context_and_its_cache_grows_up_to_it
     model, prompt = with_exits(family, "llama"), tokens(1, 3)
     expected = (
         tiny_model("llama")
-        .generate(
-            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=30, do_sample=False, pad_token_id=1
-        )[0, 3:]
+        .generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=30, do_sample=False, pad_token_id=1)[
+            0, 3:
+        ]
         .tolist()
     )
     options = GenerationOptions(max_tokens=30, temperature=0)
