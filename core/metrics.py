@@ -294,7 +294,7 @@ def run_metrics(state: RunState, config: Config) -> dict[Metric, float]:
 
 def _applicable(state: RunState, config: Config) -> Iterator[Metric]:
     yield from FINAL
-    frozen = config["protocol"] == "frozen"
+    frozen = config.get("protocol") == "frozen"
     for found in state.measured:
         if found.way in WAYS:
             yield way_ppl(found.way, found.block)
