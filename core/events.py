@@ -3,8 +3,8 @@
 Losses are mean nats per token, durations seconds, shares between 0 and 1. Exactly one of `RunFinished`, `RunFailed`
 and `RunInterrupted` ends a run.
 
-    RunStarted  StageStarted  Step*  Epoch*  Priced?  Threshold?  Measured*  Savings?  TokensMeasured*  Profiled?
-    StageEnded …  RunFinished
+    RunStarted  StageStarted  Step*  Epoch*  Priced?  Threshold?  Measured*  Strided?  Savings?  TokensMeasured*
+    Profiled?  StageEnded …  RunFinished
 
 A resumed run starts again in the same log: `RunStarted` voids the events before it.
 """
@@ -253,6 +253,24 @@ class Savings:
 
 
 @dataclass(frozen=True, slots=True)
+class Strided:
+    """Losses on overlapping windows of the evaluation text, in which each token counts once.
+
+    Attributes:
+        stride: tokens from the beginning of a window to that of the next; only a window's last ones count.
+        tokens: number of tokens that count.
+        full: mean loss of all blocks, nats.
+        early: that of early exit; None without exits, and for a method that reads the later blocks' losses.
+    """
+
+    stage: str
+    stride: int
+    tokens: int
+    full: float
+    early: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TokensMeasured:
     """One block's results for every evaluated token, in order, when all tokens go through all blocks.
 
@@ -347,6 +365,7 @@ Event = (
     | Measured
     | TokensMeasured
     | Savings
+    | Strided
     | Profiled
     | StageEnded
     | Warned

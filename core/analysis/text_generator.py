@@ -43,7 +43,8 @@ class TextGenerator:
         Raises:
             UsageError: at once, if the prompt has no token or an option is out of range.
         """
-        ids = list(self.vocabulary.encode(prompt))
+        beginning = self.vocabulary.beginning if self.config.data.bos_token else None
+        ids = [*([] if beginning is None else [beginning]), *self.vocabulary.encode(prompt)]
         tokens = generate(self.model, self.thresholds, self.config, ids, options)
         return as_pieces(self.vocabulary, tokens, follows=last_character(prompt))
 

@@ -137,6 +137,10 @@ class RunConfig(Section):
             raise ValueError("machine.dtype must be float32 or float64 for a model that is trained")
         elif self.data.tokenizer == "model":
             raise ValueError("data.tokenizer model needs a pretrained model in model.source")
+        elif self.data.bos_token:
+            raise ValueError(
+                "data.bos_token needs a pretrained model in model.source, whose tokenizer has such a token"
+            )
         return self
 
     def _exits_can_be_in_training(self) -> None:

@@ -75,11 +75,31 @@ class DataConfig(Section):
     eval_ratio: Annotated[float, FieldUnit("× num_samples")] = Field(
         0.2, gt=0, le=10, description="evaluation windows as a share of num_samples"
     )
+    stride: int = Field(
+        0,
+        ge=0,
+        le=MOST,
+        description="evaluate also on windows that begin every so many tokens, of which only the new ones count, as "
+        "PPL of WikiText is often given; 0: on windows side by side only",
+    )
+    bos_token: bool = Field(
+        False,
+        description="pretrained: begin every window with the tokenizer's beginning-of-text token, which is no target",
+    )
     full_batches: bool = Field(
         True,
         description="leave out the windows at the end of each split that fill no batch of batch_size, as in the "
         "report; else all are trained on and evaluated, whatever the batch",
     )
+
+    @model_validator(mode="after")
+    def _strides_overlap(self) -> Self:
+        if self.stride > self.seq_len:
+            raise ValueError(
+                f"data.stride must be at most data.seq_len, or tokens would be left out, got {self.stride} and "
+                f"{self.seq_len}"
+            )
+        return self
 
 
 class ModelConfig(Section):

@@ -5,7 +5,8 @@ and values (`copy`), nothing (`drop`), all the rest (`input`), or all the rest o
 (`deferred`). Tokens of the prompt leave as they would in an evaluation, so the text is the same as with a masked pass
 over everything at every step.
 
-The model was trained on windows of `seq_len` tokens; positions from `seq_len` on are untrained. So the window slides:
+A model of ours was trained on windows of `seq_len` tokens; positions from `seq_len` on are untrained. So the window
+slides (that of a pretrained model is its context):
 once it is full, every step reads the last `seq_len` tokens again from position 0, as slowly as without a cache. A
 larger `window` is faster and sees more, at untrained positions.
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from core.config.run_config import RunConfig
 from core.early_exit.cached_blocks import cached_block
 from core.early_exit.reading import Deferred, Reading
-from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose
+from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose, trained_window
 from core.errors import UsageError
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
@@ -67,7 +68,7 @@ def generate(
             blocks.
     """
     options.check()
-    window = options.window or config.data.seq_len
+    window = options.window or trained_window(config)
     check_prompt(model, config, prompt, window)
     if exit_method(config.method).foresees:
         raise UsageError(

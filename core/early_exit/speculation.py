@@ -28,7 +28,7 @@ from core.costs import exit_costs, full_flops, head_flops, readout_flops
 from core.early_exit.cached_blocks import cached_block
 from core.early_exit.draft_length import LONGEST, Drafting, PricedLength
 from core.early_exit.generation import GeneratedToken, check_prompt, exit_signal
-from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution
+from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution, trained_window
 from core.exits import exit_method
 from core.model import Transformer
 from core.rng import stream
@@ -81,7 +81,7 @@ def speculate(
         UsageError: at once, not with the first pass: as in `generate`, or the model can't draft so (`Drafting.check`).
     """
     options.check()
-    window = options.window or config.data.seq_len
+    window = options.window or trained_window(config)
     check_prompt(model, config, prompt, window)
     blocks = len(model.blocks)
     drafting.check(blocks, exit_count(config.protocol, blocks) > 0, exit_method(config.method).foresees)

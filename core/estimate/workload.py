@@ -19,7 +19,8 @@ from core.config.derived import (
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
 from core.exits import exit_method
-from core.protocol.order import FORESEEN, block0_origin, planned_stages, stages_ahead
+from core.extensions.plugins import unpinned
+from core.protocol.order import BACKBONE, FORESEEN, block0_origin, planned_stages, stages_ahead
 
 TRAINED_COPIES = 12
 """Copies of the weights in training: weights, gradients and two moments; the progress with its moments, twice while it
@@ -36,6 +37,13 @@ GAIN_COPIES = 8 * 5
 """Bytes for each value of a calibration token's state in the fit of a gain exit: float64, whole and without a fold."""
 LBFGS_EVALUATIONS = (25, 500)
 """Smallest and largest number of passes over its tokens in an L-BFGS fit of an exit classifier."""
+DTYPE_BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+UNPACKED_BYTES = 8
+"""Bytes that a weight of a GGUF file takes while it is unpacked: in float32, and once more in the model."""
+READOUT_COPIES = 5
+"""A readout's weights, gradients and two moments, and the weights of its best epoch."""
+ENTERED_AND_LEFT = 2
+"""States of a calibration token that are held at once: those that entered a block, and those it made."""
 EVALUATED_BYTES = 33
 """Bytes for each evaluated token and block: loss, correctness, block, signal, probability, prediction, and copies."""
 
@@ -98,7 +106,8 @@ def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pa
 def run_passes(config: RunConfig, sizes: Sizes, *, reuses_block0: bool = False) -> Iterator[Pass]:
     """Yield the passes of one run, in the order of its stages."""
     for stage in planned_stages(config):
-        shared = stage.kind in ("lm", "statistics") and stage.block in (0, None) and not stage.ahead
+        first = stage.block in (0, None) or config.protocol == "frozen"
+        shared = stage.kind in ("lm", "statistics") and first and not stage.ahead
         if not (shared and reuses_block0):
             yield from _stage_passes(stage, config, sizes)
 
@@ -109,6 +118,14 @@ def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Itera
         evaluated = _once(sizes.eval_windows * config.data.seq_len)
         yield Pass(evaluated, layers, len(layers))  # every block alone
         yield Pass(evaluated, layers, _heads(config))  # early exit
+        if config.data.stride:
+            overlaps = evaluated * (config.data.seq_len / config.data.stride)
+            yield Pass(overlaps, layers)
+            yield Pass(overlaps, layers, _heads(config))
+    elif stage == BACKBONE:
+        yield Pass(_once(sizes.train_windows * config.data.seq_len), layers, heads=0)
+    elif config.protocol == "frozen" and stage.kind in ("lm", "statistics"):
+        yield from _readout_passes(stage, config, sizes)
     elif stage.kind == "statistics" and stage.block is None:  # every block, with no token gone
         read = calibration_windows(sizes.train_windows, config) or sizes.train_windows
         yield Pass(_once(read * config.data.seq_len), layers, len(layers))
@@ -119,6 +136,20 @@ def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Itera
             yield from _exits_in_training(config, windows, sizes)
     elif stage.block is not None:
         yield from _block_passes(stage, stage.block, config, sizes)
+
+
+def _readout_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+    """Yield the passes of a pretrained model's readout, on cached states: its training, or its statistics."""
+    width, held_out = config.data.seq_len, calibration_windows(sizes.train_windows, config)
+    if stage.kind == "statistics":
+        yield Pass(_once(held_out * width))
+        return
+    windows = sizes.train_windows - held_out
+    stopping = early_stopping_windows(windows, config)
+    matmuls = 2 + (config.train.readout_target == "last") + (config.model.readout == "head")
+    fitted = epochs(config) * ((windows - stopping) * width)
+    yield Pass(fitted, heads=matmuls / costs.TRAINING, trains=True)
+    yield Pass(epochs(config) * (stopping * width))
 
 
 def _block_passes(stage: PlannedStage, block: int, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
@@ -163,6 +194,8 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
 
     It is the sum of all that is kept to the run's end and of the larger of a training step and the evaluation.
     """
+    if config.model.pretrained:
+        return _pretrained_memory(config, sizes)
     model, number = config.model, 4 if config.machine.dtype == "float32" else 8
     staged, own_heads = config.protocol == "staged", config.train.head == "per_block"
     heads = len(model.block_layers) if own_heads else 1
@@ -176,6 +209,21 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
     evaluation = EVALUATED_BYTES * config.data.seq_len * sizes.eval_windows * (len(model.block_layers) + 1)
     rest = weights + outputs + token_ids
     return rest + max(evaluation, number * _activations(config, sizes.vocab_size), _ahead(config, sizes, number))
+
+
+def _pretrained_memory(config: RunConfig, sizes: Sizes) -> int:
+    """Return the bytes of a run on a pretrained model; cached states are on the disk, but for the calibration's."""
+    model, width, blocks = config.model, config.data.seq_len, len(config.model.block_layers)
+    size = DTYPE_BYTES[config.machine.dtype]
+    loaded = UNPACKED_BYTES if unpinned(model.source).lower().endswith(".gguf") else size
+    weights = loaded * costs.parameters(model, sizes.vocab_size) + (size < 4) * 4 * sizes.vocab_size * model.dim
+    readouts = 4 * blocks * READOUT_COPIES * costs.readout_flops(model, 0) // 2
+    heads = 4 * blocks * READOUT_COPIES * sizes.vocab_size * model.dim * (model.readout == "head")
+    calibration = calibration_windows(sizes.train_windows, config) * width * model.dim
+    fit = calibration * (4 * ENTERED_AND_LEFT + GAIN_COPIES * predicts_gains(config))
+    evaluation = EVALUATED_BYTES * width * sizes.eval_windows * (blocks + 1)
+    token_ids = 8 * width * (sizes.train_windows + sizes.eval_windows)
+    return weights + readouts + heads + token_ids + max(fit, evaluation, 4 * _activations(config, sizes.vocab_size))
 
 
 def _ahead(config: RunConfig, sizes: Sizes, number: int) -> int:
@@ -200,6 +248,7 @@ def _activations(config: RunConfig, vocab_size: int) -> int:
         threads = max(1, min(threads, tokens // LEAST_SHARE))
     head = (threads * chunk + (threads - 1) * model.dim) * vocab_size
     layers = max(model.block_layers) if config.protocol == "staged" else sum(model.block_layers)
+    layers = 1 if config.protocol == "frozen" else layers  # nothing goes back through them
     return tokens * (layers * layer + 2 * model.dim) + head
 
 

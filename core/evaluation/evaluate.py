@@ -17,6 +17,7 @@ from core.data.batches import in_order
 from core.data.windows import Windows
 from core.evaluation.passes import Pass, early_exit, measured, oracle, static_depths
 from core.evaluation.savings import exit_costs, measure_savings, rounds_to_time
+from core.evaluation.strided import overlapping_batches, strided
 from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned
 from core.exits import exit_method
 from core.formulas import perplexity
@@ -104,7 +105,8 @@ def evaluate(
     """
     batches = tuple(in_order(len(windows.inputs), config))
     rounds = rounds_to_time(thresholds, config)
-    yield StageStarted(stage, "evaluation", None, 1, len(batches) + rounds, windows.targets.numel())
+    again = overlapping_batches(windows, config)
+    yield StageStarted(stage, "evaluation", None, 1, len(batches) + again + rounds, windows.targets.numel())
     depths, cost = range(len(model.blocks)), exit_costs(model.embedding.num_embeddings, config, thresholds)
     every_block = reading_flops(config.model, depths, cost.vocab_size, config.data.seq_len)
     early = Pass.empty(windows.targets)
@@ -124,10 +126,12 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
+    if again:
+        yield from strided(model, thresholds, windows, config, stage, len(batches) + 1)
     flops = cost.flops(results[0].exit_shares, results[0].layer_savings) if thresholds else cost.full
     clock.count("early exit", results[0].tokens * flops)
     if thresholds:
-        steps = range(len(batches) + 1, len(batches) + 1 + rounds)
+        steps = range(len(batches) + again + 1, len(batches) + again + 1 + rounds)
         yield from measure_savings(model, thresholds, windows, config, results[0], cost, steps, clock)
     yield from (trace.event(depth) for depth, trace in enumerate(traces))
 

@@ -167,7 +167,7 @@ def _text(config: RunConfig) -> str:
     """Write the config as JSON, without fields newer than the first checkpoints if they have the value these imply."""
     later = {
         "machine": {"head_dtype"},
-        "data": {"full_batches"},
+        "data": {"full_batches", "stride", "bos_token"},
         "model": set(PRETRAINED_FIELDS),
         "train": {"readout_target", "exits_from"},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},

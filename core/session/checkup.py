@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.backbones.state_cache import MOST_BYTES, abandoned, caches_folder, kept_caches
 from core.config.run_config import Layer, build
 from core.config.stored import completed
 from core.errors import EetuiError
@@ -73,6 +74,22 @@ def check_checkpoints(path: Path) -> Iterator[Finding]:
             yield from _check_weights(path, run, config, record, created)
     for name in sorted(present):
         yield Finding("checkpoints", f"{folders / name} is of no run", sound=False)
+
+
+def check_states() -> Iterator[Finding]:
+    """Yield what the cached states of pretrained models take, and what killed runs have half written."""
+    kept, partial = kept_caches(), abandoned()
+    texts = f"{len(kept)} {'text' if len(kept) == 1 else 'texts'}"
+    size = _mib(sum(size for _, size in kept))
+    most = f"{MOST_BYTES / 10**9:.0f} GB"
+    yield Finding("states", f"{texts} of pretrained models, {size} of at most {most}, in {caches_folder()}")
+    if partial:
+        yield Finding(
+            "states",
+            f"{len(partial)} half written by runs that were killed, {_mib(sum(size for _, size in partial))}; the next "
+            f"run on a pretrained model deletes them",
+            sound=False,
+        )
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:

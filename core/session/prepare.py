@@ -9,7 +9,7 @@ from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
 from core.data.windows import Dataset, load_dataset
 from core.errors import UsageError
-from core.estimate.memory_check import require_memory
+from core.estimate.memory_check import require_memory, require_states
 from core.estimate.workload import Sizes
 from core.machine.pace import NO_OUTLOOK, Outlook
 from core.parallel.launch import launch
@@ -46,7 +46,6 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
     dataset = _shared_dataset(configs)
     for config in configs:
         check_price(config, dataset.vocabulary.size)
-    _require_room_for_states(configs[0], dataset)
     runs = store.create_experiment(
         [
             NewRun(
@@ -99,7 +98,7 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     """Load the dataset of all these configs.
 
     Raises:
-        UsageError: there are no configs, they do not share a dataset, it can't be read, or there is too little memory.
+        UsageError: there are no configs, they share no dataset, it can't be read, or memory or disk are too small.
     """
     if not configs:
         raise UsageError("an experiment needs at least one run")
@@ -112,6 +111,7 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     dataset = load_dataset(data, batch_size, model)
     sizes = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
     require_memory(configs, sizes)
+    require_states(configs[0], sizes)
     return dataset
 
 
@@ -131,18 +131,6 @@ def _joined(*remarks: str) -> str:
     return "; ".join(remark for remark in remarks if remark)
 
 
-def _require_room_for_states(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse a run on a pretrained model whose cached states do not fit on the disk.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    if config.model.pretrained:
-        from core.backbones.state_cache import require_room
-
-        require_room(dataset.train.inputs.numel(), config)
-
-
 def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:
     """That the user's own readers are others than a run's record says, where they are."""
     before = {key: record[key]["sha256"] for key in ("corpus_reader", "eval_corpus_reader") if key in record}
@@ -152,5 +140,5 @@ def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:
 
 def _evaluation_text(dataset: Dataset) -> EvaluationText:
     windows, vocabulary = dataset.evaluation, dataset.vocabulary
-    stream = array("i", [*windows.inputs.flatten().tolist(), int(windows.targets[-1, -1])])
+    stream = array("i", [int(windows.inputs[0, 0]), *windows.targets.flatten().tolist()])
     return EvaluationText(vocabulary.tokens(range(vocabulary.size)), stream)

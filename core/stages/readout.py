@@ -8,14 +8,16 @@ Shapes: N windows, T tokens of a window, D model width, V vocabulary size; n tok
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from core import costs
 from core.backbones.model import PretrainedModel
-from core.backbones.readouts import AffineReadout
+from core.backbones.readouts import AffineReadout, Readout
 from core.backbones.state_cache import StateCache
 from core.config.run_config import RunConfig
 from core.data.batches import shuffled
@@ -117,10 +119,15 @@ class _Training:
         self.step_flops = float(matmuls * head + costs.TRAINING * costs.readout_flops(config.model, block))
 
     def begin(self) -> None:
-        """Start an affine readout from least squares."""
-        readout = self.model.readouts[self.block]
+        """Start an affine readout from least squares, aimed at what the last block's readout, trained before, says."""
+        readout, last = self.model.readouts[self.block], cast(Readout, self.model.readouts[self.last])
         if isinstance(readout, AffineReadout) and self.block < self.last:
-            fit_affine(readout, self.cache, self.block, self.last, self.windows)
+            aim = partial(self._mapped, last)
+            fit_affine(readout, self.cache, self.block, self.last, self.windows, aim)
+
+    def _mapped(self, readout: Readout, states: Tensor) -> Tensor:
+        """Return what a readout makes of states before its norm, `[n, D]` to `[n, D]`, on the CPU."""
+        return readout.map(states.to(self.device)).cpu()
 
     def step(self, windows: Tensor) -> float:
         """Take one optimizer step on those windows; return the summed loss.
@@ -172,19 +179,29 @@ class _Training:
 
 
 @torch.no_grad()
-def fit_affine(readout: AffineReadout, cache: StateCache, block: int, last: int, windows: Tensor) -> None:
-    """Set a residual map to the least-squares prediction of the last block's states, `h + A h + b ≈ h_last`.
+def fit_affine(
+    readout: AffineReadout,
+    cache: StateCache,
+    block: int,
+    last: int,
+    windows: Tensor,
+    aim: Callable[[Tensor], Tensor] = lambda states: states,
+) -> None:
+    """Set a residual map to the least-squares prediction of the last block's states, `h + A h + b ≈ aim(h_last)`.
 
     Both are divided by the length of the token's own state, as the norm behind the map sees directions only: without
     it the few tokens with huge states would decide alone. The sums are in float64, over a few windows at a time.
+
+    Args:
+        aim: map of the last block's states, `[n, D]` to `[n, D]`, such as that of its own readout.
     """
     dim, gram, cross = cache.dim, None, None
     for some in windows.split(cache.windows_at_once):
-        states, wanted = cache.states(block, some), cache.states(last, some)  # [n, D]
+        states, wanted = cache.states(block, some), aim(cache.states(last, some))  # [n, D]
         ones = torch.ones(len(states), 1)
         inverse = states.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, 1]
-        aim = wanted * wanted.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, D]
-        rows, rest = torch.cat((states, ones), 1) * inverse, aim - states * inverse  # [n, D + 1], [n, D]
+        goal = wanted * wanted.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, D]
+        rows, rest = torch.cat((states, ones), 1) * inverse, goal - states * inverse  # [n, D + 1], [n, D]
         gram = rows.T @ rows if gram is None else gram + rows.T @ rows
         cross = rows.T @ rest if cross is None else cross + rows.T @ rest
     assert gram is not None, "a stage has windows"

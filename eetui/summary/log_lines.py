@@ -15,6 +15,7 @@ from core.events import (
     StageEnded,
     StageStarted,
     Step,
+    Strided,
     Threshold,
     TokensMeasured,
     Warned,
@@ -55,6 +56,12 @@ def _line_of(event: Event, state: RunState) -> str | None:
             return _measured_line(event, state)
         case Savings():
             return _savings_line(event)
+        case Strided():
+            early = "" if event.early is None else f", early exit {perplexity(event.early):.2f}"
+            return (
+                f"{event.stage}  with a stride of {event.stride} tokens: all blocks PPL {perplexity(event.full):.2f}"
+                f"{early} ({event.tokens:,} tokens)"
+            )
         case Warned():
             return f"! {event.message}"
         case RunFinished():

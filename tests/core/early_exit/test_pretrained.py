@@ -9,7 +9,8 @@ from torch import Tensor
 from core.backbones.families import families
 from core.backbones.families._contract import Family
 from core.backbones.model import PretrainedModel
-from core.config.run_config import ModelConfig, build, set_layer
+from core.config.run_config import ModelConfig, build, preset_layer, set_layer
+from core.early_exit import cached_blocks
 from core.early_exit.generation import generate
 from core.early_exit.masked import Arrival, Walk, early_exit_states, go_on
 from core.early_exit.sampling import GenerationOptions
@@ -124,6 +125,25 @@ def test_generation_with_exits_is_that_of_the_masked_run(family: Family, name: s
         text.append(token.token)
         seen.add(token.block)
     assert len(seen) > 1
+
+
+def test_a_pretrained_model_s_window_is_its_context_and_its_cache_grows_up_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cached_blocks, "SMALLEST_ROOM", 2)
+    config = build([preset_layer("pretrained"), set_layer("seq_len=8")])
+    config = config.model_copy(update={"model": config.model.model_copy(update={"max_seq_len": 64})})
+    family = next(family for family in families() if "llama" in family.model_types)
+    model, prompt = with_exits(family, "llama"), tokens(1, 3)
+    expected = (
+        tiny_model("llama")
+        .generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=30, do_sample=False, pad_token_id=1)[
+            0, 3:
+        ]
+        .tolist()
+    )
+    options = GenerationOptions(max_tokens=30, temperature=0)
+    assert [token.token for token in generate(model, (), config, prompt[0].tolist(), options)] == expected
 
 
 def masked_prediction(
