@@ -29,7 +29,7 @@ from core.events import Epoch, Event
 from core.exits import exit_method
 from core.formulas import share_of_layers_saved
 from core.generators import Returning
-from core.intervals import Interval, over_seeds_and_windows, over_windows
+from core.intervals import over_all
 from core.machine.device import prepare
 from core.model import new_model
 from core.pricing.thresholds import quantile_thresholds
@@ -150,11 +150,6 @@ class Bench:
         return Outcome(savings, (result.cross_entropy.mean(1) - weights @ self.static).tolist())
 
 
-def interval(outcomes: Sequence[Outcome]) -> Interval | None:
-    above = [outcome.above for outcome in outcomes]
-    return over_windows(above[0]) if len(above) == 1 else over_seeds_and_windows(above)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--corpus")
@@ -186,7 +181,7 @@ def main() -> None:
                     )
     print("\nnats above the static depths at the savings that were realised [95% interval]")
     for (way, cost, target), outcomes in found.items():
-        across = interval(outcomes)
+        across = over_all([outcome.above for outcome in outcomes])
         mean = fmean(fmean(outcome.above) for outcome in outcomes)
         low, high = (across.low, across.high) if across else (mean, mean)
         name = f"{way}, {target:.0%} of the {cost}"
