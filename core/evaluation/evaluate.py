@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.config.derived import target_shallow_ratio
+from core.config.derived import COST_NAMES, target_shallow_ratio
 from core.config.run_config import RunConfig
 from core.costs import reading_flops
 from core.data.batches import in_order
@@ -169,7 +169,7 @@ def judge(
         savings = saved.flops if config.exit.cost == "flops" else early.layer_savings
         if abs(savings - promised.savings) > LARGEST_RATE_GAP:
             yield Warned(
-                f"{savings:.1%} of the {config.exit.cost} were saved; the thresholds were set for "
+                f"{savings:.1%} of the {COST_NAMES[config.exit.cost]} were saved; the thresholds were set for "
                 f"{promised.savings:.1%} ({config.exit.policy})"
             )
     elif target is not None and abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
