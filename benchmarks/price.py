@@ -23,7 +23,7 @@ from core.analysis.tradeoff import depth_savings
 from core.config.derived import loss_shares
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
 from core.data.windows import Dataset, load_dataset
-from core.evaluation.passes import Pass, early_exit
+from core.evaluation.passes import Pass, early_exit, flop_savings
 from core.evaluation.savings import exit_costs
 from core.events import Epoch, Event
 from core.exits import exit_method
@@ -144,7 +144,7 @@ class Bench:
         savings = share_of_layers_saved(shares, config.model.block_layers)
         depths = depth_savings(costs)
         static = depths.layers if cost == "layers" else depths.static_flops
-        savings = savings if cost == "layers" else costs.savings(shares)
+        savings = savings if cost == "layers" else fmean(flop_savings(result, costs, config))
         mixture = static_mixture(static, self.static.mean(1).tolist(), savings)
         weights = torch.tensor(mixture.weights, dtype=self.static.dtype)
         return Outcome(savings, (result.cross_entropy.mean(1) - weights @ self.static).tolist())

@@ -105,7 +105,8 @@ def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origi
     if config.exit.exited_state == "input":
         savings = 0.0  # exited tokens run through the later blocks
     elif generator.thresholds:
-        flops = exit_costs(generator.vocabulary.size, config, generator.thresholds).savings(blocks)
+        saved = exit_costs(generator.vocabulary.size, config, generator.thresholds).savings_if_attended
+        flops = sum(share * each for share, each in zip(blocks, saved, strict=True))
     return Origins(blocks, savings, flops)
 
 

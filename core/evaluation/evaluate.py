@@ -6,6 +6,7 @@ Shapes: N windows, B windows of a batch, T tokens of a window.
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -124,7 +125,7 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
-    flops = cost.flops(results[0].exit_shares) if thresholds else cost.full
+    flops = cost.full * (1 - fmean(results[0].window_flop_savings) if thresholds else 1)
     clock.count("early exit", results[0].tokens * flops)
     if thresholds:
         steps = range(len(batches) + 1, len(batches) + 1 + rounds)

@@ -9,6 +9,7 @@ import numpy as np
 from core.config.derived import COST_NAMES
 from core.costs import PricedCosts
 from core.errors import ConfigError
+from core.formulas import each_alone
 from core.pricing.policy import Outcome, PricedTokens
 from core.pricing.thresholds import NEVER, exit_rates, quantile_thresholds
 
@@ -26,8 +27,8 @@ Short = Callable[[Outcome], bool]
 
 def largest_savings(costs: PricedCosts) -> float:
     """Return the largest share of the cost that any thresholds save: that of leaving at one block, alone."""
-    alone = [1 - leaving - sum(costs.arriving[block : block + 1]) for block, leaving in enumerate(costs.leaving)]
-    return max(alone)
+    depths = enumerate(each_alone(len(costs.leaving)))
+    return max(1 - costs.mean(alone, [exit_ == block for exit_ in range(len(alone))]) for block, alone in depths)
 
 
 def check_target(target: float, costs: PricedCosts, cost: str) -> None:
