@@ -10,7 +10,7 @@ Shapes: K blocks, E exits (K - 1), N tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -46,6 +46,14 @@ class PricedTokens:
         ends = range(exits, -1, -1) if any(self.costs.keys_values) else (exits,)
         found = [(self._prices if self.is_price else self._inducted)(price, end) for end in ends]
         return min(found, key=lambda thresholds: self.outcome(thresholds, price).paid)
+
+    def at_depth(self, block: int, price: float = 0.0) -> "Outcome":
+        """Return what a fixed depth gives: all tokens leave at a block."""
+        return self.outcome([NEVER] * block + self._end(block), price)
+
+    def part(self, tokens: Integers) -> "PricedTokens":
+        """Return some of the tokens, by their numbers."""
+        return replace(self, loss=self.loss[:, tokens], signal=self.signal[:, tokens])
 
     def _prices(self, price: float, end: int) -> tuple[float, ...]:
         """Return the price as the threshold of all exits before `end`, where all leave; off if that saves as much."""
