@@ -70,7 +70,10 @@ def reach(tokens: PricedTokens, target: Target, value: float) -> Outcome:
         fixed = [depth for depth in _fixed_depths(tokens, found.price) if depth.loss <= budget]
         return max((found, *fixed), key=lambda outcome: outcome.savings)
     fixed = _fixed_depths(tokens, found.price)
-    nearest = min(fixed, key=lambda depth: abs(depth.savings - value))
+    worth_it = [
+        one for one in fixed if not any(one.savings < other.savings and one.loss >= other.loss for other in fixed)
+    ]
+    nearest = min(worth_it, key=lambda depth: abs(depth.savings - value))
     return found if _is_worth_following(tokens, value, near=abs(nearest.savings - value) < NEAR) else nearest
 
 

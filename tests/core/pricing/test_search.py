@@ -75,6 +75,13 @@ def test_a_fixed_depth_that_saves_as_much_is_taken_where_the_signal_knows_nothin
     assert max(reach(knowing, "savings", 0.33).shares) < 0.9
 
 
+def test_no_fixed_depth_is_taken_that_another_beats_at_more_savings() -> None:
+    draw = np.random.default_rng(0)
+    loss = np.array([[3.1], [2.9], [3.0]]) + draw.normal(0, 0.1, (3, 4000))
+    blind = PricedTokens(loss, draw.random((2, 4000)).astype(np.float32), LAYERS, is_price=False)
+    assert reach(blind, "savings", 0.05).savings >= 0.3
+
+
 @pytest.mark.parametrize("target", [0.1, 0.25, 0.4, 0.55, 0.7])
 def test_early_exit_by_dear_signals_that_know_nothing_is_never_above_the_fixed_depths(target: float) -> None:
     with_head = PricedCosts((0.25, 0.5, 0.75, 1.0), (0.2, 0.2, 0.2), (0.05,) * 4)
