@@ -23,13 +23,13 @@ from core.analysis.tradeoff import depth_savings
 from core.config.derived import classifier_outputs, classifier_width, loss_shares
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
 from core.data.windows import Dataset, load_dataset
-from core.evaluation.passes import Pass, early_exit
+from core.evaluation.passes import Pass, early_exit, flop_savings
 from core.evaluation.savings import exit_costs
 from core.events import Epoch, Event
 from core.exits import exit_method
 from core.formulas import share_of_layers_saved
 from core.generators import Returning
-from core.intervals import Interval, over_seeds_and_windows, over_windows
+from core.intervals import over_all
 from core.machine.device import prepare
 from core.model import ExitClassifier, new_model
 from core.pricing.thresholds import quantile_thresholds
@@ -146,15 +146,10 @@ class Bench:
         savings = share_of_layers_saved(shares, config.model.block_layers)
         depths = depth_savings(costs)
         static = depths.layers if cost == "layers" else depths.static_flops
-        savings = savings if cost == "layers" else costs.savings(shares)
+        savings = savings if cost == "layers" else fmean(flop_savings(result, costs, config))
         mixture = static_mixture(static, self.static.mean(1).tolist(), savings)
         weights = torch.tensor(mixture.weights, dtype=self.static.dtype)
         return Outcome(savings, (result.cross_entropy.mean(1) - weights @ self.static).tolist())
-
-
-def interval(outcomes: Sequence[Outcome]) -> Interval | None:
-    above = [outcome.above for outcome in outcomes]
-    return over_windows(above[0]) if len(above) == 1 else over_seeds_and_windows(above)
 
 
 def main() -> None:
@@ -188,7 +183,7 @@ def main() -> None:
                     )
     print("\nnats above the static depths at the savings that were realised [95% interval]")
     for (way, cost, target), outcomes in found.items():
-        across = interval(outcomes)
+        across = over_all([outcome.above for outcome in outcomes])
         mean = fmean(fmean(outcome.above) for outcome in outcomes)
         low, high = (across.low, across.high) if across else (mean, mean)
         name = f"{way}, {target:.0%} of the {cost}"

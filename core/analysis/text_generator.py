@@ -107,11 +107,18 @@ def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origi
     if config.exit.exited_state == "input":
         savings = 0.0  # exited tokens run through the later blocks
     elif generator.thresholds:
-        if config.exit.exited_state == "deferred":  # they run as far as any token after them
-            ran_to = list(accumulate((token.block for token in reversed(tokens)), max))
-            shares = (ran_to.count(block) / len(tokens) for block in range(len(blocks)))
+        cost = exit_costs(generator.vocabulary.size, config, generator.thresholds)
+        if config.exit.exited_state == "deferred":  # tokens run as far as any after them
+            ran_to = list(accumulate((token.block for token in reversed(tokens)), max))[::-1]
+            shares = [ran_to.count(block) / len(tokens) for block in range(len(blocks))]
             savings = share_of_layers_saved(shares, model.block_layers)
-        flops = exit_costs(generator.vocabulary.size, config, generator.thresholds).savings(blocks, savings)
+            waits = [
+                sum(token.block < block <= last for token, last in zip(tokens, ran_to, strict=True))
+                for block in range(len(blocks))
+            ]
+            flops = cost.savings(blocks, [count / len(tokens) for count in waits])
+        else:
+            flops = sum(share * each for share, each in zip(blocks, cost.savings_if_attended, strict=True))
     return Origins(blocks, savings, flops)
 
 

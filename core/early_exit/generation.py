@@ -32,6 +32,8 @@ from core.model import Transformer
 from core.pricing.thresholds import is_on
 from core.rng import stream
 
+Signals = tuple[float | None, ...]
+
 
 @dataclass(frozen=True)
 class GeneratedToken:
@@ -40,13 +42,13 @@ class GeneratedToken:
     Attributes:
         token: vocabulary index.
         block: the block that predicted it: where the token before it left.
-        signals: exit signals of the token before it, at every exit it reached that is on.
+        signals: exit signals of the token before it, at every exit it reached, in order; None at one that is off.
         probability: its probability under that prediction, at temperature 1 and with all tokens allowed.
     """
 
     token: int
     block: int
-    signals: tuple[float, ...]
+    signals: Signals
     probability: float
 
 
@@ -125,7 +127,7 @@ class Prediction:
 
     logits: Tensor
     block: int
-    signals: tuple[float, ...]
+    signals: Signals
 
 
 class Reader:
@@ -157,7 +159,7 @@ class Reader:
         position = torch.arange(self.length, self.length + len(token_ids), device=token_ids.device)  # [n]
         reading, origin = Reading.all_active(self.model.embed_at(token_ids, position), position), first - self.length
         self.length += len(token_ids)
-        prediction, signals = None, list[float]()
+        prediction, signals = None, list[float | None]()
         for index, block in enumerate(self.blocks):
             if self.deferred is not None and not self.deferred.enter(index, reading):
                 break
@@ -168,19 +170,22 @@ class Reader:
                 continue
             hidden, leaves, signal = self._exit(index, reading, entered, origin)
             if prediction is None:
-                signals += signal
+                signals += [signal] if index < len(self.thresholds) else []
                 if leaves[-1]:
                     prediction = Prediction(self.model.head_weight(index) @ hidden[-1], index, tuple(signals))
             reading.exit(leaves, entered, self.config.exit.exited_state, block)
         assert prediction is not None, "at the last block all leave"
         return prediction
 
-    def _exit(self, block: int, reading: Reading, entered: Tensor, origin: int) -> tuple[Tensor, Tensor, list[float]]:
-        """Return the active tokens' readout `[n, D]`, the mask of those that leave `[n]`, and the last one's signal."""
+    def _exit(self, block: int, reading: Reading, entered: Tensor, origin: int) -> tuple[Tensor, Tensor, float | None]:
+        """Return the active tokens' readout `[n, D]`, the mask of those that leave `[n]`, and the last one's signal.
+
+        It is None where the exit is off, and at the last block.
+        """
         output = reading.states[reading.active]
         hidden, is_last = self.model.readout(block, output), block == len(self.blocks) - 1
         if is_last or block >= len(self.thresholds) or not is_on(self.thresholds[block]):
-            return hidden, torch.full_like(hidden[:, 0], is_last, dtype=torch.bool), []
+            return hidden, torch.full_like(hidden[:, 0], is_last, dtype=torch.bool), None
         signal = exit_signal(
             self.model,
             self.config,
@@ -190,7 +195,7 @@ class Reader:
             entered=entered[reading.active],
             tokens=reading.position[reading.active] + origin,
         )
-        return hidden, signal >= self.thresholds[block], [float(signal[-1])]
+        return hidden, signal >= self.thresholds[block], float(signal[-1])
 
 
 def exit_signal(

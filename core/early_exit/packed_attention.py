@@ -132,12 +132,8 @@ class TokenPlaces:
 
     def attended(self, *, causal: bool) -> Tensor:
         """Indices of exited tokens that an active token can still attend to, among the E."""
-        return needed(self.mask, causal=causal).flatten().index_select(0, self.exited).nonzero().squeeze(1)
-
-
-def needed(active: Tensor, *, causal: bool) -> Tensor:
-    """Return the tokens that an active one attends to, itself included, bool `[B, T]` of the mask of active tokens."""
-    return active.flip(1).cummax(1).values.flip(1) if causal else active.any(1, keepdim=True).expand_as(active)
+        attended = in_reach(self.mask, causal=causal)
+        return attended.flatten().index_select(0, self.exited).nonzero().squeeze(1)
 
 
 def pack(places: TokenPlaces, heads: int, *, causal: bool, drop: bool, states: Tensor) -> Packing:
@@ -225,3 +221,8 @@ def _mask_padding(group: Group, sizes: Sequence[int], states: Tensor) -> Group:
 def _closing_bias(closed: Tensor, states: Tensor) -> Tensor:
     """Bias of −∞ where the mask is true, 0 elsewhere."""
     return states.new_zeros(closed.shape).masked_fill_(closed, -torch.inf)
+
+
+def in_reach(active: Tensor, *, causal: bool) -> Tensor:
+    """Return the mask of the tokens that an active one can attend to, itself included, bool `[B, T]`."""
+    return active.flip(1).cummax(1).values.flip(1) if causal else active.any(1, keepdim=True).expand_as(active)

@@ -17,7 +17,7 @@ from torch import Tensor
 from core.backbones.attention import Places, WindowedKeys
 from core.backbones.model import PretrainedBlock, PretrainedModel
 from core.early_exit.masked import Arrival, Walk
-from core.early_exit.packed_attention import needed
+from core.early_exit.packed_attention import in_reach
 
 
 def pretrained_states(model: PretrainedModel, token_ids: Tensor, *, deferred: bool = False) -> Walk:
@@ -29,7 +29,7 @@ def pretrained_states(model: PretrainedModel, token_ids: Tensor, *, deferred: bo
     active = torch.ones_like(token_ids, dtype=torch.bool)  # [B, T]
     for index, block in enumerate(cast(Sequence[PretrainedBlock], model.blocks)):
         entered = states[active]  # [n, D]
-        runs = needed(active, causal=True) if deferred else active  # [B, T], S of them
+        runs = in_reach(active, causal=True) if deferred else active  # [B, T], S of them
         rows = block(states).flatten(0, 1) if runs.all() else _run_block(block, states, runs)  # [S, D]
         states = states.masked_scatter(runs[..., None], rows)  # the others keep the state they left with
         output = states[active]  # [n, D]
@@ -50,7 +50,7 @@ def _run_block(block: PretrainedBlock, states: Tensor, active: Tensor) -> Tensor
     some = active.any(1)  # [B], windows that have an active token
     active, states = active[some], states[some]  # [W, T], [W, T, D]
     places = Places.of(active)
-    left_window, left_position = (needed(active, causal=True) & ~active).nonzero().unbind(1)  # [E]
+    left_window, left_position = (in_reach(active, causal=True) & ~active).nonzero().unbind(1)  # [E]
     rows, left = states[active][None], states[left_window, left_position][None]  # [1, S, D], [1, E, D]
     inputs = block.layer_inputs(rows, places.position[None])
     left_inputs = block.layer_inputs(left, left_position[None])

@@ -21,7 +21,7 @@ from torch import Tensor
 from core.backbones.model import PretrainedModel
 from core.early_exit.fused_layer import attention_of, exited_input, fused_layers, rotate_, rotations
 from core.early_exit.masked import Arrival, Walk, early_exit_states
-from core.early_exit.packed_attention import TokenPlaces, needed, pack
+from core.early_exit.packed_attention import TokenPlaces, in_reach, pack
 from core.early_exit.pretrained import pretrained_states
 from core.model import Block, ExitedState, Transformer
 
@@ -73,7 +73,7 @@ def _deferred_walk(model: Transformer, token_ids: Tensor) -> Walk:
         active = active.masked_scatter(active, ~leaves)
         if not active.any():
             return
-        kept = needed(active, causal=block.causal).flatten().index_select(0, places.active).nonzero().squeeze(1)
+        kept = in_reach(active, causal=block.causal).flatten().index_select(0, places.active).nonzero().squeeze(1)
         places, states = places.keep_active(kept), states.index_select(0, kept)
 
 

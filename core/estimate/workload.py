@@ -14,12 +14,14 @@ from core.config.derived import (
     calibration_windows,
     early_stopping_windows,
     predicts_gains,
+    target_exit_shares,
     with_calibration_windows,
 )
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
 from core.exits import exit_method
 from core.extensions.plugins import unpinned
+from core.formulas import share_of_layers_saved
 from core.protocol.order import BACKBONE, FORESEEN, block0_origin, planned_stages, stages_ahead
 
 TRAINED_COPIES = 12
@@ -44,6 +46,8 @@ READOUT_COPIES = 5
 """A readout's weights, gradients and two moments, and the weights of its best epoch."""
 ENTERED_AND_LEFT = 2
 """States of a calibration token that are held at once: those that entered a block, and those it made."""
+HALVINGS = 20
+"""Halvings of the interval in which the exit rate of a target of savings is sought."""
 EVALUATED_BYTES = 33
 """Bytes for each evaluated token and block: loss, correctness, block, signal, probability, prediction, and copies."""
 
@@ -277,10 +281,13 @@ def _repacks(config: RunConfig) -> bool:
 
 
 def _shares_in(config: RunConfig) -> list[float]:
-    """Return, for each block, the share of its windows' tokens that it is trained and evaluated on."""
-    return [
-        1.0 if _repacks(config) else config.exit.hard_ratio**block for block in range(len(config.model.block_layers))
-    ]
+    """Return, for each block, the share of its windows' tokens that it is trained and evaluated on.
+
+    A pretrained model's blocks are read out for all tokens; else hard tokens are chosen by `hard_ratio`, whatever sets
+    the thresholds in the end.
+    """
+    all_tokens = _repacks(config) or config.protocol == "frozen"
+    return [1.0 if all_tokens else config.exit.hard_ratio**block for block in range(len(config.model.block_layers))]
 
 
 def _heads_trained(config: RunConfig) -> int:
@@ -299,7 +306,24 @@ def _heads(config: RunConfig) -> float:
     """Return the mean number of times that a token goes through the head under early exit, if the thresholds hold."""
     if config.protocol == "full_depth" or not exit_method(config.method).reads_head:
         return 1
-    return sum(config.exit.hard_ratio**block for block in range(len(config.model.block_layers)))
+    return sum(_staying(config) ** block for block in range(len(config.model.block_layers)))
+
+
+def _staying(config: RunConfig) -> float:
+    """Return the share of the arriving tokens that stays at each exit, as the policy aims at.
+
+    savings: the one exit rate that saves as much. price, loss: all, as the rates are not known before the price is.
+    """
+    if config.exit.policy == "quantile":
+        return config.exit.hard_ratio
+    if config.exit.policy != "savings":
+        return 1.0
+    low, high, layers = 0.0, 1.0, config.model.block_layers
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        shares = target_exit_shares(config.protocol, middle, len(layers))
+        low, high = (middle, high) if share_of_layers_saved(shares, layers) > config.exit.savings else (low, middle)
+    return high
 
 
 def _once(tokens: float) -> Span:

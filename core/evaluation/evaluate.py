@@ -6,11 +6,12 @@ Shapes: N windows, B windows of a batch, T tokens of a window.
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from core.config.derived import target_shallow_ratio
+from core.config.derived import COST_NAMES, target_shallow_ratio
 from core.config.run_config import RunConfig
 from core.costs import reading_flops
 from core.data.batches import in_order
@@ -128,7 +129,7 @@ def evaluate(
     yield from results
     if again:
         yield from strided(model, thresholds, windows, config, stage, len(batches) + 1)
-    flops = cost.flops(results[0].exit_shares, results[0].layer_savings) if thresholds else cost.full
+    flops = cost.full * (1 - fmean(results[0].window_flop_savings) if thresholds else 1)
     clock.count("early exit", results[0].tokens * flops)
     if thresholds:
         steps = range(len(batches) + again + 1, len(batches) + again + 1 + rounds)
@@ -173,7 +174,7 @@ def judge(
         savings = saved.flops if config.exit.cost == "flops" else early.layer_savings
         if abs(savings - promised.savings) > LARGEST_RATE_GAP:
             yield Warned(
-                f"{savings:.1%} of the {config.exit.cost} were saved; the thresholds were set for "
+                f"{savings:.1%} of the {COST_NAMES[config.exit.cost]} were saved; the thresholds were set for "
                 f"{promised.savings:.1%} ({config.exit.policy})"
             )
     elif target is not None and abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:

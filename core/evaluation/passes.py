@@ -15,11 +15,12 @@ from core.costs import ExitCosts
 from core.data.batches import READ_TOKENS
 from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, go_on
+from core.early_exit.packed_attention import in_reach
 from core.early_exit.skipping import skipping_states
 from core.events import Measured, Way
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
-from core.formulas import each_alone, layers_saved, share_of_layers_saved
+from core.formulas import layers_saved, share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.machine.threads import shares, side_by_side
@@ -74,6 +75,24 @@ class Pass:
         self.left_at[windows][tokens] = block
 
 
+def attended(result: Pass, blocks: int, config: RunConfig) -> Tensor:
+    """Return the share of each window's tokens that left before each block and are attended to there, `[N, K]`."""
+    found = []
+    for block in range(blocks):
+        there = result.left_at >= block  # [N, T]
+        found.append((in_reach(there, causal=config.model.causal) & ~there).double().mean(1))
+    return torch.stack(found, dim=1)
+
+
+def flop_savings(result: Pass, cost: ExitCosts, config: RunConfig) -> tuple[float, ...]:
+    """Return the share of the FLOPs that early exit saves in each window; keys and values count if attended to."""
+    blocks = len(cost.model.block_layers)
+    if cost.exited_state == "input":  # tokens that left run through
+        return _of_windows(result.left_at, cost.savings_if_attended)
+    shares = torch.stack([(result.left_at == block).double().mean(1) for block in range(blocks)], dim=1)  # [N, K]
+    return tuple(map(cost.savings, shares.tolist(), attended(result, blocks, config).tolist()))
+
+
 def oracle(static: Sequence[Pass]) -> Pass:
     """Return the pass on which every token exits at the block with its lowest loss, the earliest if several have it.
 
@@ -110,22 +129,13 @@ def measured(
         window_losses=tuple(result.cross_entropy.mean(1).tolist()),
         window_accuracies=tuple(result.correct.double().mean(1).tolist()),
         window_savings=saved,
-        window_flop_savings=() if cost is None else _flop_savings(result, saved, cost),
+        window_flop_savings=() if cost is None else flop_savings(result, cost, config),
     )
 
 
 def _shares(blocks: Tensor, count: int) -> tuple[float, ...]:
     """Return the share of each of `count` blocks among block numbers `[N, T]`."""
     return tuple(float((blocks == block).double().mean()) for block in range(count))
-
-
-def _flop_savings(result: Pass, layer_savings: Sequence[float], cost: ExitCosts) -> tuple[float, ...]:
-    """Return the share of the FLOPs that each window saves, given the share of the layers that it does."""
-    alone = [cost.savings(shares) for shares in each_alone(len(cost.model.block_layers))]
-    return tuple(
-        saved + cost.never_computed(layers) / cost.full
-        for saved, layers in zip(_of_windows(result.left_at, alone), layer_savings, strict=True)
-    )
 
 
 def _of_windows(blocks: Tensor, per_block: Sequence[float]) -> tuple[float, ...]:

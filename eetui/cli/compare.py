@@ -1,6 +1,7 @@
 """Commands that compare runs: compare, and ablate, which trains the runs it compares."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from eetui.cli.options import (
 from eetui.cli.options import output as console
 
 if TYPE_CHECKING:
+    from eetui.compare.comparison import Comparison
     from eetui.compare.run_view import RunView
 
 
@@ -59,9 +61,24 @@ def compare(
         views, group_seeds=not each_seed, only_changed=only_changed, baseline=base.name if base else None
     )
     if output in texts:
-        print_data(texts[output](result))
+        print_data(texts[output](_with_savings(result, db, only_changed=only_changed)))
     else:
         console().print(rendered.as_tables(result))
+
+
+def _with_savings(comparison: "Comparison", db: Path, *, only_changed: bool) -> "Comparison":
+    """Add how far the runs lie below their static depths, for files; it takes a second a run and imports NumPy."""
+    from core.store.reader import Reader
+    from eetui.compare.report_runs import PREFIX
+
+    if all(run.name.startswith(PREFIX) for column in comparison.columns for run in column.runs):
+        return comparison  # no database to look into
+    from eetui.compare.savings_curves import area_rows, stored_curves
+
+    with Reader(db) as reader:
+        rows = area_rows(comparison.columns, stored_curves(reader, comparison))
+    kept = tuple(row for row in rows if row.changes or not only_changed)
+    return replace(comparison, further=(("savings", kept),) if kept else ())
 
 
 def views_of(references: Sequence[str], db: Path) -> "list[RunView]":

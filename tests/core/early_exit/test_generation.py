@@ -48,7 +48,7 @@ def plain_step(
 ) -> GeneratedToken:
     """The most probable next token, by the masked pass over the window."""
     recent, origin = torch.tensor([words[-window:]]), max(0, len(words) - window)
-    method, signals = exit_method(config.method), list[float]()
+    method, signals = exit_method(config.method), list[float | None]()
     walk = early_exit_states(model, recent, config.exit.exited_state)
     arrival = go_on(walk)
     while arrival is not None:
@@ -65,6 +65,8 @@ def plain_step(
             signal = method.signal(seen, model.classifier(block))
             leaves = signal >= thresholds[block]
             signals += [float(signal[-1])] if last else []
+        elif block < len(thresholds) and last:
+            signals.append(None)
         if last and leaves[-1]:
             chances = (head @ arrival.hidden[-1]).softmax(0)
             return GeneratedToken(int(chances.argmax()), block, tuple(signals), float(chances.max()))

@@ -16,7 +16,7 @@ from core.data.windows import Windows
 from core.early_exit.masked import early_exit_states, go_on
 from core.early_exit.packed_attention import TokenPlaces, pack
 from core.early_exit.skipping import skipping_states
-from core.evaluation.passes import Pass, early_exit, measured, static_depths
+from core.evaluation.passes import Pass, attended, early_exit, measured, static_depths
 from core.evaluation.savings import exit_costs
 from core.exits import exit_method
 from core.model import ExitedState, Transformer, new_model
@@ -226,7 +226,7 @@ def test_deferred_tokens_cost_their_layers_up_to_the_last_that_goes_deeper(last:
     assert found.layer_savings == pytest.approx(saved)
     assert found.window_savings == pytest.approx([saved] * 4)
     costs = exit_costs(WORDS, config)
-    spent = costs.flops(found.exit_shares, found.layer_savings)
+    spent = costs.flops(found.exit_shares, attended(left, 2, config).mean(0).tolist())
     layers = 4 * (1 - saved) * layer_flops(config.model, 8)
     assert spent == pytest.approx(layers + head_flops(config.model, WORDS) + 2 * config.model.dim)
     assert found.window_flop_savings == pytest.approx([1 - spent / costs.full] * 4)
