@@ -12,6 +12,7 @@ results are bit for bit those that each run would compute itself. A run that was
 training that its checkpoint holds (`Checkpoint`).
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -356,17 +357,20 @@ class _Protocol:
             shared: whether the result does not depend on the method, so that sibling runs share it.
         """
         shelves: list[Shelf] = [self.siblings] if shared else []
+        turn: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if stage.trains and self.checkpoint is not None:
             shelves.append(self.checkpoint)
-        kept = next((kept for shelf in shelves if (kept := shelf.recall(stage.name))), None)
-        if kept is None:
-            recorded: list[Event] = []
-            result = yield from _recorded(recorded, self._timed(stage, work()))
-            kept = tuple(recorded), result
-        else:
-            yield from (replace(event, reused=True) if isinstance(event, StageStarted) else event for event in kept[0])
-        for shelf in shelves:
-            shelf.keep(stage.name, *kept)
+            turn = self.checkpoint.turn(stage.name)
+        with turn:
+            kept = next((kept for shelf in shelves if (kept := shelf.recall(stage.name))), None)
+            if kept is None:
+                recorded: list[Event] = []
+                result = yield from _recorded(recorded, self._timed(stage, work()))
+                kept = tuple(recorded), result
+            else:
+                yield from (replace(one, reused=True) if isinstance(one, StageStarted) else one for one in kept[0])
+            for shelf in shelves:
+                shelf.keep(stage.name, *kept)
         found: Result = kept[1]
         return found
 

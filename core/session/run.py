@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 import torch
 
@@ -22,6 +23,7 @@ from core.machine.pace import NO_OUTLOOK, Outlook, Pace
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import StageMemory
 from core.protocol.patience import Patience
+from core.protocol.shared_checkpoint import SharedCheckpoint, Sharing
 from core.protocol.train import train
 from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
@@ -33,6 +35,25 @@ from core.store.writer import Writer
 
 OUT_OF_MEMORY = "the machine has too little memory for this run"
 ShouldStop = Callable[[], bool]
+
+
+class Training(Protocol):
+    """What trains a run: a function as `protocol.train` is, here or on another machine.
+
+    It yields the run's events in order, writes what is trained to the checkpoint, and ends when it is closed, which
+    happens at any event; what was trained until then should be in the checkpoint by that time. It may block for as long
+    as its next event takes. What it raises ends the run: a `TrainingError` with its message, anything else as a bug.
+    """
+
+    def __call__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        memory: StageMemory | None = None,
+        checkpoint: Checkpoint | None = None,
+        clock: Clock = UNPROFILED,
+        threads: int | None = None,
+    ) -> Iterator[Event]: ...
 
 
 def run_experiment(
@@ -69,11 +90,17 @@ def run(
     should_stop: ShouldStop,
     clock: Clock = UNPROFILED,
     outlook: Outlook = NO_OUTLOOK,
+    sharing: Sharing | None = None,
+    training: Training | None = None,
 ) -> Status:
     """Run one run to its single terminal event, from its checkpoint if there is one; return its final status.
 
     Whatever ends the run, the checkpoint is written before the terminal event is stored. `should_stop` may block for as
     long as the run is paused.
+
+    Args:
+        sharing: the trained stages that the run shares with runs of other processes, and where.
+        training: what trains it; None: `protocol.train`, in this process.
 
     Raises:
         VanishedError: the database was removed or replaced meanwhile; all that it held is in the one that is named.
@@ -95,13 +122,15 @@ def run(
         with training_alone(store.path, number):
             claimed = patience.attempt(partial(store.claim, number))
             checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, claimed.created)
+            threads = claimed.threads or config.machine.threads
+            if sharing and threads == config.machine.threads:  # else its last bits are others
+                checkpoint = SharedCheckpoint(checkpoint, sharing)
             checkpoint.sweep()
             checkpoint.patience = patience
-            threads = claimed.threads or config.machine.threads
             pace = Pace(threads, outlook, partial(peak_flops, config))
             with Outbox(number, store, publish, checkpoint, patience) as outbox:
-                training = partial(train, config, dataset, memory, checkpoint, clock, threads)
-                return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
+                events = partial(training or train, config, dataset, memory, checkpoint, clock, threads)
+                return _drain(lambda: pace.watch(events()), outbox, should_stop, clock)
     except UnwritableError as error:  # stopped before it could begin
         publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])
         return "interrupted"
