@@ -364,23 +364,30 @@ class _Protocol:
         with turn:
             kept = next((kept for shelf in shelves if (kept := shelf.recall(stage.name))), None)
             if kept is None:
-                recorded: list[Event] = []
-                result = yield from _recorded(recorded, self._timed(stage, work()))
-                kept = tuple(recorded), result
+                began, recorded = time.perf_counter(), list[Event]()
+                result = yield from _recorded(recorded, self._profiled(stage, work()))
+                news: tuple[Event, ...] = (StageEnded(stage.name, time.perf_counter() - began),)
+                kept = (*recorded, *news), result
             else:
-                yield from (replace(one, reused=True) if isinstance(one, StageStarted) else one for one in kept[0])
-            for shelf in shelves:
+                news = tuple(replace(one, reused=True) if isinstance(one, StageStarted) else one for one in kept[0])
+            for shelf in shelves:  # before it is said to have ended: who reads that finds it
                 shelf.keep(stage.name, *kept)
+        yield from news
         found: Result = kept[1]
         return found
 
     def _timed(self, stage: PlannedStage, work: Stage[Result]) -> Stage[Result]:
         """Carry out a stage; yield its profile and `StageEnded` after its events, and return its result."""
         began = time.perf_counter()
+        result = yield from self._profiled(stage, work)
+        yield StageEnded(stage.name, time.perf_counter() - began)
+        return result
+
+    def _profiled(self, stage: PlannedStage, work: Stage[Result]) -> Stage[Result]:
+        """Carry out a stage; yield its profile after its events, and return its result."""
         self.clock.begin()
         result = yield from work
         yield from self.clock.read(stage.name)
-        yield StageEnded(stage.name, time.perf_counter() - began)
         return result
 
 

@@ -73,6 +73,20 @@ def stages_folder(database: Path) -> Path:
     return file.with_name(f"{file.name}.stages")
 
 
+def search_journal(database: Path, sweep: int) -> Path:
+    """Name the file that the search of a sweep is kept in, which need not exist."""
+    file = real_path(database)
+    return file.with_name(f"{file.name}.searches") / f"{sweep}.journal"
+
+
+def delete_search(database: Path, sweep: int) -> None:
+    """Delete the search of a sweep, if there is one."""
+    journal = search_journal(database, sweep)
+    with contextlib.suppress(OSError):
+        journal.unlink()
+    remove_if_empty(journal.parent)
+
+
 def clear_stages(database: Path, keys: Iterable[str]) -> None:
     """Delete stages, by their keys, that nothing shares any more."""
     folder = stages_folder(database)

@@ -85,15 +85,20 @@ def update_spec(store: Writer, sweep: int, spec: Mapping[str, Any]) -> None:
         connection.execute("UPDATE sweeps SET spec = ? WHERE id = ?", [json.dumps(spec), sweep])
 
 
-def wait_again(store: Writer, sweep: int) -> list[int]:
-    """Put the runs of a sweep that were interrupted or failed into its queue again; return their numbers."""
+def wait_again(store: Writer, sweep: int, *, failed: bool = True) -> list[int]:
+    """Put the runs of a sweep that were interrupted into its queue again; return their numbers.
+
+    Args:
+        failed: whether to do so with those that failed, too.
+    """
     with store.transaction() as connection:
         query = (
             "SELECT id, origin FROM runs JOIN sweep_cells ON run_id = id "
-            "WHERE sweep_id = ? AND status IN ('interrupted', 'failed') AND id NOT IN (SELECT run_id FROM bin) "
+            "WHERE sweep_id = ? AND (status = 'interrupted' AND error NOT LIKE 'pruned:%' OR status = 'failed' AND ?) "
+            "AND id NOT IN (SELECT run_id FROM bin) "
             "ORDER BY point, seed"
         )
-        rows = connection.execute(query, [sweep]).fetchall()
+        rows = connection.execute(query, [sweep, failed]).fetchall()
         enqueue(connection, [row[0] for row in rows], [row[1] for row in rows], sweep)
     return [row[0] for row in rows]
 

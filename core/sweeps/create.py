@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
-from core.machine.thread_count import ThreadChoice
 from core.protocol.order import planned_stages
 from core.protocol.resolve import choose_threads
 from core.protocol.stage_key import depends_on_thresholds, stage_keys
@@ -17,6 +16,8 @@ from core.session.prepare import check, keep_text
 from core.store.sweeps import Cell, add_cells, create_sweep
 from core.store.writer import Writer
 from core.sweeps.spec import Setting, Spec
+
+THREADS = "machine.threads"
 
 
 @dataclass(frozen=True)
@@ -41,26 +42,30 @@ class PlannedSweep:
 
     runs: list[PlannedRun]
     keep_texts: Callable[[Writer], None]
-    remark: str = ""
 
 
-def plan_sweep(
-    spec: Spec, runs: Sequence[tuple[Setting, RunConfig]], name: str, jobs: int = 1, *, profile: bool = False
-) -> PlannedSweep:
+def with_threads(spec: Spec, jobs: int) -> tuple[Spec, str]:
+    """Return a sweep whose runs have the threads that they will always have, and a remark on them, if any.
+
+    They are those of the machine, shared out among the jobs, unless the sweep says.
+    """
+    if THREADS in spec.axes or THREADS in (spec.search or {}).get("space", {}) or spec.base.get(THREADS):
+        return spec, ""
+    choice = choose_threads()
+    return replace(spec, base={**spec.base, THREADS: max(1, choice.threads // jobs)}), choice.remark
+
+
+def plan_sweep(spec: Spec, runs: Sequence[tuple[Setting, RunConfig]], name: str) -> PlannedSweep:
     """Check the runs of a sweep, and find the stages that they share; nothing is stored.
-
-    Each run gets the threads that it will always have: those of the machine, shared out among the jobs.
 
     Raises:
         UsageError: a corpus, a device, the name or a method can't be used.
     """
     require_name("--name", name)
-    choice = _shared_out(choose_threads(), jobs)
-    with_threads = [(setting, _with_threads(config, choice.threads)) for setting, config in runs]
     planned, datasets = list[PlannedRun](), []
-    for group in _by_text(with_threads):
+    for group in _by_text(runs):
         names = tuple(run_name(name, setting, config) for setting, config in group)
-        checked = check(Plan(tuple(config for _, config in group), names, spec.preset, spec.tags, profile))
+        checked = check(Plan(tuple(config for _, config in group), names, spec.preset, spec.tags))
         datasets.append(checked.dataset)
         for (setting, _), config, new in zip(group, checked.configs, checked.new, strict=True):
             keys = stage_keys(config, checked.dataset.fingerprint)
@@ -71,7 +76,7 @@ def plan_sweep(
         for dataset in datasets:
             keep_text(dataset, store)
 
-    return PlannedSweep(_sharing(_in_order(planned), search=spec.search is not None), keep_texts, choice.remark)
+    return PlannedSweep(_sharing(_in_order(planned), search=spec.search is not None), keep_texts)
 
 
 def store_sweep(store: Writer, name: str, spec: Spec, planned: PlannedSweep) -> int:
@@ -95,16 +100,6 @@ def store_more(store: Writer, sweep: int, planned: PlannedSweep, spec: Spec | No
 def run_name(sweep: str, setting: Setting, config: RunConfig) -> str:
     """Return the name of a run of a sweep."""
     return f"{sweep}-{setting.point}-s{config.seed}"
-
-
-def _shared_out(choice: ThreadChoice, jobs: int) -> ThreadChoice:
-    return replace(choice, threads=max(1, choice.threads // jobs))
-
-
-def _with_threads(config: RunConfig, threads: int) -> RunConfig:
-    if config.machine.threads:
-        return config
-    return config.model_copy(update={"machine": config.machine.model_copy(update={"threads": threads})})
 
 
 def _by_text(runs: Sequence[tuple[Setting, RunConfig]]) -> Iterator[list[tuple[Setting, RunConfig]]]:

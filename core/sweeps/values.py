@@ -16,6 +16,8 @@ from core.errors import ConfigError
 
 _NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER})(?::(?P<step>{_NUMBER}|log))?")
+LARGEST = 30
+"""Power of ten that no number of a range is beyond."""
 OPENING, CLOSING, QUOTES = "[({", "])}", "\"'"
 
 
@@ -76,6 +78,8 @@ def read_axis(name: str, text: str) -> Axis:
         return Axis(name, text, tuple(_value(part) for part in parts))
     low, high = Decimal(found["low"]), Decimal(found["high"])
     log, step = found["step"] == "log", None if found["step"] in (None, "log") else Decimal(found["step"])
+    if any(abs(one.adjusted()) > LARGEST for one in (low, high, step or low)):
+        raise ConfigError(f"the range {name}={shortened(text)} is beyond all bounds: write numbers under 1e{LARGEST}")
     if low > high or (low == high and step is None) or (step is not None and step <= 0):
         raise ConfigError(
             f"the range {name}={shortened(text)} is empty: write LOW..HIGH:STEP with LOW < HIGH, STEP > 0"

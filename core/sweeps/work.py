@@ -46,6 +46,8 @@ class Worker:
         should_stop: whether to end after the step in progress; the run goes back into the queue.
         training: what trains a run; None: this process.
         more: called when nothing is left to take; whether to look again.
+        after: called with number and final status of each run.
+        given_up: runs to be stopped after their step.
     """
 
     store: Writer
@@ -55,6 +57,8 @@ class Worker:
     should_stop: ShouldStop = lambda: False
     training: Training | None = None
     more: Callable[[], bool] = lambda: False
+    after: Callable[[int, Status], None] = lambda number, status: None
+    given_up: set[int] = field(default_factory=set)
     statuses: dict[int, Status] = field(default_factory=dict)
     _held: set[int] = field(default_factory=set)
 
@@ -87,7 +91,8 @@ class Worker:
                 number, like = taken
                 self._held.add(number)
                 try:
-                    self.statuses[number] = self._train(number, held)
+                    self.statuses[number] = status = self._train(number, held)
+                    self.after(number, status)
                 finally:
                     self._held.discard(number)
             elif not self.more():
@@ -110,7 +115,8 @@ class Worker:
         except EetuiError as error:
             return self._fail(number, str(error))
         status = run(
-            config, dataset, held.memory, number, self.store, self.publish, self.should_stop,
+            config, dataset, held.memory, number, self.store, self.publish,
+            lambda: self.should_stop() or number in self.given_up,
             new_clock(config, profile=bool(row["record"].get("profile"))), Outlook(remark),
             Sharing(stages_folder(self.store.path), stages) if sweep is not None else None, self.training,
         )  # fmt: skip

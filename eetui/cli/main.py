@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from core.errors import EetuiError, UsageError
 from eetui import __version__
-from eetui.cli import analyse, compare, deleting, doctor, probe, queue, runs, sweep, train
+from eetui.cli import analyse, compare, deleting, doctor, probe, queue, runs, sweep, sweeps, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import lasting
@@ -39,12 +39,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 """All commands, in the order of the help."""
 SWEEP: dict[str, Callable[..., None]] = {
-    "list": sweep.list_all,
-    "show": sweep.show,
-    "resume": sweep.resume,
-    "add-seeds": sweep.add_seeds,
-    "cancel": sweep.cancel,
-    "delete": sweep.delete,
+    "list": sweeps.list_all,
+    "show": sweeps.show,
+    "resume": sweeps.resume,
+    "add-seeds": sweeps.add_seeds,
+    "cancel": sweeps.cancel,
+    "delete": sweeps.delete,
 }
 """Commands of `eetui sweep`, which makes one without any of them."""
 QUEUE: dict[str, Callable[..., None]] = {

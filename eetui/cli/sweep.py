@@ -1,15 +1,16 @@
 """Command sweep: many runs over values and seeds, and what becomes of them."""
 
+import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import UsageError
 from eetui.cli.options import (
-    AsJson,
     ConfigFiles,
     Corpus,
     Database,
@@ -19,21 +20,15 @@ from eetui.cli.options import (
     Model,
     Seeds,
     config_layers,
-    output_shape,
-    print_data,
-    reading,
 )
 
 if TYPE_CHECKING:
-    from core.store.sweeps import StoredSweep
     from core.sweeps.create import PlannedSweep
     from core.sweeps.spec import Spec
+    from core.sweeps.values import Axis
 
-Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="Name or number of a sweep.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Processes that train at once.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show the plan: runs, stages, time, memory; nothing is stored.")
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show runs, stages, time and memory; nothing is stored.")]
 
 
 def sweep(
@@ -56,6 +51,15 @@ def sweep(
     name: Annotated[str | None, typer.Option(help="Name of the sweep. [default: sweep-N]")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag of its runs, repeatable.")] = None,
     jobs: Jobs = 1,
+    search: Annotated[str | None, typer.Option(help="Let Optuna choose instead of a grid: tpe or random.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Combinations that a search tries, in all.")] = None,
+    objective: Annotated[
+        str, typer.Option(help="What a search looks for; several, by commas, give the front.")
+    ] = "eval_ppl",
+    constraint: Annotated[
+        list[str] | None, typer.Option(help="Bound that a search keeps, such as 'flop_savings>=0.3'; repeatable.")
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="End trials early whose first epochs are bad.")] = False,
     dry_run: DryRun = False,
     print_commands: Annotated[
         bool, typer.Option("--print", help="Print a command for each run, for sbatch or any other machine.")
@@ -64,37 +68,80 @@ def sweep(
     db: Database,
 ) -> None:
     """Train every combination of values with every seed, as runs of one sweep that can be resumed."""
-    import os
-
     os.environ["EETUI_DB"] = str(db)  # default of the subcommand's own --db
     if context.invoked_subcommand is not None:
         return
     from core.config.run_config import DEFAULT_PRESET, PRETRAINED_PRESET
     from core.pretrained.place import is_pretrained
-    from core.sweeps.spec import grid, spec_from
+    from core.sweeps.spec import spec_from
 
     fixed, axes = read_assignments(assign or [])
     preset = preset or (PRETRAINED_PRESET if is_pretrained(model or "") else DEFAULT_PRESET)
     layers = config_layers(
         preset, config, fixed, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device, model=model
     )
-    spec = spec_from(layers, axes, list(dict.fromkeys(method or [])), seeds, preset=preset, tags=tag or [])
-    if not spec.axes and seeds == 1:
+    methods = list(dict.fromkeys(method or []))
+    plain = None
+    if search is not None:
+        plain = _search(search, trials, objective, constraint or [], axes, methods, prune=prune, printed=print_commands)
+    elif trials is not None or constraint or prune:
+        raise UsageError("--trials, --constraint and --prune are of a search: add --search tpe")
+    spec = spec_from(layers, axes, methods, seeds, preset=preset, tags=tag or [], search=plain)
+    if search is None and not spec.axes and seeds == 1:
         raise UsageError(
             "there is nothing to vary: give --set several values (hard_ratio=0.3,0.5), several --method, or --seeds"
         )
-    from core.sweeps.create import plan_sweep
+    raise typer.Exit(_make(db, name or _free_name(db), spec, jobs, dry_run=dry_run, print_commands=print_commands))
 
-    name = name or _free_name(db)
-    planned = plan_sweep(spec, grid(spec), name, jobs)
+
+def _search(
+    search: str,
+    trials: int | None,
+    objective: str,
+    constraints: "list[str]",
+    axes: "list[Axis]",
+    methods: "list[str]",
+    *,
+    prune: bool,
+    printed: bool,
+) -> "dict[str, Any]":
+    """Return what is searched, as plain values.
+
+    Raises:
+        UsageError: it can't be.
+    """
+    from dataclasses import replace
+
+    from core.sweeps.search import search_from
+    from core.sweeps.spec import full_name
+    from core.sweeps.values import Axis
+
+    if printed:
+        raise UsageError("--print writes the runs of a grid; those of a search follow from each other")
+    named = [replace(axis, name=full_name(axis.name, axis.origin)) for axis in axes]
+    several = [Axis("method", ",".join(methods), tuple(methods))] if len(methods) > 1 else []
+    return search_from(search, trials, objective, constraints, [*several, *named], prune=prune)
+
+
+def _make(db: Path, name: str, spec: "Spec", jobs: int, *, dry_run: bool, print_commands: bool) -> int:
+    """Make a sweep and train it, or only show or print it; return the exit code."""
+    from core.sweeps.create import plan_sweep, with_threads
+    from core.sweeps.spec import grid
+
+    spec, remark = with_threads(spec, jobs)
+    if spec.search is not None:
+        from core.sweeps.search import check_space
+
+        check_space(spec)
+    planned = plan_sweep(spec, [] if spec.search is not None else grid(spec), name)
     if dry_run:
         _print_plan(spec, planned, jobs)
-        return
-    number = _stored(db, name, spec, planned)
+        return 0
+    number = _stored(db, name, spec, planned, remark)
     if print_commands:
         print_run_commands(db, number)
-        return
-    raise typer.Exit(run_sweep(db, number, name, jobs))
+        return 0
+    return run_sweep(db, number, name, jobs)
 
 
 def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]":
@@ -131,111 +178,6 @@ def run_sweep(db: Path, number: int, name: str, jobs: int) -> int:
     return _say_how_it_went(db, number, name, stop.code)
 
 
-def show(reference: Sweep, as_json: AsJson = False, *, db: Database) -> None:
-    """Show a sweep: each combination with its figures, mean ± deviation over the seeds."""
-    from core.store.sweeps import cells_of, find_sweep
-    from eetui.summary.sweep_text import sweep_json, sweep_lines
-
-    with reading(db, exact=as_json) as reader:
-        found = find_sweep(reader, reference)
-        cells = cells_of(reader, found.number)
-    if as_json:
-        print_data(sweep_json(found, cells))
-    else:
-        print("\n".join(sweep_lines(found, cells, output_shape()[0])))
-
-
-def list_all(as_json: AsJson = False, *, db: Database) -> None:
-    """List sweeps, with their runs by status."""
-    from core.store.sweeps import list_sweeps
-    from eetui.drawing.formats import json_text
-    from eetui.summary.sweep_text import list_lines
-
-    with reading(db, exact=as_json) as reader:
-        rows = list_sweeps(reader)
-    if as_json:
-        print_data(json_text(rows))
-    else:
-        print("\n".join(list_lines(rows)))
-
-
-def resume(reference: Sweep, jobs: Jobs = 1, *, db: Database) -> None:
-    """Go on with a sweep: runs that wait, were interrupted or failed."""
-    found = _find(db, reference)
-    from core.store.sweeps import wait_again
-    from core.store.writer import Writer
-
-    with Writer(db) as store:
-        wait_again(store, found.number)
-    raise typer.Exit(run_sweep(db, found.number, found.name, jobs))
-
-
-def add_seeds(
-    reference: Sweep,
-    more: Annotated[int, typer.Argument(metavar="N", min=1, max=1000, help="Number of seeds.")],
-    jobs: Jobs = 1,
-    *,
-    db: Database,
-) -> None:
-    """Train every combination of a sweep with N seeds more."""
-    found = _find(db, reference)
-    from core.store.writer import Writer
-    from core.sweeps.create import plan_sweep, store_more
-    from core.sweeps.spec import Spec, grid, require_few
-
-    spec = Spec.from_plain(found.spec)
-    larger = spec.with_seeds(more)
-    require_few([len(values) for values in larger.axes.values()], larger.seeds)
-    new = [pair for pair in grid(larger) if pair[1].seed >= spec.first_seed + spec.seeds]
-    planned = plan_sweep(larger, new, found.name, jobs)
-    with Writer(db) as store:
-        store_more(store, found.number, planned, larger)
-    raise typer.Exit(run_sweep(db, found.number, found.name, jobs))
-
-
-def cancel(reference: Sweep, *, db: Database) -> None:
-    """Take the runs of a sweep that wait out of its queue; those in training go on."""
-    found = _find(db, reference)
-    from core.store.queue import drop
-    from core.store.reader import Reader
-    from core.store.sweeps import waiting
-    from core.store.writer import Writer
-
-    with Writer(db) as store:
-        with Reader(db) as reader:
-            runs = waiting(reader, found.number)
-        drop(store, runs)
-    print(f"{len(runs)} runs of {found.name} wait no more; to go on: eetui sweep resume {found.name}", file=sys.stderr)
-
-
-def delete(
-    reference: Sweep,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    *,
-    db: Database,
-) -> None:
-    """Delete a sweep with its runs and shared stages; for 30 days eetui restore brings the runs back."""
-    found = _find(db, reference)
-    from core.store.files import clear_stages
-    from core.store.queue import drop
-    from core.store.reader import Reader
-    from core.store.sweeps import cells_of, delete_sweep, waiting
-    from core.store.writer import Writer
-
-    with Writer(db) as store:
-        with Reader(db) as reader:
-            runs = [cell["id"] for cell in cells_of(reader, found.number)]
-            idle = waiting(reader, found.number)
-        if not yes:
-            if not sys.stdin.isatty():
-                raise UsageError("nothing was deleted, as nobody can be asked: confirm with --yes")
-            typer.confirm(f"Delete {found.name} and its {len(runs)} runs?", abort=True, err=True)
-        drop(store, idle)
-        store.discard(runs)
-        clear_stages(db, delete_sweep(store, found.number))
-    print(f"deleted {found.name} and its {len(runs)} runs (eetui ls --deleted lists them)", file=sys.stderr)
-
-
 def print_run_commands(db: Path, number: int) -> None:
     """Print a command for each run of a sweep that waits."""
     from core.store.queue import queued
@@ -244,14 +186,6 @@ def print_run_commands(db: Path, number: int) -> None:
     with Reader(db) as reader:
         for row in queued(reader, number):
             print(f"eetui work --run {row['id']} --db {shlex.quote(str(db.absolute()))}")
-
-
-def _find(db: Path, reference: str) -> "StoredSweep":
-    from core.store.reader import Reader
-    from core.store.sweeps import find_sweep
-
-    with Reader(db) as reader:
-        return find_sweep(reader, reference)
 
 
 def _free_name(db: Path) -> str:
@@ -265,16 +199,17 @@ def _free_name(db: Path) -> str:
         return f"sweep-{max((row['id'] for row in list_sweeps(reader)), default=0) + 1}"
 
 
-def _stored(db: Path, name: str, spec: "Spec", planned: "PlannedSweep") -> int:
+def _stored(db: Path, name: str, spec: "Spec", planned: "PlannedSweep", remark: str) -> int:
     from core.store.writer import Writer
     from core.sweeps.create import store_sweep
 
     with Writer(db) as store:
         number = store_sweep(store, name, spec, planned)
-        for remark in (planned.remark, store.remark):
-            if remark:
-                print(remark, file=sys.stderr)
-    print(f"sweep {name}: {len(planned.runs)} runs", file=sys.stderr)
+        for one in (remark, store.remark):
+            if one:
+                print(one, file=sys.stderr)
+    runs = f"{spec.search['trials']} trials × {spec.seeds} seeds" if spec.search else f"{len(planned.runs)} runs"
+    print(f"sweep {name}: {runs}", file=sys.stderr)
     return number
 
 
@@ -282,6 +217,11 @@ def _print_plan(spec: "Spec", planned: "PlannedSweep", jobs: int) -> None:
     from core.sweeps.plan import outline
     from eetui.summary.sweep_text import plan_lines
 
+    if spec.search is not None:
+        trials = spec.search["trials"]
+        print(f"runs      up to {trials * spec.seeds} ({trials} trials × {spec.seeds} seeds)")
+        print("stages    trials that differ in exits only share what is trained before these are set")
+        return
     print("\n".join(plan_lines(outline(planned, jobs))))
 
 
@@ -294,13 +234,17 @@ def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
 
     with ShownReader(db) as reader:
         cells = cells_of(reader, number)
-    counts = Counter(cell["status"] for cell in cells)
+    counts = Counter("pruned" if _is_pruned(cell) else cell["status"] for cell in cells)
     print(f"{name}: {', '.join(f'{count} {status}' for status, count in counts.items())}", file=sys.stderr)
     for cell in cells:
-        if cell["status"] in ("failed", "interrupted"):
+        if cell["status"] in ("failed", "interrupted") and not _is_pruned(cell):
             print(f"{cell['status']}: {cell['name']} (run {cell['id']}): {cell['error']}", file=sys.stderr)
-    left = len(cells) - counts["finished"]
+    left = len(cells) - counts["finished"] - counts["pruned"]
     print(f"side by side: eetui sweep show {name}", file=sys.stderr)
     if left:
         print(f"to go on: eetui sweep resume {name}", file=sys.stderr)
     return stopped or int(left > 0)
+
+
+def _is_pruned(cell: Mapping[str, Any]) -> bool:
+    return str(cell["error"] or "").startswith("pruned:")

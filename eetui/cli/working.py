@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -28,7 +28,6 @@ def work_here(
     *,
     once: bool = False,
     idle: float = 0.0,
-    more: Callable[[], bool] = lambda: False,
 ) -> Mapping[int, Status]:
     """Train what is in a queue in this process; return the status of each run.
 
@@ -36,14 +35,19 @@ def work_here(
         sweep: the sweep whose queue it is; None: that of all workers.
         once: whether to train one run only.
         idle: seconds to wait for more once the queue is empty.
-        more: called when the queue is empty; whether to look again.
     """
     from core.store.writer import Writer
     from core.sweeps.work import Worker
 
     headless = Headless({}, HarmlessConsole(sys.stderr))
     with Writer(database) as store, stop.listening(), headless.progress:
-        worker = Worker(store, sweep, headless.publish, headless.begin, stop, more=more)
+        worker = Worker(store, sweep, headless.publish, headless.begin, stop)
+        if sweep is not None and _searches(store.path, sweep):
+            from core.sweeps.search import Search
+
+            search = Search(store, sweep)
+            worker.publish, worker.given_up = search.watching(headless.publish), search.pruned
+            worker.more, worker.after = search.more, search.after
         while True:
             before = len(worker.statuses)
             worker.work(once=once)
@@ -85,7 +89,8 @@ class _Process:
     def __init__(self, database: Path, sweep: int) -> None:
         words = ["work", "--sweep", str(sweep), "--idle", "0", "--with-parent", "--db", str(database)]
         self._command = [sys.executable, "-m", "eetui", *words]
-        self._start()
+        self._ended = False
+        self._process, self._relay = self._started()
 
     def is_busy(self) -> bool:
         """Whether it works; one that died is started again, unless it was told to end."""
@@ -96,7 +101,7 @@ class _Process:
         if code in TOLD or self._ended:
             return False
         print(f"a worker died (exit code {code}); its run goes on in another", file=sys.stderr)
-        self._start()
+        self._process, self._relay = self._started()
         return True
 
     def end(self) -> None:
@@ -106,13 +111,13 @@ class _Process:
             assert self._process.stdin is not None
             self._process.stdin.close()
 
-    def _start(self) -> None:
+    def _started(self) -> tuple[subprocess.Popen[str], threading.Thread]:
         pipe = subprocess.PIPE
-        self._ended = False
-        self._process = subprocess.Popen(self._command, stdin=pipe, stderr=pipe, text=True, start_new_session=True)
-        assert self._process.stderr is not None
-        self._relay = threading.Thread(target=_pass_on, args=(self._process.stderr,), daemon=True)
-        self._relay.start()
+        process = subprocess.Popen(self._command, stdin=pipe, stderr=pipe, text=True, start_new_session=True)
+        assert process.stderr is not None
+        relay = threading.Thread(target=_pass_on, args=(process.stderr,), daemon=True)
+        relay.start()
+        return process, relay
 
 
 def stop_with_parent(stop: Stop) -> None:
@@ -124,6 +129,14 @@ def stop_with_parent(stop: Stop) -> None:
         stop.code = stop.code or 143
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _searches(database: Path, sweep: int) -> bool:
+    from core.store.reader import Reader
+    from core.store.sweeps import find_sweep
+
+    with Reader(database) as reader:
+        return find_sweep(reader, str(sweep)).spec["search"] is not None
 
 
 def _pass_on(lines: IO[str]) -> None:

@@ -77,8 +77,8 @@ def plan_lines(plan: "Outline") -> Iterator[str]:
     yield f"memory    {plan.memory / 1e9:.2f} GB"
     for name in plan.from_tokens:
         yield (
-            f"{name} changes nothing that is trained: its runs repeat the choice of thresholds and the evaluation only; "
-            f"every value of it is also read off one run's tokens (eetui calibrate, Inspect)"
+            f"{name} changes nothing that is trained: its runs repeat the choice of thresholds and the evaluation "
+            f"only; every value of it is also read off one run's tokens (eetui calibrate, Inspect)"
         )
 
 
