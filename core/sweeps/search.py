@@ -29,6 +29,7 @@ from core.sweeps.spec import Setting, Spec
 from core.sweeps.values import Axis, Range, as_number
 
 if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
@@ -106,10 +107,13 @@ class Search:
             cells, trials = self._cells(), study.get_trials(deepcopy=False)
             left_behind = [trial for trial in trials if not trial.state.is_finished() and trial.number not in cells]
             if left_behind:  # whoever asked for it died before its runs were stored
-                return self._begin(study, spec, name, left_behind[0].number, self._trial(study, left_behind[0]))
+                number = left_behind[0].number
+                study.sampler = self._sampler(spec, number)
+                return self._begin(study, spec, name, number, self._trial(study, left_behind[0]))
             assert spec.search is not None
             if len(trials) >= spec.search["trials"]:
                 return False
+            study.sampler = self._sampler(spec, len(trials))
             trial = study.ask()
             return self._begin(study, spec, name, trial.number, trial)
 
@@ -222,10 +226,15 @@ class Search:
                 storage=storage, study_name="sweep", directions=directions, load_if_exists=True,  # type: ignore[arg-type]
                 pruner=optuna.pruners.MedianPruner() if spec.search["prune"] else optuna.pruners.NopPruner(),
             )  # fmt: skip
-            seed = spec.first_seed % 2**31 + len(study.get_trials(deepcopy=False))  # the same after every interruption
-            random = spec.search["sampler"] == "random"
-            study.sampler = (optuna.samplers.RandomSampler if random else optuna.samplers.TPESampler)(seed=seed)
         return study
+
+    def _sampler(self, spec: Spec, number: int) -> "BaseSampler":
+        """Return what chooses the values of a trial: the same ones after every interruption."""
+        import optuna
+
+        assert spec.search is not None
+        kind = optuna.samplers.RandomSampler if spec.search["sampler"] == "random" else optuna.samplers.TPESampler
+        return kind(seed=spec.first_seed % 2**31 + number)
 
     def _spec(self) -> tuple[Spec, str]:
         with Reader(self.store.path) as reader:

@@ -70,10 +70,8 @@ def test_an_interrupted_search_chooses_what_it_would_have_chosen(
     with asked._alone():
         asked._study(spec).ask()  # and the process dies before it stores a run
     seen: list[int] = []
-    worker(writer, parts, should_stop=lambda: len(seen) > 2).work()
-    interrupted = worker(writer, parts)
-    publish, interrupted.publish = interrupted.publish, lambda run, events: seen.append(run)
-    interrupted.should_stop = lambda: len(seen) > 2
+    interrupted = worker(writer, parts, should_stop=lambda: len(seen) > 2)
+    interrupted.publish = lambda run, events: seen.append(run)
     interrupted.work()
     wait_again(writer, parts, failed=False)
     worker(writer, parts).work()
