@@ -14,6 +14,28 @@ TOKEN_COLUMNS = ("cross_entropy", "signal", "max_prob", "prediction")
 WINDOW_COLUMNS = ("window_losses", "window_accuracies", "window_savings", "window_flop_savings")
 """Columns of `results` that hold a float32 array of one figure a window, and fields of `Measured`."""
 
+SWEEP_TABLES = {
+    "sweeps": """
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        spec TEXT NOT NULL,
+        created REAL NOT NULL""",
+    "sweep_cells": """
+        run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+        sweep_id INTEGER NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE,
+        point INTEGER NOT NULL,
+        setting TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        stages TEXT NOT NULL""",
+    "queue": """
+        run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+        sweep_id INTEGER REFERENCES sweeps (id) ON DELETE CASCADE,
+        place REAL NOT NULL,
+        origin TEXT NOT NULL,
+        deaths INTEGER NOT NULL DEFAULT 0""",
+}
+"""Columns of the tables that `sweeps` creates."""
+
 
 def runs(db: "Database") -> None:
     """Create `runs`, one row a run: identity, status, and the figures that lists sort and filter by."""
@@ -174,36 +196,16 @@ def sweeps(db: "Database") -> None:
     key of the first one. In the queue, a run of a sweep is for that sweep's workers, any other for all; `deaths` counts
     the workers that died on it.
     """
-    db.execute("""
-        CREATE TABLE sweeps (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            name TEXT NOT NULL UNIQUE,
-            spec TEXT NOT NULL,
-            created REAL NOT NULL
-        )""")
-    db.execute("""
-        CREATE TABLE sweep_cells (
-            run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
-            sweep_id INTEGER NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE,
-            point INTEGER NOT NULL,
-            setting TEXT NOT NULL,
-            origin TEXT NOT NULL,
-            stages TEXT NOT NULL
-        )""")
+    for name, columns in SWEEP_TABLES.items():
+        db.execute(f"CREATE TABLE {name} ({columns})")
     db.execute("CREATE INDEX cells_by_sweep ON sweep_cells (sweep_id, point)")
-    db.execute("""
-        CREATE TABLE queue (
-            run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
-            sweep_id INTEGER REFERENCES sweeps (id) ON DELETE CASCADE,
-            place REAL NOT NULL,
-            origin TEXT NOT NULL,
-            deaths INTEGER NOT NULL DEFAULT 0
-        )""")
     db.execute("CREATE INDEX queue_by_sweep ON queue (sweep_id, place)")
 
 
 MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows, sweeps)
 LATEST_VERSION = len(MIGRATIONS)
+READABLE_VERSION = MIGRATIONS.index(sweeps)
+"""Oldest version that is read as it stands: all that later ones have more is tables, which are empty there."""
 
 
 def migrations() -> "Migrations":

@@ -44,12 +44,13 @@ def doctor(
 
 
 def _findings(db: Path) -> "Iterator[Finding]":
-    from core.session.checkup import check_checkpoints, check_database
+    from core.session.checkup import check_checkpoints, check_database, check_stages
     from eetui.summary.surroundings import surroundings
 
     yield from surroundings(db)
     yield from check_database(db)
     yield from check_checkpoints(db)
+    yield from check_stages(db)
 
 
 def _repair(db: Path) -> None:

@@ -98,6 +98,8 @@ class _Process:
         if code is None:
             return True
         self._relay.join()
+        if self._process.stdin:
+            self._process.stdin.close()
         if code in TOLD or self._ended:
             return False
         print(f"a worker died (exit code {code}); its run goes on in another", file=sys.stderr)
@@ -140,9 +142,10 @@ def _searches(database: Path, sweep: int) -> bool:
 
 
 def _pass_on(lines: IO[str]) -> None:
-    for line in lines:
-        sys.stderr.write(line)
-        sys.stderr.flush()
+    with lines:
+        for line in lines:
+            sys.stderr.write(line)
+            sys.stderr.flush()
 
 
 def _waits(database: Path, sweep: int | None, idle: float, stop: Stop) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.metrics import STORED, Metric, Value
 from core.store.sweeps import StoredSweep
+from core.sweeps.objective import front, read_constraint, read_objectives
 from eetui.drawing.figures import duration, figure
 from eetui.drawing.formats import json_text
 
@@ -22,9 +23,14 @@ def sweep_lines(sweep: StoredSweep, cells: Sequence[Mapping[str, Any]], width: i
     """Yield a head and one line for each combination of values, its figures over the seeds that finished."""
     counts = Counter(cell["status"] for cell in cells)
     yield f"{sweep.name} (sweep {sweep.number}): {', '.join(f'{count} {status}' for status, count in counts.items())}"
-    heads = [*_varied(cells), "done", *(metric.label for _, metric in _figures())]
+    search, best = sweep.spec["search"], _best(sweep, cells)
+    if search is not None:
+        kept = "".join(f", {text}" for text in search["constraints"])
+        yield f"search: {search['sampler']}, {search['trials']} trials, {search['objective']}{kept}; * best"
+    heads = ["", *_varied(cells), "done", *(metric.label for _, metric in _figures())]
     rows = [
-        [*(_word(value) for value in one["setting"].values()), f"{one['finished']}/{one['runs']}"]
+        ["*" if one["point"] in best else "", *(_word(value) for value in one["setting"].values())]
+        + [f"{one['finished']}/{one['runs']}"]
         + [figure(value, metric.unit) for value, metric in zip(one["values"], _metrics(), strict=True)]
         for one in combinations(cells)
     ]
@@ -52,7 +58,15 @@ def combinations(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def sweep_json(sweep: StoredSweep, cells: Sequence[Mapping[str, Any]]) -> str:
     """Write a sweep with all its runs as JSON, unrounded."""
-    return json_text({"number": sweep.number, "name": sweep.name, "spec": sweep.spec, "runs": [*cells]})
+    return json_text(
+        {
+            "number": sweep.number,
+            "name": sweep.name,
+            "spec": sweep.spec,
+            "best": [*_best(sweep, cells)],
+            "runs": [*cells],
+        }
+    )
 
 
 def list_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -80,6 +94,14 @@ def plan_lines(plan: "Outline") -> Iterator[str]:
             f"{name} changes nothing that is trained: its runs repeat the choice of thresholds and the evaluation "
             f"only; every value of it is also read off one run's tokens (eetui calibrate, Inspect)"
         )
+
+
+def _best(sweep: StoredSweep, cells: Sequence[Mapping[str, Any]]) -> Sequence[int]:
+    """Return the combinations that a search looked for: the best ones, or the front."""
+    search = sweep.spec["search"]
+    if search is None:
+        return ()
+    return front(cells, read_objectives(search["objective"]), map(read_constraint, search["constraints"]))
 
 
 def _counted(stages: Mapping[str, int]) -> str:
