@@ -30,6 +30,7 @@ from core.session.outbox import Outbox, Publish
 from core.session.prepare import Prepared
 from core.session.rescue import rescue
 from core.state import LIVE, Status
+from core.store.files import stages_folder
 from core.store.lock import training_alone
 from core.store.writer import Writer
 
@@ -90,7 +91,6 @@ def run(
     should_stop: ShouldStop,
     clock: Clock = UNPROFILED,
     outlook: Outlook = NO_OUTLOOK,
-    sharing: Sharing | None = None,
     training: Training | None = None,
 ) -> Status:
     """Run one run to its single terminal event, from its checkpoint if there is one; return its final status.
@@ -99,7 +99,6 @@ def run(
     long as the run is paused.
 
     Args:
-        sharing: the trained stages that the run shares with runs of other processes, and where.
         training: what trains it; None: `protocol.train`, in this process.
 
     Raises:
@@ -123,8 +122,8 @@ def run(
             claimed = patience.attempt(partial(store.claim, number))
             checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, claimed.created)
             threads = claimed.threads or config.machine.threads
-            if sharing and threads == config.machine.threads:  # else its last bits are others
-                checkpoint = SharedCheckpoint(checkpoint, sharing)
+            if claimed.stages and threads == config.machine.threads:  # else its last bits are others
+                checkpoint = SharedCheckpoint(checkpoint, Sharing(stages_folder(store.path), claimed.stages))
             checkpoint.sweep()
             checkpoint.patience = patience
             pace = Pace(threads, outlook, partial(peak_flops, config))

@@ -162,14 +162,6 @@ def waiting(reader: Reader, sweep: int) -> list[int]:
     return [row["id"] for row in queued(reader, sweep) if row["pid"] is None or row["status"] == "interrupted"]
 
 
-def shared_stages(reader: Reader, run: int) -> tuple[int | None, dict[str, str]]:
-    """Return the sweep of a run, None if it is of none, and the keys of the stages that it shares, by name."""
-    rows = reader.select("SELECT sweep_id, stages FROM sweep_cells WHERE run_id = ?", [run])
-    if not rows:
-        return None, {}
-    return rows[0]["sweep_id"], json.loads(rows[0]["stages"])
-
-
 def _insert_cells(connection: sqlite3.Connection, sweep: int, numbers: Sequence[int], cells: Sequence[Cell]) -> None:
     rows = [
         (number, sweep, cell.point, json.dumps(dict(cell.setting)), cell.origin, json.dumps(dict(cell.stages)))

@@ -9,7 +9,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -38,10 +38,15 @@ Choose = Callable[[sqlite3.Connection], int | None]
 
 @dataclass(frozen=True)
 class Claimed:
-    """Creation time and reproduction record of a run that is about to be trained."""
+    """Creation time and reproduction record of a run that is about to be trained.
+
+    Attributes:
+        stages: keys of the stages that it shares with others of its sweep, by name.
+    """
 
     created: float
     record: dict[str, Any]
+    stages: dict[str, str] = field(default_factory=dict)
 
     @property
     def threads(self) -> int | None:
@@ -198,9 +203,9 @@ class Writer:
         """
         with self._transaction():
             self._require_own(run)
-            query = "SELECT created, record FROM runs WHERE id = ?"
-            created, record = self._connection.execute(query, [run]).fetchone()
-        return Claimed(float(created), json.loads(record))
+            query = "SELECT created, record, stages FROM runs LEFT JOIN sweep_cells ON run_id = id WHERE id = ?"
+            created, record, stages = self._connection.execute(query, [run]).fetchone()
+        return Claimed(float(created), json.loads(record), json.loads(stages or "{}"))
 
     def heartbeat(self, runs: Sequence[int]) -> None:
         """Note that this process still holds these runs, be they queued, held or in training."""

@@ -131,18 +131,22 @@ class Search:
     def watching(self, publish: Publish) -> Publish:
         """Return a listener that reports epochs to Optuna, and notes runs that are to be pruned, before `publish`."""
 
+        spec, _ = self._spec()
+        if spec.search is None or not spec.search["prune"]:
+            return publish
+
         def watch(run: int, events: Sequence[Event]) -> None:
             for event in events:
                 if isinstance(event, Epoch) and event.val_loss is not None:
-                    self._report(run, event.val_loss)
+                    self._report(spec, run, event.val_loss)
             publish(run, events)
 
         return watch
 
-    def _report(self, run: int, loss: float) -> None:
-        spec, _ = self._spec()
+    def _report(self, spec: Spec, run: int, loss: float) -> None:
+        """Report an epoch of a trial's first seed."""
         cell = next((cell for cells in self._cells().values() for cell in cells if cell["id"] == run), None)
-        if spec.search is None or not spec.search["prune"] or cell is None or cell["seed"] != spec.first_seed:
+        if cell is None or cell["seed"] != spec.first_seed:
             return
         step = self._steps[run] = self._steps.get(run, -1) + 1
         with self._alone():

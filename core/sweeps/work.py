@@ -19,7 +19,6 @@ from core.events import RunFailed
 from core.machine.pace import Outlook
 from core.protocol.memory import StageMemory
 from core.protocol.resolve import resolve_all
-from core.protocol.shared_checkpoint import Sharing
 from core.protocol.weights_file import PARTIAL
 from core.session.heartbeat import beating
 from core.session.outbox import Publish
@@ -29,7 +28,6 @@ from core.state import RunState, Status, reduce
 from core.store.files import stages_folder
 from core.store.queue import leave, take
 from core.store.reader import Reader
-from core.store.sweeps import shared_stages
 from core.store.writer import Writer
 
 Begin = Callable[[int, str], None]
@@ -73,6 +71,7 @@ class Worker:
             if slots == 1:
                 self._loop(once=once)
             else:
+                self.publish = locked(self.publish)
                 with ThreadPoolExecutor(slots, "slot") as pool:
                     for future in [pool.submit(self._loop) for _ in range(slots)]:
                         future.result()
@@ -104,7 +103,6 @@ class Worker:
         """Train a run; what keeps it from beginning is its failure, and nobody else's."""
         with Reader(self.store.path) as reader:
             row = reader.run(number)
-            sweep, stages = shared_stages(reader, number)
         self.begin(number, str(row["name"]))
         try:
             config, remark = _config_of(row)
@@ -118,7 +116,7 @@ class Worker:
             config, dataset, held.memory, number, self.store, self.publish,
             lambda: self.should_stop() or number in self.given_up,
             new_clock(config, profile=bool(row["record"].get("profile"))), Outlook(remark),
-            Sharing(stages_folder(self.store.path), stages) if sweep is not None else None, self.training,
+            self.training,
         )  # fmt: skip
         if status in ("finished", "failed"):
             leave(self.store, number)
