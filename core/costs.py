@@ -156,7 +156,7 @@ class ExitCosts:
     Attributes:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
         exited_state: cost of a skipped layer: copy: its keys and values, k; drop: nothing; input: all of it.
-        classifiers: FLOPs of each exit's classifier; None: `2·d` each.
+        classifiers: FLOPs of each exit's classifier, 0 where the signal has none; None: `2·d` each.
         off: blocks whose exit is off: no signal is computed there.
     """
 
@@ -238,14 +238,17 @@ class ExitCosts:
         return (least - self.full) / (least - most) if least > self.full else 0.0
 
 
-def exit_costs(config: RunConfig, vocab_size: int, *, reads_head: bool) -> ExitCosts:
+def exit_costs(config: RunConfig, vocab_size: int, *, reads_head: bool, learns: bool) -> ExitCosts:
     """Return the costs of early exit in a run.
 
     Args:
-        reads_head: whether its method's signal does.
+        reads_head, learns: whether its method's signal reads the head, and whether it has a classifier; one that is
+            neither costs nothing, as it takes no matrix product.
     """
     model, hidden = config.model, classifier_width(config)
-    classifiers = tuple(classifier_flops(model, outputs, hidden) for outputs in classifier_outputs(config)[:-1])
+    classifiers = tuple(
+        classifier_flops(model, outputs, hidden) if learns else 0 for outputs in classifier_outputs(config)[:-1]
+    )
     return ExitCosts(model, vocab_size, config.data.seq_len, reads_head, config.exit.exited_state, classifiers)
 
 
@@ -284,7 +287,12 @@ class PricedCosts:
 
 @cache
 def priced_costs(
-    config: RunConfig, vocab_size: int, *, reads_head: bool, cost: Literal["layers", "flops"] | None = None
+    config: RunConfig,
+    vocab_size: int,
+    *,
+    reads_head: bool,
+    learns: bool,
+    cost: Literal["layers", "flops"] | None = None,
 ) -> PricedCosts:
     """Return what a price is paid for in a run: layers, or FLOPs with the signals' own; None: as its config says.
 
@@ -294,6 +302,6 @@ def priced_costs(
     if (cost or config.exit.cost) == "layers":
         layers = config.model.block_layers
         return PricedCosts(tuple(depth / sum(layers) for depth in accumulate(layers)), (0.0,) * (len(layers) - 1))
-    flops = exit_costs(config, vocab_size, reads_head=reads_head)
+    flops = exit_costs(config, vocab_size, reads_head=reads_head, learns=learns)
     leaving, arriving = (tuple(each / flops.full for each in part) for part in (flops.leaving, flops.arriving))
     return PricedCosts(leaving, arriving)

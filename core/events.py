@@ -85,6 +85,8 @@ class StageStarted:
         tokens: tokens of the stage, or of one epoch.
         reused: whether the results come from a sibling run or from this run's checkpoint.
         flops: mean FLOPs of a step per token; 0 where they are not known beforehand.
+        bytes_per_token, val_bytes_per_token: mean UTF-8 bytes of the targets that an LM stage trains on, and of those
+            of its early-stopping split; None for other stages and in older logs.
     """
 
     stage: str
@@ -95,6 +97,8 @@ class StageStarted:
     tokens: int
     reused: bool = False
     flops: float = 0.0
+    bytes_per_token: float | None = None
+    val_bytes_per_token: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

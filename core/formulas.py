@@ -4,18 +4,35 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, cast
 
+LARGEST_LOSS = 700.0
+"""Nats from which on a PPL is taken to be infinite: e^709 is the largest float."""
 Number = TypeVar("Number")
 """A float, or an array or tensor of them."""
 
 
 def perplexity(loss: float) -> float:
     """Return exp of the mean cross-entropy in nats; infinite where it is too large for a float."""
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.exp(loss) if loss < LARGEST_LOSS else math.inf
 
 
-def bits_per_byte(loss: float, tokens: int, text_bytes: int) -> float:
+def bits_per_byte(loss: float, tokens: int, text_bytes: float) -> float:
     """Return the bits that each byte of a text costs, from the mean cross-entropy in nats of its tokens."""
     return loss * tokens / (math.log(2) * text_bytes)
+
+
+def bits_at(loss: float, bytes_per_token: float | None) -> float | None:
+    """Return the bits per byte of a text whose tokens are that long on average; None if that is not known."""
+    return bits_per_byte(loss, 1, bytes_per_token) if bytes_per_token else None
+
+
+def relative_change(value: float, before: float) -> float | None:
+    """Return `value / before − 1`; None where one of them is infinite, so that there is no such share."""
+    return value / before - 1 if math.isfinite(value) and math.isfinite(before) else None
+
+
+def ppl_change(nats: float) -> float:
+    """Return the relative change of a PPL by a difference of losses in nats; infinite where it is too large."""
+    return math.expm1(nats) if nats < LARGEST_LOSS else math.inf
 
 
 def each_alone(blocks: int) -> Iterator[list[float]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from core.config.derived import target_shallow_ratio
 from core.events import Epoch, Measured, Priced, Savings, Threshold, Way, way_name
-from core.formulas import bits_per_byte, perplexity
+from core.formulas import bits_at, perplexity
 from core.state import RunState, StageState
 
 Unit = Literal["ppl", "bits", "share", "signal", "loss", "count", "nats"]
@@ -96,7 +96,7 @@ class StageMetric:
 
     def at(self, block: int | None) -> Metric:
         """Return the metric of a block; None: of all blocks together."""
-        own_tokens = self.unit == "ppl" and bool(block)  # later blocks train on their own run's hard tokens
+        own_tokens = self.unit in ("ppl", "bits") and bool(block)  # later blocks train on their own run's hard tokens
         label = f"All blocks together: {self.label}" if block is None else f"Block {block} {self.label}"
         return Metric(
             key=f"{'together' if block is None else f'block{block}'}.{self.key}",
@@ -138,9 +138,9 @@ def way_bits(way: Way, block: int | None = None) -> Metric:
 
 def measured_bits(state: RunState, measured: Measured | None) -> float | None:
     """Return the bits per byte of a measured loss; None if the text or its number of bytes is not known."""
-    if measured is None or measured.split != "eval" or state.started is None or not state.started.eval_bytes:
+    if measured is None or measured.split != "eval":
         return None
-    return bits_per_byte(measured.loss, state.started.eval_tokens, state.started.eval_bytes)
+    return bits_at(measured.loss, state.eval_bytes_per_token)
 
 
 def _of_early_exit(figure: Callable[[Measured], float]) -> Callable[[RunState, Config], float | None]:
@@ -163,8 +163,8 @@ def _of_price(figure: Callable[[Priced], float]) -> Callable[[RunState, Config],
     return lambda state, _: None if state.priced is None or state.final is None else figure(state.priced)
 
 
-def _of_best_epoch(figure: Callable[[Epoch], float | None]) -> Callable[[StageState], float | None]:
-    return lambda stage: None if stage.kind != "lm" or stage.best is None else figure(stage.best)
+def _of_best_epoch(figure: Callable[[Epoch, StageState], float | None]) -> Callable[[StageState], float | None]:
+    return lambda stage: None if stage.kind != "lm" or stage.best is None else figure(stage.best, stage)
 
 
 def _of_fit(figure: Callable[[StageState], float | None]) -> Callable[[StageState], float | None]:
@@ -232,13 +232,21 @@ FINAL = (
 
 VAL_PPL = StageMetric(
     "val_ppl", "early-stop PPL", "ppl", "lower",
-    _of_best_epoch(lambda best: None if best.val_loss is None else perplexity(best.val_loss)),
+    _of_best_epoch(lambda best, _: None if best.val_loss is None else perplexity(best.val_loss)),
     ListColumn("block0_val_ppl", "block0", "Block 0 early-stop PPL", ("Block 0 PPL", "early-stop")),
 )  # fmt: skip
 TRAIN_PPL = StageMetric(
-    "train_ppl", "train PPL, same epoch", "ppl", None, _of_best_epoch(lambda best: perplexity(best.loss))
+    "train_ppl", "train PPL, same epoch", "ppl", None, _of_best_epoch(lambda best, _: perplexity(best.loss))
 )
-BEST_EPOCH = StageMetric("best_epoch", "best epoch", "count", None, _of_best_epoch(lambda best: best.epoch))
+VAL_BITS = StageMetric(
+    "val_bits_per_byte", "early-stop bits per byte", "bits", "lower",
+    _of_best_epoch(lambda best, stage: stage.val_bits(best.val_loss)),
+)  # fmt: skip
+TRAIN_BITS = StageMetric(
+    "train_bits_per_byte", "train bits per byte, same epoch", "bits", None,
+    _of_best_epoch(lambda best, stage: bits_at(best.loss, stage.bytes_per_token)),
+)  # fmt: skip
+BEST_EPOCH = StageMetric("best_epoch", "best epoch", "count", None, _of_best_epoch(lambda best, _: best.epoch))
 EPOCHS = StageMetric(
     "epochs", "epochs trained", "count", None,
     lambda stage: len(stage.history) if stage.kind == "lm" and stage.best else None,
@@ -253,7 +261,8 @@ AVG_LABEL = StageMetric("avg_label", "avg_label", "signal", None, _of_fit(lambda
 THRESHOLD = StageMetric("threshold", "threshold", "signal", None, _of_threshold(lambda found: found.threshold))
 HARD_TOKENS = StageMetric("hard_tokens", "hard tokens", "count", None, _of_threshold(lambda found: found.hard_tokens))
 TRAINING = (
-    VAL_PPL, TRAIN_PPL, BEST_EPOCH, EPOCHS, EXIT_LOSS_FIRST, EXIT_LOSS_LAST, AVG_LABEL, THRESHOLD, HARD_TOKENS,
+    VAL_PPL, VAL_BITS, TRAIN_PPL, TRAIN_BITS, BEST_EPOCH, EPOCHS,
+    EXIT_LOSS_FIRST, EXIT_LOSS_LAST, AVG_LABEL, THRESHOLD, HARD_TOKENS,
 )  # fmt: skip
 """Rows of the training table, for each block."""
 

@@ -26,7 +26,7 @@ from core.events import (
     Warned,
     Way,
 )
-from core.formulas import perplexity
+from core.formulas import bits_at, perplexity
 
 Status = Literal["queued", "running", "finished", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "finished", "failed", "interrupted")
@@ -45,6 +45,7 @@ class StageState:
         seconds: duration of the whole stage; None before its end.
         flops: FLOPs of a step per token; 0 where they are not known.
         profile: profile of the stage; None before its end, or if it is not profiled.
+        bytes_per_token, val_bytes_per_token: as in `StageStarted`.
     """
 
     name: str
@@ -64,6 +65,8 @@ class StageState:
     seconds: float | None = None
     flops: float = 0.0
     profile: Profiled | None = None
+    bytes_per_token: float | None = None
+    val_bytes_per_token: float | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -74,6 +77,10 @@ class StageState:
     def val_ppl(self) -> float | None:
         """Best PPL on the early-stopping split."""
         return None if self.best is None or self.best.val_loss is None else perplexity(self.best.val_loss)
+
+    def val_bits(self, loss: float | None) -> float | None:
+        """Return the bits per byte of a loss on the early-stopping split; None if its bytes are not known."""
+        return None if loss is None else bits_at(loss, self.val_bytes_per_token)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -128,6 +135,13 @@ class RunState:
         return (*shares, staying)
 
     @property
+    def eval_bytes_per_token(self) -> float | None:
+        """Mean UTF-8 bytes of the evaluation targets; None before the start and in older logs."""
+        if self.started is None or not self.started.eval_bytes:
+            return None
+        return self.started.eval_bytes / self.started.eval_tokens
+
+    @property
     def final(self) -> Measured | None:
         """Result of the run: early exit on the evaluation split."""
         return self.measure("early exit")
@@ -170,6 +184,8 @@ def _begun(event: StageStarted) -> StageState:
         tokens=event.tokens,
         reused=event.reused,
         flops=event.flops,
+        bytes_per_token=event.bytes_per_token,
+        val_bytes_per_token=event.val_bytes_per_token,
     )
 
 

@@ -1,6 +1,7 @@
 """Fixtures that keep every test hermetic: one thread, its own cache folder, and none of the user's settings.
 
-`eetui` runs the command line as a user does: in a process of its own, with a text and a database of the test.
+`eetui` runs the command line as a user does: in a process of its own (`tests.forked`), with a text and a database of
+the test.
 """
 
 import os
@@ -16,10 +17,14 @@ import torch
 
 from core.evaluation import timing
 from core.machine import device as machine
+from tests.forked import run_forked
 
 Eetui = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ("num_samples=120", "seq_len=4", "batch_size=4", "dim=8", "num_heads=2", "ffn_dim=16", "block_layers=1,1")
 TINY_TRAINING = ("max_epochs=2", "exit_epochs=2", "machine.threads=1")
+
+OF_PYTHON = ("PYTHON", "LC_", "LANG", "OMP_")
+"""Variables that are read when Python or torch start."""
 
 CASES = 2
 """Cases of each fault test outside `make soak`."""
@@ -70,15 +75,13 @@ def eetui(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("cwd")
 
     def call(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "eetui", *arguments],
-            env=environment | {"PYTHONPATH": str(Path(__file__).parents[1])} | changes,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        changed = environment | {"PYTHONPATH": str(Path(__file__).parents[1])} | changes
+        if any(name.startswith(OF_PYTHON) for name in changes):
+            command = [sys.executable, "-m", "eetui", *arguments]
+            return subprocess.run(
+                command, env=changed, cwd=folder, capture_output=True, text=True, timeout=100, check=False
+            )
+        return run_forked(arguments, changed, folder, timeout=100)
 
     return call
 

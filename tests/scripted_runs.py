@@ -190,7 +190,7 @@ def many_runs(path: Path, count: int) -> Path:
 
 
 def _language_model(stage: str, block: int, epochs: int, steps: int, worse: float) -> Iterator[Event]:
-    yield StageStarted(stage, "lm", block, 10, steps, 51_200)
+    yield StageStarted(stage, "lm", block, 10, steps, 51_200, bytes_per_token=4.0, val_bytes_per_token=4.0)
     for epoch in range(1, epochs + 1):
         for step in range(1, steps + 1):
             done = (epoch - 1) * steps + step

@@ -35,7 +35,7 @@ from core.analysis.threshold_sweep import Sweep, sweep
 from core.analysis.token_table import Floats, Integers, TokenTable
 from core.analysis.tradeoff import DepthSavings
 from core.errors import UsageError
-from core.formulas import perplexity
+from core.formulas import bits_at, perplexity, ppl_change
 from core.pricing.thresholds import quantile_thresholds, where_left
 from core.store.reader import Reader
 
@@ -49,6 +49,8 @@ class Effect:
 
     Attributes:
         ppl, all_blocks_ppl: PPL of early exit, and of the same tokens without exit.
+        bits_per_byte, all_blocks_bits_per_byte: the same in bits, with as many bytes to a token as in the whole
+            evaluation split; None for runs that did not count them.
         exit_shares: share of the tokens that leaves at each block.
         excess: loss above that of all blocks, nats.
         ppl_increase: increase of the PPL over that of all blocks, as a share of the latter.
@@ -62,6 +64,8 @@ class Effect:
     flop_savings: float
     excess: float
     ppl_increase: float
+    bits_per_byte: float | None = None
+    all_blocks_bits_per_byte: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calib
         choice = _by_exit_rate(parts, request.exit_rate)
     else:
         choice = _by_budget(parts, request, _candidates(parts, run, request))
+    bytes_per_token = run.state.eval_bytes_per_token
     chosen, own = (exit_savings(run, thresholds or ()) for thresholds in (choice.thresholds, run.thresholds))
     return Calibrated(
         run=number,
@@ -141,9 +146,9 @@ def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calib
         unit_windows=parts.unit_windows,
         units=(len(parts.split.aside), len(parts.split.calibration), len(parts.split.test)),
         choice=choice,
-        calibration=_effect(parts.calibration, choice.thresholds, chosen),
-        test=_effect(parts.test, choice.thresholds, chosen),
-        own=_effect(parts.test, run.thresholds, own),
+        calibration=_effect(parts.calibration, choice.thresholds, chosen, bytes_per_token),
+        test=_effect(parts.test, choice.thresholds, chosen, bytes_per_token),
+        own=_effect(parts.test, run.thresholds, own, bytes_per_token),
         notes=(*choice.notes, guarantees.EVALUATION_TOKENS, *_mismatch(run, table)),
     )
 
@@ -261,7 +266,9 @@ def _rule(
     return LearnThenTest(budget, largest, request.delta, stakes(aside, budget, largest, request.delta, units))
 
 
-def _effect(table: TokenTable, thresholds: Sequence[float] | None, savings: DepthSavings) -> Effect:
+def _effect(
+    table: TokenTable, thresholds: Sequence[float] | None, savings: DepthSavings, bytes_per_token: float | None
+) -> Effect:
     """Compute the effect of thresholds on those tokens; without any, no token exits early."""
     left_at = table.left_at(thresholds or ())
     shares, loss = table.exit_shares(left_at), float(table.mean_loss[-1])
@@ -274,7 +281,9 @@ def _effect(table: TokenTable, thresholds: Sequence[float] | None, savings: Dept
         layer_savings=float(np.dot(shares, savings.layers)),
         flop_savings=float(np.dot(shares, savings.flops)) if thresholds is not None else 0.0,
         excess=excess,
-        ppl_increase=math.expm1(excess),
+        ppl_increase=ppl_change(excess),
+        bits_per_byte=bits_at(loss + excess, bytes_per_token),
+        all_blocks_bits_per_byte=bits_at(loss, bytes_per_token),
     )
 
 

@@ -38,7 +38,7 @@ class CalibrationRequest:
         if (self.max_ppl_increase is None) == (self.exit_rate is None):
             raise UsageError("give either --max-ppl-increase, such as 1%, or --exit-rate, such as 50%, not both")
         if self.max_ppl_increase is not None and not 0 <= self.max_ppl_increase < math.inf:
-            raise UsageError(f"--max-ppl-increase must be at least 0, got {self.max_ppl_increase:.4g}")
+            raise UsageError(f"--max-ppl-increase must be finite and at least 0, got {self.max_ppl_increase:.4g}")
         if self.exit_rate is not None and not 0 <= self.exit_rate <= 1:
             raise UsageError(f"--exit-rate must lie between 0% and 100%, got {self.exit_rate:.4g}")
         if self.over not in ("rate", "price"):

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from core.analysis.diagnosis import Diagnosis, HardTokens, StepName, diagnose, hard_tokens_way, training_loss
+from core.analysis.diagnosis import (
+    Diagnosis,
+    HardTokens,
+    StepName,
+    diagnose,
+    hard_tokens_way,
+    training_loss,
+    training_stage,
+)
 from core.analysis.stored_run import StoredRun, evaluated_tokens, own_thresholds, stored_run
 from core.analysis.token_table import Floats, Integers, TokenTable
 from core.config.run_config import RunConfig
@@ -42,6 +50,8 @@ class Diagnosed:
         tokens: number of evaluated tokens.
         hard_tokens: waterfall of the last block; None if it was not measured, for the reason in `not_measured`.
         measuring: current step of that measurement; empty at the end.
+        bytes_per_token: mean bytes of the evaluated tokens; None for runs that did not count them.
+        start_bytes_per_token: the same of the tokens that the first loss is of.
     """
 
     number: int
@@ -52,6 +62,8 @@ class Diagnosed:
     hard_tokens: HardTokens | None
     not_measured: str
     measuring: str = ""
+    bytes_per_token: float | None = None
+    start_bytes_per_token: float | None = None
 
 
 def diagnose_run(reader: Reader, number: int) -> Diagnosed:
@@ -86,6 +98,10 @@ def diagnosis_steps(reader: Reader, number: int) -> Iterator[Diagnosed]:
         diagnosis=diagnose(table, run.state, partial(reader.window_losses, number), run.config),
         hard_tokens=None,
         not_measured="",
+        bytes_per_token=run.state.eval_bytes_per_token,
+        start_bytes_per_token=started.val_bytes_per_token
+        if (started := training_stage(run.state, run.config))
+        else None,
     )
     measuring = Returning(_hard_tokens(reader, run, table))
     for step in measuring:

@@ -26,10 +26,12 @@ from core.errors import UsageError
 from core.events import Way, way_name
 from core.intervals import over_windows
 from core.pricing.thresholds import where_left
-from core.state import RunState
+from core.state import RunState, StageState
 
 StepName = Literal["split gap", "head drift", "depth", "exit rate", "exit decisions", "exited state", "lost context"]
 WindowLosses = Callable[[Way, int | None], Sequence[float]]
+SAME_SHARE = 0.0005
+"""Difference of shares that is none in tenths of a percent."""
 PRICE_ROUNDS = 30
 """Rounds in which the oracle's prices converge; two blocks need one."""
 
@@ -41,6 +43,8 @@ class WaterfallStep:
     Attributes:
         block: block whose head drifted; None if the step is about the whole model.
         interval: 95% interval of the difference over windows; None if the windows differ or are too few.
+        worked_out: whether the loss after it is worked out, from tokens that went through all blocks; else it was
+            measured.
     """
 
     name: StepName
@@ -48,6 +52,7 @@ class WaterfallStep:
     before: float
     after: float
     interval: tuple[float, float] | None = None
+    worked_out: bool = False
 
     @property
     def nats(self) -> float:
@@ -98,6 +103,12 @@ class Diagnosis:
     own: float
 
     @property
+    def moved(self) -> bool:
+        """Whether other shares left when early exit was measured than are worked out."""
+        pairs = zip(self.exit_shares, self.measured_shares, strict=False)
+        return any(abs(worked_out - measured) >= SAME_SHARE for worked_out, measured in pairs)
+
+    @property
     def share_of_possible(self) -> float | None:
         """Gain of the own exits over chance, as a share of the oracle's; None if the oracle gains nothing."""
         possible = self.at_random - self.oracle
@@ -128,6 +139,7 @@ class _Level:
     block: int | None
     loss: float
     windows: Floats
+    worked_out: bool = False
 
 
 def diagnose(table: TokenTable, state: RunState, window_losses: WindowLosses, config: RunConfig) -> Diagnosis:
@@ -164,10 +176,16 @@ def training_loss(state: RunState, config: RunConfig, block: int = 0) -> float:
     """
     if config.protocol == "frozen":
         return _calibration_loss(state, len(config.model.block_layers) - 1)
-    stage = state.stage("lm", block if config.protocol == "staged" or len(config.model.block_layers) == 1 else None)
+    stage = training_stage(state, config, block)
     if stage is None or stage.best is None or stage.best.val_loss is None:
         raise UsageError("the run has no early-stopping loss to start from: only a finished run can be diagnosed")
     return stage.best.val_loss
+
+
+def training_stage(state: RunState, config: RunConfig, block: int = 0) -> StageState | None:
+    """Return the stage that trained a block, or all blocks together; None where none did."""
+    alone = config.protocol == "staged" or len(config.model.block_layers) == 1
+    return state.stage("lm", block if alone else None)
 
 
 def _calibration_loss(state: RunState, block: int) -> float:
@@ -212,21 +230,25 @@ def _levels(
     before = tuple(values.copy() for values in now)  # as trained
     for block in range(table.blocks - 1) if config.protocol == "staged" else ():
         before[0][block], before[1][block] = _measured("as trained", block, state, window_losses, table)
-    for name, drifted, moved, weights in _mixtures(config, target_shares(state, config), shares):
+    training = _training_weights(config)
+    for name, drifted, moved, weights in _mixtures(config, training, target_shares(state, config), shares):
         loss, windows = (np.concatenate([new[:moved], old[moved:]]) for new, old in zip(now, before, strict=True))
-        yield _Level(name, drifted, float(weights @ loss), weights[weights > 0] @ windows[weights > 0])
+        mixed = weights is not training
+        yield _Level(name, drifted, float(weights @ loss), weights[weights > 0] @ windows[weights > 0], mixed)
     if _has_exits(config):
-        yield _Level("exit decisions", None, float(own.mean(dtype=np.float64)), _of_windows(own, table.seq_len))
+        yield _Level("exit decisions", None, float(own.mean(dtype=np.float64)), _of_windows(own, table.seq_len), True)
         yield _Level("exited state", None, *_measured("early exit", None, state, window_losses, table))
 
 
-def _mixtures(config: RunConfig, target: Floats, shares: Floats) -> Iterator[tuple[StepName, int | None, int, Floats]]:
+def _mixtures(
+    config: RunConfig, training: Floats, target: Floats, shares: Floats
+) -> Iterator[tuple[StepName, int | None, int, Floats]]:
     """Yield the losses that are a mean over blocks: step, block whose head drifts, number of drifted heads, weights.
 
     The weights are `[K]`. The first head's drift counts for all tokens; a later one's for the tokens that leave at that
     block.
     """
-    training, staged = _training_weights(config), config.protocol == "staged"
+    staged = config.protocol == "staged"
     yield "split gap", None, 0, training
     if _has_exits(config):
         if staged:
@@ -267,7 +289,14 @@ def _waterfall(start: float, levels: Sequence[_Level]) -> Waterfall:
     steps = [WaterfallStep(levels[0].name, levels[0].block, start, levels[0].loss)]
     for before, after in pairwise(levels):
         steps.append(
-            WaterfallStep(after.name, after.block, before.loss, after.loss, _interval(before.windows, after.windows))
+            WaterfallStep(
+                after.name,
+                after.block,
+                before.loss,
+                after.loss,
+                _interval(before.windows, after.windows),
+                after.worked_out,
+            )
         )
     return Waterfall(start, tuple(steps))
 

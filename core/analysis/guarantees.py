@@ -3,6 +3,7 @@
 import math
 
 from core.analysis.risk_control import Violations, fewest_units
+from core.formulas import ppl_change
 
 ALIKE = 0.1
 """Correlation of neighbouring units from which larger units are advised."""
@@ -100,7 +101,7 @@ def mismatch(measured: float, worked_out: float) -> tuple[str, ...]:
     if abs(measured - worked_out) < MISMATCH:
         return ()
     return (
-        f"the promise is not about what this run does: with its own thresholds it measured {math.expm1(measured):+z.2%}"
-        f" PPL over all blocks, where tokens that go through every block give {math.expm1(worked_out):+z.2%}; its "
+        f"the promise is not about what this run does: with its own thresholds it measured {ppl_change(measured):+z.2%}"
+        f" PPL over all blocks, where tokens that go through every block give {ppl_change(worked_out):+z.2%}; its "
         f"exited tokens leave other states behind for the others to attend to",
     )

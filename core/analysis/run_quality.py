@@ -89,13 +89,14 @@ def _first_gain(signal: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class RunQuality:
-    """A run's exits, judged."""
+    """A run's exits, judged; `bytes_per_token` as in `core.state.RunState.eval_bytes_per_token`."""
 
     number: int
     name: str
     method: str
     tokens: int
     quality: Quality
+    bytes_per_token: float | None = None
 
 
 def run_quality(reader: Reader, number: int) -> RunQuality:
@@ -110,4 +111,4 @@ def run_quality(reader: Reader, number: int) -> RunQuality:
     table = exiting_tokens(reader, run)
     paid = paid_costs(run, "layers"), paid_costs(run, "flops")
     judged = quality(table, exit_savings(run), paid, signal_meaning(run), run.thresholds)
-    return RunQuality(number, run.name, run.config.method_name, table.tokens, judged)
+    return RunQuality(number, run.name, run.config.method_name, table.tokens, judged, run.state.eval_bytes_per_token)

@@ -121,10 +121,12 @@ def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
 
 def exit_savings(run: StoredRun, thresholds: Sequence[float] = ()) -> DepthSavings:
     """Return the savings of a token that leaves at each block of a run; exits off at these thresholds cost nothing."""
-    cost = exit_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head)
+    cost = exit_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head, learns=run.method.learns)
     return depth_savings(replace(cost, off=exits_off(thresholds)))
 
 
 def paid_costs(run: StoredRun, cost: Literal["layers", "flops"]) -> PricedCosts:
     """Return what a price is paid for in a run: layers, or FLOPs with the signals' own."""
-    return priced_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head, cost=cost)
+    return priced_costs(
+        run.config, run.record["vocab_size"], reads_head=run.method.reads_head, learns=run.method.learns, cost=cost
+    )

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Protocol
 
 import tokenizers
@@ -19,6 +20,7 @@ from core.data.corpora import Corpus
 from core.data.readers._contract import VocabularyName
 from core.data.readers._load import source
 from core.machine.cores import allowed_cores
+from core.machine.interruptible import interruptible
 from core.machine.thread_count import SPARE, startable
 from core.pretrained.place import OWN, is_pretrained
 
@@ -207,7 +209,7 @@ def train_bpe(text: str, vocab_size: int) -> BpeVocabulary:
     if cached is not None:
         return BpeVocabulary(tokenizers.Tokenizer.from_str(cached.decode()))
     tokenizer = _untrained_bpe()
-    tokenizer.train_from_iterator(_short_pieces(text), _bpe_trainer(vocab_size))
+    interruptible(partial(tokenizer.train_from_iterator, _short_pieces(text), _bpe_trainer(vocab_size)))
     remember(name, tokenizer.to_str().encode())
     return BpeVocabulary(tokenizer)
 

@@ -262,7 +262,8 @@ def tally(passes: Sequence[Pass], drafting: Drafting, config: RunConfig, vocab_s
 def draft_flops(config: RunConfig, drafting: Drafting, vocab_size: int) -> int:
     """FLOPs that a draft costs on top of its way through all layers: the exit's readout and head, and its signal."""
     own = readout_flops(config.model, drafting.block) + head_flops(config.model, vocab_size)
-    classifiers = exit_costs(config, vocab_size, reads_head=False).classifiers
-    if drafting.until is None or exit_method(config.method).reads_head or classifiers is None:
+    if drafting.until is None:
         return own
-    return own + classifiers[drafting.block]
+    method = exit_method(config.method)
+    signals = exit_costs(config, vocab_size, reads_head=False, learns=method.learns).classifiers
+    return own if method.reads_head or signals is None else own + signals[drafting.block]

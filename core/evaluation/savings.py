@@ -84,5 +84,6 @@ def with_time(saved: Savings, ratios: Sequence[float], tokens: int, busy: str = 
 
 def exit_costs(vocab_size: int, config: RunConfig, thresholds: Sequence[float] = ()) -> ExitCosts:
     """Return the costs of early exit in a run; exits that no signal reaches at these thresholds are off."""
-    cost = costs.exit_costs(config, vocab_size, reads_head=exit_method(config.method).reads_head)
+    method = exit_method(config.method)
+    cost = costs.exit_costs(config, vocab_size, reads_head=method.reads_head, learns=method.learns)
     return replace(cost, off=exits_off(thresholds))

@@ -53,7 +53,7 @@ def saved_by_leaving(config: "RunConfig", vocab_size: int, block: int) -> tuple[
     method = exit_method(config.method)
     if not method.predicts_gains:
         return ()
-    return priced_costs(config, vocab_size, reads_head=method.reads_head).saved(block)
+    return priced_costs(config, vocab_size, reads_head=method.reads_head, learns=method.learns).saved(block)
 
 
 def fits_classifier_jointly(config: "RunConfig") -> bool:

@@ -32,11 +32,13 @@ class MethodFacts:
         reference: as in the run's config: a built-in name, or a pinned plug-in.
         reads_head: whether its signal reads the output head, at its full cost.
         claims: what its signal claims to be.
+        learns: whether its signal is a classifier's; of a user's own method that left no word of it, taken for granted.
     """
 
     reference: str
     reads_head: bool
     claims: Claim
+    learns: bool = True
 
     @property
     def label(self) -> str:
@@ -49,13 +51,13 @@ class MethodFacts:
 def declared_facts(name: str) -> MethodFacts:
     """Facts of a built-in method, from its file."""
     declared = EXIT_METHODS.declared(name)
-    return MethodFacts(name, bool(declared["reads_head"]), declared["claims"])
+    return MethodFacts(name, bool(declared["reads_head"]), declared["claims"], bool(declared["learns"]))
 
 
 def run_facts(row: Mapping[str, Any]) -> MethodFacts:
     """Facts of a stored run's method; one that nobody knows any more claims nothing."""
     reference, said = row["config"].get("method", row["method"]), row["record"].get(RECORD_KEY)
-    if said is not None:
-        return MethodFacts(reference, said["reads_head"], said["claims"])
-    built_in = reference in EXIT_METHODS.built_in
-    return declared_facts(reference) if built_in else MethodFacts(reference, False, "rank")
+    known = declared_facts(reference) if reference in EXIT_METHODS.built_in else MethodFacts(reference, False, "rank")
+    if said is None:
+        return known
+    return MethodFacts(reference, said["reads_head"], said["claims"], said.get("learns", known.learns))

@@ -120,9 +120,9 @@ def train(
     if torch.get_num_threads() < threads:
         yield Warned(fewer_than_recorded(torch.get_num_threads(), threads))
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
-    yield from _Protocol(config, model, eval_windows, siblings, checkpoint, clock).run(
-        first_data(model, train_windows, config)
-    )
+    stages = _Protocol(config, model, eval_windows, siblings, checkpoint, clock)
+    stages.token_bytes = torch.tensor(dataset.vocabulary.byte_lengths(), dtype=torch.int32, device=device)
+    yield from stages.run(first_data(model, train_windows, config))
     yield RunFinished(time.perf_counter() - began, peak_memory())
 
 
@@ -172,6 +172,7 @@ class _Protocol:
         self.siblings, self.checkpoint, self.clock = siblings, checkpoint, clock
         self.last = len(model.blocks) - 1
         self.planned = frozenset(planned_stages(config))
+        self.token_bytes: Tensor | None = None
         self.as_trained: list[Measured] = []
         self.promised: Outcome | None = None
 
@@ -288,7 +289,10 @@ class _Protocol:
     def _train(
         self, name: str, shares: Shares, data: BlockData, leaving: Callable[[], Tensor] | None
     ) -> Stage[Weights]:
-        train = partial(train_blocks, self.model, shares, data, self.config, name, clock=self.clock, leaving=leaving)
+        train = partial(
+            train_blocks, self.model, shares, data, self.config, name,
+            clock=self.clock, leaving=leaving, token_bytes=self.token_bytes,
+        )  # fmt: skip
         if self.checkpoint is None:
             return train()
         return train(self.checkpoint.progress(name), partial(self.checkpoint.keep_progress, name))

@@ -49,7 +49,7 @@ def method_record(reference: str) -> dict[str, Any]:
     """Return the facts that a run's method states, for readers that must not import it (`core.exits._facts`)."""
     method = exit_method(reference)
     own = find(EXIT_METHODS, reference).record if is_pinned(reference) else {"name": reference}
-    return {**own, "reads_head": method.reads_head, "claims": method.claims}
+    return {**own, "reads_head": method.reads_head, "claims": method.claims, "learns": method.learns}
 
 
 def versions(*more: str) -> dict[str, str]:

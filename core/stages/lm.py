@@ -78,6 +78,7 @@ def train_blocks(
     keep: Callable[[Progress], None] = lambda progress: None,
     clock: Clock = UNPROFILED,
     leaving: Callable[[], Tensor] | None = None,
+    token_bytes: Tensor | None = None,
 ) -> Generator[Event, None, Weights]:
     """Train consecutive blocks, with the heads and the embedding where these learn, and load the best epoch's weights.
 
@@ -94,6 +95,7 @@ def train_blocks(
             leaves, int64 `[N, T]`. It may depend on the present weights and must leave them as they are. A token that
             has left keeps its state in the later blocks, and has no loss there. Early stopping looks at all tokens
             in all blocks nevertheless, so that epochs with exits and without compare.
+        token_bytes: UTF-8 bytes of each token of the vocabulary, `[V]`, for `StageStarted`; None: not known.
 
     Returns:
         The trained weights, by their names in the model.
@@ -108,7 +110,8 @@ def train_blocks(
     with clock.part("set-up"):
         trainer = Trainer(model, shares, data, config, stage, steps, clock)
     flops = trainer.flops.total(data.targets[train_windows].numel(), tokens) / tokens
-    yield StageStarted(stage, "lm", trainer.only_block, config.train.max_epochs, steps, tokens, flops=flops)
+    lengths = [_bytes_per_token(token_bytes, data, windows) for windows in (train_windows, val_windows)]
+    yield StageStarted(stage, "lm", trainer.only_block, config.train.max_epochs, steps, tokens, False, flops, *lengths)
     if progress is None:
         progress = Progress((), trainer.weights(), trainer.weights(), {})
     else:
@@ -193,6 +196,11 @@ def _windows(data: BlockData, config: RunConfig, stage: str) -> tuple[Tensor, Te
 def _tokens(data: BlockData, windows: Tensor) -> int:
     """Count the active tokens of some windows."""
     return len(windows) * data.targets.shape[1] if data.active is None else int(data.active[windows].sum())
+
+
+def _bytes_per_token(token_bytes: Tensor | None, data: BlockData, windows: Tensor) -> float | None:
+    """Return the mean UTF-8 bytes of the active targets of some windows; None where no bytes are known."""
+    return None if token_bytes is None else float(token_bytes[data.active_targets(windows)].double().mean())
 
 
 def _validation_flops(model: Transformer, shares: Shares, data: BlockData, windows: Tensor, config: RunConfig) -> float:

@@ -84,4 +84,5 @@ def _found(tokens: PricedTokens, config: RunConfig) -> tuple[Outcome, float]:
 
 
 def _costs(config: RunConfig, vocab_size: int) -> PricedCosts:
-    return priced_costs(config, vocab_size, reads_head=exit_method(config.method).reads_head)
+    method = exit_method(config.method)
+    return priced_costs(config, vocab_size, reads_head=method.reads_head, learns=method.learns)

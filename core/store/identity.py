@@ -5,7 +5,9 @@ Ours have `application_id` in their header. Those of earlier versions are known 
 
 import os
 import sqlite3
-from contextlib import closing
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,8 +19,13 @@ MAGIC = b"SQLite format 3\0"
 HEADER_BYTES, ID_PLACE = 100, slice(68, 72)
 FIRST_COLUMNS = {"id", "experiment", "name", "method", "seed", "status", "config", "record", "created"}
 """Columns that the table of runs has had from the beginning."""
-MARK, MARKED_BYTES = b"experiment INTEGER NOT NULL", 2**20
-"""Text of the schema that no other program has, and how much of a damaged file is searched for it."""
+MARKS = (
+    b"experiment INTEGER NOT NULL", b"run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE",
+    b'RunStarted{"stages"', b'Steps{"stage"',
+)  # fmt: skip
+"""Texts of the schema, and of entries of the logs, that no other program has."""
+SEARCHED_BYTES, PIECE_BYTES = 2**28, 2**20
+"""How much of a damaged file is searched for them, and how much of it at once."""
 
 
 def require_ours(file: Path, path: Path) -> None:
@@ -29,14 +36,20 @@ def require_ours(file: Path, path: Path) -> None:
         path: what the user calls it.
 
     Raises:
-        StoreError: it is another program's.
+        StoreError: it is another program's, or no file.
         DamagedError: it is ours and can't be read, or no database at all.
     """
     try:
-        if not os.stat(file).st_size:
-            return
+        found = os.stat(file)
     except OSError:  # whoever opens it is told
         return
+    size = found.st_size
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"{path} is a device or a pipe, in which nothing can be kept: choose another with --db")
+    if not size:
+        return
+    if size < HEADER_BYTES:  # SQLite takes some of these for empty and writes over them
+        raise DamagedError(damage(path, f"{size} bytes are no database"))
     try:
         ours = _is_ours(file)
     except sqlite3.OperationalError as error:  # it may pass: whoever opens it is told
@@ -48,6 +61,8 @@ def require_ours(file: Path, path: Path) -> None:
             return
         raise DamagedError(damage(path, str(error))) from error
     if not ours:
+        if _looks_like_ours(file):
+            raise DamagedError(damage(path, "its table of runs is gone"))
         raise StoreError(f"{path} is an SQLite database of another program: choose another with --db")
 
 
@@ -56,6 +71,11 @@ def damage(path: Path, reason: str) -> str:
     if _looks_like_ours(path):
         return (
             f"{path} is an eetui database that is damaged ({reason}): eetui doctor --repair saves what it can in a copy"
+        )
+    if _head(path, len(MAGIC)) == MAGIC:
+        return (
+            f"{path} is an SQLite database that is damaged ({reason}), and what is left of it does not tell whose: if "
+            f"it is eetui's, eetui doctor --repair saves what it can in a copy; else choose another with --db"
         )
     return f"{path} is not an eetui database ({reason}): choose another with --db"
 
@@ -101,8 +121,12 @@ def _is_ours(file: Path) -> bool:
 
 
 def _looks_like_ours(file: Path) -> bool:
-    head = _head(file, MARKED_BYTES)
-    return MARK in head or _has_our_id(head)
+    """Tell whether a file that SQLite can't read has our id, or one of `MARKS` in a page that is left of it."""
+    if _has_our_id(_head(file, HEADER_BYTES)):
+        return True
+    overlap = max(map(len, MARKS))
+    pieces = _pieces(file, range(0, SEARCHED_BYTES, PIECE_BYTES), PIECE_BYTES + overlap)
+    return any(mark in piece for piece in pieces for mark in MARKS)
 
 
 def _has_our_id(head: bytes) -> bool:
@@ -110,13 +134,19 @@ def _has_our_id(head: bytes) -> bool:
 
 
 def _head(file: Path, size: int) -> bytes:
-    """Return the first bytes of a file that SQLite can't read; none if it is not there or can't be read.
+    """Return the first bytes of a file that SQLite can't read; none if it is not there or can't be read."""
+    return next(_pieces(file, [0], size), b"")
+
+
+def _pieces(file: Path, starts: Iterable[int], size: int) -> Iterator[bytes]:
+    """Yield what there is at those places of a file, up to its end; nothing if it is not there or can't be read.
 
     The file is left open: closing it would take from this process every lock that SQLite holds on it by way of another
     connection (sqlite.org/howtocorrupt.html, 2.2).
     """
-    try:
+    with suppress(OSError):
         descriptor = os.open(file, os.O_RDONLY)
-        return os.pread(descriptor, size, 0)
-    except OSError:
-        return b""
+        for start in starts:
+            if not (piece := os.pread(descriptor, size, start)):
+                return
+            yield piece

@@ -13,6 +13,7 @@ from functools import reduce as fold
 from pathlib import Path
 from typing import Any, Self
 
+from core.config.messages import shortened
 from core.errors import DamagedError, RunLookupError
 from core.events import Event, RunInterrupted, TokensMeasured, Warned, Way, way_name
 from core.metrics import STORED
@@ -123,8 +124,8 @@ class Reader:
             return int(rows[0]["id"])
         if not rows:
             raise RunLookupError(self._not_there(reference))
-        names = ", ".join(row["name"] for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-        raise RunLookupError(f"{reference!r} could be {names}: write more of the name, or the number")
+        names = ", ".join(shortened(row["name"]) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+        raise RunLookupError(f"{_said(reference)} could be {names}: write more of the name, or the number")
 
     def find_whole(self, reference: str) -> int:
         """Find the number of the run with exactly that number or name.
@@ -135,7 +136,7 @@ class Reader:
         rows = self._called(reference, "runs")
         if rows:
             return int(rows[0]["id"])
-        near = ", ".join(row["name"] for row in self._beginning_with(reference))
+        near = ", ".join(shortened(row["name"]) for row in self._beginning_with(reference))
         hint = f"; numbers and whole names only here, such as {near}" if near else ""
         raise RunLookupError(self._not_there(reference) + hint)
 
@@ -147,10 +148,10 @@ class Reader:
         """
         rows = self._called(reference, "binned")
         if not rows:
-            raise RunLookupError(f"there is no run {reference!r} in the bin: eetui ls --deleted lists what is")
+            raise RunLookupError(f"there is no run {_said(reference)} in the bin: eetui ls --deleted lists what is")
         if len(rows) > 1:
             numbers = ", ".join(str(row["id"]) for row in rows)
-            raise RunLookupError(f"{reference!r} is the name of several runs in the bin: take one of {numbers}")
+            raise RunLookupError(f"{_said(reference)} is the name of several runs in the bin: take one of {numbers}")
         return int(rows[0]["id"])
 
     def _called(self, reference: str, source: str) -> list[dict[str, Any]]:
@@ -173,8 +174,8 @@ class Reader:
     def _not_there(self, reference: str) -> str:
         deleted = self._called(reference, "binned")
         if deleted:
-            return f"run {reference!r} was deleted: eetui restore {deleted[0]['id']} brings it back"
-        return f"there is no run {reference!r} in {self.path}: eetui ls lists them"
+            return f"run {_said(reference)} was deleted: eetui restore {deleted[0]['id']} brings it back"
+        return f"there is no run {_said(reference)} in {self.path}: eetui ls lists them"
 
     def latest_experiment(self) -> list[int]:
         """Run numbers of the newest experiment that has a finished run, in order.
@@ -316,3 +317,8 @@ class Reader:
             cursor = self._connection.execute(sql, values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]  # twice as fast as by way of sqlite3.Row
+
+
+def _said(reference: str) -> str:
+    """Return a reference as messages repeat it: shortened, so that the rest of them is not lost behind it."""
+    return repr(shortened(reference))

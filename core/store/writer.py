@@ -264,8 +264,9 @@ class Writer:
             self._log.look()
 
     def _end_after_start(self, run: int) -> None:
-        """Let no run have ended before it started, whatever the clock did meanwhile."""
-        self._connection.execute("UPDATE runs SET ended = started WHERE id = ? AND ended < started", [run])
+        """Let a run that by the clock ended before it started have ended as long after as it took."""
+        sql = "UPDATE runs SET ended = started + coalesce(seconds, 0) WHERE id = ? AND ended < started"
+        self._connection.execute(sql, [run])
 
     def _record_threads(self, run: int, start: RunStarted) -> None:
         """Keep the number of threads that a run really computes with, so that it does when it is resumed."""

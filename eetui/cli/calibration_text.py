@@ -15,7 +15,9 @@ from eetui.drawing.formats import json_text
 
 ROWS: tuple[tuple[str, Callable[[Effect], str]], ...] = (
     ("PPL, all blocks", lambda effect: figure(effect.all_blocks_ppl, "ppl")),
+    ("Bits per byte, all blocks", lambda effect: figure(effect.all_blocks_bits_per_byte, "bits")),
     ("PPL, early exit", lambda effect: figure(effect.ppl, "ppl")),
+    ("Bits per byte, early exit", lambda effect: figure(effect.bits_per_byte, "bits")),
     ("PPL increase", lambda effect: f"{effect.ppl_increase:+z.2%}"),
     ("Excess, nats", lambda effect: f"{effect.excess:+z.4f}"),
     ("Shallow ratio", lambda effect: figure(effect.shallow_ratio, "share")),

@@ -6,18 +6,19 @@ Modules that are slow to import are imported inside the command that needs them.
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from core.errors import EetuiError, UsageError
+from core.machine.interruptible import is_work_left
 from eetui import __version__
 from eetui.cli import analyse, compare, deleting, doctor, probe, queue, runs, sweep, sweeps, train
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
-from eetui.cli.streams import lasting
+from eetui.cli.streams import NobodyReadsError, lasting
 from eetui.drawing.harmless import lines
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -107,7 +108,14 @@ def main() -> None:
     """Entry point."""
     with lasting():
         _require_text(sys.argv[1:])
-        app()
+        try:
+            app()
+        except SystemExit as leaving:
+            if is_work_left():
+                with suppress(NobodyReadsError):
+                    sys.stdout.flush()
+                os._exit(leaving.code if isinstance(leaving.code, int) else 1)
+            raise
 
 
 def _require_text(arguments: Sequence[str]) -> None:

@@ -8,9 +8,8 @@ from rich.table import Table
 
 from core.analysis.price_curve import PriceCurve, PricePoint
 from core.analysis.tradeoff import TradeOff
-from core.formulas import perplexity
 from core.intervals import Interval
-from eetui.drawing.figures import difference, figure, price
+from eetui.drawing.figures import difference, figure, ppl_and_bits, price
 from eetui.drawing.tables import headed_table
 
 SHOWN_POINTS = 11
@@ -21,23 +20,28 @@ PRICED_LEGEND = (
 )
 
 
-def priced_table(curve: PriceCurve, quantile: TradeOff, cost: str) -> Table:
+def priced_table(curve: PriceCurve, quantile: TradeOff, cost: str, bytes_per_token: float | None) -> Table:
     """Show points of the curve at even savings, beside the quantile's curve and the static line at the same savings.
 
     Args:
         quantile: the curve of one exit rate for all exits, in the same savings.
         cost: name of what is saved.
+        bytes_per_token: mean bytes of the evaluated tokens; None: no bits per byte are shown.
     """
-    heads = ["Price", "Left early", f"{cost} saved", "PPL", "Quantile PPL", "Static PPL", "Nats above it", ""]
+    names = ("PPL", "bits/byte")[: 1 if bytes_per_token is None else 2]
+    kinds = [f"{kind}{name}" for kind in ("", "Quantile ", "Static ") for name in names]
+    heads = ["Price", "Left early", f"{cost} saved", *kinds, "Nats above it", ""]
     table = headed_table(f"One price for all exits, by {cost}", heads)
     for point in curve.spread(SHOWN_POINTS):
         table.add_row(
             price(point.price),
             figure(1 - point.shares[-1] + 0.0, "share"),
             figure(point.savings + 0.0, "share"),
-            figure(perplexity(point.loss), "ppl"),
-            figure(_quantile_ppl(quantile, point), "ppl"),
-            figure(perplexity(point.line), "ppl"),
+            *(
+                cell
+                for loss in (point.loss, _quantile_loss(quantile, point), point.line)
+                for cell in ppl_and_bits(loss, bytes_per_token)
+            ),
             against_line(point),
             BEATS if point.clearly_below else LOSES,
         )
@@ -71,8 +75,8 @@ def _json_interval(found: Interval | None) -> dict[str, float] | None:
     return None if found is None else {"low": found.low, "mean": found.mean, "high": found.high}
 
 
-def _quantile_ppl(quantile: TradeOff, point: PricePoint) -> float | None:
-    """Return the PPL of the quantile's curve at the same savings; None beyond its ends."""
+def _quantile_loss(quantile: TradeOff, point: PricePoint) -> float | None:
+    """Return the loss of the quantile's curve at the same savings; None beyond its ends."""
     if not quantile.savings[0] <= point.savings <= quantile.savings[-1]:
         return None
-    return perplexity(float(np.interp(point.savings, quantile.savings, quantile.loss)))
+    return float(np.interp(point.savings, quantile.savings, quantile.loss))

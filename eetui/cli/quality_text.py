@@ -14,10 +14,10 @@ from core.analysis.run_quality import RunQuality
 from core.analysis.token_table import Integers
 from core.analysis.tradeoff import TradeOff
 from core.exits._facts import Claim
-from core.formulas import perplexity
+from core.formulas import bits_at
 from core.metrics import Unit
 from eetui.cli.priced_text import BEATS, LOSES, PRICED_LEGEND, priced_json, priced_line, priced_table
-from eetui.drawing.figures import MISSING, figure
+from eetui.drawing.figures import MISSING, figure, ppl_and_bits
 from eetui.drawing.formats import json_text
 from eetui.drawing.tables import headed_table
 
@@ -43,11 +43,11 @@ def quality_tables(run: RunQuality) -> RenderableType:
             for judged in quality.exits
             if judged.signal is not None
         ),
-        _curve_table(quality),
+        _curve_table(quality, run.bytes_per_token),
         Text(LEGEND, style="dim"),
         Text(),
-        priced_table(quality.priced_layers, quality.layers, "layers"),
-        priced_table(quality.priced_flops, quality.flops, "FLOPs"),
+        priced_table(quality.priced_layers, quality.layers, "layers", run.bytes_per_token),
+        priced_table(quality.priced_flops, quality.flops, "FLOPs", run.bytes_per_token),
         Text(PRICED_LEGEND, style="dim"),
         *(Text(line) for line in summary_lines(quality)),
     )
@@ -72,7 +72,10 @@ def summary_lines(quality: Quality) -> Iterator[str]:
 
 
 def quality_json(run: RunQuality) -> str:
-    """Write everything as JSON, unrounded; losses in nats, savings as shares of the full model."""
+    """Write everything as JSON, unrounded; losses in nats, savings as shares of the full model.
+
+    Bits per byte are a loss over `bytes_per_token` and ln 2; those of the curve are there.
+    """
     quality = run.quality
     curve = quality.curve
     data = {
@@ -80,6 +83,7 @@ def quality_json(run: RunQuality) -> str:
         "name": run.name,
         "method": run.method,
         "tokens": run.tokens,
+        "bytes_per_token": run.bytes_per_token,
         "exits": [_json_exit(judged) for judged in quality.exits],
         "last": _json_reliability(quality.last),
         "overthinking": {
@@ -91,6 +95,7 @@ def quality_json(run: RunQuality) -> str:
         "exit_histogram": quality.as_run.tolist(),
         "static": {
             "losses": quality.static_losses.tolist(),
+            "bits_per_byte": [bits_at(loss, run.bytes_per_token) for loss in quality.static_losses.tolist()],
             "layer_savings": list(quality.savings.layers),
             "flop_savings": list(quality.savings.static_flops),
         },
@@ -98,6 +103,7 @@ def quality_json(run: RunQuality) -> str:
             "rates": curve.rates.tolist(),
             "thresholds": curve.thresholds.tolist(),
             "losses": curve.loss.tolist(),
+            "bits_per_byte": [bits_at(loss, run.bytes_per_token) for loss in curve.loss.tolist()],
             "exit_shares": curve.shares.tolist(),
         },
         "layers": _json_trade_off(quality.layers),
@@ -182,21 +188,24 @@ def _reliability_table(block: int, claims: Claim, diagram: Reliability) -> Table
     return table
 
 
-def _curve_table(quality: Quality) -> Table:
+def _curve_table(quality: Quality, bytes_per_token: float | None) -> Table:
     """Show points of the curve at even exit rates, beside the static line at the same layers and the same FLOPs."""
-    heads = ["Exit rate", "Left early", "PPL", "Layers saved", "Static PPL", "", "FLOPs saved", "Static PPL", ""]
+    per_byte = bytes_per_token is not None
+    static = ["Static PPL", *["Static bits/byte"] * per_byte, ""]
+    heads = ["Exit rate", "Left early", "PPL", *["Bits/byte"] * per_byte]
+    heads += ["Layers saved", *static, "FLOPs saved", *static]
     table = headed_table("One exit rate for all exits: quality against savings (evaluation split, all tokens)", heads)
     curve = quality.curve
     for at in np.linspace(0, len(curve.rates) - 1, SHOWN_POINTS).round().astype(int):
         cells = [
             f"{curve.rates[at]:.0%}",
             _figure(1 - curve.shares[at, -1], "share"),
-            _figure(perplexity(float(curve.loss[at])), "ppl"),
+            *ppl_and_bits(float(curve.loss[at]), bytes_per_token),
         ]
         for trade in (quality.layers, quality.flops):
             cells += [
                 _figure(trade.savings[at], "share"),
-                _figure(perplexity(float(trade.line[at])), "ppl"),
+                *ppl_and_bits(float(trade.line[at]), bytes_per_token),
                 BEATS if trade.beats[at] else LOSES,
             ]
         table.add_row(*cells)

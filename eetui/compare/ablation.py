@@ -12,7 +12,7 @@ from core.config.dotted_names import flatten
 from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import ConfigError, UsageError
 from core.intervals import Interval
-from core.metrics import FINAL_PPL, LAYER_SAVINGS, SHALLOW_RATIO, Value, way_ppl
+from core.metrics import BITS_PER_BYTE, FINAL_PPL, LAYER_SAVINGS, SHALLOW_RATIO, Value, way_ppl
 from core.protocol.order import block0_origin
 from core.session.names import require_name
 from core.session.plan import Plan
@@ -28,7 +28,8 @@ ORDER = (
 """Order in which switches are added up; others follow in the preset's order."""
 INERT = {"exit.last_exit": "nothing uses the last block's exit, so it changes no figure"}
 FIGURES = (
-    way_ppl("as trained", 0), way_ppl("alone", 0), way_ppl("all blocks"), FINAL_PPL, SHALLOW_RATIO, LAYER_SAVINGS,
+    way_ppl("as trained", 0), way_ppl("alone", 0), way_ppl("all blocks"), FINAL_PPL, BITS_PER_BYTE,
+    SHALLOW_RATIO, LAYER_SAVINGS,
 )  # fmt: skip
 """Metrics of the table."""
 

@@ -8,14 +8,23 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from core.metrics import Unit, Value
+from core.metrics import BITS_PER_BYTE, Unit, Value
 from eetui.compare.ablation import FIGURES, Ablation, AblationLine
 from eetui.drawing.figures import MISSING, figure
 from eetui.drawing.formats import json_text
 
 TITLES = {"base": "", "alone": "One at a time", "together": "Added up"}
 
-HEADS = ("Block 0\ntrained", "Block 0\nalone", "All\nblocks", "Early\nexit", "Left\nearly", "Layers\nsaved", "Nats")
+HEADS = (
+    "Block 0\ntrained",
+    "Block 0\nalone",
+    "All\nblocks",
+    "Early\nexit",
+    "Bits per\nbyte",
+    "Left\nearly",
+    "Layers\nsaved",
+    "Nats",
+)
 """Column heads of `FIGURES` and of the difference."""
 LEGEND = (
     "Trained: before later blocks were. Nats: early exit against the base or, where added up, the line before, with "
@@ -23,9 +32,9 @@ LEGEND = (
 )
 
 
-FULL_WIDTH = {False: 110, True: 160}
+FULL_WIDTH = {False: 122, True: 184}
 """Width in cells from which figures have all digits, deviations and intervals, by whether there are several seeds;
-below it a mark stands for the interval."""
+below it a mark stands for the interval, and there are no bits per byte."""
 
 
 def ablation_table(ablation: Ablation, lines: Sequence[AblationLine], width: int) -> RenderableType:
@@ -33,7 +42,8 @@ def ablation_table(ablation: Ablation, lines: Sequence[AblationLine], width: int
     wide = width >= FULL_WIDTH[len(lines[0].names) > 1]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, int(wide), 0, 0))
     table.add_column("", overflow="fold")
-    for head in (*HEADS, "95% interval" if wide else ""):
+    heads = [head for head, metric in zip(HEADS, (*FIGURES, None), strict=True) if wide or metric != BITS_PER_BYTE]
+    for head in (*heads, "95% interval" if wide else ""):
         table.add_column(head, justify="right", no_wrap=True)
     for before, line in zip((None, *lines), lines, strict=False):
         if before is not None and line.series != before.series:
@@ -54,7 +64,9 @@ def ablation_table(ablation: Ablation, lines: Sequence[AblationLine], width: int
 def line_figures(line: AblationLine, *, wide: bool = True) -> Iterator[str]:
     """Yield PPLs, shares, the difference and its interval; without `wide`, a mark instead of the interval."""
     write = figure if wide else _short
-    yield from (write(value, metric.unit) for metric, value in zip(FIGURES, line.values, strict=True))
+    for metric, value in zip(FIGURES, line.values, strict=True):
+        if wide or metric != BITS_PER_BYTE:
+            yield write(value, metric.unit)
     if line.difference is None:
         yield from ("", "")
         return

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.formulas import layers_saved, perplexity
+from core.formulas import layers_saved, perplexity, ppl_change, relative_change
 from core.intervals import Interval, paired
 from core.metrics import FINAL_PPL, FLOP_SAVINGS, LAYER_SAVINGS, Metric, Value, way_ppl
 from core.static_line import A_HAIR, Mixture, static_mixture
@@ -46,7 +46,7 @@ def _difference(column: Column, base: Column) -> str | None:
         return None
     clear = "" if found.clear else "; no clear difference"
     interval = f"[{found.low:+z.4f}, {found.high:+z.4f}] over {found.kind}"
-    difference = f"{found.mean:+z.4f} nats {interval}, {perplexity(found.mean) - 1:+z.2%} PPL"
+    difference = f"{found.mean:+z.4f} nats {interval}, {ppl_change(found.mean):+z.2%} PPL"
     return f"{column.title} − {base.title}: {difference}{clear}"
 
 
@@ -90,7 +90,7 @@ def _for_compute(skipping: Sequence[Column], ranked: Sequence[Column], cost: Met
     if not skipping:
         return Advice("compute", NONE, NOTHING_SKIPPED)
     best, *others = leaders(skipping, cost)
-    share, price = _mean(best, cost), _mean(best, FINAL_PPL) / _mean(ranked[0], FINAL_PPL) - 1
+    share = _mean(best, cost)
     if len(others) + 1 == len(skipping) > 1:
         reason = f"no difference in {saved} saved is clear (most, {share:.1%}: {best.title}){_seeds(skipping)}"
         return Advice("compute", NONE, reason)
@@ -98,13 +98,23 @@ def _for_compute(skipping: Sequence[Column], ranked: Sequence[Column], cost: Met
     if share < 0:
         reason = f"costs least, {-share:.1%} more {saved} than never exiting: none of these saves any"
     else:
-        reason = f"saves most {saved}, {share:.1%}, for {price:+z.1%} PPL"
+        reason = f"saves most {saved}, {share:.1%}, {_price(best, ranked[0])}"
     reason = f"{reason}{_tie(others)}{note}{_seeds(skipping)}{static_note(best)}"
     return Advice("compute", _titles([best, *others]), reason)
 
 
+def _price(column: Column, best: Column) -> str:
+    """Say what a column's savings cost in PPL, against the best of all."""
+    change = relative_change(_mean(column, FINAL_PPL), _mean(best, FINAL_PPL))
+    return f"at a PPL of {_mean(column, FINAL_PPL):.2f}" if change is None else f"for {change:+z.1%} PPL"
+
+
 def _for_balance(skipping: Sequence[Column], cost: Metric) -> tuple[Advice, ...]:
-    """Recommend the columns nearest to the best of both; none where no difference is clear."""
+    """Recommend the columns nearest to the best of both; none where no difference is clear.
+
+    One whose PPL is infinite is near nothing.
+    """
+    skipping = [column for column in skipping if math.isfinite(_mean(column, FINAL_PPL))]
     distances = dict.fromkeys(range(len(skipping)), 0.0)
     for metric in (FINAL_PPL, cost):
         leading = leaders(skipping, metric) if len(skipping) > 1 else list(skipping)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from core.events import FIXED_DEPTHS, Way, way_name
 from core.formulas import perplexity, share_of_layers_saved
-from core.metrics import FINAL_PPL, LAYER_SAVINGS, Value, final_rows
+from core.metrics import BITS_PER_BYTE, FINAL_PPL, LAYER_SAVINGS, Value, final_rows, way_bits
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.columns import Column, value_of
 from eetui.compare.comparison import Comparison, Row
@@ -19,7 +19,7 @@ VIEWS: tuple[View, ...] = ("final", "training", "config", "curves", "savings", "
 
 @dataclass(frozen=True)
 class Point:
-    """A way through a column's models: the layers it saves, and its PPL on the evaluation split.
+    """A way through a column's models: the layers it saves, and its PPL and bits per byte on the evaluation split.
 
     Attributes:
         column: index of the column.
@@ -31,6 +31,7 @@ class Point:
     block: int | None
     savings: Value
     ppl: Value
+    bits: Value | None = None
 
     @property
     def name(self) -> str:
@@ -67,7 +68,7 @@ def column_points(number: int, column: Column) -> Iterator[Point]:
     """Yield early exit, then each static depth."""
     savings, ppl = column.value(LAYER_SAVINGS), column.value(FINAL_PPL)
     if savings and ppl:
-        yield Point(number, "early exit", None, savings, ppl)
+        yield Point(number, "early exit", None, savings, ppl, column.value(BITS_PER_BYTE))
     layers = column.runs[0].block_layers
     for metric in final_rows({metric for run in column.runs for metric in run.metrics}):
         ppl = column.value(metric)
@@ -75,11 +76,11 @@ def column_points(number: int, column: Column) -> Iterator[Point]:
             depth = len(layers) - 1 if metric.block is None else metric.block
             shares = [float(block == depth) for block in range(len(layers))]
             saved = value_of([share_of_layers_saved(shares, layers)])
-            yield Point(number, metric.way, metric.block, saved, ppl)
+            yield Point(number, metric.way, metric.block, saved, ppl, column.value(way_bits(metric.way, metric.block)))
 
 
 def savings_rows(comparison: Comparison) -> tuple[Row, ...]:
-    """Return the scatter as a table: layer savings and PPL of every way through the model."""
+    """Return the scatter as a table: layer savings, PPL and bits per byte of every way through the model."""
     found = [
         {point.name: point for point in column_points(number, column)}
         for number, column in enumerate(comparison.columns)
@@ -91,6 +92,8 @@ def savings_rows(comparison: Comparison) -> tuple[Row, ...]:
         ppls = tuple(None if point is None else point.ppl for point in here)
         rows.append(Row(f"{name}.savings", f"{name}, layer savings", "share", savings))
         rows.append(Row(f"{name}.ppl", f"{name}, PPL", "ppl", ppls))
+        if any(bits := tuple(None if point is None else point.bits for point in here)):
+            rows.append(Row(f"{name}.bits_per_byte", f"{name}, bits per byte", "bits", bits))
     return tuple(rows)
 
 

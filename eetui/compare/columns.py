@@ -80,11 +80,13 @@ def difference(first: Column, second: Column, metric: Metric) -> Interval | None
     windows = [[run.windows.get(metric, ()) for run in side] for side in sides]
     lengths = {len(values) for side in windows for values in side}
     if len(lengths) == 1 and lengths != {0}:
+        if not all(math.isfinite(loss) for side in windows for values in side for loss in values):
+            return None
         return (paired if one_each or seeds[0] == seeds[1] else unpaired)(windows[0], windows[1])
     if one_each:
         timed = [side[0].intervals.get(metric) for side in sides]
         return None if timed[0] is None or timed[1] is None else of_two(timed[0], timed[1])
-    if any(metric not in run.metrics for side in sides for run in side):
+    if not all(math.isfinite(run.metrics.get(metric, math.nan)) for side in sides for run in side):
         return None
     logarithm = metric.unit == "ppl"
     values = [[math.log(run.metrics[metric]) if logarithm else run.metrics[metric] for run in side] for side in sides]
@@ -115,5 +117,6 @@ def clearly_worse(column: Column, best: Column, metric: Metric) -> bool:
 
 
 def value_of(values: Sequence[float]) -> Value:
-    """Return the mean, and over several values the sample standard deviation."""
-    return Value(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    """Return the mean, and over several values the sample standard deviation; infinite values have none."""
+    several = len(values) > 1 and all(map(math.isfinite, values))
+    return Value(statistics.fmean(values), statistics.stdev(values) if several else None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.formulas import relative_change
 from core.metrics import Metric, Unit, Value, final_rows, training_rows
 from eetui.compare.advice import Advice, advice, differences, notes
 from eetui.compare.columns import Column, leaders
@@ -126,7 +127,7 @@ def _deltas(
         if index == base or value is None or against is None or not same_windows:
             deltas.append(None)
         elif metric.unit == "ppl":
-            deltas.append(value.mean / against.mean - 1)
+            deltas.append(relative_change(value.mean, against.mean))
         else:
             deltas.append(value.mean - against.mean)
     return tuple(deltas)

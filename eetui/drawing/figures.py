@@ -1,8 +1,10 @@
 """The format of figures, the same everywhere."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from core.formulas import bits_at, perplexity
 from core.metrics import Unit, Value
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ def difference(nats: float, interval: "Interval | None") -> str:
     """Write a difference in nats with its interval, where there is one."""
     around = f" [{interval.low:+z.4f}, {interval.high:+z.4f}]" if interval else ""
     return f"{nats:+z.4f}{around}"
+
+
+def ppl_and_bits(loss: float | None, bytes_per_token: float | None) -> Iterator[str]:
+    """Yield the PPL of a loss and, where the bytes of its tokens are known, its bits per byte."""
+    yield figure(None if loss is None else perplexity(loss), "ppl")
+    if bytes_per_token is not None:
+        yield figure(None if loss is None else bits_at(loss, bytes_per_token), "bits")
 
 
 def price(nats: float) -> str:

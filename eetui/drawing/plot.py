@@ -4,9 +4,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from textual.app import ComposeResult
 from textual.color import Color
 from textual.message import Message
 from textual.reactive import reactive
+from textual.strip import Strip
 from textual_hires_canvas import Canvas
 from textual_plot import AxisFormatter, HiResMode, PlotWidget
 
@@ -54,6 +56,14 @@ class Ticks(AxisFormatter):
         return self.axis.labels(ticks)
 
 
+class StyledCanvas(Canvas):
+    """The canvas without what has no style: Textual's filters, such as that of NO_COLOR, fail on it."""
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        return strip if strip.cell_length else Strip([], 0)
+
+
 class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
     """textual-plot's widget; limits come from the chart, mouse events go to it."""
 
@@ -76,6 +86,11 @@ class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
     margin_left = reactive(MARGIN_LEFT)
     seconds = 0.0
     """Time of the last redraw."""
+
+    def compose(self) -> ComposeResult:
+        """Compose the same as textual-plot does, of canvases whose every cell has a style."""
+        for widget in super().compose():
+            yield StyledCanvas(1, 1, id=widget.id) if isinstance(widget, Canvas) else widget
 
     @property
     def canvas(self) -> Canvas:

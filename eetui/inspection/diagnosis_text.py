@@ -14,15 +14,15 @@ from rich.text import Text
 from core.analysis.diagnose_run import Diagnosed
 from core.analysis.diagnosis import HardTokens, Waterfall, WaterfallStep
 from core.config.run_config import RunConfig
-from core.formulas import perplexity
-from eetui.drawing.figures import figure
+from core.formulas import bits_at, perplexity
+from eetui.drawing.figures import figure, ppl_and_bits
 from eetui.drawing.formats import json_text
 
-FIGURES_WIDTH = 68
-"""Cells of a line that are not the bar."""
-SAME_SHARE = 0.0005
-"""Difference of shares that the text, in tenths of a percent, does not show."""
+FIGURES_WIDTH, BITS_WIDTH = 69, 11
+"""Cells of a line that are not the bar, and more of them with bits per byte."""
 NARROWEST_BAR, WIDEST_BAR = 10, 48
+WORKED_OUT = "≈"
+"""Sign of what was not measured."""
 CELLS = {(False, False): " ", (True, False): "▌", (False, True): "▐", (True, True): "█"}
 
 
@@ -33,7 +33,14 @@ def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
     total = f"{waterfall.total:+z.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
     parts: list[RenderableType] = [head, Text(total, style="dim"), Text()]
     start = "Whole model, calibration" if run.config.protocol == "frozen" else "Training, early stopping"
-    parts += [_table(waterfall, start, "Early exit, evaluation", width), Text()]
+    lengths = run.bytes_per_token, run.start_bytes_per_token
+    moved = run.diagnosis.moved
+    parts.append(_table(waterfall, start, "Early exit, evaluation", width, *lengths, moved=moved))
+    if any(step.worked_out for step in waterfall.steps):
+        parts += [
+            Text(f"{WORKED_OUT} worked out from tokens that went through every block; the others measured", "dim")
+        ]
+    parts.append(Text())
     parts += [Text(line) for line in explanations(run, width)]
     parts += [Text(), *_last_block(run, width)]
     return Group(*parts)
@@ -49,7 +56,8 @@ def _last_block(run: Diagnosed, width: int) -> Iterator[RenderableType]:
         yield Text(f"Lost context: not measured: {run.not_measured}")
         return
     last = len(run.config.model.block_layers) - 1
-    yield Text(f"Beside it: block {last} and its hard tokens, {hard.share:.1%} of all", style="bold")
+    found = " (worked out)" if run.diagnosis.moved else ""
+    yield Text(f"Beside it: block {last} and its hard tokens, {hard.share:.1%} of all{found}", style="bold")
     yield _table(hard.waterfall, f"Block {last}, early stopping", "Hard tokens, early exit", width)
     yield Text()
     yield from (Text(line) for line in explanations(run, width, hard.waterfall))
@@ -59,13 +67,14 @@ def explanations(run: Diagnosed, width: int, way: Waterfall | None = None) -> It
     """Yield what each step is and what repairs it; `way`: the last block's, else that of the whole run."""
     for step in (way or run.diagnosis.waterfall).steps:
         meaning, repair = told(step, run, hard=way is not None)
-        text = f"{title(step)}: {meaning} {repair}"
+        text = f"{title(step, moved=way is None and run.diagnosis.moved)}: {meaning} {repair}"
         yield from textwrap.wrap(text, min(width, 120), subsequent_indent="  ", break_on_hyphens=False)
 
 
-def title(step: WaterfallStep) -> str:
-    """Return a step's name as it is shown."""
-    titles = {"depth": "Depth, exits at random", "exited state": "Exited-state mismatch"}
+def title(step: WaterfallStep, *, moved: bool = False) -> str:
+    """Return a step's name as it is shown; `moved`: whether other tokens leave once states are what they are."""
+    mismatch = "Exited state and exits" if moved else "Exited-state mismatch"
+    titles = {"depth": "Depth, exits at random", "exited state": mismatch}
     return titles.get(step.name, step.name.capitalize()) + ("" if step.block is None else f", block {step.block}")
 
 
@@ -104,10 +113,12 @@ def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
 def _moved(run: Diagnosed) -> str:
     """Say how many really left at each block, where it is not what the steps before were worked out with."""
     found = run.diagnosis
-    pairs = zip(found.exit_shares, found.measured_shares, strict=False)
-    if all(abs(worked_out - measured) < SAME_SHARE for worked_out, measured in pairs):
+    if not found.moved:
         return ""
-    return f" Other tokens leave, too: {_shares(found.measured_shares)} (measured)."
+    return (
+        f" Other tokens leave, too: {_shares(found.measured_shares)} (measured), so this step is of both the "
+        f"states and who leaves; the steps before it count with the shares that are worked out."
+    )
 
 
 def _shares(shares: Iterable[float]) -> str:
@@ -175,24 +186,42 @@ def _try(name: str, value: str, repaired: str, why: str) -> str:
     return _switch(name, value, repaired, why, "Try")
 
 
-def _table(waterfall: Waterfall, start: str, end: str, width: int) -> Table:
+def _table(
+    waterfall: Waterfall,
+    start: str,
+    end: str,
+    width: int,
+    bytes_per_token: float | None = None,
+    start_bytes_per_token: float | None = None,
+    *,
+    moved: bool = False,
+) -> Table:
+    """Draw a waterfall; with bits per byte where there is room and the bytes of the evaluated tokens are known."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for head in ("Step", ""):
         table.add_column(head, no_wrap=True)
-    for head in ("Nats", "95% interval", "PPL"):
+    if width < FIGURES_WIDTH + BITS_WIDTH + NARROWEST_BAR:
+        bytes_per_token = None
+    per_byte = bytes_per_token is not None
+    for head in ("Nats", "95% interval", "PPL", *["Bits/byte"] * per_byte):
         table.add_column(head, justify="right", no_wrap=True)
     levels = [waterfall.start, *(step.after for step in waterfall.steps)]
-    scale = min(levels), max(levels), max(NARROWEST_BAR, min(WIDEST_BAR, width - FIGURES_WIDTH))
-    table.add_row(start, step_bar(levels[0], levels[0], *scale), "", "", figure(perplexity(levels[0]), "ppl"))
+    taken = FIGURES_WIDTH + BITS_WIDTH * per_byte
+    scale = min(levels), max(levels), max(NARROWEST_BAR, min(WIDEST_BAR, width - taken))
+    first = [
+        figure(perplexity(levels[0]), "ppl"),
+        *[figure(bits_at(levels[0], start_bytes_per_token), "bits")] * per_byte,
+    ]
+    table.add_row(start, step_bar(levels[0], levels[0], *scale), "", "", *first)
     for step in waterfall.steps:
         shown = step_bar(step.before, step.after, *scale)
         interval = "" if step.interval is None else f"[{step.interval[0]:+z.4f}, {step.interval[1]:+z.4f}]"
-        ppl = figure(perplexity(step.after), "ppl")
         style = "red" if step.nats > 0 else "green"
-        table.add_row(title(step), Text(shown, style=style), f"{step.nats:+z.4f}", interval, ppl)
-    ppl = figure(perplexity(waterfall.end), "ppl")
-    bar = step_bar(waterfall.end, waterfall.end, *scale)
-    table.add_row(end, bar, f"{waterfall.total:+z.4f}", "", ppl, style="bold")
+        sign = WORKED_OUT if step.worked_out else ""
+        after = [f"{sign}{cell}" for cell in ppl_and_bits(step.after, bytes_per_token)]
+        table.add_row(title(step, moved=moved), Text(shown, style=style), f"{step.nats:+z.4f}", interval, *after)
+    bar, last = step_bar(waterfall.end, waterfall.end, *scale), ppl_and_bits(waterfall.end, bytes_per_token)
+    table.add_row(end, bar, f"{waterfall.total:+z.4f}", "", *last, style="bold")
     return table
 
 
@@ -216,6 +245,7 @@ def diagnosis_json(run: Diagnosed) -> str:
         "method": run.config.method_name,
         "seed": run.config.seed,
         "tokens": run.tokens,
+        "bytes_per_token": run.bytes_per_token,
         **_json_waterfall(diagnosis.waterfall, run, hard=False),
         "exit_shares": diagnosis.exit_shares,
         "measured_shares": diagnosis.measured_shares,

@@ -38,9 +38,10 @@ class Study:
         measured: Measured | None,
         looks: Looks,
         prices: Prices,
+        bytes_per_token: float | None = None,
     ) -> None:
         self.meaning, self.what_if, self.measured, self.looks = meaning, what_if, measured, looks
-        self.prices = prices
+        self.prices, self.bytes_per_token = prices, bytes_per_token
         self.own = what_if.setting(thresholds)
         self.now = self.own
         self.block = 0
@@ -169,7 +170,8 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study:
         raise UsageError(_why_no_statistics(row)) from None
     looks = Looks.of(text.vocabulary, words=row["record"]["tokenizer"] == "word")
     prices = prices_of(run, table)
-    return Study(signal_meaning(run), WhatIf(table, layers), run.thresholds, run.state.final, looks, prices)
+    what_if, bytes_per_token = WhatIf(table, layers), run.state.eval_bytes_per_token
+    return Study(signal_meaning(run), what_if, run.thresholds, run.state.final, looks, prices, bytes_per_token)
 
 
 def _why_no_statistics(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from core.analysis.token_table import TokenTable
 from core.analysis.what_if import Leavers, Outcome, Setting
 from core.config.derived import COST_NAMES
 from core.events import Measured
-from core.formulas import perplexity
+from core.formulas import bits_at, perplexity, relative_change
 from core.metrics import Unit
 from core.pricing.thresholds import is_on
 from eetui.drawing.cells import columns
@@ -21,11 +21,12 @@ from eetui.inspection.token_layout import quoted
 
 FIGURES: tuple[tuple[str, str, Unit], ...] = (
     ("ppl", "PPL, eval", "ppl"),
+    ("bits", "bits/byte", "bits"),
     ("accuracy", "accuracy", "share"),
     ("shallow_ratio", "left early", "share"),
     ("layer_savings", "saved", "share"),
 )
-"""Fields of an outcome, and of a measurement."""
+"""Figures of an outcome, and of a measurement: its field, or what follows from its loss."""
 RIGHT, WRONG = "✓", "✗"
 WIDE_TOKEN = 94
 
@@ -91,19 +92,32 @@ def figures_table(study: Study, width: int) -> Text:
     heads = ["", "now", "   Δ own", "own", "measured", *names, "oracle"]
     lines = [heads]
     for name, label, unit in FIGURES:
-        value, before = getattr(now, name), getattr(own, name)
-        asked = None if measured is None else perplexity(measured.loss) if name == "ppl" else getattr(measured, name)
-        others = [getattr(outcome, name) for outcome in (*depths, study.what_if.oracle)]
+        found = [_value(one, name, study) for one in (now, own, measured, *depths, study.what_if.oracle)]
+        value, before, *_ = found
+        if value is None or before is None:
+            continue
         lines.append(
-            [label, figure(value, unit), change(value, before, unit)]
-            + [figure(other, unit) for other in (before, asked, *others)]
+            [label, figure(value, unit), change(value, before, unit), *(figure(one, unit) for one in found[1:])]
         )
     return columns(lines, width, strong=1)
 
 
+def _value(result: Outcome | Measured | None, name: str, study: Study) -> float | None:
+    """Return a figure of a result; None where it is not known."""
+    if result is None:
+        return None
+    match name:
+        case "ppl":
+            return perplexity(result.loss)
+        case "bits":
+            return bits_at(result.loss, study.bytes_per_token)
+        case _:
+            return float(getattr(result, name))
+
+
 def change(value: float, before: float, unit: Unit) -> str:
     """Write the change of a figure: a PPL in percent of it, a share in points."""
-    return delta(value / before - 1 if unit == "ppl" else value - before, unit)
+    return delta(relative_change(value, before) if unit == "ppl" else value - before, unit)
 
 
 def honesty(own: Outcome, measured: Measured | None) -> str:

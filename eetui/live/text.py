@@ -9,7 +9,7 @@ from rich.text import Text
 from core.formulas import perplexity
 from core.state import StageState
 from eetui.drawing.cells import fitted
-from eetui.drawing.figures import MISSING, duration
+from eetui.drawing.figures import MISSING, duration, figure
 from eetui.drawing.palette import Palette
 from eetui.drawing.status import STATUS_STYLES
 from eetui.live.following import LineKind, LogLine
@@ -108,8 +108,10 @@ def _language_model(stage: StageState, machine: Machine) -> list[Fact]:
     epoch = "" if best is None else f", epoch {best.epoch}"
     train = _ppl(None if best is None else best.loss)
     left = patience_left(stage, machine.patience)
+    bits = None if best is None else stage.val_bits(best.val_loss)
     found = [
         Fact("early-stop PPL", f"{val}  {token_set(stage)} tokens{epoch}", f"early-stop PPL {val}"),
+        *([] if bits is None else [Fact("bits per byte", f"{figure(bits, 'bits'):>9}  of the same")]),
         Fact("patience", patience(left, machine.patience), patience(left, machine.patience)),
         Fact("train PPL", f"{train}  same epoch"),
     ]

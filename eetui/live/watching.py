@@ -12,6 +12,7 @@ from core.store.reader import Query, Reader
 from eetui.console.terminal import StrayOutput
 from eetui.live.following import Following
 from eetui.live.situation import Machine, Situation, StageRow, stage_rows
+from eetui.summary.elapsed import Elapsed
 from eetui.summary.profile import peak_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Watching:
         """Phase of the training thread while it has this run; else None."""
         self._queue: tuple[int, ...] = ()
         self._siblings = Siblings(reader)
+        self._since_start = Elapsed()
         self._stray_shown = 0
 
     def update(self, now: "Snapshot") -> None:
@@ -97,7 +99,7 @@ class Watching:
         """Return the seconds since the run started; for one that has ended, the seconds it took."""
         seconds: float | None = self.row["seconds"]
         if self.row["status"] == "running" and self.row["started"] is not None:
-            seconds = max(time.time() - float(self.row["started"]), 0.0)
+            seconds = self._since_start.since(self.run, float(self.row["started"]))
         return seconds
 
     @property

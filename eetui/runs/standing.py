@@ -1,6 +1,5 @@
 """Progress of live runs, from their events and the training thread's snapshot."""
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce as fold
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.state import LIVE, RunState, reduce
 from core.store.reader import Reader
+from eetui.summary.elapsed import Elapsed
 from eetui.summary.progress import progress
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Standings:
     """The standing of each run of a list."""
 
     def __init__(self, reader: Reader, trainer: "Trainer") -> None:
-        self.states, self.trainer = LiveStates(reader), trainer
+        self.states, self.trainer, self._elapsed = LiveStates(reader), trainer, Elapsed()
 
     def of(self, row: dict[str, Any]) -> Standing:
         """Return the standing of a run, whichever process trains it.
@@ -52,7 +52,7 @@ class Standings:
             return Standing(place=now.queue.index(run) + 1 if run in now.queue else None)
         return Standing(
             progress=progress(self.states.state(run)),
-            elapsed=max(time.time() - row["started"], 0.0) if row["started"] else None,
+            elapsed=self._elapsed.since(run, row["started"]) if row["started"] else None,
             held=now.run == run and now.phase == "paused",
             stopping=now.run == run and now.phase == "stopping",
         )

@@ -80,8 +80,10 @@ def _epoch_line(event: Epoch, state: RunState) -> str:
     of = f"/{stage.epochs}" if stage else ""  # a damaged log may lack the beginning of a stage
     parts = [f"{event.stage}  epoch {event.epoch}{of}  loss {event.loss:.4f}"]
     if event.val_loss is not None:
+        bits = stage.val_bits(event.val_loss) if stage else None
         parts.append(
-            f"val PPL {perplexity(event.val_loss):.2f}{'' if event.improved else f' (patience {event.patience_left})'}"
+            f"val PPL {perplexity(event.val_loss):.2f}{'' if bits is None else f', {bits:.4f} bits/byte'}"
+            f"{'' if event.improved else f' (patience {event.patience_left})'}"
         )
     if event.exit_loss is not None and event.val_loss is not None:
         parts.append(f"exit loss {event.exit_loss:.4f}")

@@ -50,7 +50,7 @@ PRICED = Priced("exits.price", "savings", 0.4375, "layers", 0.03125, 0.4375, 0.0
 SAVED = Savings("evaluation", -0.25, 0.75, 0.125, 0.0625, 0.1875, 64, 7, covers=True)
 EVENTS: list[Event] = [
     RunStarted((), 80, 20, 30, (1, 1), 999, eval_bytes=50),
-    StageStarted("block0.lm", "lm", 0, 5, 2, 80),
+    StageStarted("block0.lm", "lm", 0, 5, 2, 80, bytes_per_token=4.0, val_bytes_per_token=5.0),
     Epoch("block0.lm", 1, 3.0, 2.75, None, None, True, 3, 1.0),
     LM,
     StageEnded("block0.lm", 2.0),
@@ -80,7 +80,9 @@ EXPECTED = {
     "eval.block 0 alone": math.exp(3.5), "eval.block 0 alone.bits_per_byte": 3.5 * BITS,
     "eval.all blocks": math.exp(1.5), "eval.all blocks.bits_per_byte": 1.5 * BITS,
     "eval.oracle": math.exp(1.0), "eval.oracle.bits_per_byte": 1.0 * BITS,
-    "block0.val_ppl": math.exp(2.25), "block0.train_ppl": math.exp(2.5), "block0.best_epoch": 2, "block0.epochs": 2,
+    "block0.val_ppl": math.exp(2.25), "block0.val_bits_per_byte": 2.25 / 5 / math.log(2),
+    "block0.train_ppl": math.exp(2.5), "block0.train_bits_per_byte": 2.5 / 4 / math.log(2),
+    "block0.best_epoch": 2, "block0.epochs": 2,
     "block0.exit_loss_first": 0.5, "block0.exit_loss_last": 0.25, "block0.avg_label": 0.125,
     "block0.threshold": 0.375, "block0.hard_tokens": 40,
 }  # fmt: skip

@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import termios
 from pathlib import Path
 
@@ -11,8 +14,20 @@ import pytest
 
 from core.store.files import checkpoint_folder
 from tests.conftest import Eetui
-from tests.faults.training import ENDLESS, ended, epochs, listed, started, training, wait_until
+from tests.faults.training import ENDLESS, ROOT, ended, epochs, listed, started, training, wait_until
 
+LEARNS_BPE = """
+from core.data import tokenizers
+from eetui.cli.main import main
+
+def said(text, pieces=tokenizers._short_pieces):
+    yield from pieces(text)
+    print("read", flush=True)
+
+tokenizers._short_pieces = said
+main()
+"""
+"""The command line, which says when the bpe tokenizer has read its text and begins to merge."""
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
@@ -107,3 +122,21 @@ def test_who_leaves_at_once_is_seen_to_be_gone_by_every_reader(
     connection = sqlite3.connect(db)
     assert connection.execute("SELECT status FROM runs").fetchone() == ("running",)
     connection.close()
+
+
+def test_ctrl_c_ends_the_merges_of_bpe_which_would_take_a_minute(
+    tmp_path: Path, environment: dict[str, str], db: Path
+) -> None:
+    letters = random.Random(1).randbytes(4_000_000).hex()
+    corpus = tmp_path / "words.txt"
+    corpus.write_text("\n".join(letters[start : start + 50] for start in range(0, len(letters), 50)))
+    options = ["--no-ui", "--preset", "quick", "--set", "tokenizer=bpe", "--set", "vocab_size=60000", "--db", str(db)]
+    command = [sys.executable, "-c", LEARNS_BPE, "run", "--corpus", str(corpus), *options]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "read\n"
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(15) == CODES[signal.SIGINT]
+        finally:
+            process.kill()

@@ -67,7 +67,12 @@ def test_shares_worked_out_and_measured_are_told_apart(blocks: tuple[int, ...], 
     assert worked_out[0] == pytest.approx(measured[0])
     words = " ".join(explanations(found, 10_000))
     assert "(worked out)" in words
-    assert ("(measured)" in words) == (abs(worked_out[1] - measured[1]) >= 0.0005)
+    moved = abs(worked_out[1] - measured[1]) >= 0.0005
+    assert (found.diagnosis.moved, "(measured)" in words, "Exited state and exits" in words) == (moved,) * 3
+    steps = {(step.name, step.block): step.worked_out for step in found.diagnosis.waterfall.steps}
+    assert [name for name, guess in steps.items() if not guess] == [
+        ("split gap", None), ("head drift", 0), ("exited state", None)
+    ]  # fmt: skip
 
 
 def test_hard_tokens_are_packed_as_in_training(path: Path, text: Path) -> None:

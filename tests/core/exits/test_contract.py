@@ -78,7 +78,7 @@ def test_every_method_keeps_the_contract(method: ExitMethod) -> None:
 @every_method
 def test_what_a_method_says_of_itself_is_known_without_importing_it(method: ExitMethod) -> None:
     facts = declared_facts(name_of(method))
-    assert (facts.reads_head, facts.claims) == (method.reads_head, method.claims)
+    assert (facts.reads_head, facts.claims, facts.learns) == (method.reads_head, method.claims, method.learns)
     assert facts.label == name_of(method)
 
 

@@ -85,7 +85,7 @@ def test_softmax_exits_at_a_price_are_those_of_backward_induction(
     found, thresholds = priced(events)
     losses, seen = losses_of(model, config, tiny_dataset)
     signal = torch.stack([(rows @ model.head_weight(0).T).softmax(1).amax(1) for rows in seen[:-1]])
-    costs = priced_costs(config, WORDS, reads_head=True)
+    costs = priced_costs(config, WORDS, reads_head=True, learns=False)
     tokens = PricedTokens(losses.detach().numpy(), signal.detach().numpy(), costs, is_price=False)
     assert thresholds == pytest.approx(tokens.thresholds_at(0.02), abs=1e-6)
     expected = tokens.outcome(thresholds, 0.02)

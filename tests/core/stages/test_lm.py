@@ -1,5 +1,6 @@
 """LM training of one block or of all together: plain AdamW with early stopping."""
 
+import math
 from typing import Any
 
 import pytest
@@ -7,16 +8,19 @@ import torch
 import torch.nn.functional as F
 
 from core.config.derived import loss_shares
+from core.config.dotted_names import flatten
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
 from core.errors import DivergedError, NoHardTokensError
 from core.events import Epoch, Event, StageStarted, Step
+from core.metrics import run_metrics
 from core.model import Transformer, new_model
 from core.protocol.train import train
 from core.rng import stream
 from core.stages.block_data import from_states, from_tokens
 from core.stages.lm import train_block, train_blocks
 from core.stages.splits import split_windows
+from core.state import RunState, reduce_all
 from tests.core.training import DIM, WORDS, MakeConfig, of
 
 
@@ -142,3 +146,30 @@ def test_joint_training_minimises_the_blocks_losses_weighted_by_their_number(
     torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=1e-7, atol=1e-7)
     assert of(Step, events)[0].loss == pytest.approx(first)
     assert of(StageStarted, events)[0].block is None
+
+
+def test_a_stage_counts_the_bytes_of_what_it_trains_on_and_of_what_stops_it(
+    tiny_config: MakeConfig, tiny_dataset: Dataset
+) -> None:
+    config, targets = tiny_config(max_epochs=1), tiny_dataset.train.targets
+    model = Transformer(config.model, WORDS, config.seed)
+    active = torch.arange(targets.numel()).view_as(targets) % 3 == 0
+    data = from_states(model.embed(tiny_dataset.train.inputs).detach(), targets, active)
+    lengths = torch.arange(WORDS, dtype=torch.int32)
+    started, *_ = of(StageStarted, train_blocks(model, {1: 1.0}, data, config, "block1.lm", token_bytes=lengths))
+    parts = split_windows(48, config, "block1.lm", torch.device("cpu"))
+    expected = [targets[windows][active[windows]].double().mean().item() for windows in parts]
+    assert [started.bytes_per_token, started.val_bytes_per_token] == pytest.approx(expected)
+
+
+def test_each_block_of_a_run_has_its_early_stopping_loss_in_bits_per_byte(
+    tiny_config: MakeConfig, tiny_dataset: Dataset
+) -> None:
+    config = tiny_config(max_epochs=1)
+    state = reduce_all(RunState(), train(config, tiny_dataset))
+    found = {metric.key: value for metric, value in run_metrics(state, flatten(config.model_dump())).items()}
+    for block, stage in enumerate(stage for stage in state.stages if stage.kind == "lm"):
+        assert stage.val_bytes_per_token is not None
+        assert 2 < stage.val_bytes_per_token < 4, "of words such as w7, a blank each"
+        nats = math.log(found[f"block{block}.val_ppl"])
+        assert found[f"block{block}.val_bits_per_byte"] == pytest.approx(nats / math.log(2) / stage.val_bytes_per_token)

@@ -115,6 +115,49 @@ def test_a_truncated_database_of_ours_is_called_ours_and_damaged(
         read_all(opener, path)
 
 
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("damage", ["cut off", "emptied"])
+def test_a_database_without_id_that_lost_its_table_of_runs_is_called_ours_and_damaged(
+    damage: str, opener: Opener, path: Path
+) -> None:
+    make_older(path)
+    with closing(sqlite3.connect(path)) as connection:
+        for number in range(40):  # whose schema fills more than the first page
+            connection.execute(f"CREATE INDEX of_a_name_that_is_long_{number:0100} ON runs (name, {number})")
+        if damage == "emptied":
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("DELETE FROM sqlite_master WHERE tbl_name = 'runs'")
+        connection.commit()
+    if damage == "cut off":
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(DamagedError, match=r"runs\.db is an eetui database that is damaged .*eetui doctor --repair"):
+        opener(path)
+
+
+def test_an_sqlite_file_cut_off_before_anything_tells_whose_it_is_may_be_ours(path: Path) -> None:
+    make_older(path)
+    os.truncate(path, 1000)
+    with pytest.raises(DamagedError, match="does not tell whose: if it is eetui's, eetui doctor --repair"):
+        Reader(path)
+
+
+@pytest.mark.parametrize("content", [b"S", b"x", b"notes of mine"])
+def test_a_few_bytes_are_no_database_and_are_not_written_over(content: bytes, tmp_path: Path, path: Path) -> None:
+    path.write_bytes(content)
+    for opener in OPENERS:
+        with pytest.raises(DamagedError, match="bytes are no database"):
+            opener(path)
+    assert contents(tmp_path) == {path.name: content}
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+def test_devices_and_pipes_are_no_databases(opener: Opener, path: Path) -> None:
+    os.mkfifo(path)
+    for place in (path, Path(os.devnull)):
+        with pytest.raises(StoreError, match="is a device or a pipe"):
+            opener(place)
+
+
 def read_all(opener: Opener, path: Path) -> None:
     """Open a database and read all that a list and the details of its runs do."""
     opened = opener(path)

@@ -111,3 +111,11 @@ def test_a_reader_does_not_create_a_database(path: Path) -> None:
     with pytest.raises(StoreError, match="there is no database"):
         Reader(path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("find", ["find", "find_whole", "find_deleted"])
+def test_of_a_huge_name_the_message_keeps_what_to_do(find: str, writer: Writer, reader: Reader) -> None:
+    store(writer, *writer.create_experiment([new()]), EVENTS)
+    with pytest.raises(RunLookupError, match=r"^there is no run 'n+…' in .*: eetui ls .*") as raised:
+        getattr(reader, find)("n" * 1_000_000)
+    assert len(str(raised.value)) < 500

@@ -132,7 +132,7 @@ def test_an_installed_package_offers_methods_and_corpora_by_name(run: Run, text:
     assert [row["name"] for row in rows(run)] == ["theirs-1", "loss-2"]
     first, second = (json.loads(run("show", name, "--json")[1])["record"] for name in ("theirs-1", "loss-2"))
     assert first["exit_method"]["package"] == first["corpus_reader"]["package"] == "theirs-eetui 1.2"
-    assert second["exit_method"] == {"name": "loss", "reads_head": False, "claims": "p(target)"}
+    assert second["exit_method"] == {"name": "loss", "reads_head": False, "claims": "p(target)", "learns": True}
     assert "softmax, theirs (own)" in run("run", "--help-config", **there)[1]
     assert run("generate", "1", "--prompt", "w1", "--max-tokens", "2", **there)[0] == 0
     code, _, errors = run("generate", "1", "--prompt", "w1")

@@ -1,5 +1,6 @@
 """What follows from runs side by side: which to take, how far they differ, and what to bear in mind."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,25 @@ def test_runs_that_skip_nothing_are_not_advised_for_compute() -> None:
     assert "exited_state=input" in advised(*inert)["compute"].reason
     skips = run("c-1", final_ppl=110, layer_savings=0.1)
     assert advised(*inert, skips)["compute"].choice == "c-1"
+
+
+def test_infinite_ppls_are_told_as_that_and_nothing_follows_from_them() -> None:
+    def diverged(name: str, seed: int, saved: float) -> RunView:
+        return run(f"{name}-{seed}", seed, final_ppl=math.inf, layer_savings=saved)
+
+    for runs in (
+        [diverged("a", 1, 0.3), diverged("b", 1, 0.5)],
+        [diverged("a", 1, 0.3), run("b-1", final_ppl=100, layer_savings=0.5)],
+        [diverged("a", 1, 0.5), run("b-1", final_ppl=100, layer_savings=0.3)],
+        [diverged(name, seed, saved) for name, saved in (("a", 0.3), ("b", 0.5)) for seed in (1, 2)],
+    ):
+        comparison = compare(runs, baseline=runs[0].name)
+        words = [*comparison.differences, *(one.reason for one in comparison.advice)]
+        assert not any("nan" in word or "+inf" in word for word in words), words
+        assert comparison.final[0].deltas.count(None) == len(comparison.columns)
+    assert advised(diverged("a", 1, 0.3), diverged("b", 1, 0.5))["compute"].reason.startswith(
+        "saves most layers, 50.0%, at a PPL of inf"
+    )
 
 
 def test_a_fixed_depth_that_saves_a_hair_less_and_is_better_is_named() -> None:

@@ -53,6 +53,18 @@ async def settle(seconds: float = 0.8) -> None:
     await asyncio.sleep(seconds)
 
 
+async def test_charts_are_drawn_under_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = Demo()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.chart.set_series([LONG, EPOCHS])
+        await settle()
+        await pilot.resize_terminal(60, 12)
+        await settle()
+        await pilot.pause()
+        assert drawn(app.chart).strip()
+
+
 async def test_curves_are_told_apart_without_colour() -> None:
     app = Demo()
     async with app.run_test(size=(80, 24)) as pilot:
