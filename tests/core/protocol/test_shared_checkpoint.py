@@ -134,6 +134,5 @@ def test_a_damaged_stage_is_trained_again(bench: Bench, folder: Path, tiny_confi
     whole = file.read_bytes()
     file.write_bytes(whole[:-4] + b"\0\1\2\3")
     assert trained(go(bench, config, second)[1]) == ["block0.lm"]
-    assert file.stat().st_size == len(whole)
     assert file.read_bytes()[-4:] == whole[-4:]
     assert_same(bench.weights(config, second), bench.weights(config, first))
