@@ -113,10 +113,11 @@ def run_passes(config: RunConfig, sizes: Sizes, *, reuses_block0: bool = False) 
         first = stage.block in (0, None) or config.protocol == "frozen"
         shared = stage.kind in ("lm", "statistics") and first and not stage.ahead
         if not (shared and reuses_block0):
-            yield from _stage_passes(stage, config, sizes)
+            yield from stage_passes(stage, config, sizes)
 
 
-def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+def stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+    """Yield the passes of one stage, without its threshold."""
     layers = config.model.block_layers
     if stage.kind == "evaluation":
         evaluated = _once(sizes.eval_windows * config.data.seq_len)
@@ -269,7 +270,7 @@ def _exits_in_training(config: RunConfig, windows: int, sizes: Sizes) -> Iterato
     The training itself is counted with all tokens in all blocks: those that left are computed and discarded.
     """
     calibrated, span = with_calibration_windows(config), epochs(config)
-    passes = [one for stage in stages_ahead(config) for one in _stage_passes(stage, calibrated, sizes)]
+    passes = [one for stage in stages_ahead(config) for one in stage_passes(stage, calibrated, sizes)]
     passes.append(Pass(_once(windows * config.data.seq_len), config.model.block_layers, _heads(config)))
     least, most = (max(0.0, each - config.train.exits_from + 1) for each in (span.low, span.high))
     for one in passes:

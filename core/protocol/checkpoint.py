@@ -8,7 +8,7 @@ run's.
 import contextlib
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -65,6 +65,15 @@ class Checkpoint:
         text = f"{FORMAT}\n{fingerprint}\n{_text(config)}"
         origin = hashlib.sha256(text.encode()).hexdigest()
         return Checkpoint(checkpoint_folder(database, run), origin, f"{run} {created!r}")
+
+    def has(self, stage: str) -> bool:
+        """Tell whether there is a file of a finished stage."""
+        return self._path(stage).exists()
+
+    @contextlib.contextmanager
+    def turn(self, stage: str) -> Iterator[None]:
+        """Be alone with a stage while the block computes it; a run's own stages are nobody else's."""
+        yield
 
     def recall(self, stage: str) -> Kept | None:
         """Return the events and the weights of a finished stage, on the CPU; None if they are not there."""

@@ -1,7 +1,8 @@
 """The checkpoint of a run that several processes train: the first one's, which the others are told of."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.events import Event
@@ -22,6 +23,12 @@ class CheckpointTogether(Checkpoint):
     def __init__(self, own: Checkpoint | None) -> None:
         super().__init__(own.folder if own else Path(os.devnull), own.origin if own else "", own.run if own else "")
         self.own = own
+
+    @contextlib.contextmanager
+    def turn(self, stage: str) -> Iterator[None]:
+        """Let the first process be alone with a stage; the others meet it there."""
+        with self.own.turn(stage) if self.own else contextlib.nullcontext():
+            yield
 
     def recall(self, stage: str) -> Kept | None:
         """Return the events and the weights of a finished stage, on the CPU; None if they are not there."""

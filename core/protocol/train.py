@@ -12,6 +12,7 @@ results are bit for bit those that each run would compute itself. A run that was
 training that its checkpoint holds (`Checkpoint`).
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -364,27 +365,37 @@ class _Protocol:
             shared: whether the result does not depend on the method, so that sibling runs share it.
         """
         shelves: list[Shelf] = [self.siblings] if shared else []
+        turn: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if stage.trains and self.checkpoint is not None:
             shelves.append(self.checkpoint)
-        kept = next((kept for shelf in shelves if (kept := shelf.recall(stage.name))), None)
-        if kept is None:
-            recorded: list[Event] = []
-            result = yield from _recorded(recorded, self._timed(stage, work()))
-            kept = tuple(recorded), result
-        else:
-            yield from (replace(event, reused=True) if isinstance(event, StageStarted) else event for event in kept[0])
-        for shelf in shelves:
-            shelf.keep(stage.name, *kept)
+            turn = self.checkpoint.turn(stage.name)
+        with turn:
+            kept = next((kept for shelf in shelves if (kept := shelf.recall(stage.name))), None)
+            if kept is None:
+                began, recorded = time.perf_counter(), list[Event]()
+                result = yield from _recorded(recorded, self._profiled(stage, work()))
+                news: tuple[Event, ...] = (StageEnded(stage.name, time.perf_counter() - began),)
+                kept = (*recorded, *news), result
+            else:
+                news = tuple(replace(one, reused=True) if isinstance(one, StageStarted) else one for one in kept[0])
+            for shelf in shelves:  # before it is said to have ended: who reads that finds it
+                shelf.keep(stage.name, *kept)
+        yield from news
         found: Result = kept[1]
         return found
 
     def _timed(self, stage: PlannedStage, work: Stage[Result]) -> Stage[Result]:
         """Carry out a stage; yield its profile and `StageEnded` after its events, and return its result."""
         began = time.perf_counter()
+        result = yield from self._profiled(stage, work)
+        yield StageEnded(stage.name, time.perf_counter() - began)
+        return result
+
+    def _profiled(self, stage: PlannedStage, work: Stage[Result]) -> Stage[Result]:
+        """Carry out a stage; yield its profile after its events, and return its result."""
         self.clock.begin()
         result = yield from work
         yield from self.clock.read(stage.name)
-        yield StageEnded(stage.name, time.perf_counter() - began)
         return result
 
 

@@ -16,7 +16,7 @@ from core.protocol.checkpoint import Checkpoint
 from core.protocol.order import planned_stages
 from core.protocol.weights_file import PARTIAL
 from core.store import codec
-from core.store.files import beside, checkpoint_folder, log_file, real_path
+from core.store.files import beside, checkpoint_folder, log_file, real_path, stages_folder
 from core.store.identity import damage, require_ours, untouched
 from core.store.opening import version
 
@@ -90,6 +90,24 @@ def check_states() -> Iterator[Finding]:
             f"run on a pretrained model deletes them",
             sound=False,
         )
+
+
+def check_stages(path: Path) -> Iterator[Finding]:
+    """Yield how much the stages take that sweeps share, and which are of no sweep."""
+    folder = stages_folder(path)
+    if not folder.is_dir():
+        return
+    kept = {entry.name for entry in folder.iterdir() if entry.is_dir()}
+    total = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    yield Finding("stages", f"{len(kept)} shared by sweeps, {_mib(total)}; eetui sweep delete makes room")
+    try:
+        with closing(untouched(real_path(path))) as connection:
+            rows = connection.execute("SELECT stages FROM sweep_cells").fetchall()
+        wanted = {key for (text,) in rows for key in json.loads(text).values()}
+    except (sqlite3.Error, ValueError):
+        return  # said of the database
+    for name in sorted(kept - wanted):
+        yield Finding("stages", f"{folder / name} is of no sweep", sound=False)
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:

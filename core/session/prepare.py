@@ -16,7 +16,7 @@ from core.parallel.launch import launch
 from core.parallel.world import require_devices
 from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
-from core.session.provenance import reproduction_record
+from core.session.provenance import code_state, reproduction_record
 from core.stages.price import check_price
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
@@ -41,27 +41,58 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
         UsageError: the corpus, a device, a name or a user's own exit method can't be used, or no thresholds reach a
             target; nothing is stored.
     """
+    checked = check(plan)
+    runs = store.create_experiment(checked.new)
+    keep_text(checked.dataset, store)
+    outlook = Outlook(_joined(checked.remark, store.remark), plan.speed)
+    return Prepared(checked.configs, tuple(runs), checked.dataset, plan.profile, outlook)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A plan of which all is checked that can be before training, and nothing is stored.
+
+    Attributes:
+        configs: resolved, one for each run.
+        remark: on the number of threads, if there is one.
+    """
+
+    configs: tuple[RunConfig, ...]
+    new: list[NewRun]
+    dataset: Dataset
+    remark: str = ""
+
+
+def check(plan: Plan) -> Checked:
+    """Load the dataset of a plan, resolve its configs, and check all that can be checked.
+
+    Raises:
+        UsageError: the corpus, a device or a user's own exit method can't be used, or no thresholds reach a target.
+    """
     configs, remark = resolve_all(plan.configs)
     processes = _processes(configs)
-    dataset = _shared_dataset(configs)
+    dataset = shared_dataset(configs)
     for config in configs:
         check_price(config, dataset.vocabulary.size)
-    runs = store.create_experiment(
-        [
-            NewRun(
-                name=name,
-                method=config.method_name,
-                seed=config.seed,
-                preset=plan.preset,
-                config=config.model_dump_json(),
-                record=reproduction_record(config, dataset) | {"profile": plan.profile} | processes,
-                tags=plan.tags,
-            )
-            for config, name in zip(configs, plan.names, strict=True)
-        ]
-    )
+    code = code_state()
+    new = [
+        NewRun(
+            name=name,
+            method=config.method_name,
+            seed=config.seed,
+            preset=plan.preset,
+            config=config.model_dump_json(),
+            record=reproduction_record(config, dataset, code) | {"profile": plan.profile} | processes,
+            tags=plan.tags,
+        )
+        for config, name in zip(configs, plan.names, strict=True)
+    ]
+    return Checked(configs, new, dataset, remark)
+
+
+def keep_text(dataset: Dataset, store: Writer) -> None:
+    """Store the evaluation text of a dataset, which its runs are looked into with."""
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
-    return Prepared(configs, tuple(runs), dataset, plan.profile, Outlook(_joined(remark, store.remark), plan.speed))
 
 
 def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
@@ -81,20 +112,16 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
             )
     configs, _ = resolve_all([build([Layer(f"run {row['id']}", completed(row["config"]))]) for row in rows])
     _processes(configs)
-    dataset = _shared_dataset(configs)
+    dataset = shared_dataset(configs)
     for row in rows:
-        if row["record"].get("fingerprint") != dataset.fingerprint:
-            raise UsageError(
-                f"the corpus {configs[0].data.corpus} is no longer the text that {row['name']} (run {row['id']}) was "
-                f"trained on{_changed_readers(row['record'], dataset)}: restore it, or start a new run with eetui run"
-            )
+        require_text(row, configs[0], dataset)
     numbers = tuple(int(row["id"]) for row in rows)
     store.requeue(numbers)
-    store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
+    keep_text(dataset, store)
     return Prepared(configs, numbers, dataset, any(row["record"].get("profile") for row in rows), Outlook(store.remark))
 
 
-def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
+def shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     """Load the dataset of all these configs.
 
     Raises:
@@ -125,6 +152,19 @@ def _processes(configs: Sequence[RunConfig]) -> dict[str, int]:
     for config in configs:
         require_devices(config.machine.device, launched)
     return {"processes": launched.size} if launched else {}
+
+
+def require_text(row: Mapping[str, Any], config: RunConfig, dataset: Dataset) -> None:
+    """Refuse to go on with a stored run whose text is another by now.
+
+    Raises:
+        UsageError: it is.
+    """
+    if row["record"].get("fingerprint") != dataset.fingerprint:
+        raise UsageError(
+            f"the corpus {config.data.corpus} is no longer the text that {row['name']} (run {row['id']}) was "
+            f"trained on{_changed_readers(row['record'], dataset)}: restore it, or start a new run with eetui run"
+        )
 
 
 def _joined(*remarks: str) -> str:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from functools import partial
+from typing import Protocol
 
 import torch
 
@@ -22,6 +23,7 @@ from core.machine.pace import NO_OUTLOOK, Outlook, Pace
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import StageMemory
 from core.protocol.patience import Patience
+from core.protocol.shared_checkpoint import SharedCheckpoint, Sharing
 from core.protocol.train import train
 from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
@@ -29,12 +31,32 @@ from core.session.prepare import Prepared
 from core.session.rescue import rescue
 from core.session.together import Job, led
 from core.state import LIVE, Status
+from core.store.files import stages_folder
 from core.store.lock import training_alone
 from core.store.writer import Writer
 
 OUT_OF_MEMORY = "the machine has too little memory for this run"
 ShouldStop = Callable[[], bool]
-Training = Callable[[], Generator[Event, None, None]]
+Events = Generator[Event, None, None]
+
+
+class Training(Protocol):
+    """What trains a run: a function as `protocol.train` is, here or on another machine.
+
+    It yields the run's events in order, writes what is trained to the checkpoint, and ends when it is closed, which
+    happens at any event; what was trained until then should be in the checkpoint by that time. It may block for as long
+    as its next event takes. What it raises ends the run: a `TrainingError` with its message, anything else as a bug.
+    """
+
+    def __call__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        memory: StageMemory | None = None,
+        checkpoint: Checkpoint | None = None,
+        clock: Clock = UNPROFILED,
+        threads: int | None = None,
+    ) -> Events: ...
 
 
 def run_experiment(
@@ -71,11 +93,15 @@ def run(
     should_stop: ShouldStop,
     clock: Clock = UNPROFILED,
     outlook: Outlook = NO_OUTLOOK,
+    training: Training | None = None,
 ) -> Status:
     """Run one run to its single terminal event, from its checkpoint if there is one; return its final status.
 
     Whatever ends the run, the checkpoint is written before the terminal event is stored. `should_stop` may block for as
     long as the run is paused.
+
+    Args:
+        training: what trains it; None: `protocol.train`, in this process.
 
     Raises:
         VanishedError: the database was removed or replaced meanwhile; all that it held is in the one that is named.
@@ -97,14 +123,16 @@ def run(
         with training_alone(store.path, number):
             claimed = patience.attempt(partial(store.claim, number))
             checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, claimed.created)
+            threads = claimed.threads or config.machine.threads
+            if claimed.stages and threads == config.machine.threads:  # else its last bits are others
+                checkpoint = SharedCheckpoint(checkpoint, Sharing(stages_folder(store.path), claimed.stages))
             checkpoint.sweep()
             checkpoint.patience = patience
-            threads = claimed.threads or config.machine.threads
             pace = Pace(threads, outlook, partial(peak_flops, config))
             with Outbox(number, store, publish, checkpoint, patience) as outbox:
-                alone = partial(train, config, dataset, memory, checkpoint, clock, threads)
-                training = partial(led, Job(config.model_dump_json(), dataset.fingerprint, threads), alone)
-                return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
+                alone = partial(training or train, config, dataset, memory, checkpoint, clock, threads)
+                events = partial(led, Job(config.model_dump_json(), dataset.fingerprint, threads), alone)
+                return _drain(lambda: pace.watch(events()), outbox, should_stop, clock)
     except UnwritableError as error:  # stopped before it could begin
         publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])
         return "interrupted"
@@ -115,7 +143,7 @@ def run(
         store.held_up = None
 
 
-def _drain(training: Training, outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
+def _drain(training: Callable[[], Events], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
     """Put all events of a training into the outbox, and an end if they have none; return the final status."""
     began = time.perf_counter()
     try:
@@ -125,7 +153,7 @@ def _drain(training: Training, outbox: Outbox, should_stop: ShouldStop, clock: C
     return outbox.state.status
 
 
-def _drain_in_place(training: Training, outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> None:
+def _drain_in_place(training: Callable[[], Events], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> None:
     """Do so as long as the database stays where it is."""
     began, starved = time.perf_counter(), False
     try:

@@ -44,13 +44,14 @@ def doctor(
 
 
 def _findings(db: Path) -> "Iterator[Finding]":
-    from core.session.checkup import check_checkpoints, check_database, check_states
+    from core.session.checkup import check_checkpoints, check_database, check_stages, check_states
     from eetui.summary.surroundings import surroundings
 
     yield from surroundings(db)
     yield from check_database(db)
     yield from check_checkpoints(db)
     yield from check_states()
+    yield from check_stages(db)
 
 
 def _repair(db: Path) -> None:

@@ -32,7 +32,7 @@ class Headless:
     """Shows an experiment on stderr: a live line on a terminal, and a line for each notable event."""
 
     def __init__(self, names: Mapping[int, str], console: Console) -> None:
-        self.names, self.console = names, console
+        self.names, self.console = dict(names), console
         self.states = {run: RunState() for run in names}
         self.progress = Progress(
             SpinnerColumn(),
@@ -45,6 +45,10 @@ class Headless:
             disable=not console.is_terminal,
         )
         self._bar = self.progress.add_task("", total=1, figures="", visible=False)
+
+    def begin(self, run: int, name: str) -> None:
+        """Show a run from its beginning, whatever was shown of it before."""
+        self.names[run], self.states[run] = name, RunState()
 
     def publish(self, run: int, events: Sequence[Event]) -> None:
         """Show a run's events; called by `core.session.run`."""
