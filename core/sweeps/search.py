@@ -101,12 +101,21 @@ class Search:
     _steps: dict[int, int] = field(default_factory=dict)
 
     def more(self) -> bool:
-        """Begin another trial, unless there are all; whether one was begun."""
+        """Begin another trial, unless there are all; whether one was begun.
+
+        Raises:
+            UsageError: the study is gone, as where the database was moved without it.
+        """
         with self._alone():
             spec, name = self._spec()
             study = self._study(spec)
             self._tell_all(study, spec)
             cells, trials = self._cells(), study.get_trials(deepcopy=False)
+            if cells and max(cells) >= len(trials):
+                raise UsageError(
+                    f"the study of {name} is not in {search_journal(self.store.path, self.sweep)}: bring the file back "
+                    f"from where the database was, or begin another search"
+                )
             left_behind = [trial for trial in trials if not trial.state.is_finished() and trial.number not in cells]
             if left_behind:  # whoever asked for it died before its runs were stored
                 number = left_behind[0].number

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
+from core.errors import ConfigError, UsageError
 from core.store.files import search_journal
 from core.store.queue import take
 from core.store.reader import Reader
@@ -64,6 +64,9 @@ def test_a_search_has_as_many_trials_as_it_is_told_with_all_seeds(
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
     mean = sum(cell["final_ppl"] for cell in cells[:2]) / 2
     assert study.trials[0].value == pytest.approx(mean)
+    journal.unlink()
+    with pytest.raises(UsageError, match="the study of search is not in"):
+        worker(writer, sweep).work()
 
 
 def test_an_interrupted_search_chooses_what_it_would_have_chosen(
