@@ -29,9 +29,9 @@ def stage_keys(config: RunConfig, fingerprint: str) -> dict[str, str]:
         config: resolved; its threads are those that the run computes with.
         fingerprint: of the corpus.
     """
-    surroundings = _surroundings(config)
+    here = surroundings(config)
     return {
-        stage.name: _digest(STAGE_VERSION, stage.name, fingerprint, _text(config, stage), *surroundings)
+        stage.name: _digest(STAGE_VERSION, stage.name, fingerprint, _text(config, stage), *here)
         for stage in planned_stages(config)
         if stage.trains
     }
@@ -68,7 +68,7 @@ def _fits_all_tokens(config: RunConfig, stage: PlannedStage) -> bool:
     return (stage.block == 0 and not stage.ahead) or (stage.ahead and config.protocol != "staged")
 
 
-def _surroundings(config: RunConfig) -> tuple[str, ...]:
+def surroundings(config: RunConfig) -> tuple[str, ...]:
     """Return the versions and the kind of processor that the last bits depend on."""
     device = torch.device(config.machine.device)
     if device.type == "cuda":
