@@ -3,13 +3,16 @@
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import UsageError
+from core.sweeps.remote.address import LOCAL, require_reachable
 from eetui.cli.options import (
     ConfigFiles,
     Corpus,
@@ -24,10 +27,20 @@ from eetui.cli.options import (
 
 if TYPE_CHECKING:
     from core.sweeps.create import PlannedSweep
+    from core.sweeps.remote.ray_cluster import Cluster
     from core.sweeps.spec import Spec
     from core.sweeps.values import Axis
 
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Processes that train at once.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, max=256, help="Runs at once, each in a process. [default: 1]"),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(metavar="[HOST:PORT]", help="Train on this Ray cluster, or on one started on this machine."),
+]
+MOST_SLOTS = 256
+"""Runs at once on a cluster; each has a thread in this process."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show runs, stages, time and memory; nothing is stored.")]
 
 
@@ -50,7 +63,8 @@ def sweep(
     device: Device = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep. [default: sweep-N]")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag of its runs, repeatable.")] = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    ray: Ray = None,
     search: Annotated[str | None, typer.Option(help="Let Optuna choose instead of a grid: tpe or random.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Combinations that a search tries, in all.")] = None,
     objective: Annotated[
@@ -91,7 +105,7 @@ def sweep(
         raise UsageError(
             "there is nothing to vary: give --set several values (hard_ratio=0.3,0.5), several --method, or --seeds"
         )
-    raise typer.Exit(_make(db, name or _free_name(db), spec, jobs, dry_run=dry_run, print_commands=print_commands))
+    raise typer.Exit(_make(db, name or _free_name(db), spec, jobs, ray, dry_run=dry_run, print_commands=print_commands))
 
 
 def _search(
@@ -123,25 +137,30 @@ def _search(
     return search_from(search, trials, objective, constraints, [*several, *named], prune=prune)
 
 
-def _make(db: Path, name: str, spec: "Spec", jobs: int, *, dry_run: bool, print_commands: bool) -> int:
+def _make(
+    db: Path, name: str, spec: "Spec", jobs: int | None, ray: str | None, *, dry_run: bool, print_commands: bool
+) -> int:
     """Make a sweep and train it, or only show or print it; return the exit code."""
     from core.sweeps.create import plan_sweep, with_threads
     from core.sweeps.spec import grid
 
-    spec, remark = with_threads(spec, jobs)
+    if ray is not None and print_commands:
+        raise UsageError("--print writes commands for elsewhere, and --ray trains now: leave one out")
+    spec, remark = with_threads(spec, jobs or 1, each=1 if ray is not None else None)
     if spec.search is not None:
         from core.sweeps.search import check_space
 
         check_space(spec)
     planned = plan_sweep(spec, [] if spec.search is not None else grid(spec), name)
     if dry_run:
-        _print_plan(spec, planned, jobs)
+        _print_plan(spec, planned, jobs or 1)
         return 0
-    number = _stored(db, name, spec, planned, remark)
-    if print_commands:
-        print_run_commands(db, number)
-        return 0
-    return run_sweep(db, number, name, jobs)
+    with reaching(ray) as cluster:
+        number = _stored(db, name, spec, planned, remark)
+        if print_commands:
+            print_run_commands(db, number)
+            return 0
+        return run_sweep(db, number, name, jobs, cluster)
 
 
 def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]":
@@ -165,17 +184,60 @@ def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]"
     return fixed, axes
 
 
-def run_sweep(db: Path, number: int, name: str, jobs: int) -> int:
-    """Train what is left of a sweep, say how it went, and return the exit code."""
+def with_ray_address(words: list[str]) -> list[str]:
+    """Give `--ray` the address `local` where no word follows that could be one."""
+    found = list[str]()
+    for word, after in zip(words, [*words[1:], "-"], strict=False):
+        found.append(f"--ray={LOCAL}" if word == "--ray" and after.startswith("-") else word)
+    return found
+
+
+@contextmanager
+def reaching(ray: str | None) -> "Iterator[Cluster | None]":
+    """Join or start the Ray cluster that `--ray` names, if it does, while the block runs.
+
+    Raises:
+        UsageError: it can't be reached, or Ray is not installed.
+    """
+    if ray is None:
+        yield None
+        return
+    if find_spec("ray") is None:
+        raise UsageError("--ray needs Ray: pip install 'eetui[ray]'")
+    require_reachable(ray)
+    from core.sweeps.remote.ray_cluster import cluster
+
+    with cluster(ray) as found:
+        yield found
+
+
+def run_sweep(db: Path, number: int, name: str, jobs: int | None, cluster: "Cluster | None" = None) -> int:
+    """Train what is left of a sweep, on a cluster where there is one, say how it went, and return the exit code."""
     from eetui.cli.headless import Stop
     from eetui.cli.working import work_here, work_in_processes
 
     stop = Stop()
-    if jobs == 1:
+    if cluster is not None:
+        from core.sweeps.remote.training import RemoteTraining
+
+        work_here(db, number, stop, slots=jobs or _slots(db, number, cluster), training=RemoteTraining(cluster))
+    elif (jobs or 1) == 1:
         work_here(db, number, stop)
     else:
-        work_in_processes(db, number, jobs, stop)
+        work_in_processes(db, number, jobs or 1, stop)
     return _say_how_it_went(db, number, name, stop.code)
+
+
+def _slots(db: Path, number: int, cluster: "Cluster") -> int:
+    """Return how many runs of a sweep a cluster has room for at once, by what the first of them needs."""
+    from core.store.reader import Reader
+    from core.store.sweeps import cells_of
+
+    with Reader(db) as reader:
+        cells = cells_of(reader, number)
+        machine: dict[str, Any] = reader.run(cells[0]["id"])["config"]["machine"] if cells else {}  # as in a search
+    room = cluster.slots(machine.get("threads") or 1, gpu=str(machine.get("device")).startswith("cuda"))
+    return max(1, min(room, MOST_SLOTS))
 
 
 def print_run_commands(db: Path, number: int) -> None:

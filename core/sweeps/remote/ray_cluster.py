@@ -30,11 +30,16 @@ LOOK_SECONDS = 0.2
 
 
 class Cluster:
-    """The nodes of a cluster, as places for runs. Places are kept from run to run, and taken by several threads."""
+    """The nodes of a cluster, as places for runs. Places are kept from run to run, and taken by several threads.
+
+    Attributes:
+        taken: the places with a run.
+    """
 
     def __init__(self) -> None:
         self._actor = ray.remote(RayTrainer)
         self._shipped = Shipped()
+        self.taken: list[RayPlace] = []
         self._idle: list[RayPlace] = []
         self._turn = threading.Lock()
 
@@ -47,9 +52,11 @@ class Cluster:
         """Take a free place for a run; see `core.sweeps.remote.training.Places`."""
         needs = _needs(threads, gpu=config.machine.device.startswith("cuda"))
         place = self._idle_place(needs) or self._new_place(needs, should_stop)
+        self.taken.append(place)
         try:
             yield place
         finally:
+            self.taken.remove(place)
             if place.idle:
                 with self._turn:
                     self._idle.append(place)
@@ -145,8 +152,12 @@ def _check_nodes() -> None:
         for ref, address in asked.items():
             try:
                 facts = ray.get(ref, timeout=PROBE_SECONDS)
-            except ray.exceptions.RayError as error:
-                raise UsageError(f"node {address} of the cluster does not answer: {error}") from error
+            except ray.exceptions.GetTimeoutError:
+                raise UsageError(
+                    f"node {address} of the cluster does not answer: see ray status, or remove it"
+                ) from None
+            except ray.exceptions.RayError:  # it has gone meanwhile; places on any node are looked at again
+                continue
             _require_same(facts, f"node {address} ({facts['host']})")
     finally:
         ray.cloudpickle.unregister_pickle_by_value(node)

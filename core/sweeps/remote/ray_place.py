@@ -55,7 +55,10 @@ class RayTrainer(Trainer):
 
     def hello(self) -> dict[str, str]:
         """Say what is installed here, and where that is."""
-        return installed() | {"address": ray.util.get_node_ip_address()}
+        return installed() | {
+            "address": ray.util.get_node_ip_address(),
+            "node": ray.get_runtime_context().get_node_id(),
+        }
 
     def begin_with(self, task: Task, key: str, refs: list[Any]) -> tuple[str, ...]:
         """Begin to train a run, with the dataset of a reference."""
@@ -81,6 +84,11 @@ class RayPlace:
         if not self.facts:
             return "a new process of the cluster"
         return f"node {self.facts['address']} ({self.facts['host']})"
+
+    @property
+    def node(self) -> str:
+        """Return Ray's name of the node that it is on; empty before it has said so."""
+        return self.facts.get("node", "")
 
     def greet(self) -> dict[str, str]:
         """Return what is installed there, once it has said so."""
