@@ -18,16 +18,19 @@ from tests.core.sweeps.test_work import finished, same_as_alone
 ray_cluster = pytest.importorskip("core.sweeps.remote.ray_cluster", reason="Ray is not installed", exc_type=ImportError)
 MEMORY = 100_000_000
 NODE = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
+HEALTH = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+"""Ray takes 15 s else to see that a node is gone."""
 
 
+@pytest.mark.timeout(240)  # most of it is Ray's, on a busy machine
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_sweep_outlives_a_node_and_has_the_bits_and_the_events_of_this_machine(
     writer: Writer, reader: Reader, make_spec: Callable[..., Spec]
 ) -> None:
     from ray.cluster_utils import Cluster
 
-    sweep = stored(writer, make_spec(("loss", "softmax"), hard_ratio="0.3,0.5", max_epochs="12", patience="12"))
-    nodes = Cluster(initialize_head=True, head_node_args=NODE)
+    sweep = stored(writer, make_spec(hard_ratio="0.3,0.5,0.7", max_epochs="8", patience="8"))
+    nodes = Cluster(initialize_head=True, head_node_args={**NODE, "_system_config": HEALTH})
     try:
         second = nodes.add_node(**{name: NODE[name] for name in ("num_cpus", "object_store_memory")})
         second_id = second.node_id
@@ -47,7 +50,7 @@ def test_a_sweep_outlives_a_node_and_has_the_bits_and_the_events_of_this_machine
     finally:
         nodes.shutdown()
     assert killed
-    assert finished(reader, sweep) == 4
+    assert finished(reader, sweep) == 3
     assert set(completed_trainings(reader, sweep).values()) == {1}
     logs = [reader.events(cell["id"], steps=False)[0] for cell in cells_of(reader, sweep)]
     assert any(
