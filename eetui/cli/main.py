@@ -31,10 +31,10 @@ from eetui.cli import (
     sweeps,
     train,
 )
+from eetui.cli.on_cluster import with_ray_address
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import NobodyReadsError, lasting
-from eetui.cli.sweep import with_ray_address
 from eetui.drawing.harmless import lines
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -3,16 +3,14 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import UsageError
-from core.sweeps.remote.address import LOCAL, require_reachable
+from eetui.cli.on_cluster import Ray, reaching, slots_for
 from eetui.cli.options import (
     ConfigFiles,
     Corpus,
@@ -35,12 +33,6 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, max=256, help="Runs at once, each in a process. [default: 1]"),
 ]
-Ray = Annotated[
-    str | None,
-    typer.Option(metavar="[HOST:PORT]", help="Train on this Ray cluster, or on one started on this machine."),
-]
-MOST_SLOTS = 256
-"""Runs at once on a cluster; each has a thread in this process."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show runs, stages, time and memory; nothing is stored.")]
 
 
@@ -184,33 +176,6 @@ def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]"
     return fixed, axes
 
 
-def with_ray_address(words: list[str]) -> list[str]:
-    """Give `--ray` the address `local` where no word follows that could be one."""
-    found = list[str]()
-    for word, after in zip(words, [*words[1:], "-"], strict=False):
-        found.append(f"--ray={LOCAL}" if word == "--ray" and after.startswith("-") else word)
-    return found
-
-
-@contextmanager
-def reaching(ray: str | None) -> "Iterator[Cluster | None]":
-    """Join or start the Ray cluster that `--ray` names, if it does, while the block runs.
-
-    Raises:
-        UsageError: it can't be reached, or Ray is not installed.
-    """
-    if ray is None:
-        yield None
-        return
-    if find_spec("ray") is None:
-        raise UsageError("--ray needs Ray: pip install 'eetui[ray]'")
-    require_reachable(ray)
-    from core.sweeps.remote.ray_cluster import cluster
-
-    with cluster(ray) as found:
-        yield found
-
-
 def run_sweep(db: Path, number: int, name: str, jobs: int | None, cluster: "Cluster | None" = None) -> int:
     """Train what is left of a sweep, on a cluster where there is one, say how it went, and return the exit code."""
     from eetui.cli.headless import Stop
@@ -220,24 +185,12 @@ def run_sweep(db: Path, number: int, name: str, jobs: int | None, cluster: "Clus
     if cluster is not None:
         from core.sweeps.remote.training import RemoteTraining
 
-        work_here(db, number, stop, slots=jobs or _slots(db, number, cluster), training=RemoteTraining(cluster))
+        work_here(db, number, stop, slots=jobs or slots_for(db, number, cluster), training=RemoteTraining(cluster))
     elif (jobs or 1) == 1:
         work_here(db, number, stop)
     else:
         work_in_processes(db, number, jobs or 1, stop)
     return _say_how_it_went(db, number, name, stop.code)
-
-
-def _slots(db: Path, number: int, cluster: "Cluster") -> int:
-    """Return how many runs of a sweep a cluster has room for at once, by what the first of them needs."""
-    from core.store.reader import Reader
-    from core.store.sweeps import cells_of
-
-    with Reader(db) as reader:
-        cells = cells_of(reader, number)
-        machine: dict[str, Any] = reader.run(cells[0]["id"])["config"]["machine"] if cells else {}  # as in a search
-    room = cluster.slots(machine.get("threads") or 1, gpu=str(machine.get("device")).startswith("cuda"))
-    return max(1, min(room, MOST_SLOTS))
 
 
 def print_run_commands(db: Path, number: int) -> None:

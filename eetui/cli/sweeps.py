@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UsageError
+from eetui.cli.on_cluster import Ray, reaching
 from eetui.cli.options import AsJson, Database, output_shape, print_data, reading
-from eetui.cli.sweep import Jobs, Ray, reaching, run_sweep
+from eetui.cli.sweep import Jobs, run_sweep
 
 if TYPE_CHECKING:
     from core.store.sweeps import StoredSweep

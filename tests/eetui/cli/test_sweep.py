@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from eetui.cli.main import app
-from eetui.cli.sweep import with_ray_address
+from eetui.cli.on_cluster import with_ray_address
 from tests.conftest import TINY, TINY_TRAINING, set_options
 
 OPTIONS = set_options(*TINY[:-1], "block_layers=[1,1]", *TINY_TRAINING)
