@@ -68,17 +68,17 @@ class Neighbours:
 def test_a_sweep_whose_places_are_lost_is_that_of_this_machine_and_trains_no_stage_twice(
     writer: Writer, reader: Reader, make_spec: MakeSpec
 ) -> None:
-    sweep, places = stored(writer, make_spec(("loss", "softmax"), hard_ratio="0.3,0.5")), Neighbours(1, 0, 4)
+    sweep, places = stored(writer, make_spec(("loss", "softmax"), hard_ratio="0.3,0.5")), Neighbours(1, 0)
     Worker(writer, sweep, ignore, training=RemoteTraining(places)).work(slots=2)
     assert finished(reader, sweep) == 4
-    assert places.taken == 4 + 3
+    assert places.taken == 4 + 2
     assert set(completed_trainings(reader, sweep).values()) == {1}
     warned = 0
     for cell in cells_of(reader, sweep):
         assert same_as_alone(reader, cell["id"])
         events = reader.events(cell["id"], steps=False)[0]
         warned += sum(isinstance(event, Warned) and "nearby burnt down" in event.message for event in events)
-    assert warned == 3
+    assert warned == 2
 
 
 def test_a_run_is_given_up_after_three_places(writer: Writer, reader: Reader, make_spec: MakeSpec) -> None:
