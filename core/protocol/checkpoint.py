@@ -66,6 +66,16 @@ class Checkpoint:
         origin = hashlib.sha256(text.encode()).hexdigest()
         return Checkpoint(checkpoint_folder(database, run), origin, f"{run} {created!r}")
 
+    def key(self, stage: str) -> str | None:
+        """Return the key of a stage that is shared; None for one that is the run's alone."""
+        return None
+
+    def alone(self) -> "Checkpoint":
+        """Return the run's own files, without those of stages that it shares."""
+        own = Checkpoint(self.folder, self.origin, self.run)
+        own.patience = self.patience
+        return own
+
     def has(self, stage: str) -> bool:
         """Tell whether there is a file of a finished stage."""
         return self._path(stage).exists()

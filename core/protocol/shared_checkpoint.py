@@ -41,6 +41,11 @@ class SharedCheckpoint(Checkpoint):
         super().__init__(own.folder, own.origin, own.run)
         self._shelves = {stage: Checkpoint(sharing.folder / key, key, EVERYBODY) for stage, key in sharing.keys.items()}
 
+    def key(self, stage: str) -> str | None:
+        """Return the key of a stage that is shared; None for one that is the run's alone."""
+        shelf = self._shelves.get(stage)
+        return shelf.origin if shelf else None
+
     @contextlib.contextmanager
     def turn(self, stage: str) -> Iterator[None]:
         """Wait until nobody else trains the stage, and keep others from it meanwhile; at once if it is there.

@@ -30,9 +30,9 @@ def stage_keys(config: RunConfig, fingerprint: str) -> dict[str, str]:
         config: resolved; its threads are those that the run computes with.
         fingerprint: of the corpus.
     """
-    surroundings = _surroundings(config.machine.device)
+    here = surroundings(config.machine.device)
     return {
-        stage.name: _digest(STAGE_VERSION, stage.name, fingerprint, _text(config, stage), *surroundings)
+        stage.name: _digest(STAGE_VERSION, stage.name, fingerprint, _text(config, stage), *here)
         for stage in planned_stages(config)
         if stage.trains
     }
@@ -70,7 +70,7 @@ def _fits_all_tokens(config: RunConfig, stage: PlannedStage) -> bool:
 
 
 @cache
-def _surroundings(name: str) -> tuple[str, ...]:
+def surroundings(name: str) -> tuple[str, ...]:
     """Return the versions and the kind of processor that the last bits depend on, of a device."""
     device = torch.device(name)
     if device.type == "cuda":

@@ -5,7 +5,7 @@ The caller chooses the thread: the console uses a worker thread, the command lin
 
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, suppress
 from functools import partial
 from typing import Protocol
@@ -132,7 +132,8 @@ def run(
             with Outbox(number, store, publish, checkpoint, patience) as outbox:
                 alone = partial(training or train, config, dataset, memory, checkpoint, clock, threads)
                 events = partial(led, Job(config.model_dump_json(), dataset.fingerprint, threads), alone)
-                return _drain(lambda: pace.watch(events()), outbox, should_stop, clock)
+                watched = pace.watch if training is None else _unwatched
+                return _drain(lambda: watched(events()), outbox, should_stop, clock)
     except UnwritableError as error:  # stopped before it could begin
         publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])
         return "interrupted"
@@ -141,6 +142,11 @@ def run(
         return "failed"
     finally:
         store.held_up = None
+
+
+def _unwatched(events: Iterable[Event]) -> Events:
+    """Yield the events of a training elsewhere, whose pace this machine's counters tell nothing of."""
+    yield from events
 
 
 def _drain(training: Callable[[], Events], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:

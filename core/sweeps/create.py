@@ -44,13 +44,18 @@ class PlannedSweep:
     keep_texts: Callable[[Writer], None]
 
 
-def with_threads(spec: Spec, jobs: int) -> tuple[Spec, str]:
+def with_threads(spec: Spec, jobs: int, each: int | None = None) -> tuple[Spec, str]:
     """Return a sweep whose runs have the threads that they will always have, and a remark on them, if any.
 
     They are those of the machine, shared out among the jobs, unless the sweep says.
+
+    Args:
+        each: threads of each run where they are not this machine's.
     """
     if THREADS in spec.axes or THREADS in (spec.search or {}).get("space", {}) or spec.base.get(THREADS):
         return spec, ""
+    if each is not None:
+        return replace(spec, base={**spec.base, THREADS: each}), ""
     choice = choose_threads()
     return replace(spec, base={**spec.base, THREADS: max(1, choice.threads // jobs)}), choice.remark
 

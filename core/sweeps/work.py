@@ -59,6 +59,7 @@ class Worker:
     given_up: set[int] = field(default_factory=set)
     statuses: dict[int, Status] = field(default_factory=dict)
     _held: set[int] = field(default_factory=set)
+    _texts: "_Texts" = field(default_factory=lambda: _Texts())
 
     def work(self, slots: int = 1, *, once: bool = False) -> dict[int, Status]:
         """Train until nothing is left, or the worker is to stop; return the status of each run.
@@ -80,17 +81,17 @@ class Worker:
     def train(self, number: int) -> Status:
         """Train one run, which this process has taken."""
         with beating(self.store, lambda: [number]):
-            return self._train(number, _Held())
+            return self._train(number, StageMemory())
 
     def _loop(self, *, once: bool = False) -> None:
-        held, like, folder = _Held(), "", stages_folder(self.store.path)
+        memory, like, folder = StageMemory(), "", stages_folder(self.store.path)
         while not self.should_stop():
             taken = take(self.store, self.sweep, lambda key: _is_there(folder / key), like)
             if taken is not None:
                 number, like = taken
                 self._held.add(number)
                 try:
-                    self.statuses[number] = status = self._train(number, held)
+                    self.statuses[number] = status = self._train(number, memory)
                     self.after(number, status)
                 finally:
                     self._held.discard(number)
@@ -99,21 +100,21 @@ class Worker:
             if once:
                 return
 
-    def _train(self, number: int, held: "_Held") -> Status:
+    def _train(self, number: int, memory: StageMemory) -> Status:
         """Train a run; what keeps it from beginning is its failure, and nobody else's."""
         with Reader(self.store.path) as reader:
             row = reader.run(number)
         self.begin(number, str(row["name"]))
         try:
             config, remark = _config_of(row)
-            dataset = held.dataset(config)
+            dataset = self._texts.dataset(config)
             require_text(row, config, dataset)
         except StoreError:
             raise
         except EetuiError as error:
             return self._fail(number, str(error))
         status = run(
-            config, dataset, held.memory, number, self.store, self.publish,
+            config, dataset, memory, number, self.store, self.publish,
             lambda: self.should_stop() or number in self.given_up,
             new_clock(config, profile=bool(row["record"].get("profile"))), Outlook(remark),
             self.training,
@@ -130,20 +131,21 @@ class Worker:
         return "failed"
 
 
-class _Held:
-    """What a worker keeps from one run for the next: the dataset, and the stages that they share."""
+class _Texts:
+    """The dataset of the run before, for the next one, in whatever thread."""
 
     def __init__(self) -> None:
-        self.memory = StageMemory()
         self._key: object = None
         self._dataset: Dataset | None = None
+        self._turn = threading.Lock()
 
     def dataset(self, config: RunConfig) -> Dataset:
         """Load a config's dataset, unless it is that of the run before."""
         key = (config.data, config.train.batch_size, config.model.source)
-        if self._dataset is None or key != self._key:
-            self._key, self._dataset = key, shared_dataset([config])
-        return self._dataset
+        with self._turn:
+            if self._dataset is None or key != self._key:
+                self._key, self._dataset = key, shared_dataset([config])
+            return self._dataset
 
 
 def locked(publish: Publish) -> Publish:

@@ -31,6 +31,7 @@ from eetui.cli import (
     sweeps,
     train,
 )
+from eetui.cli.on_cluster import with_ray_address
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import NobodyReadsError, lasting
@@ -89,6 +90,14 @@ class HarmlessGroup(TyperGroup):
             return super().invoke(ctx)
 
 
+class SweepGroup(HarmlessGroup):
+    """The commands of sweeps, whose option `--ray` may be without its value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        return super().parse_args(ctx, with_ray_address(args))
+
+
 @contextmanager
 def _complaining() -> Iterator[None]:
     try:
@@ -111,14 +120,14 @@ for name, command in COMMANDS.items():
 
 
 def _add_group(name: str, commands: Mapping[str, Callable[..., None]], **options: Any) -> typer.Typer:
-    group = typer.Typer(cls=HarmlessGroup, pretty_exceptions_enable=False, **options)
+    group = typer.Typer(**{"cls": HarmlessGroup, "pretty_exceptions_enable": False, **options})
     for word, command in commands.items():
         group.command(word)(command)
     app.add_typer(group, name=name)
     return group
 
 
-_add_group("sweep", SWEEP, invoke_without_command=True).callback()(sweep.sweep)
+_add_group("sweep", SWEEP, cls=SweepGroup, invoke_without_command=True).callback()(sweep.sweep)
 _add_group("queue", QUEUE, no_args_is_help=True, help="Runs that wait in the database for eetui work.")
 
 

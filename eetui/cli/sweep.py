@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UsageError
+from eetui.cli.on_cluster import Ray, reaching, slots_for
 from eetui.cli.options import (
     ConfigFiles,
     Corpus,
@@ -25,10 +26,14 @@ from eetui.cli.options import (
 
 if TYPE_CHECKING:
     from core.sweeps.create import PlannedSweep
+    from core.sweeps.remote.ray_cluster import Cluster
     from core.sweeps.spec import Spec
     from core.sweeps.values import Axis
 
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Processes that train at once.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, max=256, help="Runs at once, each in a process. [default: 1]"),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show runs, stages, time and memory; nothing is stored.")]
 
 
@@ -51,7 +56,8 @@ def sweep(
     device: Device = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep. [default: sweep-N]")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag of its runs, repeatable.")] = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    ray: Ray = None,
     search: Annotated[str | None, typer.Option(help="Let Optuna choose instead of a grid: tpe or random.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Combinations that a search tries, in all.")] = None,
     objective: Annotated[
@@ -92,7 +98,7 @@ def sweep(
         raise UsageError(
             "there is nothing to vary: give --set several values (hard_ratio=0.3,0.5), several --method, or --seeds"
         )
-    raise typer.Exit(_make(db, name or _free_name(db), spec, jobs, dry_run=dry_run, print_commands=print_commands))
+    raise typer.Exit(_make(db, name or _free_name(db), spec, jobs, ray, dry_run=dry_run, print_commands=print_commands))
 
 
 def _search(
@@ -124,25 +130,30 @@ def _search(
     return search_from(search, trials, objective, constraints, [*several, *named], prune=prune)
 
 
-def _make(db: Path, name: str, spec: "Spec", jobs: int, *, dry_run: bool, print_commands: bool) -> int:
+def _make(
+    db: Path, name: str, spec: "Spec", jobs: int | None, ray: str | None, *, dry_run: bool, print_commands: bool
+) -> int:
     """Make a sweep and train it, or only show or print it; return the exit code."""
     from core.sweeps.create import plan_sweep, with_threads
     from core.sweeps.spec import grid
 
-    spec, remark = with_threads(spec, jobs)
+    if ray is not None and print_commands:
+        raise UsageError("--print writes commands for elsewhere, and --ray trains now: leave one out")
+    spec, remark = with_threads(spec, jobs or 1, each=1 if ray is not None else None)
     if spec.search is not None:
         from core.sweeps.search import check_space
 
         check_space(spec)
     planned = plan_sweep(spec, [] if spec.search is not None else grid(spec), name)
     if dry_run:
-        _print_plan(spec, planned, jobs)
+        _print_plan(spec, planned, jobs or 1)
         return 0
-    number = _stored(db, name, spec, planned, remark)
-    if print_commands:
-        print_run_commands(db, number)
-        return 0
-    return run_sweep(db, number, name, jobs)
+    with reaching(ray) as cluster:
+        number = _stored(db, name, spec, planned, remark)
+        if print_commands:
+            print_run_commands(db, number)
+            return 0
+        return run_sweep(db, number, name, jobs, cluster)
 
 
 def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]":
@@ -166,16 +177,20 @@ def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]"
     return fixed, axes
 
 
-def run_sweep(db: Path, number: int, name: str, jobs: int) -> int:
-    """Train what is left of a sweep, say how it went, and return the exit code."""
+def run_sweep(db: Path, number: int, name: str, jobs: int | None, cluster: "Cluster | None" = None) -> int:
+    """Train what is left of a sweep, on a cluster where there is one, say how it went, and return the exit code."""
     from eetui.cli.headless import Stop
     from eetui.cli.working import work_here, work_in_processes
 
     stop = Stop()
-    if jobs == 1:
+    if cluster is not None:
+        from core.sweeps.remote.training import RemoteTraining
+
+        work_here(db, number, stop, slots=jobs or slots_for(db, number, cluster), training=RemoteTraining(cluster))
+    elif (jobs or 1) == 1:
         work_here(db, number, stop)
     else:
-        work_in_processes(db, number, jobs, stop)
+        work_in_processes(db, number, jobs or 1, stop)
     return _say_how_it_went(db, number, name, stop.code)
 
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UsageError
+from eetui.cli.on_cluster import Ray, reaching
 from eetui.cli.options import AsJson, Database, output_shape, print_data, reading
 from eetui.cli.sweep import Jobs, run_sweep
 
 if TYPE_CHECKING:
     from core.store.sweeps import StoredSweep
+    from core.store.writer import Writer
+    from core.sweeps.spec import Spec
 
 Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="Name or number of a sweep.")]
 
@@ -46,31 +49,40 @@ def list_all(as_json: AsJson = False, *, db: Database) -> None:
 
 def resume(
     reference: Sweep,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    ray: Ray = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials of a search from now on, in all.")] = None,
     *,
     db: Database,
 ) -> None:
     """Go on with a sweep: runs that wait, were interrupted or failed, and trials that are left."""
     found = _find(db, reference)
-    from core.store.sweeps import update_spec, wait_again
     from core.store.writer import Writer
     from core.sweeps.spec import Spec
 
     spec = Spec.from_plain(found.spec)
-    with Writer(db) as store:
-        if trials is not None:
-            from core.sweeps.search import with_trials
+    with reaching(ray) as cluster:
+        with Writer(db) as store:
+            _wait_again(store, found, spec, trials)
+        raise typer.Exit(run_sweep(db, found.number, found.name, jobs, cluster))
 
-            update_spec(store, found.number, with_trials(spec, trials).as_plain())
-        wait_again(store, found.number, failed=spec.search is None)
-    raise typer.Exit(run_sweep(db, found.number, found.name, jobs))
+
+def _wait_again(store: "Writer", found: "StoredSweep", spec: "Spec", trials: int | None) -> None:
+    """Put the runs of a sweep that did not finish back into its queue, and set a search's trials."""
+    from core.store.sweeps import update_spec, wait_again
+
+    if trials is not None:
+        from core.sweeps.search import with_trials
+
+        update_spec(store, found.number, with_trials(spec, trials).as_plain())
+    wait_again(store, found.number, failed=spec.search is None)
 
 
 def add_seeds(
     reference: Sweep,
     more: Annotated[int, typer.Argument(metavar="N", min=1, max=1000, help="Number of seeds.")],
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    ray: Ray = None,
     *,
     db: Database,
 ) -> None:
@@ -89,9 +101,10 @@ def add_seeds(
     require_few([len(values) for values in larger.axes.values()], larger.seeds)
     new = [pair for pair in grid(larger) if pair[1].seed >= spec.first_seed + spec.seeds]
     planned = plan_sweep(larger, new, found.name)
-    with Writer(db) as store:
-        store_more(store, found.number, planned, larger)
-    raise typer.Exit(run_sweep(db, found.number, found.name, jobs))
+    with reaching(ray) as cluster:
+        with Writer(db) as store:
+            store_more(store, found.number, planned, larger)
+        raise typer.Exit(run_sweep(db, found.number, found.name, jobs, cluster))
 
 
 def cancel(reference: Sweep, *, db: Database) -> None:

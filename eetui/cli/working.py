@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from core.state import Status
 from eetui.cli.harmless_console import HarmlessConsole
 from eetui.cli.headless import Headless, Stop
+
+if TYPE_CHECKING:
+    from core.session.run import Training
 
 LOOK_SECONDS = 0.1
 """Interval at which processes and signals are looked at."""
@@ -28,6 +31,8 @@ def work_here(
     *,
     once: bool = False,
     idle: float = 0.0,
+    slots: int = 1,
+    training: "Training | None" = None,
 ) -> Mapping[int, Status]:
     """Train what is in a queue in this process; return the status of each run.
 
@@ -35,13 +40,15 @@ def work_here(
         sweep: the sweep whose queue it is; None: that of all workers.
         once: whether to train one run only.
         idle: seconds to wait for more once the queue is empty.
+        slots: how many runs are trained at once, by a `training` elsewhere.
+        training: what trains a run; None: this process.
     """
     from core.store.writer import Writer
     from core.sweeps.work import Worker
 
     headless = Headless({}, HarmlessConsole(sys.stderr))
     with Writer(database) as store, stop.listening(), headless.progress:
-        worker = Worker(store, sweep, headless.publish, headless.begin, stop)
+        worker = Worker(store, sweep, headless.publish, headless.begin, stop, training)
         if sweep is not None and _searches(store.path, sweep):
             from core.sweeps.search import Search
 
@@ -50,7 +57,7 @@ def work_here(
             worker.more, worker.after = search.more, search.after
         while True:
             before = len(worker.statuses)
-            worker.work(once=once)
+            worker.work(slots, once=once)
             if (once and len(worker.statuses) > before) or not _waits(store.path, sweep, idle, stop):
                 return worker.statuses
 

@@ -17,6 +17,7 @@ from core.events import RunInterrupted
 from core.store.queue import take
 from core.store.writer import Writer
 from eetui.cli.main import app
+from eetui.cli.on_cluster import with_ray_address
 from tests.conftest import TINY, TINY_TRAINING, set_options
 
 OPTIONS = set_options(*TINY[:-1], "block_layers=[1,1]", *TINY_TRAINING)
@@ -153,3 +154,28 @@ def test_every_command_of_the_page_is_understood() -> None:
     assert len(lines) > 20
     for line in lines:
         understood(get_command(app), shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (["--ray", "somewhere"], "needs the address HOST:PORT"),
+        (["--ray", "127.0.0.1:1"], "no Ray cluster can be reached at 127.0.0.1:1 (Connection refused)"),
+        (["--ray", "--print"], "leave one out"),
+    ],
+)
+def test_a_cluster_that_can_not_be_reached_leaves_nothing_behind(
+    address: list[str], message: str, tmp_path: Path, text: Path
+) -> None:
+    pytest.importorskip("ray")
+    db = tmp_path / "runs.db"
+    words = ["sweep", "--set", "hard_ratio=0.3,0.5", "-m", "loss", *address, "--corpus", str(text), *OPTIONS]
+    result = CliRunner().invoke(app, ["--db", str(db), *words])
+    assert message in said(result.exception)
+    assert not db.exists()
+
+
+def test_ray_takes_an_address_or_none() -> None:
+    assert with_ray_address(["--ray", "-m", "loss"]) == ["--ray=local", "-m", "loss"]
+    assert with_ray_address(["resume", "rates", "--ray"]) == ["resume", "rates", "--ray=local"]
+    assert with_ray_address(["--ray", "10.0.0.1:6379"]) == ["--ray", "10.0.0.1:6379"]

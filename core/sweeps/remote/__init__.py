@@ -1,0 +1,1 @@
+"""Runs that are trained on other machines: what they say, who listens, and Ray between the two."""
