@@ -20,7 +20,7 @@ def realised_savings(left_at: Integers, seq_len: int, cost: ExitCosts) -> tuple[
         seq_len: tokens of a window, T.
     """
     layers, blocks = cost.model.block_layers, range(len(cost.model.block_layers))
-    needed = _needed_to(left_at, seq_len, causal=cost.model.causal)
+    needed = needed_to(left_at, seq_len, causal=cost.model.causal)
     shares = [float((left_at == block).mean()) for block in blocks]
     ran = [float((needed == block).mean()) for block in blocks] if cost.exited_state == "deferred" else shares
     saved = share_of_layers_saved(ran, layers)
@@ -30,7 +30,7 @@ def realised_savings(left_at: Integers, seq_len: int, cost: ExitCosts) -> tuple[
     return saved, cost.savings(shares, attended)
 
 
-def _needed_to(left_at: Integers, seq_len: int, *, causal: bool) -> Integers:
+def needed_to(left_at: Integers, seq_len: int, *, causal: bool) -> Integers:
     """Return the last block that a token, or one of its window that attends to it, runs through, `[N]`."""
     windows = left_at.reshape(-1, seq_len)
     if not causal:
