@@ -1,11 +1,14 @@
 """Replace every `auto` of a config by what it stands for on this machine."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 
 from core.config.run_config import RunConfig
+from core.config.sections import DataConfig
+from core.data.readers._contract import VocabularyName
 from core.data.tokenizers import resolve_tokenizer
 from core.errors import ConfigError
 from core.exits import exit_method
@@ -37,7 +40,8 @@ def resolve_all(configs: Sequence[RunConfig]) -> tuple[tuple[RunConfig, ...], st
     """
     left_open = any(not config.machine.threads for config in configs)
     choice = choose_threads() if left_open else ThreadChoice(0)
-    return tuple(_resolved(config, choice.threads) for config in configs), choice.remark
+    tokenizer = cache(resolve_tokenizer)  # looks through all packages, for every run of a sweep
+    return tuple(_resolved(config, choice.threads, tokenizer) for config in configs), choice.remark
 
 
 def choose_threads() -> ThreadChoice:
@@ -49,7 +53,7 @@ def choose_threads() -> ThreadChoice:
     return choose(OWN_THREADS, cores, startable(needed(OWN_THREADS)))
 
 
-def _resolved(config: RunConfig, threads: int) -> RunConfig:
+def _resolved(config: RunConfig, threads: int, tokenizer: Callable[[DataConfig, str], VocabularyName]) -> RunConfig:
     exit_method(config.method)
     machine = config.machine.model_copy(
         update={
@@ -57,7 +61,7 @@ def _resolved(config: RunConfig, threads: int) -> RunConfig:
             "threads": config.machine.threads or threads,
         }
     )
-    data = config.data.model_copy(update={"tokenizer": resolve_tokenizer(config.data, config.model.source)})
+    data = config.data.model_copy(update={"tokenizer": tokenizer(config.data, config.model.source)})
     config = config.model_copy(update={"machine": machine, "data": data})
     if not config.model.pretrained:
         return config

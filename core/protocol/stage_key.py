@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -29,7 +30,7 @@ def stage_keys(config: RunConfig, fingerprint: str) -> dict[str, str]:
         config: resolved; its threads are those that the run computes with.
         fingerprint: of the corpus.
     """
-    surroundings = _surroundings(config)
+    surroundings = _surroundings(config.machine.device)
     return {
         stage.name: _digest(STAGE_VERSION, stage.name, fingerprint, _text(config, stage), *surroundings)
         for stage in planned_stages(config)
@@ -68,9 +69,10 @@ def _fits_all_tokens(config: RunConfig, stage: PlannedStage) -> bool:
     return (stage.block == 0 and not stage.ahead) or (stage.ahead and config.protocol != "staged")
 
 
-def _surroundings(config: RunConfig) -> tuple[str, ...]:
-    """Return the versions and the kind of processor that the last bits depend on."""
-    device = torch.device(config.machine.device)
+@cache
+def _surroundings(name: str) -> tuple[str, ...]:
+    """Return the versions and the kind of processor that the last bits depend on, of a device."""
+    device = torch.device(name)
     if device.type == "cuda":
         kind = torch.cuda.get_device_name(device)
     else:

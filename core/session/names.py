@@ -1,5 +1,6 @@
 """Rules for the names of runs and for tags."""
 
+from core.config.messages import shortened
 from core.errors import ConfigError
 
 
@@ -10,7 +11,7 @@ def require_plain(what: str, text: str) -> None:
         ConfigError: the text is empty, too long or not printable; `what` names it in the message.
     """
     if not text.strip() or not text.isprintable() or len(text) > 200:
-        raise ConfigError(f"{what} must be 1 to 200 printable characters, got {text!r}")
+        raise ConfigError(f"{what} must be 1 to 200 printable characters, got {shortened(text)!r}")
 
 
 def require_name(what: str, text: str) -> None:
@@ -21,7 +22,9 @@ def require_name(what: str, text: str) -> None:
     """
     require_plain(what, text)
     if text.isdecimal() or text.startswith("report:"):
-        raise ConfigError(f"{what} must not be a number or start with report:, got {text!r}: these name other things")
+        raise ConfigError(
+            f"{what} must not be a number or start with report:, got {shortened(text)!r}: these name other things"
+        )
 
 
 def require_tag(what: str, text: str) -> None:
@@ -32,4 +35,4 @@ def require_tag(what: str, text: str) -> None:
     """
     require_plain(what, text)
     if len(text.split()) != 1:
-        raise ConfigError(f"{what} must be one word, got {text!r}: use the option again for another tag")
+        raise ConfigError(f"{what} must be one word, got {shortened(text)!r}: use the option again for another tag")

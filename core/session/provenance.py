@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def versions(*more: str) -> dict[str, str]:
     return {name: version for name in (*PACKAGES, *more) if (version := _version(name))}
 
 
+@cache  # 2 ms each, for every run of a sweep
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

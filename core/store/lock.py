@@ -13,6 +13,8 @@ from core.store.liveness import this_process
 
 LOOK_SECONDS = 0.3
 """Who only looks whether a run is locked locks it for a moment; so long it is tried again."""
+TRIES = 10
+"""Times that the file of a lock is opened, should its folder be removed at that moment."""
 
 
 @contextlib.contextmanager
@@ -75,8 +77,7 @@ def _locked(path: Path, wait: Callable[[str], None]) -> int | None:
     """Take the lock and return its descriptor; None where the file system has no locks."""
     while True:
         try:
-            path.parent.mkdir(exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _opened(path)
         except OSError:
             return None
         try:
@@ -93,6 +94,19 @@ def _locked(path: Path, wait: Callable[[str], None]) -> int | None:
                 _sign(descriptor)
                 return descriptor
             os.close(descriptor)  # who held it has removed it meanwhile
+
+
+def _opened(path: Path) -> int:
+    """Open the file of a lock, and make it; its folder may go with another lock in the meantime.
+
+    Raises:
+        OSError: it can't be.
+    """
+    for _ in range(TRIES):
+        path.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    raise FileNotFoundError(path)
 
 
 def _holder(descriptor: int) -> str:

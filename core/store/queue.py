@@ -19,6 +19,8 @@ from core.store.writer import Writer
 
 MOST_DEATHS = 3
 """Workers that may die on a run before it is given up."""
+ENDED = ("finished", "failed")
+"""Statuses of runs that nothing is left to do of; those that were trained outside of the queue still have a place."""
 TAKEN_OUT = "taken out of the queue"
 DIED = f"{MOST_DEATHS} workers died on it; eetui resume tries again"
 
@@ -95,14 +97,10 @@ def take_run(store: Writer, run: int) -> bool:
     """
 
     def choose(connection: sqlite3.Connection) -> int | None:
-        query = "SELECT status, pid, host, process, coalesce(heartbeat, created) FROM runs WHERE id = ?"
-        status, *owner = connection.execute(query, [run]).fetchone()
-        if status in ("finished", "failed"):
+        status = connection.execute("SELECT status FROM runs WHERE id = ?", [run]).fetchone()[0]
+        if status in ENDED:
             return None
-        if trainer := trainer_of(store.path, run):
-            raise UsageError(f"run {run} is in training by {trainer}: wait for it, or stop it there first")
-        if status != "interrupted" and owner[0] is not None and not Liveness().is_gone(*owner):
-            raise UsageError(f"run {run} is held by process {owner[0]} on {owner[1]}: stop it there first")
+        _require_nobodys(store, connection, run)
         return run
 
     return store.take(choose) is not None
@@ -115,15 +113,14 @@ def leave(store: Writer, run: int) -> None:
 
 
 def drop(store: Writer, runs: Sequence[int]) -> None:
-    """Take runs that nobody trains out of the queue; they are interrupted.
+    """Take runs that nobody holds out of the queue; they are interrupted.
 
     Raises:
-        UsageError: one of them is in training; nothing is changed.
+        UsageError: a process holds one of them; nothing is changed.
     """
     with store.transaction() as connection:
         for run in runs:
-            if trainer := trainer_of(store.path, run):
-                raise UsageError(f"run {run} is in training by {trainer}: stop it there first")
+            _require_nobodys(store, connection, run)
         connection.executemany("DELETE FROM queue WHERE run_id = ?", [[run] for run in runs])
     for run in runs:
         store.end(run, RunInterrupted(TAKEN_OUT, 0.0))
@@ -136,12 +133,15 @@ def move(store: Writer, run: int, place: int) -> None:
         UsageError: it is not in the queue.
     """
     with store.transaction() as connection:
-        query = "SELECT run_id FROM queue WHERE sweep_id IS NULL ORDER BY place"
-        order = [row[0] for row in connection.execute(query)]
+        query = (
+            "SELECT queue.run_id FROM queue JOIN runs ON runs.id = queue.run_id "
+            f"WHERE {_LANE} AND runs.status NOT IN {ENDED} ORDER BY queue.place"
+        )
+        order = [row[0] for row in connection.execute(query, [None])]
         if run not in order:
             raise UsageError(f"run {run} is not in the queue: eetui queue list shows what is")
         order.remove(run)
-        order.insert(max(0, place - 1), run)
+        order.insert(min(place, len(order) + 1) - 1, run)
         places = [(number, one) for number, one in enumerate(order, start=1)]
         connection.executemany("UPDATE queue SET place = ? WHERE run_id = ?", places)
 
@@ -150,7 +150,7 @@ def queued(reader: Reader, sweep: int | None = None) -> list[dict[str, Any]]:
     """Return number, name, method, seed and status of the runs in the queue, or in that of a sweep, in their order."""
     return reader.select(
         "SELECT runs.id, name, method, seed, status, runs.pid, runs.host FROM queue JOIN runs ON runs.id = run_id "
-        "WHERE sweep_id IS ? AND status NOT IN ('finished', 'failed') ORDER BY place",
+        f"WHERE sweep_id IS ? AND status NOT IN {ENDED} ORDER BY place",
         [sweep],
     )
 
@@ -162,6 +162,20 @@ class _Waiting:
     run: int
     origin: str
     deaths: int = 0
+
+
+def _require_nobodys(store: Writer, connection: sqlite3.Connection, run: int) -> None:
+    """Refuse a run that a process trains, or has taken to train.
+
+    Raises:
+        UsageError: one has.
+    """
+    if trainer := trainer_of(store.path, run):
+        raise UsageError(f"run {run} is in training by {trainer}: wait for it, or stop it there first")
+    query = f"SELECT pid, host, process, coalesce(heartbeat, created) FROM runs WHERE id = ? AND {IS_LIVE}"
+    owner = connection.execute(query, [run]).fetchone()
+    if owner and owner[0] is not None and not Liveness().is_gone(*owner):
+        raise UsageError(f"run {run} is held by process {owner[0]} on {owner[1]}: stop it there first")
 
 
 def _begun(connection: sqlite3.Connection, sweep: int | None) -> tuple[set[str], list[_Waiting]]:

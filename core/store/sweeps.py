@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.config.messages import shortened
 from core.errors import RunLookupError, StoreError
 from core.metrics import STORED
+from core.store.files import delete_search
 from core.store.queue import enqueue, queued
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
@@ -59,6 +61,7 @@ def create_sweep(store: Writer, name: str, spec: Mapping[str, Any], cells: Seque
         sweep = connection.execute("INSERT INTO sweeps (name, spec, created) VALUES (?, ?, ?)", row).lastrowid
         assert sweep is not None
         found.append(sweep)
+        delete_search(store.path, sweep)  # left behind by another database of this name
         _insert_cells(connection, sweep, numbers, cells)
 
     store.create_experiment([cell.run for cell in cells], also)
@@ -128,7 +131,9 @@ def find_sweep(reader: Reader, reference: str) -> StoredSweep:
         "SELECT * FROM sweeps WHERE name = ? OR id = ? ORDER BY name <> ?", [reference, number, reference]
     )
     if not rows:
-        raise RunLookupError(f"there is no sweep {reference!r} in {reader.path}: eetui sweep list shows them")
+        raise RunLookupError(
+            f"there is no sweep {shortened(reference)!r} in {reader.path}: eetui sweep list shows them"
+        )
     return StoredSweep(rows[0]["id"], rows[0]["name"], json.loads(rows[0]["spec"]), rows[0]["created"])
 
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from core.config.messages import shortened
 from core.errors import ConfigError, UsageError
 from core.events import Epoch, Event, RunInterrupted
 from core.session.outbox import Publish
@@ -48,9 +49,10 @@ def search_from(
     """
     require_optuna()
     if sampler not in SAMPLERS:
-        raise ConfigError(f"--search must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
-    if trials is None or not 0 < trials <= MOST_TRIALS:
+        raise ConfigError(f"--search must be one of {', '.join(SAMPLERS)}, got {shortened(sampler)!r}")
+    if trials is None:
         raise ConfigError(f"--search needs --trials, 1 to {MOST_TRIALS:,}: how many combinations to try in all")
+    _require_few(trials)
     if not axes:
         raise ConfigError("--search needs something to vary: --set hard_ratio=0.2..0.8, or several values")
     objectives = read_objectives(objective)
@@ -264,10 +266,17 @@ def with_trials(spec: Spec, trials: int) -> Spec:
 
     Raises:
         UsageError: the sweep is no search.
+        ConfigError: these are too many.
     """
     if spec.search is None:
         raise UsageError("--trials is for a search, and this sweep is a grid: eetui sweep add-seeds adds to it")
+    _require_few(trials)
     return replace(spec, search={**spec.search, "trials": trials})
+
+
+def _require_few(trials: int) -> None:
+    if not 0 < trials <= MOST_TRIALS:
+        raise ConfigError(f"--trials must be 1 to {MOST_TRIALS:,}, got {trials:,}")
 
 
 def _as_plain(axis: Axis) -> dict[str, Any]:

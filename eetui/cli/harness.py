@@ -9,6 +9,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from core.config.messages import shortened
 from core.errors import ConfigError, UsageError
 from eetui.cli.options import AsJson, Database, Device, Reference, output, print_data, reading
 from eetui.drawing.formats import json_text
@@ -96,8 +97,8 @@ def _evaluated(
     from core.analysis.harness import ExitsLM
 
     last = len(generator.config.model.block_layers) - 1
-    if name not in (EARLY, ALL) and not name.isdecimal():
-        raise UsageError(f"--exit must be {EARLY}, {ALL} or the number of a block, got {name!r}")
+    if name not in (EARLY, ALL) and not (name.isdecimal() and len(name) < 10):
+        raise UsageError(f"--exit must be {EARLY}, {ALL} or the number of a block, got {shortened(name)!r}")
     model = ExitsLM(generator, {EARLY: None, ALL: last}[name] if name in (EARLY, ALL) else int(name), device)
     try:
         results = harness.simple_evaluate(

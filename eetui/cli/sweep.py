@@ -1,5 +1,6 @@
 """Command sweep: many runs over values and seeds, and what becomes of them."""
 
+import itertools
 import os
 import shlex
 import sys
@@ -189,14 +190,16 @@ def print_run_commands(db: Path, number: int) -> None:
 
 
 def _free_name(db: Path) -> str:
-    """Return the name of a new sweep: `sweep-1` and so on."""
+    """Return a name that no sweep has: `sweep-1` and so on."""
     if not db.exists():
         return "sweep-1"
     from core.store.reader import Reader
     from core.store.sweeps import list_sweeps
 
     with Reader(db) as reader:
-        return f"sweep-{max((row['id'] for row in list_sweeps(reader)), default=0) + 1}"
+        rows = list_sweeps(reader)
+    taken, last = {row["name"] for row in rows}, max((row["id"] for row in rows), default=0)
+    return next(name for number in itertools.count(last + 1) if (name := f"sweep-{number}") not in taken)
 
 
 def _stored(db: Path, name: str, spec: "Spec", planned: "PlannedSweep", remark: str) -> int:

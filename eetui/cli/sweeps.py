@@ -117,6 +117,8 @@ def delete(
 ) -> None:
     """Delete a sweep with its runs and shared stages; for 30 days eetui restore brings the runs back."""
     found = _find(db, reference)
+    from core.config.messages import shortened
+    from core.state import LIVE
     from core.store.files import clear_stages, delete_search
     from core.store.queue import drop
     from core.store.reader import Reader
@@ -125,8 +127,11 @@ def delete(
 
     with Writer(db) as store:
         with Reader(db) as reader:
-            runs = [cell["id"] for cell in cells_of(reader, found.number)]
-            idle = waiting(reader, found.number)
+            cells, idle = cells_of(reader, found.number), waiting(reader, found.number)
+        runs = [cell["id"] for cell in cells]
+        held = [cell["name"] for cell in cells if cell["status"] in LIVE and cell["id"] not in idle]
+        if held:
+            raise UsageError(f"{shortened(', '.join(held))} of {found.name} are in training: stop them first")
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageError("nothing was deleted, as nobody can be asked: confirm with --yes")

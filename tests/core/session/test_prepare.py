@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from core.config.run_config import RunConfig
+from core.config.sections import DataConfig
 from core.errors import StoreError, UsageError
 from core.events import Event
+from core.protocol import resolve
 from core.protocol.resolve import OWN_THREADS
 from core.session import run as session
 from core.session.plan import Plan
@@ -136,3 +138,17 @@ def test_what_can_not_be_resumed_says_why_and_nothing_changes(
         with pytest.raises(UsageError, match=reason):
             prepare_resume(runs, writer)
     assert [row["status"] for row in reader.runs()] == ["interrupted", "interrupted", "finished", "queued"]
+
+
+def test_what_many_runs_of_a_sweep_have_in_common_is_looked_up_once(
+    corpus: str, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+
+    def look_up(config: DataConfig, model: str) -> str:
+        looked_up.append(config.corpus)
+        return "word"
+
+    monkeypatch.setattr(resolve, "resolve_tokenizer", look_up)
+    resolve.resolve_all([tiny_config("loss", corpus=corpus, seed=seed) for seed in range(3)])
+    assert looked_up == [corpus]

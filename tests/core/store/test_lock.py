@@ -123,3 +123,18 @@ def test_a_run_in_training_is_not_resumed_whatever_the_database_says(path: Path)
         with training_alone(path, 1), pytest.raises(StoreError, match="is training it; stop it there first"):
             writer.requeue([1])
         writer.requeue([1])
+
+
+def test_a_lock_is_taken_though_its_folder_is_removed_beside_another_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, file = os.open, lock_file(path, 1)
+
+    def removed_once(name: Path, flags: int, mode: int = 0o777) -> int:
+        monkeypatch.setattr(os, "open", opened)
+        file.parent.rmdir()
+        return opened(name, flags, mode)
+
+    monkeypatch.setattr(os, "open", removed_once)
+    with training_alone(path, 1):
+        assert trainer_of(path, 1) is not None

@@ -99,6 +99,27 @@ def test_runs_are_moved_and_dropped(writer: Writer, reader: Reader) -> None:
     assert reader.run(first)["status"] == "interrupted"
     with pytest.raises(UsageError, match=f"run {first} is not in the queue"):
         move(writer, first, 1)
+    move(writer, third, 10**30)
+    assert [row["id"] for row in queued(reader)] == [second, third]
+
+
+def test_what_was_trained_outside_of_the_queue_takes_no_place_in_it(writer: Writer, reader: Reader, path: Path) -> None:
+    outside, first, second, third = add(writer, ["a", "b", "c", "d"])
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE runs SET status = 'finished' WHERE id = ?", [outside])
+    connection.close()
+    move(writer, third, 2)
+    assert [row["id"] for row in queued(reader)] == [first, third, second]
+    with pytest.raises(UsageError, match=f"run {outside} is not in the queue"):
+        move(writer, outside, 1)
+
+
+def test_a_run_that_a_worker_has_taken_and_not_begun_is_not_dropped(writer: Writer, reader: Reader) -> None:
+    run, other = add(writer, ["a", "b"])
+    assert taken(writer) == run
+    with pytest.raises(UsageError, match=f"run {run} is held by process"):
+        drop(writer, [other, run])
+    assert [row["status"] for row in queued(reader)] == ["queued", "queued"]
 
 
 def test_one_run_is_taken_by_its_number_unless_somebody_holds_it(writer: Writer, path: Path) -> None:

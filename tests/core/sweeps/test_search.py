@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
+from core.store.files import search_journal
 from core.store.queue import take
 from core.store.reader import Reader
 from core.store.sweeps import cells_of, create_sweep, update_spec, wait_again
@@ -46,10 +47,15 @@ def test_a_search_has_as_many_trials_as_it_is_told_with_all_seeds(
     writer: Writer, reader: Reader, make_search: MakeSpec
 ) -> None:
     spec = make_search(2, seeds=2)
+    journal = search_journal(writer.path, 1)  # of another database of this name
+    journal.parent.mkdir()
+    journal.write_text("no study")
     sweep = create_sweep(writer, "search", spec.as_plain(), [])
     worker(writer, sweep).work()
     cells = cells_of(reader, sweep)
     assert [(cell["point"], cell["status"]) for cell in cells] == [(0, "finished")] * 2 + [(1, "finished")] * 2
+    with pytest.raises(ConfigError, match="--trials must be 1 to 10,000, got 10,001"):
+        with_trials(spec, 10_001)
     update_spec(writer, sweep, with_trials(spec, 3).as_plain())
     worker(writer, sweep).work()
     worker(writer, sweep).work()

@@ -13,6 +13,9 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from core.events import RunInterrupted
+from core.store.queue import take
+from core.store.writer import Writer
 from eetui.cli.main import app
 from tests.conftest import TINY, TINY_TRAINING, set_options
 
@@ -41,6 +44,7 @@ def said(error: BaseException | None) -> str:
         (["--set", "hard_ratio=0.2..0.8", "--search", "tpe", "--trials", "3", "--print"], "those of a search"),
         (["--set", "hard_ratio=0.2..0.8", "--search", "tpe", "--trials", "3", "--constraint", "joy>=1"], "no metric"),
         (["--set", "lr=1e-9..1:1e-9"], "1,000,000,000 runs"),
+        (["--set", "hard_ratio=0.3,0.5", "--name", "x" * 10**6], f"got '{'x' * 200}…'"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_before_anything_starts(
@@ -113,12 +117,26 @@ def test_a_sweep_is_cancelled_and_deleted_with_its_runs(tmp_path: Path, text: Pa
     db, run = str(tmp_path / "runs.db"), CliRunner().invoke
     words = ["sweep", "--set", "hard_ratio=0.3,0.5", "-m", "loss", "--print", "--corpus", str(text), *OPTIONS]
     assert run(app, ["--db", db, *words]).exit_code == 0
+    with Writer(Path(db)) as store:
+        take(store, 1, lambda key: False)
+        refused = run(app, ["sweep", "delete", "sweep-1", "--yes", "--db", db])
+        assert "sweep-1-0-s42 of sweep-1 are in training" in said(refused.exception)
+        assert "sweep-1  2 queued" in run(app, ["sweep", "list", "--db", db]).output
+        store.end(1, RunInterrupted("stopped", 0.0))
     assert run(app, ["sweep", "cancel", "sweep-1", "--db", db]).exit_code == 0
     assert "2 interrupted" in run(app, ["sweep", "list", "--db", db]).output
     assert run(app, ["sweep", "delete", "sweep-1", "--yes", "--db", db]).exit_code == 0
     assert run(app, ["sweep", "list", "--db", db]).output == "no sweeps\n"
     assert "there is no sweep" in said(run(app, ["sweep", "show", "sweep-1", "--db", db]).exception)
     assert len(json.loads(run(app, ["ls", "--deleted", "--json", "--db", db]).output)) == 2
+
+
+def test_a_sweep_without_a_name_gets_one_that_is_free(tmp_path: Path, text: Path) -> None:
+    db, run = str(tmp_path / "runs.db"), CliRunner().invoke
+    words = ["sweep", "--set", "hard_ratio=0.3,0.5", "-m", "loss", "--print", "--corpus", str(text), *OPTIONS]
+    assert run(app, ["--db", db, *words, "--name", "sweep-2"]).exit_code == 0
+    assert run(app, ["--db", db, *words]).exit_code == 0
+    assert "sweep-3" in run(app, ["sweep", "list", "--db", db]).output
 
 
 def understood(command: Any, words: list[str]) -> None:
