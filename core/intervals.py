@@ -66,7 +66,7 @@ class Estimate:
     kind: Kind
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Return the interval: each standard error times the t quantile of its own degrees of freedom, in quadrature."""
+        """Return the interval: standard errors times t quantiles of their own degrees of freedom, in quadrature."""
         return _around(self.mean, self.half_width(level), self.kind)
 
     def half_width(self, level: float) -> float:

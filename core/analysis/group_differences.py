@@ -1,4 +1,4 @@
-"""Differences between groups of runs: over seeds and windows, corrected for their number, and the seeds they would take.
+"""Differences between groups of runs, corrected for their number, and the seeds that would settle them.
 
 Plain Python, so that comparing runs does not import NumPy.
 """
@@ -18,7 +18,7 @@ MOST_SEEDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The loss of one seed in nats: its mean, and the means of its blocks of windows; none where these are not known."""
+    """The loss of one seed in nats: its mean, and the means of its blocks of windows, if these are known."""
 
     mean: float
     blocks: tuple[float, ...] = ()
@@ -89,8 +89,8 @@ def _blocks(side: Mapping[int, Sample]) -> list[float]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number m, in the order given (Holm 1979).
 
-    The k-th lowest is multiplied by m − k + 1, and none is lower than the one before it. Rejecting what is at most α keeps
-    the probability of any false rejection at α, however the tests depend on each other.
+    The k-th lowest is multiplied by m − k + 1, and none is lower than the one before it. Rejecting what is at most α
+    keeps the probability of any false rejection at α, however the tests depend on each other.
     """
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     adjusted, highest = [0.0] * len(p_values), 0.0
@@ -105,9 +105,9 @@ def seeds_needed(found: Estimate, alpha: float = 1 - LEVEL, power: float = POWER
 
     It is the lowest n with `d² ≥ (t₁₋α⸝₂ + t_power)² s² / n`, t of n − 1 degrees of freedom and s² the variance over
     seeds, of their differences or of both sides added up (Chow, Shao and Wang 2008, sections 3.1 and 3.2, which take
-    the normal quantiles that t approaches). The error over windows, which more seeds do not lower, counts in the same way
-    with its own degrees of freedom and is added to the right side, as the interval adds it. Spread and difference are
-    themselves estimates, from few seeds: take the figure as an order of magnitude.
+    the normal quantiles that t approaches). The error over windows, which more seeds do not lower, counts in the same
+    way with its own degrees of freedom and is added to the right side, as the interval adds it. Spread and difference
+    are themselves estimates, from few seeds: take the figure as an order of magnitude.
 
     Args:
         alpha: level of the two-sided test.

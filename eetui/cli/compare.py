@@ -23,13 +23,26 @@ from eetui.cli.options import (
 from eetui.cli.options import output as console
 
 if TYPE_CHECKING:
+    from core.store.reader import Query, Reader
     from eetui.compare.run_view import RunView
 
 
 def compare(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Numbers, names, unique prefixes, or report:METHOD. [default: the latest experiment]"),
+        typer.Argument(
+            metavar="[RUN|FILTER]...",
+            help="Numbers, names, unique prefixes, or report:METHOD; or a filter as in ls, such as method:loss "
+            "'ppl<900'. [default: the latest experiment]",
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            "--group-by",
+            metavar="KEYS",
+            help="Group by config keys or figures, such as method,hard_ratio, and compare every pair.",
+        ),
     ] = None,
     output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
@@ -51,6 +64,11 @@ def compare(
     output = "json" if as_json else output
     if output not in ("table", *texts):
         raise UsageError(f"--format must be one of table, {', '.join(texts)}, got {output!r}")
+    if group_by is not None:
+        if only_changed or each_seed or baseline is not None:
+            raise UsageError("--group-by goes with neither --only-changed nor --each-seed nor --baseline")
+        print_groups(runs or [], group_by, output, db)
+        return
     views = views_of(runs or [], db)
     base = None if baseline is None else views_of([baseline], db)[0]
     if base is not None and base.name not in [view.name for view in views]:
@@ -62,6 +80,48 @@ def compare(
         print_data(texts[output](result))
     else:
         console().print(rendered.as_tables(result))
+
+
+def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> None:
+    """Print the runs in groups, and the difference of every pair of groups.
+
+    Raises:
+        UsageError: a key is unknown, or no run can be grouped.
+        StoreError: the database can't be opened.
+    """
+    from core.store.reader import Reader
+    from eetui.compare import groups_text as rendered
+    from eetui.compare.groups import group_runs
+
+    names = [name.strip() for name in group_by.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"--group-by takes different keys with commas between them, got {group_by!r}")
+    with Reader(db) as reader:
+        grouping = group_runs(reader, selected(reader, words), names)
+    if output == "table":
+        console().print(rendered.as_tables(grouping))
+    else:
+        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
+        print_data(texts[output](grouping))
+
+
+def selected(reader: "Reader", words: Sequence[str]) -> "Query":
+    """Return the query of the runs that words name or, if one of them is a condition, of those that fit all words.
+
+    Raises:
+        UsageError: the filter is not valid, or a word is a column of the report.
+        RunLookupError: a word names no run.
+    """
+    from core.store.reader import Query
+    from eetui.compare.report_runs import PREFIX
+    from eetui.runs.filters import is_filter, parse
+
+    if any(map(is_filter, words)):
+        return parse(words)
+    if report := next((word for word in words if word.startswith(PREFIX)), None):
+        raise UsageError(f"{report} is not a run of the database: it has no seeds and windows to group")
+    numbers = [reader.find(word) for word in words] or reader.latest_experiment()
+    return Query(f"id IN ({', '.join('?' * len(numbers))})", tuple(numbers))
 
 
 def views_of(references: Sequence[str], db: Path) -> "list[RunView]":

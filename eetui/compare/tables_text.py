@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eetui.compare.comparison import Comparison, Row
-from eetui.compare.sheets import BEST, sheets
+from eetui.compare.sheets import BEST, Sheet, sheets
 from eetui.drawing.formats import csv_text, json_text, markdown, pipes
 from eetui.drawing.harmless import lines
 
@@ -17,18 +17,21 @@ from eetui.drawing.harmless import lines
 def as_tables(comparison: Comparison) -> RenderableType:
     """Draw the comparison for a terminal."""
     parts: list[RenderableType] = [Text(_seeds(comparison), style="dim")]
-    for sheet in sheets(comparison):
-        table = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for position, head in enumerate(sheet.heads):
-            # Text, not markup: a run's name is the user's, and may look like a tag
-            table.add_column(Text(head), justify="right" if position else "left", overflow="fold")
-        for row_index, row in enumerate(sheet.rows):
-            cells = [_cell(text, (row_index, position) in sheet.best, position) for position, text in enumerate(row)]
-            table.add_row(*cells)
-        parts.append(table)
-        parts += [Text(f"{sheet.remark}\n", style="dim")] if sheet.remark else []
+    parts += map(drawn_sheet, sheets(comparison))
     parts += [Text(line) for line in closing_lines(comparison)]
     return Group(*parts)
+
+
+def drawn_sheet(sheet: Sheet) -> RenderableType:
+    """Draw a sheet for a terminal."""
+    table = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for position, head in enumerate(sheet.heads):
+        # Text, not markup: a run's name is the user's, and may look like a tag
+        table.add_column(Text(head), justify="right" if position else "left", overflow="fold")
+    for row_index, row in enumerate(sheet.rows):
+        cells = [_cell(text, (row_index, position) in sheet.best, position) for position, text in enumerate(row)]
+        table.add_row(*cells)
+    return Group(table, Text(f"{sheet.remark}\n", style="dim")) if sheet.remark else table
 
 
 def closing_lines(comparison: Comparison) -> Iterator[str]:
@@ -53,16 +56,20 @@ def _closing_lines(comparison: Comparison) -> Iterator[str]:
 def as_markdown(comparison: Comparison) -> str:
     """Write pipe tables with right-aligned figures; the best values are bold and starred."""
     written = [markdown(_seeds(comparison)), ""]
-    for sheet in sheets(comparison):
-        heads = pipes(map(markdown, sheet.heads))
-        written += [f"**{markdown(sheet.title)}**", "", heads, "| --- |" + " ---: |" * (len(sheet.heads) - 1)]
-        for index, row in enumerate(sheet.rows):
-            cells = [(markdown(cell), (index, place) in sheet.best) for place, cell in enumerate(row)]
-            written.append(pipes(f"**{cell}** {BEST}" if best else cell for cell, best in cells))
-        written += ["", markdown(sheet.remark), ""] if sheet.remark else [""]
+    written += [line for sheet in sheets(comparison) for line in markdown_sheet(sheet)]
     for line in closing_lines(comparison):
         written.append(markdown(line.strip()) if line.endswith(":") else f"- {markdown(line.strip())}")
     return "\n".join(written)
+
+
+def markdown_sheet(sheet: Sheet) -> Iterator[str]:
+    """Yield the lines of a pipe table with its title above and its remark below."""
+    heads = pipes(map(markdown, sheet.heads))
+    yield from (f"**{markdown(sheet.title)}**", "", heads, "| --- |" + " ---: |" * (len(sheet.heads) - 1))
+    for index, row in enumerate(sheet.rows):
+        cells = [(markdown(cell), (index, place) in sheet.best) for place, cell in enumerate(row)]
+        yield pipes(f"**{cell}** {BEST}" if best else cell for cell, best in cells)
+    yield from ("", markdown(sheet.remark), "") if sheet.remark else ("",)
 
 
 def as_csv(comparison: Comparison) -> str:

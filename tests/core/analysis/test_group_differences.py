@@ -51,7 +51,8 @@ def test_a_difference_has_the_interval_of_its_windows_and_seeds() -> None:
         (difference(sides[0], other), unpaired(first, second)),
         (difference({1: sides[0][1]}, {1: sides[1][1]}), paired(first[1:2], second[1:2])),
     ):
-        assert found is not None and interval is not None
+        assert found is not None
+        assert interval is not None
         mine = found.interval()
         assert (mine.kind, mine.clear) == (interval.kind, interval.clear)
         assert [mine.low, mine.high] == pytest.approx([interval.low, interval.high])
@@ -91,11 +92,11 @@ def test_numbers_of_seeds_are_those_of_power_tables() -> None:
     # G*Power, paired t test, α 0.05, power 0.8: d = 0.5 takes 34 pairs, d = 0.8 takes 15, d = 1.2 takes 8
     for size, pairs in ((0.5, 34), (0.8, 15), (1.2, 8)):
         needed = seeds_needed(Estimate(size, ((1 / math.sqrt(3), 2),), "seeds"))
-        assert needed.seeds is not None and abs(needed.seeds - pairs) <= 1
+        assert abs((needed.seeds or 0) - pairs) <= 1
     several = seeds_needed(Estimate(0.5, ((1 / math.sqrt(3), 2), (1 / math.sqrt(4), 3)), "seeds")).seeds
-    assert several is not None and abs(several - 2 * 33) <= 2, "two spreads add up"
+    assert abs((several or 0) - 2 * 33) <= 2, "two spreads add up"
     strict = seeds_needed(Estimate(0.5, ((1 / math.sqrt(3), 2),), "seeds"), alpha=0.01).seeds
-    assert strict is not None and strict > 45
+    assert (strict or 0) > 45
 
 
 def test_where_no_number_of_seeds_helps_it_says_so() -> None:
