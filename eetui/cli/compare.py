@@ -22,6 +22,9 @@ from eetui.cli.options import (
 )
 from eetui.cli.options import output as console
 
+MOST_RUNS = 300
+"""Number of runs up to which they are put side by side: the log of each is read."""
+
 if TYPE_CHECKING:
     from core.store.reader import Query, Reader
     from eetui.compare.run_view import RunView
@@ -105,6 +108,32 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
         print_data(texts[output](grouping))
 
 
+def expanded(reader: "Reader", words: Sequence[str]) -> list[str]:
+    """Return references to the runs that words stand for: those of a filter, or else of the latest experiment.
+
+    Raises:
+        UsageError: the filter is not valid, or lets no run or too many through.
+        RunLookupError: there are no words, and no run has finished.
+    """
+    from eetui.compare.report_runs import PREFIX
+    from eetui.runs.filters import is_filter, parse
+
+    if not words:
+        return [str(number) for number in reader.latest_experiment()]
+    if not any(map(is_filter, words)):
+        return list(words)
+    query = parse(word for word in words if not word.startswith(PREFIX))
+    count = reader.count(query)
+    if not count:
+        raise UsageError(f"no run matches {' '.join(words)!r}: eetui ls lists what there is")
+    if count > MOST_RUNS:
+        raise UsageError(
+            f"{count:,} runs match, and at most {MOST_RUNS} are put side by side: narrow the filter, or take --group-by"
+        )
+    found = [str(row["id"]) for row in reader.runs(query, ("id",))]
+    return [*(word for word in words if word.startswith(PREFIX)), *found]
+
+
 def selected(reader: "Reader", words: Sequence[str]) -> "Query":
     """Return the query of the runs that words name or, if one of them is a condition, of those that fit all words.
 
@@ -140,7 +169,7 @@ def views_of(references: Sequence[str], db: Path) -> "list[RunView]":
     try:
         stored = not references or any(not reference.startswith(PREFIX) for reference in references)
         reader = Reader(db) if stored else None
-        for reference in references or (str(number) for number in reader.latest_experiment()) if reader else references:
+        for reference in references if reader is None else expanded(reader, references):
             view = report_view(reference)
             if view is None and (reader is None or reference.startswith(PREFIX)):
                 raise UsageError(f"there is no {reference!r}: the report's columns are {', '.join(report_names())}")
