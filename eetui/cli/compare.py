@@ -82,7 +82,8 @@ def compare(
     if output in texts:
         print_data(texts[output](result))
     else:
-        console().print(rendered.as_tables(result))
+        out = console()
+        out.print(rendered.as_tables(result, out.width))
 
 
 def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> None:
