@@ -20,18 +20,18 @@ from torch import Tensor
 
 from benchmarks._report import Figure, Report
 from core.analysis.tradeoff import depth_savings
-from core.config.derived import loss_shares
+from core.config.derived import classifier_outputs, classifier_width, loss_shares
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
 from core.data.windows import Dataset, load_dataset
-from core.evaluation.passes import Pass, early_exit
+from core.evaluation.passes import Pass, early_exit, flop_savings
 from core.evaluation.savings import exit_costs
 from core.events import Epoch, Event
 from core.exits import exit_method
 from core.formulas import share_of_layers_saved
 from core.generators import Returning
-from core.intervals import Interval, over_seeds_and_windows, over_windows
+from core.intervals import over_all
 from core.machine.device import prepare
-from core.model import new_model
+from core.model import ExitClassifier, new_model
 from core.pricing.thresholds import quantile_thresholds
 from core.protocol.resolve import resolve
 from core.protocol.train import first_data
@@ -94,14 +94,17 @@ class Bench:
         self.static = torch.stack(losses)  # [K, W]
         print("  fixed depths " + ", ".join(f"{loss:.4f}" for loss in self.static.mean(1)), flush=True)
 
-    def outcomes(self, config: RunConfig, cost: str) -> Iterator[tuple[float, Outcome]]:
+    def outputs(self, config: RunConfig) -> Sequence[BlockOutput]:
+        """Each block's output on the calibration windows, with no token gone."""
+        method = exit_method(config.method)
+        return carried_out(foreseen_outputs(self.model, self.calibration, config, "ahead", method))
+
+    def outcomes(self, config: RunConfig, cost: str, targets: Sequence[float]) -> Iterator[tuple[float, Outcome]]:
         """Yield the outcome of each target."""
-        method, exits = exit_method(config.method), range(len(self.model.blocks) - 1)
-        outputs = carried_out(foreseen_outputs(self.model, self.calibration, config, "ahead", method))
-        signals: dict[int, Tensor] = {}
+        outputs, exits, signals = self.outputs(config), range(len(self.model.blocks) - 1), dict[int, Tensor]()
         for block in reversed(exits):
             signals[block] = self._signal(config, block, outputs[block], signals)
-        for target in TARGETS[cost]:
+        for target in targets:
             thresholds = self._thresholds(config, outputs, signals, target)
             yield target, self._outcome(config, thresholds, cost)
 
@@ -109,9 +112,8 @@ class Bench:
         method = exit_method(config.method)
         if not method.predicts_gains:
             return exit_signal(self.model, block, output, method, config)
-        classifiers = new_model(config, self.model.embedding.num_embeddings).classifiers
-        if self.model.classifier(block).hidden.__class__ is not classifiers[block].hidden.__class__:
-            self.model.classifiers[block] = classifiers[block]
+        own = ExitClassifier(config.model.dim, classifier_outputs(config)[block], classifier_width(config))
+        self.model.classifiers[block] = own
         known = [later[exit_block] for exit_block in sorted(later)]
         weights = carried_out(fit_gains(self.model, block, output, known, config, f"block{block}.refit"))
         return held_out_signal(weights, block)
@@ -144,15 +146,10 @@ class Bench:
         savings = share_of_layers_saved(shares, config.model.block_layers)
         depths = depth_savings(costs)
         static = depths.layers if cost == "layers" else depths.static_flops
-        savings = savings if cost == "layers" else costs.savings(shares)
+        savings = savings if cost == "layers" else fmean(flop_savings(result, costs, config))
         mixture = static_mixture(static, self.static.mean(1).tolist(), savings)
         weights = torch.tensor(mixture.weights, dtype=self.static.dtype)
         return Outcome(savings, (result.cross_entropy.mean(1) - weights @ self.static).tolist())
-
-
-def interval(outcomes: Sequence[Outcome]) -> Interval | None:
-    above = [outcome.above for outcome in outcomes]
-    return over_windows(above[0]) if len(above) == 1 else over_seeds_and_windows(above)
 
 
 def main() -> None:
@@ -177,7 +174,7 @@ def main() -> None:
             for cost in TARGETS:
                 changed = [set_layer(f"{key}={value}") for key, value in WAYS[way].items()]
                 own = resolve(build([*layers, set_layer(f"seed={seed}"), *changed, set_layer(f"cost={cost}")]))
-                for target, outcome in bench.outcomes(own, cost):
+                for target, outcome in bench.outcomes(own, cost, TARGETS[cost]):
                     found.setdefault((way, cost, target), []).append(outcome)
                     print(
                         f"  {way:24} {target:.0%} of the {cost:6}  saved {outcome.savings:.1%}  "
@@ -186,7 +183,7 @@ def main() -> None:
                     )
     print("\nnats above the static depths at the savings that were realised [95% interval]")
     for (way, cost, target), outcomes in found.items():
-        across = interval(outcomes)
+        across = over_all([outcome.above for outcome in outcomes])
         mean = fmean(fmean(outcome.above) for outcome in outcomes)
         low, high = (across.low, across.high) if across else (mean, mean)
         name = f"{way}, {target:.0%} of the {cost}"

@@ -16,10 +16,13 @@ from typing import Literal
 
 from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
+from core.formulas import each_alone
 
 TRAINING = 3
 """Cost of a training step in forward passes: one forward, and two matmuls backward for each of its own (Kaplan et al.
 2020, table 1)."""
+ALL_GONE = 1e-9
+"""Share of the tokens below which none is left."""
 
 
 def attention_width(model: ModelConfig) -> int:
@@ -149,13 +152,27 @@ def depth_flops(model: ModelConfig, block: int, vocab_size: int, seq_len: int) -
     return layers + readout_flops(model, block) + head_flops(model, vocab_size)
 
 
+def unattended(exit_shares: Sequence[float], attended: Sequence[float] | None = None) -> tuple[float, ...]:
+    """Return the share of all tokens that left before each block and whose keys and values nobody needs there, `[K]`.
+
+    Args:
+        attended: share of all tokens that left before each block and that a token there can attend to, `[K]`; None: all
+            that left, except where no token goes on to the block.
+    """
+    gone = tuple(accumulate(exit_shares[:-1], initial=0.0))  # [K]
+    if attended is None:
+        return tuple(share if share > 1 - ALL_GONE else 0.0 for share in gone)
+    return tuple(share - seen for share, seen in zip(gone, attended, strict=True))
+
+
 @dataclass(frozen=True)
 class ExitCosts:
     """FLOPs per token of early exit, by the shares of tokens that leave at each block.
 
     Attributes:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
-        exited_state: cost of a skipped layer: copy: its keys and values, k; drop: nothing; input: all of it.
+        exited_state: cost of a skipped layer: copy: its keys and values, k; drop: nothing; input: all of it; deferred:
+            all of it as well, where a token that goes on attends to it.
         classifiers: FLOPs of each exit's classifier, 0 where the signal has none; None: `2·d` each.
         off: blocks whose exit is off: no signal is computed there.
     """
@@ -173,12 +190,22 @@ class ExitCosts:
         """FLOPs of all blocks without exits."""
         return full_flops(self.model, self.vocab_size, self.seq_len)
 
-    def flops(self, exit_shares: Sequence[float]) -> float:
+    def flops(self, exit_shares: Sequence[float], attended: Sequence[float] | None = None) -> float:
         """Mean FLOPs per token when these shares of the tokens leave at each block.
+
+        Without `attended` they are the most that it can be under `deferred`.
 
         With two blocks and a share p that leaves m layers early: `nL − p·m·(L−k) + H + c` where a classifier decides,
         `nL − p·m·(L−k) + (2−p)·H` where the head does. The last block decides nothing.
+
+        Args:
+            attended: as in `unattended`.
         """
+        free = zip(unattended(exit_shares, attended), self.keys_values, strict=True)
+        return self._flops_if_attended(exit_shares) - sum(share * flops for share, flops in free)
+
+    def _flops_if_attended(self, exit_shares: Sequence[float]) -> float:
+        """Mean FLOPs per token if all keys and values are computed: linear in the shares."""
         arriving = [1 - left for left in accumulate(exit_shares, initial=0.0)][: len(self.model.block_layers)]
         left = sum(share * flops for share, flops in zip(exit_shares, self.leaving, strict=True))
         return left + sum(share * flops for share, flops in zip(arriving, self.arriving, strict=False))
@@ -190,16 +217,25 @@ class ExitCosts:
         They are its layers, the keys and values of the layers it skips, and readout and head, unless a signal has read
         them.
         """
-        layers, layer = self.model.block_layers, layer_flops(self.model, self.seq_len)
-        skipped = {"copy": skipped_layer_flops(self.model), "drop": 0, "input": layer}[self.exited_state]
-        head, depths = head_flops(self.model, self.vocab_size), tuple(accumulate(layers))
+        layer, kept = layer_flops(self.model, self.seq_len), self.keys_values
+        head, depths = head_flops(self.model, self.vocab_size), tuple(accumulate(self.model.block_layers))
         return tuple(
             depth * layer
-            + (depths[-1] - depth) * skipped
+            + sum(kept[block + 1 :])
             + (0 if self._head_is_read(block) else head)
             + (0 if self._has_signal(block) else readout_flops(self.model, block))
             for block, depth in enumerate(depths)
         )
+
+    @property
+    def keys_values(self) -> tuple[int, ...]:
+        """FLOPs of a token in each block after the one it left at, `[K]`: keys and values for others to attend to.
+
+        Where they are exact (`input`, `deferred`) they take the whole block.
+        """
+        layer = layer_flops(self.model, self.seq_len)
+        skipped = {"copy": skipped_layer_flops(self.model), "drop": 0}.get(self.exited_state, layer)
+        return tuple(layers * skipped for layers in self.model.block_layers)
 
     @property
     def arriving(self) -> tuple[int, ...]:
@@ -220,19 +256,28 @@ class ExitCosts:
     def _has_signal(self, block: int) -> bool:
         return block < len(self.model.block_layers) - 1 and block not in self.off
 
-    def savings(self, exit_shares: Sequence[float]) -> float:
+    def savings(self, exit_shares: Sequence[float], attended: Sequence[float] | None = None) -> float:
         """Share of the full model's FLOPs that is saved; negative where exits cost more than they save."""
-        return 1 - self.flops(exit_shares) / self.full
+        return 1 - self.flops(exit_shares, attended) / self.full
+
+    @property
+    def savings_if_attended(self) -> tuple[float, ...]:
+        """Savings of a token that leaves at each block and whose keys and values are all computed, `[K]`."""
+        depths = each_alone(len(self.model.block_layers))
+        return tuple(1 - self._flops_if_attended(alone) / self.full for alone in depths)
 
     def break_even_rate(self, exit_shares: Sequence[float]) -> float | None:
         """Share of tokens that must leave early to cost as much as never exiting; None if no share does.
 
-        The exits keep their proportions in `exit_shares`; the cost is linear in the share.
+        The exits keep their proportions in `exit_shares`; the cost is linear in the share. Under `deferred` a share
+        does not tell what is saved: None.
         """
+        if self.exited_state == "deferred":
+            return None
         shallow = sum(exit_shares[:-1])
         nobody = [0.0] * (len(exit_shares) - 1) + [1.0]
         everybody = [share / shallow for share in exit_shares[:-1]] + [0.0] if shallow else [1.0] + nobody[:-1]
-        least, most = self.flops(nobody), self.flops(everybody)
+        least, most = self._flops_if_attended(nobody), self._flops_if_attended(everybody)
         if most > self.full:
             return None
         return (least - self.full) / (least - most) if least > self.full else 0.0
@@ -259,10 +304,13 @@ class PricedCosts:
     Attributes:
         leaving: cost of a token that leaves at each block, the signals of exits excepted, `[K]`.
         arriving: cost of the signal of a token that arrives at each exit, `[K - 1]`.
+        keys_values: part of `leaving` that each later block takes, free where no token goes on to it, `[K]`; empty:
+            nothing.
     """
 
     leaving: tuple[float, ...]
     arriving: tuple[float, ...]
+    keys_values: tuple[float, ...] = ()
 
     def mean(self, exit_shares: Sequence[float], on: Sequence[bool]) -> float:
         """Mean cost when these shares of the tokens leave at each block, with those exits on."""
@@ -271,7 +319,8 @@ class PricedCosts:
             signal = self.arriving[block] if block < len(self.arriving) and on[block] else 0.0
             total += staying * signal + share * self.leaving[block]
             staying -= share
-        return total
+        free = zip(unattended(exit_shares), self.keys_values, strict=False)
+        return total - sum(share * cost for share, cost in free)
 
     def saved(self, block: int) -> tuple[float, ...]:
         """Cost that a token saves by leaving at a block instead of at each later one, with all exits on.
@@ -303,5 +352,5 @@ def priced_costs(
         layers = config.model.block_layers
         return PricedCosts(tuple(depth / sum(layers) for depth in accumulate(layers)), (0.0,) * (len(layers) - 1))
     flops = exit_costs(config, vocab_size, reads_head=reads_head, learns=learns)
-    leaving, arriving = (tuple(each / flops.full for each in part) for part in (flops.leaving, flops.arriving))
-    return PricedCosts(leaving, arriving)
+    parts = (flops.leaving, flops.arriving, flops.keys_values)
+    return PricedCosts(*(tuple(each / flops.full for each in part) for part in parts))

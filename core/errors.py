@@ -12,6 +12,9 @@
     ├── VanishedError          the database was removed or replaced while it was in use
     └── TrainingError          a run started and failed
         ├── DivergedError      the loss is not finite
+        ├── PartedError        another process of the run failed
+        ├── LostProcessError   another process of the run is gone
+        ├── StoppedError       another process of the run was stopped
         └── NoHardTokensError  the exit signal leaves no token for the next block
 
 Every message says what is wrong, where, and what to do. Bugs are not in this tree: they raise Python's own errors, and
@@ -86,3 +89,15 @@ class DivergedError(TrainingError):
 
 class NoHardTokensError(TrainingError):
     """Too few tokens have a signal below the threshold to train the next block."""
+
+
+class PartedError(TrainingError):
+    """Another process that trains the run has failed; the message says which, and why."""
+
+
+class LostProcessError(TrainingError):
+    """Another process that trains the run is gone without a word."""
+
+
+class StoppedError(TrainingError):
+    """Another process that trains the run was asked to stop."""

@@ -3,8 +3,8 @@
 Losses are mean nats per token, durations seconds, shares between 0 and 1. Exactly one of `RunFinished`, `RunFailed`
 and `RunInterrupted` ends a run.
 
-    RunStarted  StageStarted  Step*  Epoch*  Priced?  Threshold?  Measured*  Savings?  TokensMeasured*  Profiled?
-    StageEnded …  RunFinished
+    RunStarted  StageStarted  Step*  Epoch*  Priced?  Threshold?  Measured*  Strided?  Savings?  TokensMeasured*
+    Profiled?  StageEnded …  RunFinished
 
 A resumed run starts again in the same log: `RunStarted` voids the events before it.
 """
@@ -231,7 +231,8 @@ class Savings:
 
     Attributes:
         flops: share of the FLOPs saved; negative where the exits cost more than they save.
-        break_even: share of the tokens that must exit early for `flops` to be 0; None if there is no such share.
+        break_even: share of the tokens that must exit early for `flops` to be 0; None if there is no such share, or
+            none tells (`deferred`).
         time, time_low, time_high: share of the time saved, measured on the same tokens in turns: median of the
             rounds and its bounds; None for a method that reads the later blocks' losses, which can't be timed.
         tokens, rounds: numbers of timed tokens and of rounds.
@@ -249,6 +250,24 @@ class Savings:
     rounds: int = 0
     covers: bool = False
     busy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Strided:
+    """Losses on overlapping windows of the evaluation text, in which each token counts once.
+
+    Attributes:
+        stride: tokens from the beginning of a window to that of the next; only a window's last ones count.
+        tokens: number of tokens that count.
+        full: mean loss of all blocks, nats.
+        early: that of early exit; None without exits, and for a method that reads the later blocks' losses.
+    """
+
+    stage: str
+    stride: int
+    tokens: int
+    full: float
+    early: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +365,7 @@ Event = (
     | Measured
     | TokensMeasured
     | Savings
+    | Strided
     | Profiled
     | StageEnded
     | Warned

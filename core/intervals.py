@@ -135,7 +135,11 @@ def paired(
     Raises:
         ValueError: the seeds or the windows are not the same.
     """
-    differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(first, second, strict=True)]
+    return over_all([[a - b for a, b in zip(*pair, strict=True)] for pair in zip(first, second, strict=True)], level)
+
+
+def over_all(differences: Sequence[Sequence[float]], level: float = LEVEL) -> Interval | None:
+    """Return the interval of the mean of differences `[S, W]`: over windows if there is one seed, else over both."""
     return over_windows(differences[0], level) if len(differences) == 1 else over_seeds_and_windows(differences, level)
 
 

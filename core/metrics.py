@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.config.derived import target_shallow_ratio
-from core.events import Epoch, Measured, Priced, Savings, Threshold, Way, way_name
+from core.events import Epoch, Measured, Priced, Savings, Strided, Threshold, Way, way_name
 from core.formulas import bits_at, perplexity
 from core.state import RunState, StageState
 
@@ -94,9 +94,14 @@ class StageMetric:
     value: Callable[[StageState], float | None]
     list_column: ListColumn | None = None
 
-    def at(self, block: int | None) -> Metric:
-        """Return the metric of a block; None: of all blocks together."""
-        own_tokens = self.unit in ("ppl", "bits") and bool(block)  # later blocks train on their own run's hard tokens
+    def at(self, block: int | None, *, frozen: bool = False) -> Metric:
+        """Return the metric of a block; None: of all blocks together.
+
+        Args:
+            frozen: whether it is of a pretrained model, whose readouts learn from all tokens.
+        """
+        # later blocks train on their own run's hard tokens
+        own_tokens = self.unit in ("ppl", "bits") and bool(block) and not frozen
         label = f"All blocks together: {self.label}" if block is None else f"Block {block} {self.label}"
         return Metric(
             key=f"{'together' if block is None else f'block{block}'}.{self.key}",
@@ -163,6 +168,16 @@ def _of_price(figure: Callable[[Priced], float]) -> Callable[[RunState, Config],
     return lambda state, _: None if state.priced is None or state.final is None else figure(state.priced)
 
 
+def _of_strided(figure: Callable[[Strided], float | None]) -> Callable[[RunState, Config], float | None]:
+    """Return the PPL of a loss on overlapping windows."""
+
+    def ppl(state: RunState, _: Config) -> float | None:
+        loss = None if state.strided is None else figure(state.strided)
+        return None if loss is None else perplexity(loss)
+
+    return ppl
+
+
 def _of_best_epoch(figure: Callable[[Epoch, StageState], float | None]) -> Callable[[StageState], float | None]:
     return lambda stage: None if stage.kind != "lm" or stage.best is None else figure(stage.best, stage)
 
@@ -217,6 +232,12 @@ TIME_HIGH = Metric(
 BREAK_EVEN = Metric(
     "break_even", "Exit rate at which FLOPs break even", "share", None, _of_savings(lambda saved: saved.break_even)
 )
+STRIDED_PPL = Metric(
+    "strided_ppl", "With a stride: PPL (early exit)", "ppl", "lower", _of_strided(lambda found: found.early)
+)
+STRIDED_FULL_PPL = Metric(
+    "strided_full_ppl", "With a stride: all blocks, PPL", "ppl", "lower", _of_strided(lambda found: found.full)
+)
 PRICE = Metric("price", "Price of the whole model's cost, nats", "loss", None, _of_price(lambda found: found.price))
 PROMISED_SAVINGS = Metric(
     "promised_savings", "Savings at that price (calibration)", "share", None, _of_price(lambda found: found.savings)
@@ -227,6 +248,7 @@ PROMISED_EXCESS = Metric(
 FINAL = (
     FINAL_PPL, BITS_PER_BYTE, ACCURACY, SHALLOW_RATIO, SHALLOW_TARGET, PRICE, PROMISED_SAVINGS, PROMISED_EXCESS,
     LAYER_SAVINGS, FLOP_SAVINGS, TIME_SAVINGS, TIME_LOW, TIME_HIGH, BREAK_EVEN,
+    STRIDED_PPL, STRIDED_FULL_PPL,
 )  # fmt: skip
 """Rows of the final table; the other ways through the model follow them."""
 
@@ -276,18 +298,19 @@ STORED: tuple[tuple[ListColumn, Metric], ...] = tuple(
 
 def run_metrics(state: RunState, config: Config) -> dict[Metric, float]:
     """Return every figure that a run has, in the order of the tables."""
-    values = ((metric, metric.value(state, config)) for metric in _applicable(state))
+    values = ((metric, metric.value(state, config)) for metric in _applicable(state, config))
     return {metric: value for metric, value in values if value is not None}
 
 
-def _applicable(state: RunState) -> Iterator[Metric]:
+def _applicable(state: RunState, config: Config) -> Iterator[Metric]:
     yield from FINAL
+    frozen = config.get("protocol") == "frozen"
     for found in state.measured:
         if found.way in WAYS:
             yield way_ppl(found.way, found.block)
             yield way_bits(found.way, found.block)
     for block in dict.fromkeys(stage.block for stage in state.stages):
-        yield from (row.at(block) for row in TRAINING)
+        yield from (row.at(block, frozen=frozen) for row in TRAINING)
 
 
 def best_of(values: Iterable[float], better: Better) -> float:
@@ -307,6 +330,7 @@ def final_rows(found: Collection[Metric]) -> list[Metric]:
 
 def training_rows(found: Collection[Metric]) -> list[Metric]:
     """Return the metrics of the training table: of all blocks together, then of each block in order."""
-    blocks = {metric.block for metric in found if metric.table == "training"}
-    together_first = sorted(blocks, key=lambda block: -1 if block is None else block)
-    return [metric for block in together_first for row in TRAINING if (metric := row.at(block)) in found]
+    own = {metric.key: metric for metric in found if metric.table == "training"}
+    together_first = sorted({metric.block for metric in own.values()}, key=lambda block: -1 if block is None else block)
+    keys = (row.at(block).key for block in together_first for row in TRAINING)
+    return [own[key] for key in keys if key in own]

@@ -21,8 +21,10 @@ from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
 from core.rng import stream
 
-ExitedState = Literal["input", "copy", "drop"]
+ExitedState = Literal["input", "copy", "drop", "deferred"]
 """What an exited token leaves for later blocks to attend to (`exit.exited_state`)."""
+RUNS_THROUGH: frozenset[ExitedState] = frozenset({"input", "deferred"})
+"""Those under which exited tokens run through later blocks; `deferred` where a token that goes deeper follows."""
 
 ROTARY_BASE = 10_000.0
 EMBEDDING_STD = 0.02
@@ -45,9 +47,13 @@ class Dropout(nn.Module):
     """Dropout that is active only while a trainer lends it a random generator.
 
     Masks are drawn on the CPU and moved, so that a seed means the same on every device.
+
+    Attributes:
+        rows: the size of the whole batch and which of its rows are given, where it is shared among processes.
     """
 
     generator: torch.Generator | None = None
+    rows: tuple[int, slice] | None = None
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -56,7 +62,8 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.generator is None or self.rate == 0:
             return x
-        kept = torch.empty(x.shape, dtype=x.dtype).bernoulli_(1 - self.rate, generator=self.generator)
+        total, own = self.rows or (len(x), slice(None))
+        kept = torch.empty(total, *x.shape[1:], dtype=x.dtype).bernoulli_(1 - self.rate, generator=self.generator)[own]
         return x * kept.div_(1 - self.rate).to(x.device)
 
 
@@ -156,11 +163,11 @@ class Block(nn.Module):
         Args:
             active: mask of the active tokens, bool `[B, T]`; None: all.
             exited_state: treatment of the others. copy: they keep their state through every layer and are attended to
-                through keys and values made of it; drop: they keep it, and only they attend to themselves; input: they
-                run through like all others.
+                through keys and values made of it; drop: they keep it, and only they attend to themselves; input,
+                deferred: they run through like all others.
         """
         cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
-        if active is None or exited_state == "input":
+        if active is None or exited_state in RUNS_THROUGH:
             for layer in self.layers:
                 x = layer(x, cos, sin)
             return x
@@ -278,16 +285,20 @@ class Transformer(nn.Module):
         own.load_state_dict(before.state_dict())
 
     @contextmanager
-    def dropping(self, generator: torch.Generator) -> Iterator[None]:
-        """Context in which dropout is active, drawn from that generator."""
+    def dropping(self, generator: torch.Generator, rows: tuple[int, slice] | None = None) -> Iterator[None]:
+        """Context in which dropout is active, drawn from that generator.
+
+        Args:
+            rows: the size of a batch and which of its rows are run; masks are drawn for all of it. None: all.
+        """
         dropouts = [module for module in self.modules() if isinstance(module, Dropout)]
         for dropout in dropouts:
-            dropout.generator = generator
+            dropout.generator, dropout.rows = generator, rows
         try:
             yield
         finally:
             for dropout in dropouts:
-                dropout.generator = None
+                dropout.generator = dropout.rows = None
 
     @torch.no_grad()
     def _initialise(self, seed: int, later_identity: bool) -> None:

@@ -21,6 +21,7 @@ from core.events import (
     StageKind,
     StageStarted,
     Step,
+    Strided,
     Threshold,
     TokensMeasured,
     Warned,
@@ -107,6 +108,7 @@ class RunState:
     stages: tuple[StageState, ...] = ()
     measured: tuple[Measured, ...] = ()
     savings: Savings | None = None
+    strided: Strided | None = None
     priced: Priced | None = None
     warnings: tuple[str, ...] = ()
     seconds: float | None = None
@@ -160,6 +162,8 @@ def reduce(state: RunState, event: Event) -> RunState:
             return replace(state, measured=(*state.measured, event.without_windows()))
         case Savings():
             return replace(state, savings=event)
+        case Strided():
+            return replace(state, strided=event)
         case Priced():
             return replace(state, priced=event)
         case TokensMeasured():

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from eetui.api import Database as Database
     from eetui.api import Run as Run
     from eetui.api import Training as Training
+    from eetui.api import load_adapter as load_adapter
     from eetui.api import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Database", "Run", "Training", "__version__", "train"]
+__all__ = ["Database", "Run", "Training", "__version__", "load_adapter", "train"]
 
 
 def __getattr__(name: str) -> object:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from core.analysis.text_generator import TextGenerator
     from core.analysis.token_table import TokenTable
     from core.session.plan import Plan
 
@@ -339,6 +340,20 @@ def train(
     preset = preset or DEFAULT_PRESET
     layers = [preset_layer(preset), Layer("config", dict(config or {}))]
     return Training(plan_from(layers, methods, seeds, preset=preset, name=name, tags=tags), Path(db))
+
+
+def load_adapter(folder: str | PathLike[str], base: str | None = None) -> "TextGenerator":
+    """Load exits that `eetui export --adapter` wrote, with their base model; no database is needed.
+
+    Args:
+        base: where the base model is, if it has moved.
+
+    Raises:
+        UsageError: the folder holds no adapter, or the base model is gone or another one.
+    """
+    from core.analysis.adapter import load_adapter as load
+
+    return load(Path(folder), base)
 
 
 def _pandas() -> Any:

@@ -190,6 +190,8 @@ class EetuiApp(Bench):
 
     def look_for_news(self) -> None:
         """Start the training thread if it is needed, and update the screen if anything is new."""
+        if not self.screen_stack:
+            return  # the last tick while the app closes
         if self.trainer.claim():
             self.run_worker(self.trainer.work, thread=True, group="training", exit_on_error=False)
         try:

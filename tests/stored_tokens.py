@@ -27,7 +27,13 @@ SEQ_LEN = 16
 
 
 def store_run(
-    path: Path, windows: int = 400, blocks: int = 2, method: str = "loss", spread: float = 0.2, measured: float = 0.0
+    path: Path,
+    windows: int = 400,
+    blocks: int = 2,
+    method: str = "loss",
+    spread: float = 0.2,
+    measured: float = 0.0,
+    exited_state: str = "copy",
 ) -> int:
     """Store a run whose exits cost `0.2 · (0.5 − signal)` nats a token on average; return its number.
 
@@ -48,7 +54,7 @@ def store_run(
             "method": method,
             "model": {"block_layers": layers},
             "data": {"seq_len": SEQ_LEN},
-            "exit": {"exited_state": "copy"},
+            "exit": {"exited_state": exited_state},
         }
     )
     record = {"fingerprint": f"f{windows}", "vocab_size": 4, "corpus": "text", "tokenizer": "word"}

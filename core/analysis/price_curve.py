@@ -8,7 +8,7 @@ Shapes: K blocks, E exits (K - 1), N tokens, W windows, J prices.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -42,7 +42,7 @@ class PricePoint:
         savings: share of the cost saved; exits that are off cost nothing.
         loss: mean, nats.
         line: mean loss of the static depths at the same savings, nats.
-        difference: loss less line, over windows; None where there are too few.
+        windows: loss less line of each window, `[W]`.
     """
 
     price: float
@@ -51,7 +51,12 @@ class PricePoint:
     savings: float
     loss: float
     line: float
-    difference: Interval | None
+    windows: tuple[float, ...] = field(repr=False)
+
+    @cached_property
+    def difference(self) -> Interval | None:
+        """Loss less line, over windows; None where there are too few."""
+        return over_windows(self.windows)
 
     @property
     def clearly_below(self) -> bool:
@@ -129,7 +134,7 @@ class StaticLine:
             savings=savings,
             loss=float(windows.mean()),
             line=float(line.mean()),
-            difference=over_windows((windows - line).tolist()),
+            windows=tuple((windows - line).tolist()),
         )
 
     @cached_property

@@ -89,7 +89,12 @@ def _first_gain(signal: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class RunQuality:
-    """A run's exits, judged; `bytes_per_token` as in `core.state.RunState.eval_bytes_per_token`."""
+    """A run's exits, judged.
+
+    Attributes:
+        bytes_per_token: as in `core.state.RunState.eval_bytes_per_token`.
+        deferred: whether tokens that left run on for later ones (`exit.exited_state`), so that fewer layers are saved.
+    """
 
     number: int
     name: str
@@ -97,6 +102,7 @@ class RunQuality:
     tokens: int
     quality: Quality
     bytes_per_token: float | None = None
+    deferred: bool = False
 
 
 def run_quality(reader: Reader, number: int) -> RunQuality:
@@ -111,4 +117,5 @@ def run_quality(reader: Reader, number: int) -> RunQuality:
     table = exiting_tokens(reader, run)
     paid = paid_costs(run, "layers"), paid_costs(run, "flops")
     judged = quality(table, exit_savings(run), paid, signal_meaning(run), run.thresholds)
-    return RunQuality(number, run.name, run.config.method_name, table.tokens, judged, run.state.eval_bytes_per_token)
+    method, deferred = run.config.method_name, run.config.exit.exited_state == "deferred"
+    return RunQuality(number, run.name, method, table.tokens, judged, run.state.eval_bytes_per_token, deferred)

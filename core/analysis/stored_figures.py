@@ -13,6 +13,8 @@ from core.store.reader import Query, Reader
 
 OWN_COLUMNS = ("preset", "experiment", "name", "status")
 """Columns of runs, beside the figures, that runs can be grouped by; method and seed are in the config as well."""
+WINDOW_KEYS = ("data.seq_len", "data.bos_token")
+"""Config values that windows of one text differ by."""
 WINDOWS_OF = "(SELECT max(tokens) FROM results WHERE run_id = runs.id AND name = 'early exit') AS eval_tokens"
 
 
@@ -42,7 +44,7 @@ def stored_figures(reader: Reader, query: Query, keys: Sequence[str]) -> Iterato
         keys: dotted names of config values, and columns: `OWN_COLUMNS` and those of metrics.
     """
     columns = {*OWN_COLUMNS, *(column.name for column, _ in STORED)}
-    paths = ("method", "data.seq_len", *(key for key in keys if key not in columns))
+    paths = (*WINDOW_KEYS, "method", *(key for key in keys if key not in columns))
     config = f"json_extract(config, {', '.join(_path(name) for name in paths)}) AS chosen"
     fingerprint = "json_extract(record, '$.fingerprint') AS fingerprint"
     asked = ("id", "seed", *OWN_COLUMNS, *(column.name for column, _ in STORED), config, fingerprint, WINDOWS_OF)
@@ -55,7 +57,7 @@ def stored_figures(reader: Reader, query: Query, keys: Sequence[str]) -> Iterato
             seed=row["seed"],
             status=row["status"],
             values=tuple(chosen[key] if key in chosen else row[key] for key in keys),
-            windows=(row["fingerprint"], chosen["data.seq_len"], row["eval_tokens"]),
+            windows=(row["fingerprint"], *(chosen[key] for key in WINDOW_KEYS), row["eval_tokens"]),
             figures={metric: row[column.name] for column, metric in STORED if row[column.name] is not None},
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from core.analysis.stored_run import StoredRun, stored_run
 from core.config.run_config import RunConfig
@@ -42,9 +43,10 @@ class TextGenerator:
         Raises:
             UsageError: at once, if the prompt has no token or an option is out of range.
         """
-        ids = list(self.vocabulary.encode(prompt))
+        beginning = self.vocabulary.beginning if self.config.data.bos_token else None
+        ids = [*([] if beginning is None else [beginning]), *self.vocabulary.encode(prompt)]
         tokens = generate(self.model, self.thresholds, self.config, ids, options)
-        return _pieces(self.vocabulary, tokens, follows=_last_character(prompt))
+        return as_pieces(self.vocabulary, tokens, follows=last_character(prompt))
 
     def unknown(self, prompt: str) -> int:
         """Count the words of a prompt that are not in the vocabulary, and are all read as one token."""
@@ -105,7 +107,18 @@ def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origi
     if config.exit.exited_state == "input":
         savings = 0.0  # exited tokens run through the later blocks
     elif generator.thresholds:
-        flops = exit_costs(generator.vocabulary.size, config, generator.thresholds).savings(blocks)
+        cost = exit_costs(generator.vocabulary.size, config, generator.thresholds)
+        if config.exit.exited_state == "deferred":  # tokens run as far as any after them
+            ran_to = list(accumulate((token.block for token in reversed(tokens)), max))[::-1]
+            shares = [ran_to.count(block) / len(tokens) for block in range(len(blocks))]
+            savings = share_of_layers_saved(shares, model.block_layers)
+            waits = [
+                sum(token.block < block <= last for token, last in zip(tokens, ran_to, strict=True))
+                for block in range(len(blocks))
+            ]
+            flops = cost.savings(blocks, [count / len(tokens) for count in waits])
+        else:
+            flops = sum(share * each for share, each in zip(blocks, cost.savings_if_attended, strict=True))
     return Origins(blocks, savings, flops)
 
 
@@ -133,11 +146,11 @@ def _vocabulary(reader: Reader, run: StoredRun) -> Vocabulary:
     return vocabulary
 
 
-def _last_character(prompt: str) -> str:
+def last_character(prompt: str) -> str:
     return prompt[-1:] or " "
 
 
-def _pieces(vocabulary: Vocabulary, tokens: Iterator[GeneratedToken], follows: str) -> Iterator[Piece]:
+def as_pieces(vocabulary: Vocabulary, tokens: Iterator[GeneratedToken], follows: str) -> Iterator[Piece]:
     """Yield the tokens with their text; an incomplete character waits for its other bytes.
 
     Args:

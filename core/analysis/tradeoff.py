@@ -15,7 +15,7 @@ import numpy as np
 from core import costs
 from core.analysis.threshold_sweep import sweep, threshold_grid
 from core.analysis.token_table import Booleans, Floats, TokenTable
-from core.formulas import each_alone, layers_saved
+from core.formulas import layers_saved
 from core.intervals import block_edges, student_t
 from core.pricing.thresholds import where_left
 from core.static_line import static_mixture
@@ -47,7 +47,7 @@ def depth_savings(cost: costs.ExitCosts) -> DepthSavings:
     blocks = range(len(model.block_layers))
     return DepthSavings(
         layers=layers_saved(model.block_layers),
-        flops=tuple(cost.savings(alone) for alone in each_alone(len(model.block_layers))),
+        flops=cost.savings_if_attended,
         static_flops=tuple(
             1 - costs.depth_flops(model, block, cost.vocab_size, cost.seq_len) / cost.full for block in blocks
         ),

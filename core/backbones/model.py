@@ -21,7 +21,7 @@ from core.backbones.readouts import Readout, new_readout
 from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
 from core.errors import ConfigError
-from core.model import ExitClassifier, ExitedState, Transformer
+from core.model import RUNS_THROUGH, ExitClassifier, ExitedState, Transformer
 from core.pretrained.place import find, pinned
 
 DEFAULT_BLOCKS = 5
@@ -57,13 +57,13 @@ class PretrainedBlock(nn.Module):
     def forward(self, x: Tensor, active: Tensor | None = None, exited_state: ExitedState = "input") -> Tensor:
         """Run states through the block, `[B, T, D]` to `[B, T, D]`; position 0 is the window's first token.
 
-        As in `core.model.Block`: plain and masked, with exited tokens that keep their state (`copy`).
+        As in `core.model.Block`: plain and masked; exited tokens keep their state (`copy`) or run (`deferred`).
         """
         assert exited_state != "drop", "the config refuses it"
         positions = torch.arange(x.shape[1], device=x.device)[None]  # [1, T]
         for layer, inputs, window in zip(self.layers, self.layer_inputs(x, positions), self.windows, strict=True):
             output = self.family.run_layer(layer, x, inputs, self._seen(x, window))
-            x = output if active is None or exited_state == "input" else torch.where(active[..., None], output, x)
+            x = output if active is None or exited_state in RUNS_THROUGH else torch.where(active[..., None], output, x)
         return x
 
     @staticmethod
@@ -152,7 +152,7 @@ class PretrainedModel(Transformer):
         }
 
     @contextmanager
-    def dropping(self, generator: torch.Generator) -> Iterator[None]:
+    def dropping(self, generator: torch.Generator, rows: tuple[int, slice] | None = None) -> Iterator[None]:
         """A pretrained model has no dropout of ours."""
         yield
 

@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -34,6 +35,8 @@ MOST_BYTES = 40 * 10**9
 LARGEST_HALF = 32768.0
 """Largest absolute value of a stored row; half precision ends at 65,504."""
 SCALES = "scales.npy"
+ABANDONED_SECONDS = 86_400.0
+"""Age from which a cache that is not whole is not being written any more."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,12 @@ def writing_states(inputs: Tensor, config: RunConfig) -> Iterator[StateWriter]:
         yield writer
         writer.flush()
         np.save(partial / SCALES, writer.scales)
-        partial.rename(parent / cache_key(inputs, config))
+        try:
+            partial.rename(parent / cache_key(inputs, config))
+        except OSError:  # another process was faster
+            if not (parent / cache_key(inputs, config)).is_dir():
+                raise
+            shutil.rmtree(partial, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -149,9 +157,13 @@ def require_room(tokens: int, config: RunConfig) -> None:
 
 def kept_caches() -> list[tuple[Path, int]]:
     """Return all caches with their size in bytes, the ones unused for longest first."""
-    folders = [path for path in caches_folder().glob("*") if path.is_dir() and not path.name.startswith(".")]
-    folders.sort(key=lambda path: path.stat().st_mtime)
-    return [(path, sum(file.stat().st_size for file in path.iterdir())) for path in folders]
+    return _sizes(path for path in caches_folder().glob("*") if not path.name.startswith("."))
+
+
+def abandoned() -> list[tuple[Path, int]]:
+    """Return the caches that killed processes have half written, with their size in bytes."""
+    oldest = time.time() - ABANDONED_SECONDS
+    return _sizes(path for path in caches_folder().glob(".*") if _last_written(path) < oldest)
 
 
 def caches_folder() -> Path:
@@ -159,8 +171,20 @@ def caches_folder() -> Path:
     return cache_dir() / "states"
 
 
+def _sizes(paths: Iterable[Path]) -> list[tuple[Path, int]]:
+    """Return the folders among those, with their size in bytes, the oldest first."""
+    folders = sorted((path for path in paths if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    return [(path, sum(file.stat().st_size for file in path.iterdir())) for path in folders]
+
+
+def _last_written(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in (folder, *folder.glob("*"))), default=0.0)
+
+
 def _make_room(parent: Path, needed: int) -> None:
-    """Delete the caches that were unused for longest, until one of that size fits."""
+    """Delete what is half written, and the caches that were unused for longest, until one of that size fits."""
+    for path, _ in abandoned():
+        shutil.rmtree(path, ignore_errors=True)
     kept = kept_caches()
     used, free = sum(size for _, size in kept), shutil.disk_usage(parent).free
     for path, size in kept:

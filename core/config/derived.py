@@ -37,6 +37,22 @@ def loss_shares(config: "RunConfig") -> Shares:
     return {block: (block + 1) / (blocks * (blocks + 1) / 2) for block in range(blocks)}
 
 
+POLICY_SETTINGS = {"quantile": "hard_ratio", "price": "price", "savings": "savings", "loss": "loss_budget"}
+"""What each policy of exits aims at, by its name in the section `exit`."""
+
+
+def unused_exit_settings(protocol: str, policy: str) -> frozenset[str]:
+    """Return the settings of thresholds that have no effect, by their names in the section `exit`.
+
+    The hard tokens of protocol `staged` are chosen by `hard_ratio` whatever sets the thresholds in the end.
+    """
+    every = frozenset(POLICY_SETTINGS.values()) | {"cost"}
+    if protocol == "full_depth":
+        return every | {"policy"}
+    used = {POLICY_SETTINGS.get(policy, "")} | ({"cost"} if policy != "quantile" else set())
+    return every - used - ({"hard_ratio"} if protocol == "staged" else set())
+
+
 def exit_count(protocol: str, blocks: int) -> int:
     """Return the number of exits before the last block: every other block has one, `full_depth` has none."""
     return 0 if protocol == "full_depth" else blocks - 1

@@ -92,10 +92,10 @@ class RunConfig(Section):
                 "exit.policy must be quantile where protocol is full_depth: a price weighs later blocks' losses at "
                 "exits, and there are no exits"
             )
-        if self.exit.cost == "flops" and self.exit.exited_state == "input":
+        if self.exit.cost == "flops" and self.exit.exited_state in ("input", "deferred"):
             raise ValueError(
-                "exit.cost must be layers where exit.exited_state is input: exited tokens run through the later "
-                "blocks, so no FLOPs are saved; take exit.exited_state copy or drop"
+                f"exit.cost must be layers where exit.exited_state is {self.exit.exited_state}: exited tokens run "
+                "through the later blocks, so leaving saves no FLOPs of its own; take exit.exited_state copy or drop"
             )
         if (
             self.exit.classifier == "mlp"
@@ -123,11 +123,9 @@ class RunConfig(Section):
                 "pretrained"
             )
         if self.protocol == "frozen":
-            needed = {
-                "exited_state": "copy",
-                "exit_classifier_mode": "post",
-                "last_exit": False,
-            }
+            if self.exit.exited_state not in ("copy", "deferred"):
+                raise ValueError("exit.exited_state must be copy or deferred where protocol is frozen")
+            needed = {"exit_classifier_mode": "post", "last_exit": False}
             for name, value in needed.items():
                 if getattr(self.exit, name) != value:
                     raise ValueError(f"exit.{name} must be {value} where protocol is frozen: take preset pretrained")
@@ -139,6 +137,10 @@ class RunConfig(Section):
             raise ValueError("machine.dtype must be float32 or float64 for a model that is trained")
         elif self.data.tokenizer == "model":
             raise ValueError("data.tokenizer model needs a pretrained model in model.source")
+        elif self.data.bos_token:
+            raise ValueError(
+                "data.bos_token needs a pretrained model in model.source, whose tokenizer has such a token"
+            )
         return self
 
     def _exits_can_be_in_training(self) -> None:

@@ -75,11 +75,31 @@ class DataConfig(Section):
     eval_ratio: Annotated[float, FieldUnit("× num_samples")] = Field(
         0.2, gt=0, le=10, description="evaluation windows as a share of num_samples"
     )
+    stride: int = Field(
+        0,
+        ge=0,
+        le=MOST,
+        description="evaluate also on windows that begin every so many tokens, of which only the new ones count, as "
+        "PPL of WikiText is often given; 0: on windows side by side only",
+    )
+    bos_token: bool = Field(
+        False,
+        description="pretrained: begin every window with the tokenizer's beginning-of-text token, which is no target",
+    )
     full_batches: bool = Field(
         True,
         description="leave out the windows at the end of each split that fill no batch of batch_size, as in the "
         "report; else all are trained on and evaluated, whatever the batch",
     )
+
+    @model_validator(mode="after")
+    def _strides_overlap(self) -> Self:
+        if self.stride > self.seq_len:
+            raise ValueError(
+                f"data.stride must be at most data.seq_len, or tokens would be left out, got {self.stride} and "
+                f"{self.seq_len}"
+            )
+        return self
 
 
 class ModelConfig(Section):
@@ -274,10 +294,11 @@ class ExitConfig(Section):
     calibration_ratio: Annotated[float, FieldUnit("of windows")] = Field(
         0.1, gt=0, lt=1, description="share of the training windows held out for calibration (heldout, spread)"
     )
-    exited_state: Literal["input", "copy", "drop"] = Field(
+    exited_state: Literal["input", "copy", "drop", "deferred"] = Field(
         "input",
         description="exited tokens: input: run through later blocks with the state that entered their last block; "
-        "copy: other tokens attend to their last state; drop: no token attends to them",
+        "copy: other tokens attend to their last state; drop: no token attends to them; deferred: run through later "
+        "blocks once a token after them does",
     )
     classifier_fit: Literal["adam", "lbfgs"] = Field(
         "adam",

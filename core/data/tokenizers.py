@@ -50,6 +50,10 @@ class Vocabulary(Protocol):
     def size(self) -> int:
         """Number of tokens."""
 
+    @property
+    def beginning(self) -> int | None:
+        """Token that marks the beginning of a text; None if there is none."""
+
     def encode(self, text: str) -> Iterator[int]:
         """Yield the token ids of a text, piece by piece; the consumer may stop early."""
 
@@ -67,6 +71,7 @@ class WordVocabulary:
     """The report's words, `lower().split()`: `<unk>` is 0, `<pad>` 1, then words in order of appearance."""
 
     name: VocabularyName = "word"
+    beginning = None
 
     def __init__(self, texts: Iterable[str]) -> None:
         words = itertools.chain((UNKNOWN, PADDING), *map(_words, texts))
@@ -96,6 +101,7 @@ class BpeVocabulary:
     """Byte-level BPE: it can encode every text, and `decode(encode(text))` is the text."""
 
     name: VocabularyName = "bpe"
+    beginning: int | None = None
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -126,13 +132,14 @@ class ModelVocabulary(BpeVocabulary):
 
     Args:
         size: number of tokens that the model predicts; those beyond the tokenizer's are no text.
+        beginning: token that marks the beginning of a text, which `encode` leaves out.
     """
 
     name: VocabularyName = "model"
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, size: int) -> None:
+    def __init__(self, tokenizer: tokenizers.Tokenizer, size: int, beginning: int | None = None) -> None:
         super().__init__(tokenizer)
-        self._size = size
+        self._size, self.beginning = size, beginning
 
     @property
     def size(self) -> int:

@@ -15,8 +15,8 @@ from torch import Tensor
 from core.config.run_config import DataConfig
 from core.data.corpora import Corpus, load_corpus
 from core.data.tokenizers import Vocabulary, build_vocabulary
-from core.errors import CorpusError
-from core.pretrained.place import OWN
+from core.errors import ConfigError, CorpusError
+from core.pretrained.place import OWN, short_name
 
 LEAST_TRAINING_WINDOWS = 2
 """Smallest number of training windows: one to train on, one for early stopping."""
@@ -32,14 +32,16 @@ class Windows:
     Attributes:
         inputs: token ids, int64 `[windows, seq_len]`.
         targets: id of the token after each input, int64 `[windows, seq_len]`.
+        beginning: token that every window begins with, in place of the one before its first target; None: that one.
     """
 
     inputs: Tensor
     targets: Tensor
+    beginning: int | None = None
 
     def to(self, device: torch.device) -> Windows:
         """Return the windows on a device."""
-        return Windows(self.inputs.to(device), self.targets.to(device))
+        return Windows(self.inputs.to(device), self.targets.to(device), self.beginning)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def load_dataset(data: DataConfig, batch_size: int, model: str = OWN) -> Dataset
         model: the model's source, `ModelConfig.source`.
 
     Raises:
-        ConfigError: a pretrained model's tokenizer can't be had.
+        ConfigError: a pretrained model's tokenizer can't be had, or has no token for the beginning of a text.
         CorpusError: the text can't be read, or is too small for one window, or full batch, of either split.
     """
     corpus = load_corpus(data)
@@ -85,13 +87,14 @@ def load_dataset(data: DataConfig, batch_size: int, model: str = OWN) -> Dataset
     train_tokens = _take(vocabulary.encode(corpus.train), train_limit)
     evaluation_tokens = _take(vocabulary.encode(corpus.evaluation), evaluation_limit)
     multiple = batch_size if data.full_batches else 1
+    beginning = _beginning(data, vocabulary, model)
     needs_bpe = vocabulary.name == "word" and _has_long_words(corpus, (train_tokens, evaluation_tokens))
     least = max(multiple, LEAST_TRAINING_WINDOWS)
     _require_windows("training", train_tokens, train_limit, least, data, needs_bpe=needs_bpe)
     _require_windows("evaluation", evaluation_tokens, evaluation_limit, multiple, data, needs_bpe=needs_bpe)
     return Dataset(
-        cut_windows(train_tokens, data.seq_len, multiple),
-        cut_windows(evaluation_tokens, data.seq_len, multiple),
+        cut_windows(train_tokens, data.seq_len, multiple, beginning),
+        cut_windows(evaluation_tokens, data.seq_len, multiple, beginning),
         vocabulary,
         corpus.name,
         fingerprint((train_tokens, evaluation_tokens), vocabulary.size),
@@ -99,12 +102,53 @@ def load_dataset(data: DataConfig, batch_size: int, model: str = OWN) -> Dataset
     )
 
 
-def cut_windows(tokens: array[int], seq_len: int, multiple: int = 1) -> Windows:
-    """Cut a stream into complete windows, in order, the largest multiple of a number of them."""
+def cut_windows(tokens: array[int], seq_len: int, multiple: int = 1, beginning: int | None = None) -> Windows:
+    """Cut a stream into complete windows, in order, the largest multiple of a number of them.
+
+    Args:
+        beginning: token that every window begins with; all others are then targets.
+    """
     windows = _count(tokens, seq_len) // multiple * multiple
     used = windows * seq_len
     stream = torch.tensor(tokens[: used + 1], dtype=torch.int64)  # [windows · seq_len + 1]
-    return Windows(stream[:used].view(windows, seq_len), stream[1 : used + 1].view(windows, seq_len))
+    inputs, targets = stream[:used].view(windows, seq_len), stream[1 : used + 1].view(windows, seq_len)
+    return Windows(inputs if beginning is None else _begun(inputs, beginning), targets, beginning)
+
+
+def overlapping(windows: Windows, stride: int) -> tuple[Windows, Tensor]:
+    """Cut the text of windows into others as long that begin every `stride` tokens, the last one at the end.
+
+    Returns:
+        The windows, and the mask of the targets that count, bool `[N, T]`: each counts once, in the first window that
+        has it, so with the most context but for the beginning of the text.
+    """
+    targets, width = windows.targets.flatten(), windows.targets.shape[1]
+    last = len(targets) - width
+    starts = torch.tensor([*range(0, last, stride), last], device=targets.device)  # [N]
+    places = starts[:, None] + torch.arange(width, device=targets.device)  # [N, T]
+    known = torch.cat((starts.new_zeros(1), starts[:-1] + width))  # [N], targets of the windows before
+    inputs = torch.cat((windows.inputs[0, :1], targets[:-1]))[places]
+    if windows.beginning is not None:
+        inputs = _begun(inputs, windows.beginning)
+    return Windows(inputs, targets[places], windows.beginning), places >= known[:, None]
+
+
+def _begun(inputs: Tensor, beginning: int) -> Tensor:
+    """Return inputs `[N, T]` with another first token in each window."""
+    return torch.cat((torch.full_like(inputs[:, :1], beginning), inputs[:, 1:]), 1)
+
+
+def _beginning(data: DataConfig, vocabulary: Vocabulary, model: str) -> int | None:
+    """Return the token that windows begin with, if the config asks for one.
+
+    Raises:
+        ConfigError: the tokenizer has none.
+    """
+    if data.bos_token and vocabulary.beginning is None:
+        raise ConfigError(
+            f"data.bos_token must be false: the tokenizer of {short_name(model)} has no beginning-of-text token"
+        )
+    return vocabulary.beginning if data.bos_token else None
 
 
 def fingerprint(streams: Iterable[array[int]], vocabulary_size: int) -> str:

@@ -14,6 +14,9 @@ from core.backbones.model import PretrainedBlock
 from core.early_exit.kv_cache import CachedBlock
 from core.model import Block
 
+SMALLEST_ROOM = 256
+"""Tokens that a cache has room for at first, if the window has."""
+
 
 class CachedPretrainedBlock:
     """A pretrained block with a cache of keys and values for up to `window` tokens (as `CachedBlock`)."""
@@ -46,7 +49,7 @@ class CachedPretrainedBlock:
         self.length += len(position) + len(exited_position)
         block, rows, left = self.block, states[None], exited[None]  # [1, R, D], [1, E, D]
         inputs = block.layer_inputs(rows, position[None])
-        left_inputs = block.layer_inputs(left, exited_position[None])
+        left_inputs = block.layer_inputs(left, exited_position[None]) if len(exited_position) else inputs
         for layer, cache, own, theirs, seen in zip(
             block.layers, self.layers, inputs, left_inputs, block.windows, strict=True
         ):
@@ -65,7 +68,10 @@ class CachedPretrainedBlock:
 
 
 class _LayerCache:
-    """The keys and values of one layer, `[1, G, window, d]` each, of which the first P are there."""
+    """The keys and values of one layer, `[1, G, n, d]` each, of which the first P are there; n grows up to the window.
+
+    A context may be so long that its cache would not fit into the memory, though a text hardly ever fills it.
+    """
 
     def __init__(self) -> None:
         self.keys_values: tuple[Tensor, Tensor] | None = None
@@ -76,11 +82,19 @@ class _LayerCache:
 
     def put(self, position: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store keys and values `[1, G, n, d]` at their positions."""
-        if self.keys_values is None:
-            shape = (*keys.shape[:2], self.window, keys.shape[3])
-            self.keys_values = keys.new_zeros(shape), values.new_zeros(shape)
+        room = self.keys_values[0].shape[2] if self.keys_values else 0
+        if self.keys_values is None or room < self.length:
+            self._grow(keys, values, min(self.window, max(2 * room, self.length, SMALLEST_ROOM)))
+        assert self.keys_values is not None, "there is room now"
         for kept, new in zip(self.keys_values, (keys, values), strict=True):
             kept[:, :, position] = new
+
+    def _grow(self, keys: Tensor, values: Tensor, room: int) -> None:
+        """Make room for that many tokens, with dtype and heads of those keys and values."""
+        grown = tuple(each.new_zeros(*each.shape[:2], room, each.shape[3]) for each in (keys, values))
+        for kept, new in zip(self.keys_values or (), grown, strict=False):
+            new[:, :, : kept.shape[2]] = kept
+        self.keys_values = grown[0], grown[1]
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Store what the layer made of its tokens; return all keys and values, `[1, G, P, d]` each."""

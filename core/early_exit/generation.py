@@ -1,10 +1,12 @@
 """Generation with early exit: one token after the other, each predicted by the block that its predecessor left at.
 
 Keys and values are cached, so a step costs one token: every block up to the one it leaves at, and after that its keys
-and values (`copy`), nothing (`drop`), or all the rest (`input`). Tokens of the prompt leave as they would in an
-evaluation, so the text is the same as with a masked pass over everything at every step.
+and values (`copy`), nothing (`drop`), all the rest (`input`), or all the rest once a later token goes deeper
+(`deferred`). Tokens of the prompt leave as they would in an evaluation, so the text is the same as with a masked pass
+over everything at every step.
 
-The model was trained on windows of `seq_len` tokens; positions from `seq_len` on are untrained. So the window slides:
+A model of ours was trained on windows of `seq_len` tokens; positions from `seq_len` on are untrained. So the window
+slides (that of a pretrained model is its context):
 once it is full, every step reads the last `seq_len` tokens again from position 0, as slowly as without a cache. A
 larger `window` is faster and sees more, at untrained positions.
 
@@ -19,15 +21,18 @@ import torch
 from torch import Tensor
 
 from core.config.run_config import RunConfig
-from core.early_exit.cached_blocks import AnyCachedBlock, cached_block
-from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose
+from core.early_exit.cached_blocks import cached_block
+from core.early_exit.reading import Deferred, Reading
+from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose, trained_window
 from core.errors import UsageError
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
 from core.head.loss import token_statistics
-from core.model import ExitedState, Transformer
+from core.model import Transformer
 from core.pricing.thresholds import is_on
 from core.rng import stream
+
+Signals = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,13 @@ class GeneratedToken:
     Attributes:
         token: vocabulary index.
         block: the block that predicted it: where the token before it left.
-        signals: exit signals of the token before it, at every exit it reached that is on.
+        signals: exit signals of the token before it, at every exit it reached, in order; None at one that is off.
         probability: its probability under that prediction, at temperature 1 and with all tokens allowed.
     """
 
     token: int
     block: int
-    signals: tuple[float, ...]
+    signals: Signals
     probability: float
 
 
@@ -65,7 +70,7 @@ def generate(
             blocks.
     """
     options.check()
-    window = options.window or config.data.seq_len
+    window = options.window or trained_window(config)
     check_prompt(model, config, prompt, window)
     if exit_method(config.method).foresees:
         raise UsageError(
@@ -102,7 +107,7 @@ def _generate(
     window: int,
     options: GenerationOptions,
 ) -> Iterator[GeneratedToken]:
-    draw, reader = stream(options.seed, "generation"), _Reader(model, thresholds, config, window)
+    draw, reader = stream(options.seed, "generation"), Reader(model, thresholds, config, window)
     unread = min(len(tokens), window)
     for _ in range(options.max_tokens):
         if reader.length + unread > window:
@@ -122,20 +127,23 @@ class Prediction:
 
     logits: Tensor
     block: int
-    signals: tuple[float, ...]
+    signals: Signals
 
 
-class _Reader:
+class Reader:
     """Reads tokens through the model and caches what later tokens attend to."""
 
     def __init__(self, model: Transformer, thresholds: Sequence[float], config: RunConfig, window: int) -> None:
         self.model, self.thresholds, self.config = model, thresholds, config
         self.blocks = [cached_block(block, window) for block in model.blocks]
+        self.deferred = Deferred(len(self.blocks)) if config.exit.exited_state == "deferred" else None
         self.length = 0
 
     def clear(self) -> None:
         """Begin a new window."""
         self.length = 0
+        if self.deferred is not None:
+            self.deferred.clear()
         for block in self.blocks:
             block.clear()
 
@@ -149,10 +157,12 @@ class _Reader:
         """
         token_ids = torch.tensor(tokens, device=self.model.embedding.weight.device)  # [n]
         position = torch.arange(self.length, self.length + len(token_ids), device=token_ids.device)  # [n]
-        reading, origin = _Reading.all_active(self.model.embed_at(token_ids, position), position), first - self.length
+        reading, origin = Reading.all_active(self.model.embed_at(token_ids, position), position), first - self.length
         self.length += len(token_ids)
-        prediction, signals = None, list[float]()
+        prediction, signals = None, list[float | None]()
         for index, block in enumerate(self.blocks):
+            if self.deferred is not None and not self.deferred.enter(index, reading):
+                break
             entered = reading.states
             reading.states = block.read(entered, reading.position, reading.exited, reading.exited_position)
             if not reading.active.any():
@@ -160,21 +170,22 @@ class _Reader:
                 continue
             hidden, leaves, signal = self._exit(index, reading, entered, origin)
             if prediction is None:
-                signals += signal
+                signals += [signal] if index < len(self.thresholds) else []
                 if leaves[-1]:
                     prediction = Prediction(self.model.head_weight(index) @ hidden[-1], index, tuple(signals))
             reading.exit(leaves, entered, self.config.exit.exited_state, block)
         assert prediction is not None, "at the last block all leave"
         return prediction
 
-    def _exit(
-        self, block: int, reading: "_Reading", entered: Tensor, origin: int
-    ) -> tuple[Tensor, Tensor, list[float]]:
-        """Return the active tokens' readout `[n, D]`, the mask of those that leave `[n]`, and the last one's signal."""
+    def _exit(self, block: int, reading: Reading, entered: Tensor, origin: int) -> tuple[Tensor, Tensor, float | None]:
+        """Return the active tokens' readout `[n, D]`, the mask of those that leave `[n]`, and the last one's signal.
+
+        It is None where the exit is off, and at the last block.
+        """
         output = reading.states[reading.active]
         hidden, is_last = self.model.readout(block, output), block == len(self.blocks) - 1
         if is_last or block >= len(self.thresholds) or not is_on(self.thresholds[block]):
-            return hidden, torch.full_like(hidden[:, 0], is_last, dtype=torch.bool), []
+            return hidden, torch.full_like(hidden[:, 0], is_last, dtype=torch.bool), None
         signal = exit_signal(
             self.model,
             self.config,
@@ -184,7 +195,7 @@ class _Reader:
             entered=entered[reading.active],
             tokens=reading.position[reading.active] + origin,
         )
-        return hidden, signal >= self.thresholds[block], [float(signal[-1])]
+        return hidden, signal >= self.thresholds[block], float(signal[-1])
 
 
 def exit_signal(
@@ -216,41 +227,3 @@ def exit_signal(
         saved=saved_by_leaving(config, model.embedding.num_embeddings, block),
     )
     return method.signal(seen, model.classifier(block))
-
-
-@dataclass
-class _Reading:
-    """Tokens that are read at once, on their way through the model.
-
-    Attributes:
-        states, position: states and positions of the tokens that run through the blocks, `[R, D]` and `[R]`.
-        active: mask of the active ones, bool `[R]`; exited ones run through under `input` only.
-        exited, exited_position: inputs of the exited tokens' keys and values, `[E, D]`, and their positions, `[E]`.
-    """
-
-    states: Tensor
-    position: Tensor
-    active: Tensor
-    exited: Tensor
-    exited_position: Tensor
-
-    @staticmethod
-    def all_active(states: Tensor, position: Tensor) -> "_Reading":
-        """Return a reading in which no token has left."""
-        return _Reading(states, position, torch.ones_like(position, dtype=torch.bool), states[:0], position[:0])
-
-    def exit(self, leaves: Tensor, entered: Tensor, exited_state: ExitedState, block: AnyCachedBlock) -> None:
-        """Let active tokens leave after a block.
-
-        Args:
-            leaves: mask among the active tokens, bool.
-            entered: the states that entered the block, `[R, D]`.
-        """
-        staying = self.active.masked_scatter(self.active, ~leaves)  # [R]
-        if exited_state == "input":
-            self.states, self.active = torch.where(staying[:, None], self.states, entered), staying
-            return
-        if exited_state == "copy":
-            self.exited = torch.cat((self.exited, block.exited_input(self.states[~staying])))
-            self.exited_position = torch.cat((self.exited_position, self.position[~staying]))
-        self.states, self.position, self.active = self.states[staying], self.position[staying], staying[staying]

@@ -126,10 +126,13 @@ class TokenPlaces:
         """Return the places with only these exited tokens, by their indices among the E."""
         return replace(self, exited=self.exited.index_select(0, indices))
 
+    def keep_active(self, indices: Tensor) -> "TokenPlaces":
+        """Return the places with only these active tokens, by their indices among the S."""
+        return replace(self, active=self.active.index_select(0, indices))
+
     def attended(self, *, causal: bool) -> Tensor:
         """Indices of exited tokens that an active token can still attend to, among the E."""
-        mask = self.mask
-        attended = mask.flip(1).cummax(1).values.flip(1) if causal else mask.any(1, keepdim=True).expand_as(mask)
+        attended = in_reach(self.mask, causal=causal)
         return attended.flatten().index_select(0, self.exited).nonzero().squeeze(1)
 
 
@@ -218,3 +221,8 @@ def _mask_padding(group: Group, sizes: Sequence[int], states: Tensor) -> Group:
 def _closing_bias(closed: Tensor, states: Tensor) -> Tensor:
     """Bias of −∞ where the mask is true, 0 elsewhere."""
     return states.new_zeros(closed.shape).masked_fill_(closed, -torch.inf)
+
+
+def in_reach(active: Tensor, *, causal: bool) -> Tensor:
+    """Return the mask of the tokens that an active one can attend to, itself included, bool `[B, T]`."""
+    return active.flip(1).cummax(1).values.flip(1) if causal else active.any(1, keepdim=True).expand_as(active)

@@ -1,9 +1,11 @@
 """Early exit of a pretrained model that really skips: a token that left costs the keys and values others attend to.
 
-Gives the same as `core.early_exit.masked.early_exit_states` with exited state `copy`, through the same interface. The
-layers are transformers' own, run on the active tokens alone (`core.backbones.attention`).
+Gives the same as `core.early_exit.masked.early_exit_states` with exited state `copy` or `deferred`, through the same
+interface. The layers are transformers' own, run on the active tokens alone, and under `deferred` on those that they
+attend to (`core.backbones.attention`).
 
-Shapes: B windows, T tokens of a window, D model width; S active tokens, E exited tokens that are attended to.
+Shapes: B windows, T tokens of a window, D model width; n active tokens, S tokens that run, E exited
+tokens that do not run and are attended to.
 """
 
 from collections.abc import Sequence
@@ -15,9 +17,10 @@ from torch import Tensor
 from core.backbones.attention import Places, WindowedKeys
 from core.backbones.model import PretrainedBlock, PretrainedModel
 from core.early_exit.masked import Arrival, Walk
+from core.early_exit.packed_attention import in_reach
 
 
-def pretrained_states(model: PretrainedModel, token_ids: Tensor) -> Walk:
+def pretrained_states(model: PretrainedModel, token_ids: Tensor, *, deferred: bool = False) -> Walk:
     """Send token ids `[B, T]` through the model, block by block, each with the tokens that the caller lets stay.
 
     The walk ends after the last block, or when no token is active. No gradient is recorded.
@@ -25,10 +28,12 @@ def pretrained_states(model: PretrainedModel, token_ids: Tensor) -> Walk:
     states = model.embed(token_ids)  # [B, T, D]
     active = torch.ones_like(token_ids, dtype=torch.bool)  # [B, T]
     for index, block in enumerate(cast(Sequence[PretrainedBlock], model.blocks)):
-        entered = states[active]  # [S, D]
-        rows = block(states).flatten(0, 1) if entered.numel() == states.numel() else _run_block(block, states, active)
-        states = states.masked_scatter(active[..., None], rows)  # exited tokens keep the state they left with
-        leaves = yield Arrival(index, active, entered, rows, model.readout(index, rows))  # bool [S]
+        entered = states[active]  # [n, D]
+        runs = in_reach(active, causal=True) if deferred else active  # [B, T], S of them
+        rows = block(states).flatten(0, 1) if runs.all() else _run_block(block, states, runs)  # [S, D]
+        states = states.masked_scatter(runs[..., None], rows)  # the others keep the state they left with
+        output = states[active]  # [n, D]
+        leaves = yield Arrival(index, active, entered, output, model.readout(index, output))  # bool [n]
         active = active.masked_scatter(active, ~leaves)
         if not active.any():
             return
@@ -36,16 +41,16 @@ def pretrained_states(model: PretrainedModel, token_ids: Tensor) -> Walk:
 
 @torch.no_grad()
 def _run_block(block: PretrainedBlock, states: Tensor, active: Tensor) -> Tensor:
-    """Run the active tokens through a block, `[B, T, D]` to `[S, D]`.
+    """Run the tokens of a mask through a block, `[B, T, D]` to `[S, D]`.
 
     Args:
+        active: mask of the tokens that run, bool `[B, T]`.
         states: of all tokens, those that left with the state they left with.
     """
     some = active.any(1)  # [B], windows that have an active token
     active, states = active[some], states[some]  # [W, T], [W, T, D]
     places = Places.of(active)
-    followed = active.flip(1).cumsum(1).flip(1) > 0  # [W, T], tokens that an active one can attend to
-    left_window, left_position = (followed & ~active).nonzero().unbind(1)  # [E]
+    left_window, left_position = (in_reach(active, causal=True) & ~active).nonzero().unbind(1)  # [E]
     rows, left = states[active][None], states[left_window, left_position][None]  # [1, S, D], [1, E, D]
     inputs = block.layer_inputs(rows, places.position[None])
     left_inputs = block.layer_inputs(left, left_position[None])

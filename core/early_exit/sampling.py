@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # options are made and checked without torch
     import torch
     from torch import Tensor
 
+    from core.config.run_config import RunConfig
+
 
 @dataclass(frozen=True)
 class GenerationOptions:
@@ -24,8 +26,8 @@ class GenerationOptions:
         top_p: probability of the smallest set of most probable tokens to draw from (Holtzman et al. 2020, "nucleus
             sampling"), at least one token; applied after `top_k`.
         seed: seed of the draws.
-        window: most tokens the model looks at; None: as many as in training. More is allowed up to `max_seq_len`, at
-            untrained positions.
+        window: most tokens the model looks at; None: as many as it was trained on (`trained_window`). More is allowed
+            up to `max_seq_len`, at untrained positions.
     """
 
     max_tokens: int = 60
@@ -52,6 +54,11 @@ class GenerationOptions:
 
 
 DEFAULTS = GenerationOptions()
+
+
+def trained_window(config: "RunConfig") -> int:
+    """Return how many tokens a model was trained to look at: a pretrained one its whole context, others a window."""
+    return config.model.max_seq_len if config.model.pretrained else config.data.seq_len
 
 
 def choose(logits: "Tensor", options: GenerationOptions, draw: "torch.Generator") -> int:

@@ -2,7 +2,8 @@
 
 Active tokens are packed, `[S, D]` over all windows, and everything but attention is computed on them alone. `copy`: an
 exited token keeps its state, so later layers compute only its keys and values, and not even these once no active token
-can attend to it. `drop`: active tokens attend to active tokens only.
+can attend to it. `drop`: active tokens attend to active tokens only. `deferred`: an exited token runs on as long as an
+active one can attend to it, so that its keys and values are exact, and stops for good where none can.
 
 Gives the same as `core.early_exit.masked.early_exit_states`, which computes everything and discards it, through the
 same interface.
@@ -20,7 +21,7 @@ from torch import Tensor
 from core.backbones.model import PretrainedModel
 from core.early_exit.fused_layer import attention_of, exited_input, fused_layers, rotate_, rotations
 from core.early_exit.masked import Arrival, Walk, early_exit_states
-from core.early_exit.packed_attention import TokenPlaces, pack
+from core.early_exit.packed_attention import TokenPlaces, in_reach, pack
 from core.early_exit.pretrained import pretrained_states
 from core.model import Block, ExitedState, Transformer
 
@@ -32,7 +33,9 @@ def skipping_states(model: Transformer, token_ids: Tensor, exited_state: ExitedS
     or when no token is active. No gradient is recorded.
     """
     if isinstance(model, PretrainedModel):
-        return pretrained_states(model, token_ids)
+        return pretrained_states(model, token_ids, deferred=exited_state == "deferred")
+    if exited_state == "deferred":
+        return _deferred_walk(model, token_ids)
     if exited_state == "input":
         return early_exit_states(model, token_ids, exited_state)
     return _walk(model, token_ids, drop=exited_state == "drop")
@@ -55,6 +58,23 @@ def _walk(model: Transformer, token_ids: Tensor, *, drop: bool) -> Walk:
             attended = places.attended(causal=block.causal)
             places, exited = places.keep_exited(attended), exited.index_select(0, attended)
         states = states.index_select(0, staying)
+
+
+def _deferred_walk(model: Transformer, token_ids: Tensor) -> Walk:
+    states = model.embed(token_ids).flatten(0, 1)  # [S, D] of the tokens that run, active or needed by an active one
+    places = TokenPlaces.all_active(token_ids)
+    active = torch.ones_like(token_ids, dtype=torch.bool)  # [B, T]
+    for index, block in enumerate(cast(Sequence[Block], model.blocks)):
+        # the tokens that run are a beginning of each window, or all of it, so they attend to each other only
+        entered, states = states, _run_block(block, states, places, states[:0], drop=True)
+        arrived = active.flatten().index_select(0, places.active).nonzero().squeeze(1)  # [n], among the S
+        rows = states.index_select(0, arrived)  # [n, D]
+        leaves = yield Arrival(index, active, entered.index_select(0, arrived), rows, model.readout(index, rows))
+        active = active.masked_scatter(active, ~leaves)
+        if not active.any():
+            return
+        kept = in_reach(active, causal=block.causal).flatten().index_select(0, places.active).nonzero().squeeze(1)
+        places, states = places.keep_active(kept), states.index_select(0, kept)
 
 
 @torch.no_grad()

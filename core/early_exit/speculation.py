@@ -27,8 +27,8 @@ from core.config.run_config import RunConfig
 from core.costs import exit_costs, full_flops, head_flops, readout_flops
 from core.early_exit.cached_blocks import cached_block
 from core.early_exit.draft_length import LONGEST, Drafting, PricedLength
-from core.early_exit.generation import GeneratedToken, check_prompt, exit_signal
-from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution
+from core.early_exit.generation import GeneratedToken, Signals, check_prompt, exit_signal
+from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution, trained_window
 from core.exits import exit_method
 from core.model import Transformer
 from core.rng import stream
@@ -81,7 +81,7 @@ def speculate(
         UsageError: at once, not with the first pass: as in `generate`, or the model can't draft so (`Drafting.check`).
     """
     options.check()
-    window = options.window or config.data.seq_len
+    window = options.window or trained_window(config)
     check_prompt(model, config, prompt, window)
     blocks = len(model.blocks)
     drafting.check(blocks, exit_count(config.protocol, blocks) > 0, exit_method(config.method).foresees)
@@ -148,17 +148,18 @@ class _Speculator:
 
     def _draft(
         self, tokens: list[int], unread: int, longest: int
-    ) -> tuple[Tensor, list[int], list[Tensor], list[tuple[float, ...]]]:
+    ) -> tuple[Tensor, list[int], list[Tensor], list[Signals]]:
         """Return states at the exit `[n + k, D]`, drafts, the probabilities they were drawn with, and signals."""
         exit_, at = self.drafting.block, self.length
         first = len(tokens) - unread  # place in the text
         states, entered = self._read_early(tokens[-unread:], at)
-        read, drafted, chances, signals = [states], list[int](), list[Tensor](), list[tuple[float, ...]]()
+        read, drafted, chances, signals = [states], list[int](), list[Tensor](), list[Signals]()
         at, first = at + unread, first + unread
         while len(drafted) < longest:
             hidden = self.model.readout(exit_, states[-1:])
-            signals.append(self._signal(hidden, states[-1:], entered[-1:], first - 1))
-            if self.drafting.until is not None and signals[-1][0] < self.drafting.until:
+            signal = self._signal(hidden, states[-1:], entered[-1:], first - 1)
+            signals.append(() if signal is None else ((None,) * exit_ + (signal,)))
+            if signal is not None and self.drafting.until is not None and signal < self.drafting.until:
                 break
             logits = self.model.head_weight(exit_) @ hidden[0]
             if self.options.temperature == 0:
@@ -180,9 +181,9 @@ class _Speculator:
             entered, states = states, block.read(states, position, states[:0], position[:0])
         return states, entered
 
-    def _signal(self, hidden: Tensor, output: Tensor, entered: Tensor, place: int) -> tuple[float, ...]:
+    def _signal(self, hidden: Tensor, output: Tensor, entered: Tensor, place: int) -> float | None:
         if self.drafting.until is None:
-            return ()
+            return None
         tokens = torch.tensor([place], device=hidden.device)
         found = exit_signal(
             self.model,
@@ -193,7 +194,7 @@ class _Speculator:
             entered=entered,
             tokens=tokens,
         )
-        return (float(found[0]),)
+        return float(found[0])
 
     def _verify(self, states: Tensor, predictions: int) -> Tensor:
         """Run states through the later blocks, `[n, D]`; return the logits after the last of them, `[k + 1, V]`."""

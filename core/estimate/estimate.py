@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from core import costs
 from core.config.run_config import RunConfig
-from core.errors import UsageError
-from core.estimate.memory_check import require_memory
+from core.estimate.memory_check import require_memory, require_states
 from core.estimate.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
 from core.exits import exit_method
 
@@ -33,6 +32,7 @@ class Estimate:
         trained_tokens: tokens that blocks are trained on, summed over epochs.
         memory: bytes; on a CPU the largest resident size of this process, else the arrays on the device.
         speed: tokens a second of the first training; 0 where it is not known.
+        states: bytes on the disk of a pretrained model's cached states.
     """
 
     runs: int
@@ -47,6 +47,7 @@ class Estimate:
     memory: int
     device: str
     speed: float = 0.0
+    states: int = 0
 
 
 def read_sizes(config: RunConfig) -> Sizes:
@@ -74,15 +75,14 @@ def estimate(
         held: bytes that the process which will train holds already.
 
     Raises:
-        UsageError: the device does not exist, the memory is too small, or a model is pretrained.
+        UsageError: the device does not exist, or memory or disk are too small.
     """
     from core.estimate.speed import measure
     from core.protocol.resolve import resolve_all
 
-    if any(config.model.pretrained for config in configs):
-        raise UsageError("there is no estimate for runs on a pretrained model; eetui probe takes a minute or two")
     configs, _ = resolve_all(configs)
     require_memory(configs, sizes)
+    require_states(configs[0], sizes)
     learning = [config for config in configs if exit_method(config.method).learns]
     speed = measure((learning or configs)[0], sizes.vocab_size, should_stop=should_stop)
     if speed is None:
@@ -99,7 +99,7 @@ def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int
     """
     first, nothing = configs[0], Span(0, 0)
     passes = list(experiment_passes(configs, sizes))
-    training = next(one for one in passes if one.trains and one.blocks)
+    training = next(one for one in passes if one.trains and not one.classifier)
     return Estimate(
         runs=len(configs),
         train_tokens=sizes.train_windows * first.data.seq_len,
@@ -107,13 +107,22 @@ def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int
         vocab_size=sizes.vocab_size,
         parameters=costs.parameters(first.model, sizes.vocab_size),
         epochs=epochs(first),
-        trained_tokens=sum((one.tokens for one in passes if one.trains and one.blocks), nothing),
+        trained_tokens=sum((one.tokens for one in passes if one.trains and not one.classifier), nothing),
         flops=sum((pass_flops(one, first, sizes.vocab_size) for one in passes), nothing),
         seconds=sum((pass_seconds(one, speed) for one in passes), nothing),
-        speed=_rate(training, speed),
+        speed=_rate(training, speed) if training else 0.0,
         memory=memory(first, sizes) + (held if first.machine.device == "cpu" else 0),
         device=first.machine.device,
+        states=_state_bytes(first, sizes),
     )
+
+
+def _state_bytes(config: RunConfig, sizes: Sizes) -> int:
+    if not config.model.pretrained:
+        return 0
+    from core.backbones.state_cache import cache_bytes
+
+    return cache_bytes(sizes.train_windows * config.data.seq_len, config)
 
 
 def pass_seconds(one: Pass, speed: "Speed") -> Span:

@@ -1,11 +1,11 @@
-"""Whether the memory is there that a run needs, before any of it is taken."""
+"""Whether memory and disk are there that a run needs, before any of it is taken."""
 
 from collections.abc import Sequence
 
 from core.config.run_config import RunConfig
 from core.errors import UsageError
 from core.estimate.workload import Sizes, memory
-from core.machine.free_memory import WHAT_TO_LOWER, free_memory
+from core.machine.free_memory import WHAT_TO_LOWER, WHAT_TO_LOWER_FROZEN, free_memory
 
 LEAST_VOCABULARY = {"bpe": 257, "word": 3}
 """Fewest tokens of each tokenizer."""
@@ -21,16 +21,25 @@ def require_memory(configs: Sequence[RunConfig], sizes: Sizes | None = None) -> 
     Raises:
         UsageError: a run needs more memory than is free.
     """
-    if any(config.model.pretrained for config in configs):
-        return  # the memory of a pretrained model is known, and checked, before it is loaded
     if sizes is None:
         sizes = Sizes(2, 1, LEAST_VOCABULARY.get(configs[0].data.tokenizer, 3))
     device = configs[0].machine.device
     needed, free = max(memory(config, sizes) for config in configs), free_memory(device)
     if free is not None and needed > free:
-        raise UsageError(
-            f"a run needs {_size(needed)} of memory, and {_size(free)} is free on {device}: lower {WHAT_TO_LOWER}"
-        )
+        lower = WHAT_TO_LOWER_FROZEN if configs[0].model.pretrained else f"lower {WHAT_TO_LOWER}"
+        raise UsageError(f"a run needs {_size(needed)} of memory, and {_size(free)} is free on {device}: {lower}")
+
+
+def require_states(config: RunConfig, sizes: Sizes) -> None:
+    """Refuse a run on a pretrained model whose cached states do not fit on the disk.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if config.model.pretrained:
+        from core.backbones.state_cache import require_room
+
+        require_room(sizes.train_windows * config.data.seq_len, config)
 
 
 def _size(count: int) -> str:

@@ -142,7 +142,7 @@ def _answer(request: dict[str, Any], sizes: dict[object, Sizes], should_stop: Sh
         for offset in range(request["seeds"])
         for method in [pinned(EXIT_METHODS, reference) for reference in request["methods"]]
     ]
-    key = config.data, config.train.batch_size
+    key = config.data, config.train.batch_size, config.model.source
     try:
         if key not in sizes:
             sizes[key] = read_sizes(config)

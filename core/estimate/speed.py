@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from core.config.run_config import RunConfig
+from core.estimate.frozen_speed import time_frozen
 from core.events import Event, Step
 from core.exits import first_method
 from core.head.loss import token_statistics
@@ -63,6 +64,8 @@ def measure(
     """
     threads = torch.get_num_threads()
     try:
+        if config.model.pretrained:
+            return None if should_stop() else _measure_frozen(config, vocab_size)
         return _measure(config, vocab_size, seconds, should_stop)
     except _StoppedError:
         return None
@@ -90,6 +93,13 @@ def _measure(config: RunConfig, vocab_size: int, seconds: float, should_stop: Sh
             fit = fit_classifier(model, block, output, method, config, STAGE)
             classifier, _ = _watch(fit, (1 - SHARE_FOR_TRAINING) / 2 * budget, should_stop)
     return Speed(training, layers, head, classifier)
+
+
+def _measure_frozen(config: RunConfig, vocab_size: int) -> Speed:
+    layer, head = time_frozen(config, vocab_size, prepare(config))
+    # a fit sums the products of all pairs of a state's values in float64, which takes twice as long
+    classifier = 2 * head * config.model.dim / vocab_size
+    return Speed({}, {count: count * layer for count in set(config.model.block_layers)}, head, classifier)
 
 
 def _watch(

@@ -14,12 +14,15 @@ from core.config.derived import (
     calibration_windows,
     early_stopping_windows,
     predicts_gains,
+    target_exit_shares,
     with_calibration_windows,
 )
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
 from core.exits import exit_method
-from core.protocol.order import FORESEEN, block0_origin, planned_stages, stages_ahead
+from core.extensions.plugins import unpinned
+from core.formulas import share_of_layers_saved
+from core.protocol.order import BACKBONE, FORESEEN, block0_origin, planned_stages, stages_ahead
 
 TRAINED_COPIES = 12
 """Copies of the weights in training: weights, gradients and two moments; the progress with its moments, twice while it
@@ -36,6 +39,15 @@ GAIN_COPIES = 8 * 5
 """Bytes for each value of a calibration token's state in the fit of a gain exit: float64, whole and without a fold."""
 LBFGS_EVALUATIONS = (25, 500)
 """Smallest and largest number of passes over its tokens in an L-BFGS fit of an exit classifier."""
+DTYPE_BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+UNPACKED_BYTES = 8
+"""Bytes that a weight of a GGUF file takes while it is unpacked: in float32, and once more in the model."""
+READOUT_COPIES = 5
+"""A readout's weights, gradients and two moments, and the weights of its best epoch."""
+ENTERED_AND_LEFT = 2
+"""States of a calibration token that are held at once: those that entered a block, and those it made."""
+HALVINGS = 20
+"""Halvings of the interval in which the exit rate of a target of savings is sought."""
 EVALUATED_BYTES = 33
 """Bytes for each evaluated token and block: loss, correctness, block, signal, probability, prediction, and copies."""
 
@@ -98,17 +110,27 @@ def experiment_passes(configs: Sequence[RunConfig], sizes: Sizes) -> Iterator[Pa
 def run_passes(config: RunConfig, sizes: Sizes, *, reuses_block0: bool = False) -> Iterator[Pass]:
     """Yield the passes of one run, in the order of its stages."""
     for stage in planned_stages(config):
-        shared = stage.kind in ("lm", "statistics") and stage.block in (0, None) and not stage.ahead
+        first = stage.block in (0, None) or config.protocol == "frozen"
+        shared = stage.kind in ("lm", "statistics") and first and not stage.ahead
         if not (shared and reuses_block0):
-            yield from _stage_passes(stage, config, sizes)
+            yield from stage_passes(stage, config, sizes)
 
 
-def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+def stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+    """Yield the passes of one stage, without its threshold."""
     layers = config.model.block_layers
     if stage.kind == "evaluation":
         evaluated = _once(sizes.eval_windows * config.data.seq_len)
         yield Pass(evaluated, layers, len(layers))  # every block alone
         yield Pass(evaluated, layers, _heads(config))  # early exit
+        if config.data.stride:
+            overlaps = evaluated * (config.data.seq_len / config.data.stride)
+            yield Pass(overlaps, layers)
+            yield Pass(overlaps, layers, _heads(config))
+    elif stage == BACKBONE:
+        yield Pass(_once(sizes.train_windows * config.data.seq_len), layers, heads=0)
+    elif config.protocol == "frozen" and stage.kind in ("lm", "statistics"):
+        yield from _readout_passes(stage, config, sizes)
     elif stage.kind == "statistics" and stage.block is None:  # every block, with no token gone
         read = calibration_windows(sizes.train_windows, config) or sizes.train_windows
         yield Pass(_once(read * config.data.seq_len), layers, len(layers))
@@ -119,6 +141,20 @@ def _stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Itera
             yield from _exits_in_training(config, windows, sizes)
     elif stage.block is not None:
         yield from _block_passes(stage, stage.block, config, sizes)
+
+
+def _readout_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+    """Yield the passes of a pretrained model's readout, on cached states: its training, or its statistics."""
+    width, held_out = config.data.seq_len, calibration_windows(sizes.train_windows, config)
+    if stage.kind == "statistics":
+        yield Pass(_once(held_out * width))
+        return
+    windows = sizes.train_windows - held_out
+    stopping = early_stopping_windows(windows, config)
+    matmuls = 2 + (config.train.readout_target == "last") + (config.model.readout == "head")
+    fitted = epochs(config) * ((windows - stopping) * width)
+    yield Pass(fitted, heads=matmuls / costs.TRAINING, trains=True)
+    yield Pass(epochs(config) * (stopping * width))
 
 
 def _block_passes(stage: PlannedStage, block: int, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
@@ -163,6 +199,8 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
 
     It is the sum of all that is kept to the run's end and of the larger of a training step and the evaluation.
     """
+    if config.model.pretrained:
+        return _pretrained_memory(config, sizes)
     model, number = config.model, 4 if config.machine.dtype == "float32" else 8
     staged, own_heads = config.protocol == "staged", config.train.head == "per_block"
     heads = len(model.block_layers) if own_heads else 1
@@ -176,6 +214,21 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
     evaluation = EVALUATED_BYTES * config.data.seq_len * sizes.eval_windows * (len(model.block_layers) + 1)
     rest = weights + outputs + token_ids
     return rest + max(evaluation, number * _activations(config, sizes.vocab_size), _ahead(config, sizes, number))
+
+
+def _pretrained_memory(config: RunConfig, sizes: Sizes) -> int:
+    """Return the bytes of a run on a pretrained model; cached states are on the disk, but for the calibration's."""
+    model, width, blocks = config.model, config.data.seq_len, len(config.model.block_layers)
+    size = DTYPE_BYTES[config.machine.dtype]
+    loaded = UNPACKED_BYTES if unpinned(model.source).lower().endswith(".gguf") else size
+    weights = loaded * costs.parameters(model, sizes.vocab_size) + (size < 4) * 4 * sizes.vocab_size * model.dim
+    readouts = 4 * blocks * READOUT_COPIES * costs.readout_flops(model, 0) // 2
+    heads = 4 * blocks * READOUT_COPIES * sizes.vocab_size * model.dim * (model.readout == "head")
+    calibration = calibration_windows(sizes.train_windows, config) * width * model.dim
+    fit = calibration * (4 * ENTERED_AND_LEFT + GAIN_COPIES * predicts_gains(config))
+    evaluation = EVALUATED_BYTES * width * sizes.eval_windows * (blocks + 1)
+    token_ids = 8 * width * (sizes.train_windows + sizes.eval_windows)
+    return weights + readouts + heads + token_ids + max(fit, evaluation, 4 * _activations(config, sizes.vocab_size))
 
 
 def _ahead(config: RunConfig, sizes: Sizes, number: int) -> int:
@@ -200,6 +253,7 @@ def _activations(config: RunConfig, vocab_size: int) -> int:
         threads = max(1, min(threads, tokens // LEAST_SHARE))
     head = (threads * chunk + (threads - 1) * model.dim) * vocab_size
     layers = max(model.block_layers) if config.protocol == "staged" else sum(model.block_layers)
+    layers = 1 if config.protocol == "frozen" else layers  # nothing goes back through them
     return tokens * (layers * layer + 2 * model.dim) + head
 
 
@@ -216,7 +270,7 @@ def _exits_in_training(config: RunConfig, windows: int, sizes: Sizes) -> Iterato
     The training itself is counted with all tokens in all blocks: those that left are computed and discarded.
     """
     calibrated, span = with_calibration_windows(config), epochs(config)
-    passes = [one for stage in stages_ahead(config) for one in _stage_passes(stage, calibrated, sizes)]
+    passes = [one for stage in stages_ahead(config) for one in stage_passes(stage, calibrated, sizes)]
     passes.append(Pass(_once(windows * config.data.seq_len), config.model.block_layers, _heads(config)))
     least, most = (max(0.0, each - config.train.exits_from + 1) for each in (span.low, span.high))
     for one in passes:
@@ -228,10 +282,13 @@ def _repacks(config: RunConfig) -> bool:
 
 
 def _shares_in(config: RunConfig) -> list[float]:
-    """Return, for each block, the share of its windows' tokens that it is trained and evaluated on."""
-    return [
-        1.0 if _repacks(config) else config.exit.hard_ratio**block for block in range(len(config.model.block_layers))
-    ]
+    """Return, for each block, the share of its windows' tokens that it is trained and evaluated on.
+
+    A pretrained model's blocks are read out for all tokens; else hard tokens are chosen by `hard_ratio`, whatever sets
+    the thresholds in the end.
+    """
+    all_tokens = _repacks(config) or config.protocol == "frozen"
+    return [1.0 if all_tokens else config.exit.hard_ratio**block for block in range(len(config.model.block_layers))]
 
 
 def _heads_trained(config: RunConfig) -> int:
@@ -250,7 +307,24 @@ def _heads(config: RunConfig) -> float:
     """Return the mean number of times that a token goes through the head under early exit, if the thresholds hold."""
     if config.protocol == "full_depth" or not exit_method(config.method).reads_head:
         return 1
-    return sum(config.exit.hard_ratio**block for block in range(len(config.model.block_layers)))
+    return sum(_staying(config) ** block for block in range(len(config.model.block_layers)))
+
+
+def _staying(config: RunConfig) -> float:
+    """Return the share of the arriving tokens that stays at each exit, as the policy aims at.
+
+    savings: the one exit rate that saves as much. price, loss: all, as the rates are not known before the price is.
+    """
+    if config.exit.policy == "quantile":
+        return config.exit.hard_ratio
+    if config.exit.policy != "savings":
+        return 1.0
+    low, high, layers = 0.0, 1.0, config.model.block_layers
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        shares = target_exit_shares(config.protocol, middle, len(layers))
+        low, high = (middle, high) if share_of_layers_saved(shares, layers) > config.exit.savings else (low, middle)
+    return high
 
 
 def _once(tokens: float) -> Span:

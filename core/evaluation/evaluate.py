@@ -6,17 +6,19 @@ Shapes: N windows, B windows of a batch, T tokens of a window.
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from core.config.derived import target_shallow_ratio
+from core.config.derived import COST_NAMES, target_shallow_ratio
 from core.config.run_config import RunConfig
 from core.costs import reading_flops
 from core.data.batches import in_order
 from core.data.windows import Windows
 from core.evaluation.passes import Pass, early_exit, measured, oracle, static_depths
 from core.evaluation.savings import exit_costs, measure_savings, rounds_to_time
+from core.evaluation.strided import overlapping_batches, strided
 from core.events import Event, Measured, Savings, StageStarted, Step, TokensMeasured, Warned
 from core.exits import exit_method
 from core.formulas import perplexity
@@ -104,7 +106,8 @@ def evaluate(
     """
     batches = tuple(in_order(len(windows.inputs), config))
     rounds = rounds_to_time(thresholds, config)
-    yield StageStarted(stage, "evaluation", None, 1, len(batches) + rounds, windows.targets.numel())
+    again = overlapping_batches(windows, config)
+    yield StageStarted(stage, "evaluation", None, 1, len(batches) + again + rounds, windows.targets.numel())
     depths, cost = range(len(model.blocks)), exit_costs(model.embedding.num_embeddings, config, thresholds)
     every_block = reading_flops(config.model, depths, cost.vocab_size, config.data.seq_len)
     early = Pass.empty(windows.targets)
@@ -124,10 +127,12 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
-    flops = cost.flops(results[0].exit_shares) if thresholds else cost.full
+    if again:
+        yield from strided(model, thresholds, windows, config, stage, len(batches) + 1)
+    flops = cost.full * (1 - fmean(results[0].window_flop_savings) if thresholds else 1)
     clock.count("early exit", results[0].tokens * flops)
     if thresholds:
-        steps = range(len(batches) + 1, len(batches) + 1 + rounds)
+        steps = range(len(batches) + again + 1, len(batches) + again + 1 + rounds)
         yield from measure_savings(model, thresholds, windows, config, results[0], cost, steps, clock)
     yield from (trace.event(depth) for depth, trace in enumerate(traces))
 
@@ -169,7 +174,7 @@ def judge(
         savings = saved.flops if config.exit.cost == "flops" else early.layer_savings
         if abs(savings - promised.savings) > LARGEST_RATE_GAP:
             yield Warned(
-                f"{savings:.1%} of the {config.exit.cost} were saved; the thresholds were set for "
+                f"{savings:.1%} of the {COST_NAMES[config.exit.cost]} were saved; the thresholds were set for "
                 f"{promised.savings:.1%} ({config.exit.policy})"
             )
     elif target is not None and abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:

@@ -15,11 +15,12 @@ from core.costs import ExitCosts
 from core.data.batches import READ_TOKENS
 from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, go_on
+from core.early_exit.packed_attention import in_reach
 from core.early_exit.skipping import skipping_states
 from core.events import Measured, Way
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
-from core.formulas import each_alone, layers_saved, share_of_layers_saved
+from core.formulas import layers_saved, share_of_layers_saved
 from core.head.loss import token_statistics
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.machine.threads import shares, side_by_side
@@ -50,6 +51,17 @@ class Pass:
             torch.full(like.shape, -1),
         )
 
+    def ran_to(self, config: RunConfig) -> Tensor:
+        """Return the last block that each token ran through, int64 `[N, T]`.
+
+        It is where the token left, except under `deferred`: there it runs as far as any token that attends to it.
+        """
+        if config.exit.exited_state != "deferred":
+            return self.left_at
+        if not config.model.causal:
+            return self.left_at.amax(1, keepdim=True).expand_as(self.left_at)
+        return self.left_at.flip(1).cummax(1).values.flip(1)
+
     def fill(self, windows: slice, tokens: Tensor, statistics: TokenStatistics, block: int) -> None:
         """Store the results of the tokens of those windows that exit at a block.
 
@@ -61,6 +73,24 @@ class Pass:
         self.cross_entropy[windows][tokens] = statistics.cross_entropy.cpu().double()
         self.correct[windows][tokens] = statistics.correct.cpu()
         self.left_at[windows][tokens] = block
+
+
+def attended(result: Pass, blocks: int, config: RunConfig) -> Tensor:
+    """Return the share of each window's tokens that left before each block and are attended to there, `[N, K]`."""
+    found = []
+    for block in range(blocks):
+        there = result.left_at >= block  # [N, T]
+        found.append((in_reach(there, causal=config.model.causal) & ~there).double().mean(1))
+    return torch.stack(found, dim=1)
+
+
+def flop_savings(result: Pass, cost: ExitCosts, config: RunConfig) -> tuple[float, ...]:
+    """Return the share of the FLOPs that early exit saves in each window; keys and values count if attended to."""
+    blocks = len(cost.model.block_layers)
+    if cost.exited_state == "input":  # tokens that left run through
+        return _of_windows(result.left_at, cost.savings_if_attended)
+    shares = torch.stack([(result.left_at == block).double().mean(1) for block in range(blocks)], dim=1)  # [N, K]
+    return tuple(map(cost.savings, shares.tolist(), attended(result, blocks, config).tolist()))
 
 
 def oracle(static: Sequence[Pass]) -> Pass:
@@ -77,9 +107,14 @@ def oracle(static: Sequence[Pass]) -> Pass:
 def measured(
     stage: str, way: Way, result: Pass, config: RunConfig, block: int | None = None, cost: ExitCosts | None = None
 ) -> Measured:
-    """Summarise a pass over the evaluation split as an event; `cost`: of early exit, for the FLOPs of each window."""
-    layers = config.model.block_layers
-    shares = tuple(float((result.left_at == block).double().mean()) for block in range(len(layers)))
+    """Summarise a pass over the evaluation split as an event; `cost`: of early exit, for the FLOPs of each window.
+
+    Layers are saved where no token needed them (`Pass.ran_to`).
+    """
+    layers, ran_to = config.model.block_layers, result.ran_to(config)
+    shares, ran = (_shares(blocks, len(layers)) for blocks in (result.left_at, ran_to))
+    per_block = layers_saved(layers)
+    saved = _of_windows(ran_to, per_block)
     return Measured(
         stage=stage,
         way=way,
@@ -90,17 +125,22 @@ def measured(
         loss=float(result.cross_entropy.mean()),
         accuracy=float(result.correct.double().mean()),
         exit_shares=shares,
-        layer_savings=share_of_layers_saved(shares, layers),
+        layer_savings=share_of_layers_saved(ran, layers),
         window_losses=tuple(result.cross_entropy.mean(1).tolist()),
         window_accuracies=tuple(result.correct.double().mean(1).tolist()),
-        window_savings=_of_windows(result, layers_saved(layers)),
-        window_flop_savings=() if cost is None else _of_windows(result, [*map(cost.savings, each_alone(len(layers)))]),
+        window_savings=saved,
+        window_flop_savings=() if cost is None else flop_savings(result, cost, config),
     )
 
 
-def _of_windows(result: Pass, per_block: Sequence[float]) -> tuple[float, ...]:
-    """Return the mean over each window of a figure that tokens have by the block they leave at, given per block."""
-    return tuple(torch.tensor(per_block, dtype=torch.float64)[result.left_at].mean(1).tolist())
+def _shares(blocks: Tensor, count: int) -> tuple[float, ...]:
+    """Return the share of each of `count` blocks among block numbers `[N, T]`."""
+    return tuple(float((blocks == block).double().mean()) for block in range(count))
+
+
+def _of_windows(blocks: Tensor, per_block: Sequence[float]) -> tuple[float, ...]:
+    """Return the mean over each window of a figure that tokens have by a block of theirs `[N, T]`, given per block."""
+    return tuple(torch.tensor(per_block, dtype=torch.float64)[blocks].mean(1).tolist())
 
 
 @torch.no_grad()

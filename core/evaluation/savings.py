@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from core import costs
 from core.config.run_config import RunConfig
@@ -38,13 +39,13 @@ def measure_savings(
     """Compute FLOP savings and their break-even, time the first windows, and yield the savings.
 
     Args:
-        early: result of early exit.
+        early: result of early exit, with the FLOP savings of each window.
         cost: costs of early exit (`exit_costs`).
         steps: step numbers of the timed rounds, a step each, of which not all may be needed; empty: no time savings.
     """
     saved = Savings(
         stage=early.stage,
-        flops=cost.savings(early.exit_shares),
+        flops=fmean(early.window_flop_savings),
         break_even=cost.break_even_rate(early.exit_shares),
     )
     if steps:

@@ -10,6 +10,11 @@ WHAT_TO_LOWER = (
     "model.dim, model.ffn_dim, model.block_layers, train.batch_size, data.seq_len, data.vocab_size or data.num_samples"
 )
 """What to lower where a machine is too small for a run."""
+WHAT_TO_LOWER_FROZEN = (
+    "take machine.dtype bfloat16 or a smaller model, or lower exit.calibration_ratio, data.num_samples or "
+    "train.batch_size"
+)
+"""The same for a pretrained model."""
 OUT_OF_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
 """What the errors of torch's allocators say, in lower case."""
 UNLIMITED = 1 << 60

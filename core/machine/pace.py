@@ -6,7 +6,7 @@ slow from its first step.
 """
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 
 from core.events import Event, RunStarted, StageStarted, Step, Warned
@@ -148,7 +148,7 @@ class Pace:
         self._estimated, self._best, self._slow = outlook.speed or 0.0, 0.0, 0
         self._rates, self._seconds, self._before = list[float](), 0.0, Usage(0.0)
 
-    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
+    def watch(self, events: Iterable[Event]) -> Generator[Event, None, None]:
         """Yield the events, with a warning after the one that caused it."""
         for event in events:
             yield event

@@ -9,11 +9,11 @@ from core.pretrained.place import Place, find
 from core.pretrained.settings import vocabulary_size
 
 
-def load_tokenizer(source: str) -> tuple[Any, int]:
+def load_tokenizer(source: str) -> tuple[Any, int, int | None]:
     """Load the tokenizer of a reference, and the number of tokens that the model predicts, which may be larger.
 
     Returns:
-        A `tokenizers.Tokenizer`, and the size.
+        A `tokenizers.Tokenizer`, the size, and the token for the beginning of a text, if there is one.
 
     Raises:
         ConfigError: there is none, or it has tokens that the model does not know.
@@ -22,7 +22,7 @@ def load_tokenizer(source: str) -> tuple[Any, int]:
 
 
 @cache
-def _load(place: Place) -> tuple[Any, int]:
+def _load(place: Place) -> tuple[Any, int, int | None]:
     try:
         loaded = transformers().AutoTokenizer.from_pretrained(place.folder, **place.options)
         tokenizer = loaded.backend_tokenizer
@@ -37,4 +37,4 @@ def _load(place: Place) -> tuple[Any, int]:
             f"model {place.source} has the tokenizer of another model: it has tokens up to number {largest}, and the "
             f"model knows {size}; restore the tokenizer that the model was trained with"
         )
-    return tokenizer, size
+    return tokenizer, size, loaded.bos_token_id

@@ -10,7 +10,7 @@ Shapes: K blocks, E exits (K - 1), N tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,15 +37,36 @@ class PricedTokens:
     is_price: bool
 
     def thresholds_at(self, price: float) -> tuple[float, ...]:
-        """Return the threshold of each exit at a price; `NEVER` where an exit costs as much as it saves, or more."""
-        if not self.is_price:
-            return self._inducted(price)
-        thresholds = [float(np.float32(price_signal(price)))] * len(self.signal)
-        for block in reversed(range(len(self.signal))):
+        """Return the threshold of each exit at a price; `NEVER` where an exit costs as much as it saves, or more.
+
+        Where keys and values of tokens that left cost something, all that arrive at one of the exits may have to leave
+        there (threshold 0): then nobody needs any in the blocks after it.
+        """
+        exits = len(self.signal)
+        ends = range(exits, -1, -1) if any(self.costs.keys_values) else (exits,)
+        found = [(self._prices if self.is_price else self._inducted)(price, end) for end in ends]
+        return min(found, key=lambda thresholds: self.outcome(thresholds, price).paid)
+
+    def at_depth(self, block: int, price: float = 0.0) -> "Outcome":
+        """Return what a fixed depth gives: all tokens leave at a block."""
+        return self.outcome([NEVER] * block + self._end(block), price)
+
+    def part(self, tokens: Integers) -> "PricedTokens":
+        """Return some of the tokens, by their numbers."""
+        return replace(self, loss=self.loss[:, tokens], signal=self.signal[:, tokens])
+
+    def _prices(self, price: float, end: int) -> tuple[float, ...]:
+        """Return the price as the threshold of all exits before `end`, where all leave; off if that saves as much."""
+        thresholds = [float(np.float32(price_signal(price)))] * end + self._end(end)
+        for block in reversed(range(end)):
             without = [*thresholds[:block], NEVER, *thresholds[block + 1 :]]
             if self.outcome(without, price).savings >= self.outcome(thresholds, price).savings:
                 thresholds = without
         return tuple(thresholds)
+
+    def _end(self, end: int) -> list[float]:
+        """Return the thresholds from the exit on at which all leave; none if that is the last block."""
+        return [0.0, *[NEVER] * (len(self.signal) - end - 1)] if end < len(self.signal) else []
 
     def outcome(self, thresholds: Sequence[float], price: float) -> "Outcome":
         """Return what thresholds give on these tokens."""
@@ -59,15 +80,16 @@ class PricedTokens:
         """Return what a price gives on these tokens."""
         return self.outcome(self.thresholds_at(price), price)
 
-    def _inducted(self, price: float) -> tuple[float, ...]:
-        """Return the thresholds of all exits at a price, set from the last exit backwards.
+    def _inducted(self, price: float, end: int) -> tuple[float, ...]:
+        """Return the thresholds of all exits at a price, set backwards from the block at which all leave that arrive.
 
         An exit is off where no threshold saves what its signal costs every token that arrives.
         """
         costs = self.costs
-        going_on = self.loss[-1] + price * costs.leaving[-1]  # what a token pays that passes this exit, [N]
+        last = costs.leaving[end] + sum(costs.arriving[end : end + 1])
+        going_on = self.loss[end] + price * last  # what a token pays that passes this exit, [N]
         thresholds = list[float]()
-        for block in reversed(range(len(self.signal))):
+        for block in reversed(range(end)):
             leaving = self.loss[block] + price * costs.leaving[block]  # [N]
             threshold, change = best_threshold(self.signal[block], leaving - going_on, self._orders[block])
             fee = price * costs.arriving[block]
@@ -75,7 +97,7 @@ class PricedTokens:
             thresholds.append(threshold if on else NEVER)
             if on:
                 going_on = np.where(self.signal[block] >= threshold, leaving, going_on) + fee
-        return tuple(reversed(thresholds))
+        return (*reversed(thresholds), *self._end(end))
 
     @cached_property
     def _orders(self) -> list[Integers]:
@@ -99,6 +121,11 @@ class Outcome:
     shares: tuple[float, ...]
     loss: float
     savings: float
+
+    @property
+    def paid(self) -> float:
+        """What tokens pay on average: their loss, and the price of their cost, nats."""
+        return self.loss + self.price * (1 - self.savings)
 
 
 def best_threshold(signal: Floats, change: Floats, order: Integers) -> tuple[float, float]:

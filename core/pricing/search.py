@@ -9,8 +9,10 @@ import numpy as np
 from core.config.derived import COST_NAMES
 from core.costs import PricedCosts
 from core.errors import ConfigError
+from core.formulas import each_alone
 from core.pricing.policy import Outcome, PricedTokens
-from core.pricing.thresholds import NEVER, exit_rates, quantile_thresholds
+from core.pricing.thresholds import NEVER, Floats, exit_rates, left_at, quantile_thresholds, where_left
+from core.static_line import static_mixture
 
 LOWEST, HIGHEST = 1e-5, 1e3
 """Prices between which a target is sought, nats: less than any figure shows, more than any token is worth."""
@@ -20,14 +22,20 @@ CLOSE = 0.001
 """Distance from a target, as a share of the cost, up to which a price reaches it."""
 DEARER = 0.001
 """Nats by which an outcome may lose more than the mixture that saves as much."""
+PIECES, LEAST_PIECE = 16, 8
+"""Pieces of the text that thresholds are made and tried on in turns, and fewest tokens of one."""
+NEAR = 0.02
+"""Distance of a fixed depth from the savings asked for up to which it will do, as a share of the cost."""
+A_HAIR = 1e-6
+"""Nats that are no difference."""
 Target = Literal["savings", "loss"]
 Short = Callable[[Outcome], bool]
 
 
 def largest_savings(costs: PricedCosts) -> float:
     """Return the largest share of the cost that any thresholds save: that of leaving at one block, alone."""
-    alone = [1 - leaving - sum(costs.arriving[block : block + 1]) for block, leaving in enumerate(costs.leaving)]
-    return max(alone)
+    depths = enumerate(each_alone(len(costs.leaving)))
+    return max(1 - costs.mean(alone, [exit_ == block for exit_ in range(len(alone))]) for block, alone in depths)
 
 
 def check_target(target: float, costs: PricedCosts, cost: str) -> None:
@@ -53,7 +61,24 @@ def reach(tokens: PricedTokens, target: Target, value: float) -> Outcome:
 
     Where thresholds, and with them savings, jump at some price, exit rates are moved from one side of the jump to the
     other, unless tokens that leave in between cost more than a mixture of both sides: then it is the nearer side.
+
+    A target of savings is reached by a fixed depth where no signal is worth following (`_is_worth_following`).
     """
+    found = closest(tokens, target, value)
+    if target == "loss":
+        budget = tokens.at_depth(len(tokens.loss) - 1).loss + value
+        fixed = [depth for depth in _fixed_depths(tokens, found.price) if depth.loss <= budget]
+        return max((found, *fixed), key=lambda outcome: outcome.savings)
+    fixed = _fixed_depths(tokens, found.price)
+    worth_it = [
+        one for one in fixed if not any(one.savings < other.savings and one.loss >= other.loss for other in fixed)
+    ]
+    nearest = min(worth_it, key=lambda depth: abs(depth.savings - value))
+    return found if _is_worth_following(tokens, value, near=abs(nearest.savings - value) < NEAR) else nearest
+
+
+def closest(tokens: PricedTokens, target: Target, value: float) -> Outcome:
+    """Return the outcome that comes closest to a target, judged on the tokens that it is made from."""
     never, free = tokens.outcome((NEVER,) * len(tokens.signal), 0.0), tokens.at_price(0.0)
 
     def short(found: Outcome) -> bool:
@@ -104,3 +129,38 @@ def _is_worth_it(found: Outcome, low: Outcome, high: Outcome) -> bool:
     """Whether an outcome loses no more than a mixture of two others that saves as much."""
     part = (found.savings - low.savings) / (high.savings - low.savings)
     return found.loss <= low.loss + part * (high.loss - low.loss) + DEARER
+
+
+def _fixed_depths(tokens: PricedTokens, price: float) -> list[Outcome]:
+    return [tokens.at_depth(block, price) for block in range(len(tokens.loss))]
+
+
+def _is_worth_following(tokens: PricedTokens, value: float, *, near: bool) -> bool:
+    """Whether thresholds for these savings do as well as fixed depths on tokens that they were not made from.
+
+    Thresholds are made on every other piece of the text and tried on the rest, against the mixture of fixed depths with
+    the same savings. They have to be better by more than an error where a fixed depth saves about as much (`near`), and
+    no worse by more than one where none does.
+    """
+    count = tokens.loss.shape[1]
+    if count < PIECES * LEAST_PIECE:
+        return True
+    numbers = np.arange(count)
+    piece = numbers * PIECES // count  # [N]
+    above = np.empty(count)
+    for half in (0, 1):
+        made_on, used = (numbers[piece % 2 == side] for side in (half, 1 - half))
+        above[used] = _above_line(tokens.part(used), closest(tokens.part(made_on), "savings", value))
+    means = np.array([above[piece == each].mean() for each in range(PIECES)])
+    error = float(means.std(ddof=1)) / math.sqrt(PIECES)
+    return float(means.mean()) < (-error if near else error + A_HAIR)
+
+
+def _above_line(tokens: PricedTokens, made: Outcome) -> Floats:
+    """Return the loss at those thresholds less that of the mixture of fixed depths that saves as much, `[N]`."""
+    savings = tokens.outcome(made.thresholds, made.price).savings
+    fixed = _fixed_depths(tokens, 0.0)
+    mixture = static_mixture([depth.savings for depth in fixed], [depth.loss for depth in fixed], savings)
+    blocks = left_at(tokens.signal, made.thresholds)
+    above: Floats = where_left(tokens.loss, blocks) - np.asarray(mixture.weights) @ tokens.loss
+    return above

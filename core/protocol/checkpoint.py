@@ -8,7 +8,7 @@ run's.
 import contextlib
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -65,6 +65,15 @@ class Checkpoint:
         text = f"{FORMAT}\n{fingerprint}\n{_text(config)}"
         origin = hashlib.sha256(text.encode()).hexdigest()
         return Checkpoint(checkpoint_folder(database, run), origin, f"{run} {created!r}")
+
+    def has(self, stage: str) -> bool:
+        """Tell whether there is a file of a finished stage."""
+        return self._path(stage).exists()
+
+    @contextlib.contextmanager
+    def turn(self, stage: str) -> Iterator[None]:
+        """Be alone with a stage while the block computes it; a run's own stages are nobody else's."""
+        yield
 
     def recall(self, stage: str) -> Kept | None:
         """Return the events and the weights of a finished stage, on the CPU; None if they are not there."""
@@ -167,7 +176,7 @@ def _text(config: RunConfig) -> str:
     """Write the config as JSON, without fields newer than the first checkpoints if they have the value these imply."""
     later = {
         "machine": {"head_dtype"},
-        "data": {"full_batches"},
+        "data": {"full_batches", "stride", "bos_token"},
         "model": set(PRETRAINED_FIELDS),
         "train": {"readout_target", "exits_from"},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
@@ -188,13 +197,13 @@ def _part(tensors: dict[str, Tensor], part: str) -> Weights:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
-def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Transformer:
-    """Load the model that a finished run ended with, on the CPU.
+def trained_weights(config: RunConfig, checkpoint: Checkpoint) -> Weights:
+    """Return what a finished run trained, on the CPU, by its names in the model; some stages add names of their own.
 
     Raises:
-        UsageError: the checkpoint does not hold all its weights.
+        UsageError: the checkpoint does not hold all of it.
     """
-    model = build_model(config, vocab_size)
+    weights: Weights = {}
     for stage in planned_stages(config):
         if stage.trains:
             kept = checkpoint.recall(stage.name)
@@ -205,5 +214,16 @@ def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Tr
                     f"can be resumed; any other must be trained again"
                     + (f"; the file can't be used: {reason}" if reason else "")
                 )
-            model.load_state_dict(kept[1], strict=False)
+            weights |= kept[1]
+    return weights
+
+
+def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Transformer:
+    """Load the model that a finished run ended with, on the CPU.
+
+    Raises:
+        UsageError: the checkpoint does not hold all its weights.
+    """
+    model = build_model(config, vocab_size)
+    model.load_state_dict(trained_weights(config, checkpoint), strict=False)
     return model

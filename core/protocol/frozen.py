@@ -23,6 +23,7 @@ from core.head.loss import token_statistics
 from core.head.token_statistics import TokenStatistics, mean64
 from core.machine.clock import Clock
 from core.model import Transformer
+from core.parallel.world import world
 from core.protocol.order import BACKBONE, block_stage, readout_order
 from core.stages.backbone import cache_states
 from core.stages.block_data import BlockData, from_states
@@ -59,9 +60,10 @@ class Frozen:
     def outputs(self) -> Generator[Event, None, Sequence[BlockOutput]]:
         """Carry out the stages; return each block's output on the calibration windows, with no token gone."""
         windows = torch.cat([part.source for part in self._parts()])  # [N, T]
-        cache = yield from self.timed(
-            BACKBONE, cache_states(self.model, windows, self.config, BACKBONE.name, self.clock)
-        )
+        with world().first_alone():  # the others find its states in the cache
+            cache = yield from self.timed(
+                BACKBONE, cache_states(self.model, windows, self.config, BACKBONE.name, self.clock)
+            )
         for block in readout_order(self.config):
             stage = block_stage(block, "lm")
             arguments = (self.model, block, cache, self.data.train.targets, self.config, stage.name, self.clock)

@@ -53,7 +53,7 @@ def _resolved(config: RunConfig, threads: int) -> RunConfig:
     exit_method(config.method)
     machine = config.machine.model_copy(
         update={
-            "device": _resolve_device(config.machine.device),
+            "device": resolve_device(config.machine.device),
             "threads": config.machine.threads or threads,
         }
     )
@@ -66,7 +66,12 @@ def _resolved(config: RunConfig, threads: int) -> RunConfig:
     return resolved(config)
 
 
-def _resolve_device(name: str) -> str:
+def resolve_device(name: str) -> str:
+    """Return the device that a name stands for here.
+
+    Raises:
+        ConfigError: it is not there.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind = torch.device(name).type

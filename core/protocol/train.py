@@ -12,6 +12,7 @@ results are bit for bit those that each run would compute itself. A run that was
 training that its checkpoint holds (`Checkpoint`).
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -46,9 +47,11 @@ from core.machine.clock import UNPROFILED, Clock
 from core.machine.device import peak_flops, peak_memory, prepare
 from core.machine.thread_count import fewer_than_recorded
 from core.model import Transformer
+from core.parallel.world import world
 from core.pricing.policy import Outcome
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint
+from core.protocol.checkpoint_together import CheckpointTogether
 from core.protocol.exits_in_training import leaving_blocks, policy_data
 from core.protocol.frozen import Frozen
 from core.protocol.memory import Shelf, StageMemory
@@ -118,8 +121,9 @@ def train(
     )
     if torch.get_num_threads() < threads:
         yield Warned(fewer_than_recorded(torch.get_num_threads(), threads))
+    kept = CheckpointTogether(checkpoint) if world().size > 1 else checkpoint
     siblings = (memory or StageMemory()).shelf(block0_origin(config, dataset.fingerprint))
-    stages = _Protocol(config, model, eval_windows, siblings, checkpoint, clock)
+    stages = _Protocol(config, model, eval_windows, siblings, kept, clock)
     stages.token_bytes = torch.tensor(dataset.vocabulary.byte_lengths(), dtype=torch.int32, device=device)
     yield from stages.run(first_data(model, train_windows, config))
     yield RunFinished(time.perf_counter() - began, peak_memory())
@@ -186,7 +190,8 @@ class _Protocol:
         else:
             thresholds = yield from self._block_by_block(data)
             thresholds |= yield from self._looking_ahead(data.calibration)
-        yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
+        if world().leads:
+            yield from self._evaluation([thresholds[block] for block in sorted(thresholds)])
 
     def _block_by_block(self, data: Splits[BlockData]) -> Stage[dict[int, float]]:
         """Carry out the stages of each block in turn, on its active tokens; return the thresholds by block.
@@ -305,7 +310,7 @@ class _Protocol:
         """
         method = first_method(self.config.method)
         outputs = yield from block_outputs(self.model, block, data, self.config, name, method, self.clock)
-        if block == self.last or self.config.protocol != "staged":
+        if block == self.last or self.config.protocol != "staged" or not world().leads:
             return outputs, None
         with self.clock.part("evaluation", self._alone_flops(block)):
             alone = evaluate_block(self.model, block, self.eval_windows, self.config, name)
@@ -360,27 +365,37 @@ class _Protocol:
             shared: whether the result does not depend on the method, so that sibling runs share it.
         """
         shelves: list[Shelf] = [self.siblings] if shared else []
+        turn: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if stage.trains and self.checkpoint is not None:
             shelves.append(self.checkpoint)
-        kept = next((kept for shelf in shelves if (kept := shelf.recall(stage.name))), None)
-        if kept is None:
-            recorded: list[Event] = []
-            result = yield from _recorded(recorded, self._timed(stage, work()))
-            kept = tuple(recorded), result
-        else:
-            yield from (replace(event, reused=True) if isinstance(event, StageStarted) else event for event in kept[0])
-        for shelf in shelves:
-            shelf.keep(stage.name, *kept)
+            turn = self.checkpoint.turn(stage.name)
+        with turn:
+            kept = next((kept for shelf in shelves if (kept := shelf.recall(stage.name))), None)
+            if kept is None:
+                began, recorded = time.perf_counter(), list[Event]()
+                result = yield from _recorded(recorded, self._profiled(stage, work()))
+                news: tuple[Event, ...] = (StageEnded(stage.name, time.perf_counter() - began),)
+                kept = (*recorded, *news), result
+            else:
+                news = tuple(replace(one, reused=True) if isinstance(one, StageStarted) else one for one in kept[0])
+            for shelf in shelves:  # before it is said to have ended: who reads that finds it
+                shelf.keep(stage.name, *kept)
+        yield from news
         found: Result = kept[1]
         return found
 
     def _timed(self, stage: PlannedStage, work: Stage[Result]) -> Stage[Result]:
         """Carry out a stage; yield its profile and `StageEnded` after its events, and return its result."""
         began = time.perf_counter()
+        result = yield from self._profiled(stage, work)
+        yield StageEnded(stage.name, time.perf_counter() - began)
+        return result
+
+    def _profiled(self, stage: PlannedStage, work: Stage[Result]) -> Stage[Result]:
+        """Carry out a stage; yield its profile after its events, and return its result."""
         self.clock.begin()
         result = yield from work
         yield from self.clock.read(stage.name)
-        yield StageEnded(stage.name, time.perf_counter() - began)
         return result
 
 

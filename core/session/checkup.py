@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.backbones.state_cache import MOST_BYTES, abandoned, caches_folder, kept_caches
 from core.config.run_config import Layer, build
 from core.config.stored import completed
 from core.errors import EetuiError
@@ -15,7 +16,7 @@ from core.protocol.checkpoint import Checkpoint
 from core.protocol.order import planned_stages
 from core.protocol.weights_file import PARTIAL
 from core.store import codec
-from core.store.files import beside, checkpoint_folder, log_file, real_path
+from core.store.files import beside, checkpoint_folder, log_file, real_path, stages_folder
 from core.store.identity import damage, require_ours, untouched
 from core.store.opening import version
 
@@ -73,6 +74,40 @@ def check_checkpoints(path: Path) -> Iterator[Finding]:
             yield from _check_weights(path, run, config, record, created)
     for name in sorted(present):
         yield Finding("checkpoints", f"{folders / name} is of no run", sound=False)
+
+
+def check_states() -> Iterator[Finding]:
+    """Yield what the cached states of pretrained models take, and what killed runs have half written."""
+    kept, partial = kept_caches(), abandoned()
+    texts = f"{len(kept)} {'text' if len(kept) == 1 else 'texts'}"
+    size = _mib(sum(size for _, size in kept))
+    most = f"{MOST_BYTES / 10**9:.0f} GB"
+    yield Finding("states", f"{texts} of pretrained models, {size} of at most {most}, in {caches_folder()}")
+    if partial:
+        yield Finding(
+            "states",
+            f"{len(partial)} half written by runs that were killed, {_mib(sum(size for _, size in partial))}; the next "
+            f"run on a pretrained model deletes them",
+            sound=False,
+        )
+
+
+def check_stages(path: Path) -> Iterator[Finding]:
+    """Yield how much the stages take that sweeps share, and which are of no sweep."""
+    folder = stages_folder(path)
+    if not folder.is_dir():
+        return
+    kept = {entry.name for entry in folder.iterdir() if entry.is_dir()}
+    total = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    yield Finding("stages", f"{len(kept)} shared by sweeps, {_mib(total)}; eetui sweep delete makes room")
+    try:
+        with closing(untouched(real_path(path))) as connection:
+            rows = connection.execute("SELECT stages FROM sweep_cells").fetchall()
+        wanted = {key for (text,) in rows for key in json.loads(text).values()}
+    except (sqlite3.Error, ValueError):
+        return  # said of the database
+    for name in sorted(kept - wanted):
+        yield Finding("stages", f"{folder / name} is of no sweep", sound=False)
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:

@@ -9,12 +9,14 @@ from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
 from core.data.windows import Dataset, load_dataset
 from core.errors import UsageError
-from core.estimate.memory_check import require_memory
+from core.estimate.memory_check import require_memory, require_states
 from core.estimate.workload import Sizes
 from core.machine.pace import NO_OUTLOOK, Outlook
+from core.parallel.launch import launch
+from core.parallel.world import require_devices
 from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
-from core.session.provenance import reproduction_record
+from core.session.provenance import code_state, reproduction_record
 from core.stages.price import check_price
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
@@ -39,27 +41,58 @@ def prepare(plan: Plan, store: Writer) -> Prepared:
         UsageError: the corpus, a device, a name or a user's own exit method can't be used, or no thresholds reach a
             target; nothing is stored.
     """
+    checked = check(plan)
+    runs = store.create_experiment(checked.new)
+    keep_text(checked.dataset, store)
+    outlook = Outlook(_joined(checked.remark, store.remark), plan.speed)
+    return Prepared(checked.configs, tuple(runs), checked.dataset, plan.profile, outlook)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A plan of which all is checked that can be before training, and nothing is stored.
+
+    Attributes:
+        configs: resolved, one for each run.
+        remark: on the number of threads, if there is one.
+    """
+
+    configs: tuple[RunConfig, ...]
+    new: list[NewRun]
+    dataset: Dataset
+    remark: str = ""
+
+
+def check(plan: Plan) -> Checked:
+    """Load the dataset of a plan, resolve its configs, and check all that can be checked.
+
+    Raises:
+        UsageError: the corpus, a device or a user's own exit method can't be used, or no thresholds reach a target.
+    """
     configs, remark = resolve_all(plan.configs)
-    dataset = _shared_dataset(configs)
+    processes = _processes(configs)
+    dataset = shared_dataset(configs)
     for config in configs:
         check_price(config, dataset.vocabulary.size)
-    _require_room_for_states(configs[0], dataset)
-    runs = store.create_experiment(
-        [
-            NewRun(
-                name=name,
-                method=config.method_name,
-                seed=config.seed,
-                preset=plan.preset,
-                config=config.model_dump_json(),
-                record=reproduction_record(config, dataset) | {"profile": plan.profile},
-                tags=plan.tags,
-            )
-            for config, name in zip(configs, plan.names, strict=True)
-        ]
-    )
+    code = code_state()
+    new = [
+        NewRun(
+            name=name,
+            method=config.method_name,
+            seed=config.seed,
+            preset=plan.preset,
+            config=config.model_dump_json(),
+            record=reproduction_record(config, dataset, code) | {"profile": plan.profile} | processes,
+            tags=plan.tags,
+        )
+        for config, name in zip(configs, plan.names, strict=True)
+    ]
+    return Checked(configs, new, dataset, remark)
+
+
+def keep_text(dataset: Dataset, store: Writer) -> None:
+    """Store the evaluation text of a dataset, which its runs are looked into with."""
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
-    return Prepared(configs, tuple(runs), dataset, plan.profile, Outlook(_joined(remark, store.remark), plan.speed))
 
 
 def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
@@ -78,24 +111,21 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
                 f"resumed; to train it again, start a new one with eetui run"
             )
     configs, _ = resolve_all([build([Layer(f"run {row['id']}", completed(row["config"]))]) for row in rows])
-    dataset = _shared_dataset(configs)
+    _processes(configs)
+    dataset = shared_dataset(configs)
     for row in rows:
-        if row["record"].get("fingerprint") != dataset.fingerprint:
-            raise UsageError(
-                f"the corpus {configs[0].data.corpus} is no longer the text that {row['name']} (run {row['id']}) was "
-                f"trained on{_changed_readers(row['record'], dataset)}: restore it, or start a new run with eetui run"
-            )
+        require_text(row, configs[0], dataset)
     numbers = tuple(int(row["id"]) for row in rows)
     store.requeue(numbers)
-    store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
+    keep_text(dataset, store)
     return Prepared(configs, numbers, dataset, any(row["record"].get("profile") for row in rows), Outlook(store.remark))
 
 
-def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
+def shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     """Load the dataset of all these configs.
 
     Raises:
-        UsageError: there are no configs, they do not share a dataset, it can't be read, or there is too little memory.
+        UsageError: there are no configs, they share no dataset, it can't be read, or memory or disk are too small.
     """
     if not configs:
         raise UsageError("an experiment needs at least one run")
@@ -108,23 +138,37 @@ def _shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     dataset = load_dataset(data, batch_size, model)
     sizes = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
     require_memory(configs, sizes)
+    require_states(configs[0], sizes)
     return dataset
+
+
+def _processes(configs: Sequence[RunConfig]) -> dict[str, int]:
+    """Return a record's entry on how many processes train a run together, where there are several.
+
+    Raises:
+        ConfigError: there is no device for each.
+    """
+    launched = launch()
+    for config in configs:
+        require_devices(config.machine.device, launched)
+    return {"processes": launched.size} if launched else {}
+
+
+def require_text(row: Mapping[str, Any], config: RunConfig, dataset: Dataset) -> None:
+    """Refuse to go on with a stored run whose text is another by now.
+
+    Raises:
+        UsageError: it is.
+    """
+    if row["record"].get("fingerprint") != dataset.fingerprint:
+        raise UsageError(
+            f"the corpus {config.data.corpus} is no longer the text that {row['name']} (run {row['id']}) was "
+            f"trained on{_changed_readers(row['record'], dataset)}: restore it, or start a new run with eetui run"
+        )
 
 
 def _joined(*remarks: str) -> str:
     return "; ".join(remark for remark in remarks if remark)
-
-
-def _require_room_for_states(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse a run on a pretrained model whose cached states do not fit on the disk.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    if config.model.pretrained:
-        from core.backbones.state_cache import require_room
-
-        require_room(dataset.train.inputs.numel(), config)
 
 
 def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:
@@ -136,5 +180,5 @@ def _changed_readers(record: Mapping[str, Any], dataset: Dataset) -> str:
 
 def _evaluation_text(dataset: Dataset) -> EvaluationText:
     windows, vocabulary = dataset.evaluation, dataset.vocabulary
-    stream = array("i", [*windows.inputs.flatten().tolist(), int(windows.targets[-1, -1])])
+    stream = array("i", [int(windows.inputs[0, 0]), *windows.targets.flatten().tolist()])
     return EvaluationText(vocabulary.tokens(range(vocabulary.size)), stream)

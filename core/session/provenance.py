@@ -6,6 +6,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ from core.extensions.plugins import find, is_pinned
 PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual", "rich", "typer")
 
 
-def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    """Return all that a run's numbers may depend on beyond the config, as plain values for JSON."""
+def reproduction_record(config: RunConfig, dataset: Dataset, code: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return all that a run's numbers may depend on beyond the config, as plain values for JSON.
+
+    Args:
+        code: what `code_state` returned, where many runs begin at once.
+    """
     return {
         "corpus": dataset.corpus_name,
         "fingerprint": dataset.fingerprint,
@@ -36,7 +41,7 @@ def reproduction_record(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         RECORD_KEY: method_record(config.method),
         **dataset.readers,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        **_code_state(Path(__file__).parents[2]),
+        **(code_state() if code is None else code),
     }
 
 
@@ -59,8 +64,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _code_state(folder: Path) -> dict[str, Any]:
+def code_state() -> dict[str, Any]:
     """Return commit and dirty flag of the checkout that this code runs from; None each for an installed package."""
+    folder = Path(__file__).parents[2]
     commit = _git(folder, "rev-parse", "HEAD")
     top = _git(folder, "rev-parse", "--show-toplevel")
     if commit is None or top is None or Path(top) != folder:

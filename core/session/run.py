@@ -5,15 +5,16 @@ The caller chooses the thread: the console uses a worker thread, the command lin
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from functools import partial
+from typing import Protocol
 
 import torch
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.errors import LostRunError, StoreError, TrainingError, UnwritableError, VanishedError
+from core.errors import LostRunError, StoppedError, StoreError, TrainingError, UnwritableError, VanishedError
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, Warned
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import free_cached, peak_flops, waiter
@@ -22,17 +23,40 @@ from core.machine.pace import NO_OUTLOOK, Outlook, Pace
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.memory import StageMemory
 from core.protocol.patience import Patience
+from core.protocol.shared_checkpoint import SharedCheckpoint, Sharing
 from core.protocol.train import train
 from core.session.heartbeat import beating
 from core.session.outbox import Outbox, Publish
 from core.session.prepare import Prepared
 from core.session.rescue import rescue
+from core.session.together import Job, led
 from core.state import LIVE, Status
+from core.store.files import stages_folder
 from core.store.lock import training_alone
 from core.store.writer import Writer
 
 OUT_OF_MEMORY = "the machine has too little memory for this run"
 ShouldStop = Callable[[], bool]
+Events = Generator[Event, None, None]
+
+
+class Training(Protocol):
+    """What trains a run: a function as `protocol.train` is, here or on another machine.
+
+    It yields the run's events in order, writes what is trained to the checkpoint, and ends when it is closed, which
+    happens at any event; what was trained until then should be in the checkpoint by that time. It may block for as long
+    as its next event takes. What it raises ends the run: a `TrainingError` with its message, anything else as a bug.
+    """
+
+    def __call__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        memory: StageMemory | None = None,
+        checkpoint: Checkpoint | None = None,
+        clock: Clock = UNPROFILED,
+        threads: int | None = None,
+    ) -> Events: ...
 
 
 def run_experiment(
@@ -69,11 +93,15 @@ def run(
     should_stop: ShouldStop,
     clock: Clock = UNPROFILED,
     outlook: Outlook = NO_OUTLOOK,
+    training: Training | None = None,
 ) -> Status:
     """Run one run to its single terminal event, from its checkpoint if there is one; return its final status.
 
     Whatever ends the run, the checkpoint is written before the terminal event is stored. `should_stop` may block for as
     long as the run is paused.
+
+    Args:
+        training: what trains it; None: `protocol.train`, in this process.
 
     Raises:
         VanishedError: the database was removed or replaced meanwhile; all that it held is in the one that is named.
@@ -95,13 +123,16 @@ def run(
         with training_alone(store.path, number):
             claimed = patience.attempt(partial(store.claim, number))
             checkpoint = Checkpoint.of_run(store.path, number, config, dataset.fingerprint, claimed.created)
+            threads = claimed.threads or config.machine.threads
+            if claimed.stages and threads == config.machine.threads:  # else its last bits are others
+                checkpoint = SharedCheckpoint(checkpoint, Sharing(stages_folder(store.path), claimed.stages))
             checkpoint.sweep()
             checkpoint.patience = patience
-            threads = claimed.threads or config.machine.threads
             pace = Pace(threads, outlook, partial(peak_flops, config))
             with Outbox(number, store, publish, checkpoint, patience) as outbox:
-                training = partial(train, config, dataset, memory, checkpoint, clock, threads)
-                return _drain(lambda: pace.watch(training()), outbox, should_stop, clock)
+                alone = partial(training or train, config, dataset, memory, checkpoint, clock, threads)
+                events = partial(led, Job(config.model_dump_json(), dataset.fingerprint, threads), alone)
+                return _drain(lambda: pace.watch(events()), outbox, should_stop, clock)
     except UnwritableError as error:  # stopped before it could begin
         publish(number, [RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began)])
         return "interrupted"
@@ -112,7 +143,7 @@ def run(
         store.held_up = None
 
 
-def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
+def _drain(training: Callable[[], Events], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> Status:
     """Put all events of a training into the outbox, and an end if they have none; return the final status."""
     began = time.perf_counter()
     try:
@@ -122,20 +153,21 @@ def _drain(training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop:
     return outbox.state.status
 
 
-def _drain_in_place(
-    training: Callable[[], Iterator[Event]], outbox: Outbox, should_stop: ShouldStop, clock: Clock
-) -> None:
+def _drain_in_place(training: Callable[[], Events], outbox: Outbox, should_stop: ShouldStop, clock: Clock) -> None:
     """Do so as long as the database stays where it is."""
     began, starved = time.perf_counter(), False
     try:
-        for event in training():
-            with clock.part("events"):
-                outbox.put(event)
-            with clock.part(PAUSED):
-                stopped = should_stop()
-            if stopped and not isinstance(event, RunFinished):
-                outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
-                break
+        with closing(training()) as events:  # closed at once, whatever happens: other processes may wait to hear of it
+            for event in events:
+                with clock.part("events"):
+                    outbox.put(event)
+                with clock.part(PAUSED):
+                    stopped = should_stop()
+                if stopped and not isinstance(event, RunFinished):
+                    outbox.end(RunInterrupted("stopped by the user", time.perf_counter() - began))
+                    break
+    except StoppedError as error:
+        outbox.end(RunInterrupted(str(error), time.perf_counter() - began))
     except (LostRunError, VanishedError):
         raise
     except UnwritableError as error:

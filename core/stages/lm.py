@@ -17,6 +17,7 @@ from core.events import Epoch, Event, StageStarted, Step
 from core.head.loss import token_statistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
+from core.parallel.world import world
 from core.rng import stream
 from core.stages.block_data import BlockData
 from core.stages.splits import split_windows
@@ -109,6 +110,7 @@ def train_blocks(
     steps, tokens = -(-len(train_windows) // config.train.batch_size), _tokens(data, train_windows)
     with clock.part("set-up"):
         trainer = Trainer(model, shares, data, config, stage, steps, clock)
+        world().require_same(f"{stage}, {steps} steps, {tokens} tokens, weights of sum {trainer.checksum()!r}")
     flops = trainer.flops.total(data.targets[train_windows].numel(), tokens) / tokens
     lengths = [_bytes_per_token(token_bytes, data, windows) for windows in (train_windows, val_windows)]
     yield StageStarted(stage, "lm", trainer.only_block, config.train.max_epochs, steps, tokens, False, flops, *lengths)
@@ -214,10 +216,11 @@ def _validation_flops(model: Transformer, shares: Shares, data: BlockData, windo
 @torch.no_grad()
 def validation_loss(model: Transformer, shares: Shares, data: BlockData, windows: Tensor, config: RunConfig) -> float:
     """Return the mean cross-entropy over the active tokens of those windows, in nats, weighted by `shares`."""
-    total = 0.0
-    for batch in (windows[some] for some in in_order(len(windows), config)):
+    total, own = 0.0, world().part(windows)
+    for batch in (own[some] for some in in_order(len(own), config)):
         targets = data.active_targets(batch)  # [n]
         for seen in observations(model, shares, data, batch, config):
             statistics = token_statistics(seen.hidden, model.head_weight(seen.block), targets)
             total += shares[seen.block] * float(statistics.cross_entropy.cpu().double().sum())
+    (total,) = world().total([total])
     return total / _tokens(data, windows)

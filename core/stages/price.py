@@ -57,9 +57,8 @@ def find_price(
         found, target = _found(tokens, config)
     if config.exit.policy == "savings" and abs(found.savings - target) > FAR and found.price > 0:
         yield Warned(
-            f"no price saves {target:.1%} of the {COST_NAMES[config.exit.cost]} here: at {found.price:.4f} nats "
-            f"savings jump past it, and tokens that leave in between would cost more than they save; set for "
-            f"{found.savings:.1%}"
+            f"exits are set for {found.savings:.1%} of the {COST_NAMES[config.exit.cost]}, not {target:.1%}: no tokens "
+            f"are known to leave so that {target:.1%} are saved and less is lost than at fixed depths"
         )
     yield Priced(
         stage=stage,

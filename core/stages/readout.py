@@ -8,14 +8,16 @@ Shapes: N windows, T tokens of a window, D model width, V vocabulary size; n tok
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from core import costs
 from core.backbones.model import PretrainedModel
-from core.backbones.readouts import AffineReadout
+from core.backbones.readouts import AffineReadout, Readout
 from core.backbones.state_cache import StateCache
 from core.config.run_config import RunConfig
 from core.data.batches import shuffled
@@ -25,6 +27,7 @@ from core.head.divergence import linear_divergence
 from core.head.loss import linear_cross_entropy, token_statistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
+from core.parallel.world import world
 from core.rng import stream
 from core.stages.splits import split_windows
 from core.stages.trainer import Weights, rate_factor
@@ -61,6 +64,7 @@ def train_readout(
     )
     with clock.part("set-up"):
         training.begin()
+        world().require_same(f"{stage}, {training.steps} steps, {training.tokens} tokens")
     best, best_loss, best_epoch = training.copies(), math.inf, 0
     for epoch in range(1, config.train.max_epochs + 1):
         began, total = time.perf_counter(), 0.0
@@ -115,13 +119,23 @@ class _Training:
         self.step_flops = float(matmuls * head + costs.TRAINING * costs.readout_flops(config.model, block))
 
     def begin(self) -> None:
-        """Start an affine readout from least squares."""
-        readout = self.model.readouts[self.block]
+        """Start an affine readout from least squares, aimed at what the last block's readout, trained before, says."""
+        readout, last = self.model.readouts[self.block], cast(Readout, self.model.readouts[self.last])
         if isinstance(readout, AffineReadout) and self.block < self.last:
-            fit_affine(readout, self.cache, self.block, self.last, self.windows)
+            aim = partial(self._mapped, last)
+            fit_affine(readout, self.cache, self.block, self.last, self.windows, aim)
+
+    def _mapped(self, readout: Readout, states: Tensor) -> Tensor:
+        """Return what a readout makes of states before its norm, `[n, D]` to `[n, D]`, on the CPU."""
+        return readout.map(states.to(self.device)).cpu()
 
     def step(self, windows: Tensor) -> float:
-        """Take one optimizer step on those windows; return the summed loss."""
+        """Take one optimizer step on those windows; return the summed loss.
+
+        Each of several processes runs its part of the windows; their gradients and losses are added up.
+        """
+        tokens, rows = windows.numel() * self.cache.seq_len, world().rows(len(windows))
+        windows = windows[rows.own]
         with self.clock.part("data"):
             states, targets = self._states(self.block, windows), self.targets[windows].flatten()  # [n, D], [n]
         with self.clock.part("head", self.step_flops * len(targets)):
@@ -134,23 +148,26 @@ class _Training:
                 loss, _ = linear_cross_entropy(hidden, weight, targets, self.config.train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         with self.clock.part("backward"):
-            (loss / len(targets)).backward()
+            (loss / tokens if rows.weight else 0 * loss).backward()
+        (summed,) = world().total([loss.item() * rows.weight])
+        world().add_up(self.weights.values())
         with self.clock.part("optimizer"):
             nn.utils.clip_grad_norm_(self.weights.values(), self.config.train.grad_clip)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.train.lr * rate_factor(self.taken, self.steps, self.config)
             self.optimizer.step()
         self.taken += 1
-        return loss.item()
+        return summed
 
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Return the mean cross-entropy over the early-stopping windows, nats."""
-        total = 0.0
-        for windows in self.held_out.split(self.cache.windows_at_once):
+        total, own = 0.0, world().part(self.held_out)
+        for windows in own.split(self.cache.windows_at_once) if len(own) else ():
             hidden = self.model.readout(self.block, self._states(self.block, windows))
             found = token_statistics(hidden, self.model.head_weight(self.block), self.targets[windows].flatten())
             total += float(found.cross_entropy.cpu().double().sum())
+        (total,) = world().total([total])
         return total / (len(self.held_out) * self.cache.seq_len)
 
     def copies(self) -> Weights:
@@ -162,19 +179,29 @@ class _Training:
 
 
 @torch.no_grad()
-def fit_affine(readout: AffineReadout, cache: StateCache, block: int, last: int, windows: Tensor) -> None:
-    """Set a residual map to the least-squares prediction of the last block's states, `h + A h + b ≈ h_last`.
+def fit_affine(
+    readout: AffineReadout,
+    cache: StateCache,
+    block: int,
+    last: int,
+    windows: Tensor,
+    aim: Callable[[Tensor], Tensor] = lambda states: states,
+) -> None:
+    """Set a residual map to the least-squares prediction of the last block's states, `h + A h + b ≈ aim(h_last)`.
 
     Both are divided by the length of the token's own state, as the norm behind the map sees directions only: without
     it the few tokens with huge states would decide alone. The sums are in float64, over a few windows at a time.
+
+    Args:
+        aim: map of the last block's states, `[n, D]` to `[n, D]`, such as that of its own readout.
     """
     dim, gram, cross = cache.dim, None, None
     for some in windows.split(cache.windows_at_once):
-        states, wanted = cache.states(block, some), cache.states(last, some)  # [n, D]
+        states, wanted = cache.states(block, some), aim(cache.states(last, some))  # [n, D]
         ones = torch.ones(len(states), 1)
         inverse = states.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, 1]
-        aim = wanted * wanted.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, D]
-        rows, rest = torch.cat((states, ones), 1) * inverse, aim - states * inverse  # [n, D + 1], [n, D]
+        goal = wanted * wanted.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, D]
+        rows, rest = torch.cat((states, ones), 1) * inverse, goal - states * inverse  # [n, D + 1], [n, D]
         gram = rows.T @ rows if gram is None else gram + rows.T @ rows
         cross = rows.T @ rest if cross is None else cross + rows.T @ rest
     assert gram is not None, "a stage has windows"

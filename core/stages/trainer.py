@@ -18,6 +18,7 @@ from core.exits._contract import Observation
 from core.head.loss import linear_cross_entropy, linear_cross_entropy_with_statistics
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
+from core.parallel.world import world
 from core.rng import stream
 from core.stages.block_data import BlockData, select_active
 
@@ -38,6 +39,12 @@ class Sums:
     label: float = 0.0
     tokens: int = 0
     weight: float = 0.0
+
+    def over_all(self, weight: int) -> "Sums":
+        """Return the sums over all processes; this one's count as often as `weight` says."""
+        values = (self.loss, self.exit_loss, self.label, float(self.tokens), float(self.weight))
+        loss, exit_loss, label, tokens, predictions = world().total([weight * value for value in values])
+        return Sums(loss, exit_loss, label, round(tokens), predictions)
 
     def add(self, batch: "Sums") -> None:
         """Add the totals of a batch."""
@@ -97,12 +104,21 @@ class Trainer:
         self.dropout = stream(self.config.seed, self.stage, "dropout", epoch)
 
     def step(self, windows: Tensor) -> Sums:
-        """Take one optimizer step on those windows; return the sums over their active tokens."""
-        with self.model.dropping(self.dropout):
-            total, sums = self._losses(windows)
+        """Take one optimizer step on those windows; return the sums over their active tokens.
+
+        Each of several processes runs its part of the windows; their gradients and sums are added up.
+        """
+        rows = world().rows(len(windows))
+        own, deepest = windows[rows.own], self._deepest(windows)
+        with self.model.dropping(self.dropout, (rows.total, rows.own)):
+            total, sums = self._losses(own, deepest)
         self.optimizer.zero_grad(set_to_none=True)
-        with self.clock.part("backward", self.flops.backward * self.data.targets[windows].numel()):
-            total.backward()
+        with self.clock.part("backward", self.flops.backward * self.data.targets[own].numel()):
+            (total if rows.weight else 0 * total).backward()
+        if world().size > 1:
+            with self.clock.part("exchange"):
+                sums = sums.over_all(rows.weight)
+                world().add_up(self.trained.values(), some_lack=deepest is not None)
         with self.clock.part("optimizer"):
             nn.utils.clip_grad_norm_(self.trained.values(), self.config.train.grad_clip)
             for group in self.optimizer.param_groups:
@@ -133,6 +149,10 @@ class Trainer:
             for moment, value in self.optimizer.state[weight].items()
         }
 
+    def checksum(self) -> float:
+        """Return a figure that tells the trained weights from others."""
+        return sum(float(weight.detach().double().abs().sum()) for weight in self.trained.values())
+
     def _learning(self) -> Iterator[Tensor]:
         """Yield the weights to train; a shared one may come more than once."""
         first = 0 in self.shares
@@ -145,13 +165,18 @@ class Trainer:
         if first and self.config.train.train_embedding:
             yield self.model.embedding.weight
 
-    def _losses(self, windows: Tensor) -> tuple[Tensor, Sums]:
+    def _deepest(self, windows: Tensor) -> int | None:
+        """Return the last block that a token of those windows reaches; None: all reach all blocks."""
+        return None if self.left_at is None else int(self.left_at[windows].max())
+
+    def _losses(self, windows: Tensor, deepest: int | None) -> tuple[Tensor, Sums]:
         """Return the objective, a differentiable scalar, and the sums over the active tokens."""
         with self.clock.part("data"):
             targets = self.data.active_targets(windows)  # [n]
         total, sums = self.model.head.weight.new_zeros(()), Sums(tokens=len(targets))
         left_at = None if self.left_at is None else self.left_at[windows]  # [B, T]
-        for seen in observations(self.model, self.shares, self.data, windows, self.config, self.clock, left_at):
+        arguments = (self.model, self.shares, self.data, windows, self.config, self.clock, left_at, deepest)
+        for seen in observations(*arguments):
             if left_at is not None:
                 targets = self.data.targets.flatten()[seen.tokens]  # [n], those that arrive
             with self.clock.part("head", self.flops.head * len(targets)):
@@ -200,6 +225,7 @@ def observations(
     config: RunConfig,
     clock: Clock = UNPROFILED,
     left_at: Tensor | None = None,
+    deepest: int | None = None,
 ) -> Iterator[Observation]:
     """Run the blocks on those windows; yield each block's view of the active tokens where its loss counts.
 
@@ -208,6 +234,7 @@ def observations(
     Args:
         left_at: block at which each token leaves, int64 `[B, T]`; the first of the blocks is number 0, and all tokens
             are active there. None: the tokens that are active go through all blocks.
+        deepest: the last block to run, where other windows of the batch have tokens there.
     """
     width = data.targets.shape[1]
     with clock.part("data"):
@@ -216,15 +243,15 @@ def observations(
         tokens = select_active(places, active)  # [n]
     for block, share in shares.items():
         if left_at is not None and block:
+            if block > (int(left_at.max()) if deepest is None else deepest):
+                return
             active = left_at >= block
             tokens = places[active]
-            if not len(tokens):
-                return
         with clock.part("forward", len(windows) * width * costs.block_flops(config.model, block, width)):
             entered, states = states, model.blocks[block](states, active, config.exit.exited_state)
             rows = select_active(states, active)  # [n, D]
             hidden = model.readout(block, rows) if share else rows  # [n, D]
-        if share:
+        if share and len(tokens):
             yield Observation(hidden, rows, select_active(entered, active), tokens, block, config.seed)
 
 

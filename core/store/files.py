@@ -6,7 +6,7 @@ They belong to the file itself, whichever symlink it was named by.
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -65,6 +65,34 @@ def _link_or_copy(source: str, target: str) -> str:
 def beside(database: Path, run: int) -> Path:
     """Name the folder of a run's weights beside a file of that name."""
     return database.with_name(f"{database.name}.checkpoints") / str(run)
+
+
+def stages_folder(database: Path) -> Path:
+    """Name the folder of the trained stages that runs share, which need not exist."""
+    file = real_path(database)
+    return file.with_name(f"{file.name}.stages")
+
+
+def search_journal(database: Path, sweep: int) -> Path:
+    """Name the file that the search of a sweep is kept in, which need not exist."""
+    file = real_path(database)
+    return file.with_name(f"{file.name}.searches") / f"{sweep}.journal"
+
+
+def delete_search(database: Path, sweep: int) -> None:
+    """Delete the search of a sweep, if there is one."""
+    journal = search_journal(database, sweep)
+    with contextlib.suppress(OSError):
+        journal.unlink()
+    remove_if_empty(journal.parent)
+
+
+def clear_stages(database: Path, keys: Iterable[str]) -> None:
+    """Delete stages, by their keys, that nothing shares any more."""
+    folder = stages_folder(database)
+    for key in keys:
+        shutil.rmtree(folder / key, ignore_errors=True)
+    remove_if_empty(folder)
 
 
 def remove_if_empty(folder: Path) -> None:

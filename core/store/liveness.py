@@ -18,6 +18,8 @@ from core.state import LIVE
 
 IS_LIVE = f"status IN {LIVE}"
 """Condition of SQL."""
+IS_HELD = f"{IS_LIVE} AND (pid IS NOT NULL OR id NOT IN (SELECT run_id FROM queue))"
+"""The same of a run that is a process's, and does not wait in the queue for one."""
 BEAT_SECONDS = 15.0
 SILENT_SECONDS = 300.0
 """Twenty missed heartbeats: long enough for a slow disk, a lock that somebody holds, and clocks that disagree."""

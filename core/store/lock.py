@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core.errors import LostRunError
@@ -24,8 +24,25 @@ def training_alone(database: Path, run: int) -> Iterator[None]:
     Raises:
         LostRunError: another process trains the run.
     """
-    path = lock_file(database, run)
-    descriptor = _locked(path, run)
+    give_up = time.monotonic() + LOOK_SECONDS
+
+    def wait(holder: str) -> None:
+        if time.monotonic() > give_up:
+            raise LostRunError(f"run {run} is in training already, by {holder}: stop it there first")
+        time.sleep(0.02)
+
+    with holding(lock_file(database, run), wait):
+        yield
+
+
+@contextlib.contextmanager
+def holding(path: Path, wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of a file, which is there as long as it is held; without locks where there can be none.
+
+    Args:
+        wait: called with the name of who holds it, again and again until it is free; it raises to give up.
+    """
+    descriptor = _locked(path, wait)
     try:
         yield
     finally:
@@ -54,9 +71,8 @@ def trainer_of(database: Path, run: int) -> str | None:
     return None
 
 
-def _locked(path: Path, run: int) -> int | None:
+def _locked(path: Path, wait: Callable[[str], None]) -> int | None:
     """Take the lock and return its descriptor; None where the file system has no locks."""
-    give_up = time.monotonic() + LOOK_SECONDS
     while True:
         try:
             path.parent.mkdir(exist_ok=True)
@@ -68,9 +84,7 @@ def _locked(path: Path, run: int) -> int | None:
         except BlockingIOError:
             holder = _holder(descriptor)
             os.close(descriptor)
-            if time.monotonic() > give_up:
-                raise LostRunError(f"run {run} is in training already, by {holder}: stop it there first") from None
-            time.sleep(0.02)
+            wait(holder)
         except OSError:
             os.close(descriptor)
             return None

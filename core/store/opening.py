@@ -14,7 +14,7 @@ from core.errors import DamagedError, StoreError, UnwritableError
 from core.machine.file_system import file_system, is_network
 from core.store.files import real_path
 from core.store.identity import APPLICATION_ID, damage, require_ours, untouched
-from core.store.schema import LATEST_VERSION, migrations
+from core.store.schema import LATEST_VERSION, READABLE_VERSION, SWEEP_TABLES, migrations
 
 BUSY_SECONDS = 30
 """How long to wait for another process's transaction."""
@@ -67,7 +67,7 @@ def connect_to_write(path: Path) -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a database; where it can be written it is brought up to date, and copied first if it is older.
+    """Open a database; where it can be written it is brought up to date, and copied first if it is much older.
 
     Where it or its folder can't be written it is read as it stands, and an older one is brought up to date in memory.
 
@@ -81,7 +81,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     with explaining(path, opening=True):
         if _can_write(file):
             try:
-                return _up_to_date(_connect(file), path)
+                return _up_to_date(_connect(file), path, oldest=READABLE_VERSION)
             except sqlite3.OperationalError as error:
                 if _code(error) not in REFUSED:
                     raise
@@ -128,12 +128,20 @@ def _connect(file: Path, *, check_same_thread: bool = True) -> sqlite3.Connectio
     return sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=check_same_thread)
 
 
-def _up_to_date(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    """Bring a database up to date, unless it is; return its connection, which is closed if that does not work."""
+def _up_to_date(connection: sqlite3.Connection, path: Path, oldest: int = LATEST_VERSION) -> sqlite3.Connection:
+    """Bring a database up to date, unless it is; return its connection, which is closed if that does not work.
+
+    Args:
+        oldest: version from which it may stay as it is, with empty tables of this connection for those that it lacks.
+    """
     try:
         connection.execute("PRAGMA foreign_keys = ON")
-        if version(connection, path) < LATEST_VERSION:
+        applied = version(connection, path)
+        if applied < oldest:
             _upgrade(connection, path)
+        elif applied < LATEST_VERSION:
+            for name, columns in SWEEP_TABLES.items():
+                connection.execute(f"CREATE TEMP TABLE {name} ({columns})")
     except BaseException:
         connection.close()
         raise

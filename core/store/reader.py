@@ -20,7 +20,7 @@ from core.metrics import STORED
 from core.state import RunState, reduce
 from core.store import codec
 from core.store.identity import damage
-from core.store.liveness import GONE, IS_LIVE, Liveness
+from core.store.liveness import GONE, IS_HELD, IS_LIVE, Liveness
 from core.store.opening import connect_to_read, explaining
 from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS
 from core.store.tokens import EvaluationText, floats, integers
@@ -298,7 +298,7 @@ class Reader:
         liveness = Liveness()
         self._connection.create_function("gone", 4, lambda *owner: int(liveness.is_gone(*owner)))
         names = [row["name"] for row in self._rows("PRAGMA table_info(runs)")]
-        gone = f"{IS_LIVE} AND gone(pid, host, process, coalesce(heartbeat, created))"
+        gone = f"{IS_HELD} AND gone(pid, host, process, coalesce(heartbeat, created))"
         seen = {"status": f"CASE WHEN {gone} THEN 'interrupted' ELSE status END AS status"}
         seen["error"] = f"CASE WHEN {gone} THEN '{GONE}' ELSE error END AS error"
         columns = ", ".join([*(seen.get(name, name) for name in names), "status AS stored_status"])
@@ -307,6 +307,10 @@ class Reader:
         columns = ", ".join([*(f"bin.{name}" if name == "name" else name for name in names), "deleted"])
         binned = "main.runs JOIN bin ON run_id = id"
         self._connection.execute(f"CREATE TEMP VIEW binned AS SELECT {columns} FROM {binned}")
+
+    def select(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return the rows of a query of its own, of which the modules beside this one have some."""
+        return self._rows(sql, values)
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with explaining(self.path):

@@ -23,6 +23,7 @@ from core.store.writer import Writer
 KEYS = {
     "runs": "rowid", "events": "seq", "results": "rowid", "tags": "run_id", "notes": "rowid",
     "token_statistics": "rowid", "texts": "rowid", "bin": "rowid",
+    "sweeps": "rowid", "sweep_cells": "rowid", "queue": "rowid",
 }  # fmt: skip
 """The tables in the order of recovery, each with the integer that its rows are looked for by."""
 CHUNK, MOST_FAILURES, UNKNOWN_END = 1000, 50_000, 20_000

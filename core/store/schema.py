@@ -14,6 +14,28 @@ TOKEN_COLUMNS = ("cross_entropy", "signal", "max_prob", "prediction")
 WINDOW_COLUMNS = ("window_losses", "window_accuracies", "window_savings", "window_flop_savings")
 """Columns of `results` that hold a float32 array of one figure a window, and fields of `Measured`."""
 
+SWEEP_TABLES = {
+    "sweeps": """
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        spec TEXT NOT NULL,
+        created REAL NOT NULL""",
+    "sweep_cells": """
+        run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+        sweep_id INTEGER NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE,
+        point INTEGER NOT NULL,
+        setting TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        stages TEXT NOT NULL""",
+    "queue": """
+        run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+        sweep_id INTEGER REFERENCES sweeps (id) ON DELETE CASCADE,
+        place REAL NOT NULL,
+        origin TEXT NOT NULL,
+        deaths INTEGER NOT NULL DEFAULT 0""",
+}
+"""Columns of the tables that `sweeps` creates."""
+
 
 def runs(db: "Database") -> None:
     """Create `runs`, one row a run: identity, status, and the figures that lists sort and filter by."""
@@ -166,8 +188,24 @@ def windows(db: "Database") -> None:
     db.execute("ALTER TABLE runs ADD COLUMN bits_per_byte REAL")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows)
+def sweeps(db: "Database") -> None:
+    """Create `sweeps`, their runs, and the queue of runs that wait for a worker (`core.store.queue`).
+
+    `spec` and `setting` are JSON: what the sweep varies, and the values of one run. `point` numbers the combinations of
+    values, each of which may have a run for each seed. `stages`: keys of the shared stages by name, as JSON; `origin`:
+    key of the first one. In the queue, a run of a sweep is for that sweep's workers, any other for all; `deaths` counts
+    the workers that died on it.
+    """
+    for name, columns in SWEEP_TABLES.items():
+        db.execute(f"CREATE TABLE {name} ({columns})")
+    db.execute("CREATE INDEX cells_by_sweep ON sweep_cells (sweep_id, point)")
+    db.execute("CREATE INDEX queue_by_sweep ON queue (sweep_id, place)")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows, sweeps)
 LATEST_VERSION = len(MIGRATIONS)
+READABLE_VERSION = MIGRATIONS.index(sweeps)
+"""Oldest version that is read as it stands: all that later ones have more is tables, which are empty there."""
 
 
 def migrations() -> "Migrations":

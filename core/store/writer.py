@@ -8,8 +8,8 @@ import threading
 import time
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -22,7 +22,7 @@ from core.state import LIVE, RunState
 from core.store import codec
 from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
 from core.store.files import delete_checkpoint, real_path
-from core.store.liveness import GONE, IS_LIVE, Liveness, this_process
+from core.store.liveness import GONE, IS_HELD, IS_LIVE, Liveness, this_process
 from core.store.lock import trainer_of
 from core.store.log_size import LogSize
 from core.store.opening import connect_to_write, explaining, write_ahead
@@ -32,13 +32,21 @@ from core.store.thinning import Thinning
 from core.store.tokens import EvaluationText, integers
 from core.valid_json import json_of
 
+Also = Callable[[sqlite3.Connection, list[int]], None]
+Choose = Callable[[sqlite3.Connection], int | None]
+
 
 @dataclass(frozen=True)
 class Claimed:
-    """Creation time and reproduction record of a run that is about to be trained."""
+    """Creation time and reproduction record of a run that is about to be trained.
+
+    Attributes:
+        stages: keys of the stages that it shares with others of its sweep, by name.
+    """
 
     created: float
     record: dict[str, Any]
+    stages: dict[str, str] = field(default_factory=dict)
 
     @property
     def threads(self) -> int | None:
@@ -125,15 +133,22 @@ class Writer:
         with self._turn, explaining(self.path):
             return [row[0] for row in self._connection.execute(query, [*this_process().values()]).fetchall()]
 
-    def create_experiment(self, runs: Sequence[NewRun]) -> list[int]:
+    def create_experiment(
+        self, runs: Sequence[NewRun], also: Also = lambda connection, numbers: None, experiment: int | None = None
+    ) -> list[int]:
         """Queue the runs of one experiment; their numbers.
+
+        Args:
+            also: called with the connection and the numbers, to store more in the same transaction.
+            experiment: the number of an experiment that the runs join; None: they are a new one.
 
         Raises:
             StoreError: a name is taken; nothing is stored.
         """
         with self._transaction():
             row = self._connection.execute("SELECT coalesce(max(experiment), 0) + 1 FROM runs").fetchone()
-            numbers = [self._create(run, experiment=row[0]) for run in runs]
+            numbers = [self._create(run, experiment=experiment or row[0]) for run in runs]
+            also(self._connection, numbers)
         for number in numbers:
             if trainer_of(self.path, number) is None:
                 delete_checkpoint(self.path, number)  # left behind by another database of this name
@@ -155,11 +170,30 @@ class Writer:
                     raise StoreError(f"run {run} can't be resumed: another process resumed or deleted it meanwhile")
                 if trainer := trainer_of(self.path, run):
                     raise StoreError(f"run {run} can't be resumed: {trainer} is training it; stop it there first")
-                fresh = dict.fromkeys(("error", "seconds", "started", "ended"))
-                self._next_seq.pop(run, None)  # another process may have written on
-                self._db.table("runs").update(
-                    run, {**fresh, "status": "queued", "heartbeat": time.time(), **this_process()}
-                )
+                self._hold(run)
+
+    def _hold(self, run: int) -> None:
+        """Make a run this process's, to be trained from where it stands."""
+        fresh = dict.fromkeys(("error", "seconds", "started", "ended"))
+        self._next_seq.pop(run, None)  # another process may have written on
+        self._db.table("runs").update(run, {**fresh, "status": "queued", "heartbeat": time.time(), **this_process()})
+
+    def take(self, choose: Choose) -> int | None:
+        """Make the run that `choose` finds in the queue this process's; None if it finds none.
+
+        One process at a time chooses, so that no run is taken twice.
+        """
+        with self._transaction():
+            run = choose(self._connection)
+            if run is not None:
+                self._hold(run)
+        return run
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Store what the block does with the connection, all of it or nothing."""
+        with self._transaction():
+            yield self._connection
 
     def claim(self, run: int) -> Claimed:
         """Make sure that a run is this process's to train, and tell what is stored of it.
@@ -169,9 +203,9 @@ class Writer:
         """
         with self._transaction():
             self._require_own(run)
-            query = "SELECT created, record FROM runs WHERE id = ?"
-            created, record = self._connection.execute(query, [run]).fetchone()
-        return Claimed(float(created), json.loads(record))
+            query = "SELECT created, record, stages FROM runs LEFT JOIN sweep_cells ON run_id = id WHERE id = ?"
+            created, record, stages = self._connection.execute(query, [run]).fetchone()
+        return Claimed(float(created), json.loads(record), json.loads(stages or "{}"))
 
     def heartbeat(self, runs: Sequence[int]) -> None:
         """Note that this process still holds these runs, be they queued, held or in training."""
@@ -311,7 +345,7 @@ class Writer:
 
     def _abandoned(self) -> list[int]:
         liveness = Liveness()
-        query = f"SELECT id, pid, host, process, coalesce(heartbeat, created) FROM runs WHERE {IS_LIVE}"
+        query = f"SELECT id, pid, host, process, coalesce(heartbeat, created) FROM runs WHERE {IS_HELD}"
         return [run for run, *owner in self._connection.execute(query).fetchall() if liveness.is_gone(*owner)]
 
     def _end(self, run: int, event: RunInterrupted) -> None:

@@ -1,4 +1,4 @@
-"""Commands for finished runs: quality, calibrate, diagnose, generate."""
+"""Commands for finished runs: quality, calibrate, diagnose."""
 
 from typing import Annotated
 
@@ -90,46 +90,3 @@ def diagnose(
     else:
         console = output()
         console.print(diagnosis_lines(found, console.width))
-
-
-def generate(
-    reference: Reference,
-    prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
-    max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 60,
-    temperature: Annotated[float, typer.Option(help="0: always the most probable token.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw from this many of the most probable tokens.")] = None,
-    top_p: Annotated[float, typer.Option(help="Draw from the most probable tokens of this total probability.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    window: Annotated[int | None, typer.Option(help="Tokens of context. [default: as trained]")] = None,
-    as_json: AsJson = False,
-    *,
-    db: Database,
-) -> None:
-    """Continue a text with a run's model, each token in the style of the block it left at."""
-    import sys
-    import time
-
-    from core.analysis.text_generator import open_generator, origins
-    from core.early_exit.sampling import GenerationOptions
-    from eetui.cli.harmless_console import HarmlessConsole
-    from eetui.generate.text import generation_json, legend, piece_text
-
-    options = GenerationOptions(max_tokens, temperature, top_k, top_p, seed, window)
-    options.check()
-    with reading(db, exact=as_json) as reader:
-        generator = open_generator(reader, reader.find(reference))
-    tokens, console, began, pieces = generator.write(prompt, options), output(), time.perf_counter(), []
-    if not as_json:
-        console.print(prompt, end="", style="dim", highlight=False, soft_wrap=True)
-    for piece in tokens:
-        pieces.append(piece)
-        if not as_json:
-            console.print(piece_text(piece), end="", soft_wrap=True)
-    found = origins(generator, [piece.token for piece in pieces])
-    if as_json:
-        print(generation_json(generator, prompt, pieces, found))
-        return
-    console.print()
-    HarmlessConsole(sys.stderr).print(legend(generator, found, time.perf_counter() - began, len(pieces)))
-    if unknown := generator.unknown(prompt):
-        print(f"{unknown} of the prompt's words are not known to the run", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Commands that compare runs: compare, and ablate, which trains the runs it compares."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +22,13 @@ from eetui.cli.options import (
     print_data,
 )
 from eetui.cli.options import output as console
+from eetui.cli.selection import expanded, selected
 
-MOST_RUNS = 300
-"""Number of runs up to which they are put side by side: the log of each is read."""
+MOST_CURVES = 30
+"""Number of runs up to which files say how far they lie below their static depths: it takes a second a run."""
 
 if TYPE_CHECKING:
-    from core.store.reader import Query, Reader
+    from eetui.compare.comparison import Comparison
     from eetui.compare.run_view import RunView
 
 
@@ -80,7 +82,7 @@ def compare(
         views, group_seeds=not each_seed, only_changed=only_changed, baseline=base.name if base else None
     )
     if output in texts:
-        print_data(texts[output](result))
+        print_data(texts[output](_with_savings(result, db, only_changed=only_changed)))
     else:
         out = console()
         out.print(rendered.as_tables(result, out.width))
@@ -109,49 +111,22 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
         print_data(texts[output](grouping))
 
 
-def expanded(reader: "Reader", words: Sequence[str]) -> list[str]:
-    """Return references to the runs that words stand for: those of a filter, or else of the latest experiment.
-
-    Raises:
-        UsageError: the filter is not valid, or lets no run or too many through.
-        RunLookupError: there are no words, and no run has finished.
-    """
+def _with_savings(comparison: "Comparison", db: Path, *, only_changed: bool) -> "Comparison":
+    """Add how far the runs lie below their static depths, for files; it takes a second a run and imports NumPy."""
+    from core.store.reader import Reader
     from eetui.compare.report_runs import PREFIX
-    from eetui.runs.filters import is_filter, parse
 
-    if not words:
-        return [str(number) for number in reader.latest_experiment()]
-    if not any(map(is_filter, words)):
-        return list(words)
-    query = parse(word for word in words if not word.startswith(PREFIX))
-    count = reader.count(query)
-    if not count:
-        raise UsageError(f"no run matches {' '.join(words)!r}: eetui ls lists what there is")
-    if count > MOST_RUNS:
-        raise UsageError(
-            f"{count:,} runs match, and at most {MOST_RUNS} are put side by side: narrow the filter, or take --group-by"
-        )
-    found = [str(row["id"]) for row in reader.runs(query, ("id",))]
-    return [*(word for word in words if word.startswith(PREFIX)), *found]
+    if sum(len(column.runs) for column in comparison.columns) > MOST_CURVES:
+        note = f"more than {MOST_CURVES} runs: how far they lie below their static depths is left out"
+        return replace(comparison, notes=(*comparison.notes, note))
+    if all(run.name.startswith(PREFIX) for column in comparison.columns for run in column.runs):
+        return comparison  # no database to look into
+    from eetui.compare.savings_curves import area_rows, stored_curves
 
-
-def selected(reader: "Reader", words: Sequence[str]) -> "Query":
-    """Return the query of the runs that words name or, if one of them is a condition, of those that fit all words.
-
-    Raises:
-        UsageError: the filter is not valid, or a word is a column of the report.
-        RunLookupError: a word names no run.
-    """
-    from core.store.reader import Query
-    from eetui.compare.report_runs import PREFIX
-    from eetui.runs.filters import is_filter, parse
-
-    if any(map(is_filter, words)):
-        return parse(words)
-    if report := next((word for word in words if word.startswith(PREFIX)), None):
-        raise UsageError(f"{report} is not a run of the database: it has no seeds and windows to group")
-    numbers = [reader.find(word) for word in words] or reader.latest_experiment()
-    return Query(f"id IN ({', '.join('?' * len(numbers))})", tuple(numbers))
+    with Reader(db) as reader:
+        rows = area_rows(comparison.columns, stored_curves(reader, comparison))
+    kept = tuple(row for row in rows if row.changes or not only_changed)
+    return replace(comparison, further=(("savings", kept),) if kept else ())
 
 
 def views_of(references: Sequence[str], db: Path) -> "list[RunView]":

@@ -26,7 +26,7 @@ def doctor(
     *,
     db: Database,
 ) -> None:
-    """Check versions, machine, database and checkpoints; nothing is changed."""
+    """Check versions, machine, database, checkpoints and cached states; nothing is changed."""
     if repair:
         _repair(db)
         return
@@ -44,12 +44,14 @@ def doctor(
 
 
 def _findings(db: Path) -> "Iterator[Finding]":
-    from core.session.checkup import check_checkpoints, check_database
+    from core.session.checkup import check_checkpoints, check_database, check_stages, check_states
     from eetui.summary.surroundings import surroundings
 
     yield from surroundings(db)
     yield from check_database(db)
     yield from check_checkpoints(db)
+    yield from check_states()
+    yield from check_stages(db)
 
 
 def _repair(db: Path) -> None:

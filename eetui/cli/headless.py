@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from core.events import Event
+from core.parallel.launch import is_follower, launch
 from core.state import RunState, StageState, Status, reduce
 from eetui.cli.harmless_console import HarmlessConsole
 from eetui.cli.options import output
@@ -31,7 +32,7 @@ class Headless:
     """Shows an experiment on stderr: a live line on a terminal, and a line for each notable event."""
 
     def __init__(self, names: Mapping[int, str], console: Console) -> None:
-        self.names, self.console = names, console
+        self.names, self.console = dict(names), console
         self.states = {run: RunState() for run in names}
         self.progress = Progress(
             SpinnerColumn(),
@@ -44,6 +45,10 @@ class Headless:
             disable=not console.is_terminal,
         )
         self._bar = self.progress.add_task("", total=1, figures="", visible=False)
+
+    def begin(self, run: int, name: str) -> None:
+        """Show a run from its beginning, whatever was shown of it before."""
+        self.names[run], self.states[run] = name, RunState()
 
     def publish(self, run: int, events: Sequence[Event]) -> None:
         """Show a run's events; called by `core.session.run`."""
@@ -68,7 +73,8 @@ class Headless:
 class Stop:
     """Whether a signal asks the run to end after its step: Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed.
 
-    A second Ctrl-C or SIGTERM leaves at once. SIGHUP never does: terminal and shell both send it.
+    A second Ctrl-C or SIGTERM leaves at once. SIGHUP never does: terminal and shell both send it. Nor does any of
+    several processes: terminal and torchrun both send theirs, and the others wait for each.
 
     Attributes:
         code: the exit code of who was asked by the signal, 128 and its number; 0 before.
@@ -94,11 +100,14 @@ class Stop:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.code and number != signal.SIGHUP:
+        if self.code and number != signal.SIGHUP and launch() is None:
             os._exit(128 + number)
-        self.code = self.code or 128 + number
+        repeated, self.code = bool(self.code), self.code or 128 + number
+        if is_follower() or (repeated and launch() is not None):
+            return
         with suppress(OSError):  # the terminal is gone
-            os.write(2, b"\nfinishing the step; press Ctrl-C again to leave at once\n")
+            hint = b"" if launch() else b"; press Ctrl-C again to leave at once"
+            os.write(2, b"\nfinishing the step" + hint + b"\n")
 
 
 def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:

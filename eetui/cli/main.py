@@ -5,7 +5,7 @@ Modules that are slow to import are imported inside the command that needs them.
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
@@ -15,7 +15,22 @@ from typer.core import TyperGroup
 from core.errors import EetuiError, UsageError
 from core.machine.interruptible import is_work_left
 from eetui import __version__
-from eetui.cli import analyse, compare, deleting, doctor, probe, runs, train
+from eetui.cli import (
+    analyse,
+    compare,
+    deleting,
+    doctor,
+    export,
+    generate,
+    harness,
+    probe,
+    queue,
+    runs,
+    speculate,
+    sweep,
+    sweeps,
+    train,
+)
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import Database
 from eetui.cli.streams import NobodyReadsError, lasting
@@ -26,18 +41,38 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "calibrate": analyse.calibrate,
     "diagnose": analyse.diagnose,
     "ablate": compare.ablate,
-    "generate": analyse.generate,
+    "generate": generate.generate,
+    "speculate": speculate.speculate,
     "probe": probe.probe,
     "run": train.run,
     "resume": train.resume,
+    "work": queue.work,
     "compare": compare.compare,
     "ls": runs.list_runs,
     "show": runs.show,
+    "export": export.export,
+    "lm-eval": harness.lm_eval,
     "rm": deleting.remove,
     "restore": deleting.restore,
     "doctor": doctor.doctor,
 }
 """All commands, in the order of the help."""
+SWEEP: dict[str, Callable[..., None]] = {
+    "list": sweeps.list_all,
+    "show": sweeps.show,
+    "resume": sweeps.resume,
+    "add-seeds": sweeps.add_seeds,
+    "cancel": sweeps.cancel,
+    "delete": sweeps.delete,
+}
+"""Commands of `eetui sweep`, which makes one without any of them."""
+QUEUE: dict[str, Callable[..., None]] = {
+    "add": queue.add,
+    "list": queue.list_waiting,
+    "move": queue.move,
+    "drop": queue.drop,
+}
+"""Commands of `eetui queue`."""
 
 
 class HarmlessGroup(TyperGroup):
@@ -73,6 +108,18 @@ app = typer.Typer(
 )
 for name, command in COMMANDS.items():
     app.command(name)(command)
+
+
+def _add_group(name: str, commands: Mapping[str, Callable[..., None]], **options: Any) -> typer.Typer:
+    group = typer.Typer(cls=HarmlessGroup, pretty_exceptions_enable=False, **options)
+    for word, command in commands.items():
+        group.command(word)(command)
+    app.add_typer(group, name=name)
+    return group
+
+
+_add_group("sweep", SWEEP, invoke_without_command=True).callback()(sweep.sweep)
+_add_group("queue", QUEUE, no_args_is_help=True, help="Runs that wait in the database for eetui work.")
 
 
 def main() -> None:

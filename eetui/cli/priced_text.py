@@ -1,6 +1,5 @@
 """The curve of one price for all exits, beside the quantile's and the static line: a table, a sentence, JSON."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,18 @@ def against_line(point: PricePoint) -> str:
 
 def priced_json(curve: PriceCurve) -> list[dict[str, Any]]:
     """Return every point; losses in nats, savings as shares of the full model."""
-    return [{**asdict(point), "difference": _json_interval(point.difference)} for point in curve.points]
+    return [
+        {
+            "price": point.price,
+            "thresholds": point.thresholds,
+            "shares": point.shares,
+            "savings": point.savings,
+            "loss": point.loss,
+            "line": point.line,
+            "difference": _json_interval(point.difference),
+        }
+        for point in curve.points
+    ]
 
 
 def _json_interval(found: Interval | None) -> dict[str, float] | None:

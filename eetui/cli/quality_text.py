@@ -25,6 +25,10 @@ SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN = 25
 LEGEND = f"{BEATS} saves, and is clearly better than the static depths that save as much (95%); {LOSES} not"
+DEFERRED_NOTE = (
+    "Layers saved are those of each token's own way: exited_state=deferred computes the rest for later tokens that go "
+    "deeper, and saves only what none needed (eetui show)"
+)
 CLAIM_WORDS = {"gain": "a gain, nats", "price": "a price, nats", "rank": "an order only"}
 """How a claim is written where its name does not say it."""
 
@@ -50,6 +54,7 @@ def quality_tables(run: RunQuality) -> RenderableType:
         priced_table(quality.priced_flops, quality.flops, "FLOPs", run.bytes_per_token),
         Text(PRICED_LEGEND, style="dim"),
         *(Text(line) for line in summary_lines(quality)),
+        *([Text(DEFERRED_NOTE)] if run.deferred else []),
     )
 
 

@@ -11,12 +11,17 @@ import contextlib
 import io
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from core.errors import EetuiError
+from core.parallel.launch import is_follower
 from eetui.drawing.fallback import FALLBACK
 from eetui.drawing.harmless import lines, styled
+
+FOLLOWER_SECONDS = 5.0
+"""How long one of several processes, other than the first, waits before it tells of an error."""
 
 
 class NobodyReadsError(Exception):
@@ -113,7 +118,11 @@ def lasting() -> Iterator[None]:
             raise
         sys.stdout.flush()
     except EetuiError as error:
-        print(f"eetui: {lines(str(error))}", file=sys.stderr)
+        who = ""
+        if is_follower():  # what the first process says as well, it says meanwhile, and then all are ended
+            time.sleep(FOLLOWER_SECONDS)
+            who = f"process {os.environ['RANK']}: "
+        print(f"eetui: {who}{lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except NobodyReadsError:
         sys.exit(0)

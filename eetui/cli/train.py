@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UsageError
+from core.parallel.launch import is_follower, launch
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import (
     Assignments,
@@ -94,8 +95,10 @@ def resume(references: References, no_ui: NoUi = False, *, db: Database) -> None
     """Resume runs that were interrupted or failed, from their last complete epoch."""
     from core.store.reader import Reader
 
-    with Reader(db) as reader:
-        numbers = [reader.find(reference) for reference in references]
+    numbers = list[int]()
+    if not is_follower():  # which needs no database
+        with Reader(db) as reader:
+            numbers = [reader.find(reference) for reference in references]
 
     def prepare(store: "Writer") -> "Prepared":
         from core.session.prepare import prepare_resume
@@ -122,7 +125,13 @@ def _in_console(*, no_ui: bool) -> bool:
 
 
 def _train(request: "Request", db: Path, *, no_ui: bool, as_json: bool = False) -> None:
-    """Train in the console or headless, and exit."""
+    """Train in the console or headless, alone or with the other processes of a launch, and exit."""
+    if launched := launch():
+        if not no_ui:
+            raise UsageError("several processes train without the console: add --no-ui")
+        from eetui.cli.together import train_together
+
+        raise typer.Exit(train_together(request, db, launched, as_json=as_json))
     if _in_console(no_ui=no_ui):
         raise typer.Exit(open_console(db, request))
     from eetui.cli.headless import train_headless

@@ -78,6 +78,7 @@ def view(
     """
     started, width, record = state.started, config["data.seq_len"], row["record"]
     windows = "" if started is None else f", {started.eval_tokens // width:,} windows of {width}"
+    windows += ", each begun anew" if config.get("data.bos_token") else ""
     return RunView(
         name=row["name"],
         method=row["method"],

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from rich.text import Text
 
 from eetui.compare.comparison import Comparison
-from eetui.compare.savings_curves import SavingsCurve
+from eetui.compare.savings_curves import Furthest, SavingsCurve
 from eetui.compare.screen_text import savings_note, savings_series
 from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, figure
@@ -20,7 +20,7 @@ def series(comparison: Comparison, curves: Mapping[int, SavingsCurve]) -> list[S
     """Return each run's curves in its column's hue: static depths behind, one exit rate, one price; points on top."""
     static = [Series("", curve.savings, curve.line, index, "behind") for index, curve in curves.items()]
     early = [Series("", curve.savings, curve.loss, index) for index, curve in curves.items()]
-    priced = [Series("", curve.priced_savings, curve.priced_loss, index, "thick") for index, curve in curves.items()]
+    priced = [Series("", curve.priced.savings, curve.priced.loss, index, "thick") for index, curve in curves.items()]
     return [*static, *early, *priced, *savings_series(comparison)]
 
 
@@ -29,14 +29,15 @@ def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int
     if not curves:
         return Text()
     shown = list(curves.items())[:ROWS]
-    heads = ["against static depths", "nats below", "clearly at", "by price", "clearly at"]
+    heads = ["against static depths", "nats below", "clearly at", "by price", "clearly at", "furthest"]
     lines = [
         [
             f"{hue(index).sign} {comparison.columns[index].title}",
             MISSING if curve.gain is None else figure(curve.gain, "nats"),
             f"{figure(curve.beats, 'share')} of rates",
-            figure(curve.priced_gain, "nats"),
-            f"{figure(curve.priced_beats, 'share')} of prices",
+            figure(curve.priced.gain, "nats"),
+            f"{figure(curve.priced.beats, 'share')} of prices",
+            _furthest(curve.priced.furthest),
         ]
         for index, curve in shown
     ]
@@ -59,3 +60,11 @@ def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: It
     if missing := ", ".join(without):
         words.append(f"No curve (no statistics of their tokens, or no exit): {missing}.")
     return " ".join([*words, "Working out the curves …"] if busy else words)
+
+
+def _furthest(point: Furthest | None) -> str:
+    """Write how far the best price lies below the static depths, with its interval, and what it saves."""
+    if point is None:
+        return MISSING
+    around = point.interval and f" [{-point.interval.high:z.4f}, {-point.interval.low:z.4f}]"
+    return f"{-point.above:z.4f}{around or ''} at {point.savings:.1%}"

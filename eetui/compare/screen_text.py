@@ -70,7 +70,7 @@ def curves_note(comparison: Comparison, block: int, *, as_ppl: bool) -> str:
         groups.setdefault(tuple(losses), []).append(title)
     same = [" = ".join(titles) for losses, titles in groups.items() if losses and len(titles) > 1]
     lines = [f"Best: {', '.join(best) or 'no epoch yet'}.", *(f"The same curve: {titles}." for titles in same)]
-    if block:
+    if block and any(run.config["protocol"] != "frozen" for column in comparison.columns for run in column.runs):
         lines.append("Each is of its own hard tokens.")
     return " ".join([*lines, "[ ] choose the block, v nats or PPL."])
 

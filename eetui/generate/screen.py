@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.style import Style
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -15,10 +16,15 @@ from textual.worker import get_current_worker
 from core.errors import EetuiError, UsageError
 from eetui.console.screen import BenchScreen
 from eetui.drawing.flowing_text import FlowingText
+from eetui.generate.drafting_row import DraftingRow
+from eetui.generate.numbers import number, whole_number
 
 if TYPE_CHECKING:  # they import torch, which only the generating thread does
+    from core.analysis.speculative_text import WrittenPass
     from core.analysis.text_generator import Piece, TextGenerator
+    from core.early_exit.draft_length import Drafting
     from core.early_exit.sampling import GenerationOptions
+    from eetui.generate.speculation_text import Speculated
 
 LOOK_SECONDS = 0.1
 """Time between two updates of the text."""
@@ -33,6 +39,10 @@ OPTIONS = (
 HELP = """The model of this run continues your text, token by token, with early exit as it was evaluated: each token \
 looks like the block that it came from. Beyond the length it was trained with, the model sees the end of the text only.
 
+With speculation, an exit drafts tokens and the whole model verifies them: the text is the whole model's. Accepted \
+drafts have the look of the exit's block, rejected ones stand between [- and -]. It never saves FLOPs and is often \
+slower: once the text is there it is written again, plain and by speculation in turns, to time both.
+
 Nothing that is written here is stored."""
 
 
@@ -42,6 +52,7 @@ class GenerateScreen(BenchScreen):
     HELP_TEXT = HELP
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+g", "generate", "Write", id="generate.start", tooltip="Continue the prompt; enter does too"),
+        Binding("ctrl+o", "speculate", "Speculate", id="generate.speculate", tooltip="Switch speculation on or off"),
         Binding("ctrl+s", "stop", "Stop", id="generate.stop", tooltip="Stop writing"),
     ]
     CSS = """
@@ -61,9 +72,14 @@ class GenerateScreen(BenchScreen):
         self.run = run
         self._generator: TextGenerator | None = None
         self._prompt = ""
-        self._pieces: list[Piece] = []
-        """Tokens generated so far; the generating thread appends to it and changes nothing else."""
+        self._pieces: list[Piece | WrittenPass] = []
+        """Tokens, or passes, so far; the generating thread appends to it."""
         self._seconds = 0.0
+        self._speculated: Speculated | None = None
+        """Figures of the text once it is complete; None: early exit, or not yet."""
+        self._drafting: Drafting | None = None
+        self._timing = ""
+        """Progress of the timing."""
         self._shown: object = None
         self._laid_out = 0
         """Number of pieces in the text shown."""
@@ -75,6 +91,7 @@ class GenerateScreen(BenchScreen):
             for name, label, value, meaning in OPTIONS:
                 yield Label(label)
                 yield Input(value, placeholder=meaning, id=name)
+        yield DraftingRow()
         yield FlowingText(id="text")
         yield Static(id="figures", markup=False)
         yield Footer()
@@ -106,16 +123,21 @@ class GenerateScreen(BenchScreen):
         """Start over with the prompt and options in the fields."""
         self.bench.attempt(self._begin)
 
+    def action_speculate(self) -> None:
+        self.query_one(DraftingRow).toggle()
+
     def action_stop(self) -> None:
         self.workers.cancel_node(self)
 
     def _begin(self) -> None:
         prompt, options = self.query_one("#prompt", Input).value, self._options()
+        drafting = self.query_one(DraftingRow).drafting()
         if not prompt.strip():
             raise UsageError("write the beginning of a text first")
         self._prompt, self._pieces, self._seconds = prompt, [], 0.0
+        self._drafting, self._speculated, self._timing = drafting, None, ""
         self._redraw()
-        self._write(prompt, options, self._pieces)
+        self._write(prompt, options, self._pieces, drafting)
 
     def _options(self) -> "GenerationOptions":
         """Return the options in the fields.
@@ -126,12 +148,12 @@ class GenerateScreen(BenchScreen):
         from core.early_exit.sampling import DEFAULTS, GenerationOptions
 
         values = {name: self.query_one(f"#{name}", Input).value.strip() for name, *_ in OPTIONS}
-        whole = {name: _whole_number(name, values[name]) for name in ("max_tokens", "top_k", "seed")}
+        whole = {name: whole_number(name, values[name]) for name in ("max_tokens", "top_k", "seed")}
         options = GenerationOptions(
             max_tokens=DEFAULTS.max_tokens if whole["max_tokens"] is None else whole["max_tokens"],
-            temperature=_number("temperature", values["temperature"], DEFAULTS.temperature),
+            temperature=number("temperature", values["temperature"], DEFAULTS.temperature),
             top_k=whole["top_k"],
-            top_p=_number("top p", values["top_p"], DEFAULTS.top_p),
+            top_p=number("top p", values["top_p"], DEFAULTS.top_p),
             seed=whole["seed"] or 0,
         )
         options.check()
@@ -140,21 +162,51 @@ class GenerateScreen(BenchScreen):
     # The generating thread
 
     @work(thread=True, exclusive=True, group="generate")
-    def _write(self, prompt: str, options: "GenerationOptions", pieces: "list[Piece]") -> None:
-        """Append generated tokens to `pieces` until all are generated or the worker is cancelled."""
+    def _write(
+        self,
+        prompt: str,
+        options: "GenerationOptions",
+        pieces: "list[Piece | WrittenPass]",
+        drafting: "Drafting | None",
+    ) -> None:
+        """Append what is generated to `pieces` until all of it is there or the worker is cancelled."""
         worker = get_current_worker()
         try:
             self._generator = self._generator or self._opened()
             began = time.perf_counter()
-            for piece in self._generator.write(prompt, options):
+            for piece in self._written(prompt, options, drafting):
                 if worker.is_cancelled:
                     return
                 pieces.append(piece)
                 self._seconds = time.perf_counter() - began
+            if drafting is not None:
+                self._sum_up(prompt, options, drafting)
         except EetuiError as error:
             if not worker.is_cancelled:  # else the console may be closing
                 message = str(error)
                 self.app.call_from_thread(self.notify, message, severity="error", timeout=10, markup=False)
+
+    def _written(
+        self, prompt: str, options: "GenerationOptions", drafting: "Drafting | None"
+    ) -> "Iterator[Piece | WrittenPass]":
+        assert self._generator is not None, "it was opened before"
+        if drafting is None:
+            return self._generator.write(prompt, options)
+        from core.analysis.speculative_text import write_speculatively
+
+        return write_speculatively(self._generator, prompt, drafting, options)
+
+    def _sum_up(self, prompt: str, options: "GenerationOptions", drafting: "Drafting") -> None:
+        """Compute the figures of a text that is complete, and then its speed, unless the worker is cancelled."""
+        from eetui.generate.speculated import figures_in_steps
+
+        worker = get_current_worker()
+        assert self._generator is not None, "it was opened before"
+        for found, timing in figures_in_steps(self._generator, prompt, self._passes, drafting, options):
+            if worker.is_cancelled:
+                self._timing = ""
+                return
+            self._speculated, self._timing = found, timing
 
     def _opened(self) -> "TextGenerator":
         """Open the run's generator with a reader of this thread's own, on one core unless a run is training.
@@ -174,7 +226,7 @@ class GenerateScreen(BenchScreen):
     # Display
 
     def _show_news(self) -> None:
-        state = (id(self._pieces), len(self._pieces), self._busy)
+        state = (id(self._pieces), len(self._pieces), self._busy, self._timing)
         if state != self._shown and self._prompt:
             self._shown = state
             self._show()
@@ -200,51 +252,55 @@ class GenerateScreen(BenchScreen):
         self._laid_out = len(pieces)
         self.query_one("#figures", Static).update(self._figures(pieces))
 
-    def _texts(self, pieces: "Sequence[Piece]") -> Iterator[Text]:
+    def _texts(self, pieces: "Sequence[Piece | WrittenPass]") -> Iterator[Text]:
         if not pieces:
             return iter(())  # the imports below import torch, which is the thread's task
-        from eetui.drawing.themes import block_style
+        from core.analysis.text_generator import Piece
+        from eetui.generate.speculation_text import pass_text
         from eetui.generate.text import piece_text
 
-        dark = self.app.current_theme.dark
-        return (piece_text(piece, block_style(piece.token.block, dark=dark)) for piece in pieces)
+        looks = self._looks
+        return (
+            piece_text(piece, looks[piece.token.block]) if isinstance(piece, Piece) else pass_text(piece, looks)
+            for piece in pieces
+        )
 
-    def _figures(self, pieces: "list[Piece]") -> Text:
+    @property
+    def _looks(self) -> "list[Style]":
+        """Style of each block."""
+        from eetui.drawing.themes import block_style
+
+        assert self._generator is not None, "it was opened before"
+        dark = self.app.current_theme.dark
+        return [block_style(block, dark=dark) for block in range(len(self._generator.config.model.block_layers))]
+
+    @property
+    def _passes(self) -> "list[WrittenPass]":
+        from core.analysis.speculative_text import WrittenPass
+
+        return [piece for piece in self._pieces if isinstance(piece, WrittenPass)]
+
+    def _figures(self, pieces: "list[Piece | WrittenPass]") -> Text:
         """Write the legend and figures of the tokens, once there are any."""
         if not pieces or self._generator is None:
             return Text("reading the model …" if self._busy else "")
-        from core.analysis.text_generator import origins
-        from eetui.drawing.themes import block_style
-        from eetui.generate.text import legend
-
-        dark = self.app.current_theme.dark
-        looks = [block_style(block, dark=dark) for block in range(len(self._generator.config.model.block_layers))]
-        found = origins(self._generator, [piece.token for piece in pieces])
-        text = legend(self._generator, found, self._seconds, len(pieces), looks)
+        text = self._legend(self._generator, pieces)
         unknown = self._generator.unknown(self._prompt)
         count = "1 word" if unknown == 1 else f"{unknown} words"
         return text.append(f"   {count} of the prompt not known", "dim") if unknown else text
 
+    def _legend(self, generator: "TextGenerator", pieces: "list[Piece | WrittenPass]") -> Text:
+        from core.analysis.text_generator import Piece, origins
+        from eetui.generate.speculated import figures_so_far
+        from eetui.generate.speculation_text import speculation_legend
+        from eetui.generate.text import legend
 
-def _whole_number(name: str, text: str) -> int | None:
-    """Read a whole number; None if the field is empty.
-
-    Raises:
-        UsageError: it is not a whole number.
-    """
-    try:
-        return int(text) if text else None
-    except ValueError:
-        raise UsageError(f"{name.replace('_', ' ')} must be a whole number, got {text!r}") from None
-
-
-def _number(name: str, text: str, otherwise: float) -> float:
-    """Read a number; `otherwise` if the field is empty.
-
-    Raises:
-        UsageError: it is not a number.
-    """
-    try:
-        return float(text) if text else otherwise
-    except ValueError:
-        raise UsageError(f"{name} must be a number, got {text!r}") from None
+        if self._drafting is None:
+            tokens = [piece.token for piece in pieces if isinstance(piece, Piece)]
+            return legend(generator, origins(generator, tokens), self._seconds, len(tokens), self._looks)
+        found = self._speculated or figures_so_far(generator, self._prompt, self._passes, self._drafting)
+        text = speculation_legend(found, len(self._looks) - 1, self._looks)
+        if found.speed is None:
+            speed = f"{found.tally.tokens / self._seconds:,.1f} tokens/s" if self._seconds else ""
+            text.append(f"\n{speed}{'; ' if self._timing else ''}{self._timing}", "dim")
+        return text

@@ -7,6 +7,7 @@ from rich.style import Style
 from rich.text import Text
 
 from core.analysis.text_generator import Origins, Piece, TextGenerator
+from core.pricing.thresholds import exits_off
 from eetui.drawing.figures import figure
 from eetui.drawing.formats import json_text
 
@@ -33,17 +34,17 @@ def generated_text(prompt: str, pieces: Sequence[Piece]) -> Text:
 def legend(
     generator: TextGenerator, origins: Origins, seconds: float, tokens: int, looks: Sequence[Style] | None = None
 ) -> Text:
-    """Draw each block's style with its share of the tokens, the savings and the speed.
+    """Draw each block's style with its share of the tokens, or that its exit is off, the savings and the speed.
 
     Args:
         seconds: time that generation took.
         tokens: number of tokens generated.
         looks: style of each block; None: `block_look`.
     """
-    text = Text()
+    text, off = Text(), exits_off(generator.thresholds)
     for block, share in enumerate(origins.blocks):
         text.append(f"block {block}", looks[block] if looks else block_look(block))
-        text.append(f" {figure(share, 'share')}   ", "bold")
+        text.append(" off   " if block in off else f" {figure(share, 'share')}   ", "dim" if block in off else "bold")
     text.append(
         f"\nlayers saved {figure(origins.layer_savings, 'share')}, FLOPs {figure(origins.flop_savings, 'share')}"
     )
@@ -65,15 +66,17 @@ def generation_json(generator: TextGenerator, prompt: str, pieces: Sequence[Piec
         "exit_shares": origins.blocks,
         "layer_savings": origins.layer_savings,
         "flop_savings": origins.flop_savings,
-        "tokens": [
-            {
-                "token": piece.token.token,
-                "text": piece.text,
-                "block": piece.token.block,
-                "signals": piece.token.signals,
-                "probability": piece.token.probability,
-            }
-            for piece in pieces
-        ],
+        "tokens": [token_json(piece) for piece in pieces],
     }
     return json_text(found)
+
+
+def token_json(piece: Piece) -> dict[str, Any]:
+    """Write a token as plain values."""
+    return {
+        "token": piece.token.token,
+        "text": piece.text,
+        "block": piece.token.block,
+        "signals": piece.token.signals,
+        "probability": piece.token.probability,
+    }

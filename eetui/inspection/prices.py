@@ -13,7 +13,7 @@ from core.analysis.what_if import Setting
 from core.costs import PricedCosts
 from core.events import Priced
 from core.pricing.policy import PricedTokens
-from core.pricing.search import reach
+from core.pricing.search import closest
 from core.pricing.thresholds import is_on
 
 RATIO = 1.02
@@ -52,7 +52,7 @@ class Prices:
 
     def near(self, savings: float) -> float:
         """Return the price that saves about as much."""
-        return reach(self._tokens, "savings", savings).price
+        return closest(self._tokens, "savings", savings).price
 
     def saved(self, setting: Setting) -> float:
         """Return the share of the cost that thresholds save; exits that are off cost nothing."""

@@ -56,7 +56,7 @@ def without_the_unfinished(text: str) -> str:
     elif colon:
         unfinished = not value
     else:
-        unfinished = any(name.startswith(word) for name in ("tag", *TEXT_FIELDS, *FIGURES))
+        unfinished = any(name.startswith(word) for name in ("tag", "sweep", *TEXT_FIELDS, *FIGURES))
     return rest + space if unfinished else text
 
 
@@ -64,12 +64,14 @@ def _condition(word: str) -> tuple[str, str | float]:
     field, colon, text = word.partition(":")
     if colon and field == "tag":
         return "id IN (SELECT run_id FROM tags WHERE tag = ?)", text
+    if colon and field == "sweep":
+        return "id IN (SELECT run_id FROM sweep_cells JOIN sweeps ON sweeps.id = sweep_id WHERE sweeps.name = ?)", text
     if colon and field in TEXT_FIELDS:
         return f"{TEXT_FIELDS[field]} = ?", text
     if match := _COMPARISON.fullmatch(word):
         return _figure_condition(word, match["field"], match["operator"], match["number"])
     if colon:
-        raise UsageError(f"filter {word!r}: {field!r} must be one of tag, {', '.join(TEXT_FIELDS)}")
+        raise UsageError(f"filter {word!r}: {field!r} must be one of tag, sweep, {', '.join(TEXT_FIELDS)}")
     return "instr(lower(name), lower(?)) > 0", word
 
 

@@ -30,7 +30,8 @@ def run_preview(row: Mapping[str, Any], state: RunState, style: Palette, width: 
     """Draw status, figures, curves, tags, notes and warnings of a run from `Reader.run` and `Reader.state`."""
     head = Group(*_head(row, state, style, width))
     figures = _figures(row, state)
-    curves = Group(*_curves(state, style, width))
+    frozen = completed(row["config"])["protocol"] == "frozen"
+    curves = Group(*_curves(state, style, width, frozen=frozen))
     remarks = Group(*_remarks(row, state, style))
     if width < SIDE_BY_SIDE:
         parts = (head, figures, curves, remarks)
@@ -87,7 +88,7 @@ def _figures(row: Mapping[str, Any], state: RunState) -> RenderableType:
     return Group(Text("Evaluation split, all tokens", style="bold"), table)
 
 
-def _curves(state: RunState, style: Palette, width: int) -> Iterator[RenderableType]:
+def _curves(state: RunState, style: Palette, width: int, *, frozen: bool) -> Iterator[RenderableType]:
     """Yield the early-stopping PPL of each epoch, block by block; the curves are of losses, so on a log scale."""
     stages = [stage for stage in state.stages if stage.kind == "lm" and stage.history]
     if stages:
@@ -98,7 +99,7 @@ def _curves(state: RunState, style: Palette, width: int) -> Iterator[RenderableT
             name = "all blocks" if stage.block is None else f"block {stage.block}"
             table.add_row(name, curve, Text(f"{_best(stage)}, {_epochs(stage)}"))
         yield table
-        if len(stages) > 1:
+        if len(stages) > 1 and not frozen:
             yield Text("later blocks: on their own hard tokens", style="dim")
 
 

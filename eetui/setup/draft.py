@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+from core.config.derived import unused_exit_settings
 from core.config.dotted_names import flatten
 from core.config.run_config import DEFAULT_PRESET, Layer, RunConfig, build, preset_layer, preset_names
 from core.errors import ConfigError
@@ -115,6 +116,12 @@ class Draft:
         """Return the layers of the config: the preset and the form."""
         values = {name: parse(FIELDS[name], raw) for name, raw in self.edits.items() if name in CONFIG_NAMES}
         return [preset_layer(self.preset), Layer("the form", values)]
+
+    def unused(self) -> Mapping[str, str]:
+        """Return why fields have no effect, by their names."""
+        protocol, policy = str(self.raw("protocol")), str(self.raw("exit.policy"))
+        why = f"protocol is {protocol}" if protocol == "full_depth" else f"exit.policy is {policy}"
+        return {f"exit.{name}": f"not used, as {why}" for name in unused_exit_settings(protocol, policy)}
 
     def plan(self) -> Plan:
         """Return the plan of the experiment.

@@ -43,7 +43,7 @@ def forecast_lines(forecast: Forecast) -> Text:
         return Text(forecast.problem)
     facts = {name: figures + unit for name, figures, unit in _facts(forecast.estimate)}
     first = " · ".join(facts[name] for name in ("runs", "text", "vocabulary", "weights"))
-    second = " · ".join(facts[name] for name in ("compute", "time", "memory", "epochs"))
+    second = " · ".join(facts[name] for name in ("compute", "time", "memory", "states", "epochs") if name in facts)
     return Text(f"{first}\n{second}", style="dim" if forecast.state else "", no_wrap=True, overflow="ellipsis")
 
 
@@ -78,6 +78,7 @@ def _facts(estimate: Estimate) -> list[tuple[str, str, str]]:
     train, evaluation = figure(estimate.train_tokens, "count"), figure(estimate.eval_tokens, "count")
     shortest, longest = rough_duration(estimate.seconds.low), rough_duration(estimate.seconds.high)
     place = "" if estimate.device == "cpu" else f" on {estimate.device}"
+    states = ("states", f"{amount(_exactly(estimate.states), 'B')} on disk", " of states")
     return [
         ("runs", f"{estimate.runs:,}", f" run{'' if estimate.runs == 1 else 's'}"),
         ("text", f"{train} + {evaluation} tokens", ""),
@@ -88,6 +89,7 @@ def _facts(estimate: Estimate) -> list[tuple[str, str, str]]:
         ("compute", amount(estimate.flops, "FLOP"), ""),
         ("time", shortest if shortest == longest else f"{shortest}–{longest}", ""),
         ("memory", f"{amount(_exactly(estimate.memory), 'B')}{place}", " memory" if not place else ""),
+        *([states] if estimate.states else []),
     ]
 
 

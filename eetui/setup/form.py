@@ -69,7 +69,7 @@ class FieldRow(Widget):
     def __init__(self, field: Field, raw: Raw) -> None:
         super().__init__()
         self.field, self.raw = field, raw
-        self.changed, self.problem = False, ""
+        self.changed, self.problem, self.unused = False, "", ""
 
     def compose(self) -> ComposeResult:
         match self.field.kind:
@@ -96,15 +96,15 @@ class FieldRow(Widget):
         """The widget that takes the focus; the first if there are several."""
         return self.query("Input, Choice, Switch, Tick").first()
 
-    def show(self, raw: Raw, *, changed: bool, problem: str = "") -> None:
-        """Show a value, whether it differs from the preset, and its problem."""
+    def show(self, raw: Raw, *, changed: bool, problem: str = "", unused: str = "") -> None:
+        """Show a value, whether it differs from the preset, its problem, and whether it has no effect."""
         if raw != self.raw:
             self.raw = raw
             if self.is_mounted:
                 self._fill(raw)
-        if (changed, problem) != (self.changed, self.problem):
+        if (changed, problem, unused) != (self.changed, self.problem, self.unused):
             moves = bool(problem) != bool(self.problem)
-            self.changed, self.problem = changed, problem
+            self.changed, self.problem, self.unused = changed, problem, unused
             self.refresh(layout=moves)
 
     def _fill(self, raw: Raw) -> None:
@@ -129,7 +129,7 @@ class FieldRow(Widget):
 
     def _drawn(self, width: int) -> Text:
         theme, focused = self.app.current_theme, self.has_focus_within
-        look = Look(self.changed, focused, self.problem, theme.primary, theme.error or "red")
+        look = Look(self.changed, focused, self.problem, self.unused, theme.primary, theme.error or "red")
         return field_lines(self.field, self.raw, look, width)
 
     def on_descendant_focus(self) -> None:
@@ -202,10 +202,13 @@ class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
             else None
         )
 
-    def show(self, values: Mapping[str, Raw], changed: Container[str], problems: Mapping[str, str]) -> None:
-        """Show each field's value, whether it was changed, and its problem."""
+    def show(
+        self, values: Mapping[str, Raw], changed: Container[str], problems: Mapping[str, str], unused: Mapping[str, str]
+    ) -> None:
+        """Show each field's value, whether it was changed, its problem, and why it has no effect."""
         for name, row in self.rows.items():
-            row.show(values[name], changed=name in changed, problem=problems.get(name, ""))
+            why = unused.get(name, "")
+            row.show(values[name], changed=name in changed, problem=problems.get(name, ""), unused=why)
 
     def go_to(self, name: str) -> None:
         """Focus a field."""

@@ -8,7 +8,7 @@ from rich.text import Text
 from eetui.setup.fields import Field, Raw
 
 NOTHING_WAITS, PREPARING = "no run waits", "reading a corpus…"
-CHANGED, WRONG = "•", "×"
+CHANGED, WRONG, UNUSED = "•", "×", "not used"
 NAME_WIDTH, EDITOR_WIDTH, UNIT_WIDTH = 23, 23, 15
 LEAST_MEANING = 24
 """Fewest columns for a meaning beside its field; with fewer it is shown for the focused field only."""
@@ -21,6 +21,7 @@ class Look:
     changed: bool = False
     focused: bool = False
     problem: str = ""
+    unused: str = ""
     focus_colour: str = ""
     problem_colour: str = ""
 
@@ -31,8 +32,8 @@ def field_lines(field: Field, raw: Raw, look: Look, width: int) -> Text:
     indent = NAME_WIDTH + EDITOR_WIDTH + UNIT_WIDTH
     rest = width - indent
     meaning = textwrap.wrap(field.meaning, rest) if rest >= LEAST_MEANING and field.kind != "several" else []
-    unit = _unit(field, raw).ljust(UNIT_WIDTH)
-    text = Text().append(name, f"bold {look.focus_colour}" if look.focused else "")
+    unit = (UNUSED if look.unused else _unit(field, raw)).ljust(UNIT_WIDTH)
+    text = Text().append(name, f"bold {look.focus_colour}" if look.focused else "dim" if look.unused else "")
     text.append(" " * EDITOR_WIDTH + unit + f"\n{' ' * indent}".join(meaning), "dim")
     for line in textwrap.wrap(f"{WRONG} {look.problem}", max(20, width - 4)) if look.problem else ():
         text.append(f"\n    {line}", look.problem_colour)
@@ -54,10 +55,10 @@ def form_title(preset: str, changes: int, runs: int, problems: int) -> Text:
     return line.append("  " + " · ".join(facts), "not bold dim")
 
 
-def about_field(field: Field, preset: Raw, *, changed: bool) -> Text:
-    """Write a field's name, meaning and limits, and the preset's value if it was changed."""
+def about_field(field: Field, preset: Raw, *, changed: bool, unused: str = "") -> Text:
+    """Write a field's name, meaning and limits, the preset's value if it was changed, and why it has no effect."""
     text = Text(field.name, style="bold").append(f"  {field.meaning}\n", "not bold")
-    facts = [fact for fact in (field.limits, field.unit) if fact]
+    facts = [fact for fact in (unused, field.limits, field.unit) if fact]
     if changed:
         facts.append(f"preset: {_shown(preset)} (ctrl+r)")
     return text.append(" · ".join(facts), "not bold dim")

@@ -139,7 +139,7 @@ class NewScreen(BenchScreen):
 
     def _show(self) -> None:
         problems, draft = self.draft.problems(), self.draft
-        self.form.show(draft.values(), draft.edits, problems)
+        self.form.show(draft.values(), draft.edits, problems, draft.unused())
         title = form_title(draft.preset, len(draft.edits), draft.runs, len(problems))
         self.query_one("#title", Static).update(title, layout=False)
         self._show_about()
@@ -155,7 +155,12 @@ class NewScreen(BenchScreen):
         row = self.form.focused_row
         if row is not None:
             name = row.field.name
-            about = about_field(row.field, self.draft.preset_raw(name), changed=name in self.draft.edits)
+            about = about_field(
+                row.field,
+                self.draft.preset_raw(name),
+                changed=name in self.draft.edits,
+                unused=self.draft.unused().get(name, ""),
+            )
             self.query_one("#about", Static).update(about, layout=False)
 
     def _trains(self) -> bool:

@@ -15,6 +15,7 @@ from core.events import (
     StageEnded,
     StageStarted,
     Step,
+    Strided,
     Threshold,
     TokensMeasured,
     Warned,
@@ -55,6 +56,12 @@ def _line_of(event: Event, state: RunState) -> str | None:
             return _measured_line(event, state)
         case Savings():
             return _savings_line(event)
+        case Strided():
+            early = "" if event.early is None else f", early exit {perplexity(event.early):.2f}"
+            return (
+                f"{event.stage}  with a stride of {event.stride} tokens: all blocks PPL {perplexity(event.full):.2f}"
+                f"{early} ({event.tokens:,} tokens)"
+            )
         case Warned():
             return f"! {event.message}"
         case RunFinished():
@@ -108,9 +115,9 @@ def _measured_line(event: Measured, state: RunState) -> str:
 
 def _savings_line(event: Savings) -> str:
     line = f"{event.stage}  FLOP savings {event.flops:z.1%}"
-    if event.break_even is None:
+    if event.break_even is None and event.flops <= 0:
         line += ", which no exit rate would make positive"
-    else:
+    elif event.break_even is not None:
         line += f" (break-even at {event.break_even:.1%} leaving early)"
     if event.time is not None:
         line += f"  time savings {event.time:z.1%} [{event.time_low:z.1%}, {event.time_high:z.1%}]"

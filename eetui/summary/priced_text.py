@@ -3,9 +3,16 @@
 from collections.abc import Iterator
 
 from core.config.derived import COST_NAMES
-from core.events import Priced
+from core.events import Priced, Split
 from core.state import RunState
 from eetui.drawing.figures import price
+
+SPLIT_NAMES: dict[Split, str] = {
+    "train": "training windows",
+    "calibration": "calibration windows",
+    "early-stop": "early-stopping windows",
+    "eval": "evaluation windows",
+}
 
 
 def priced_facts(state: RunState) -> Iterator[tuple[str, str]]:
@@ -14,11 +21,12 @@ def priced_facts(state: RunState) -> Iterator[tuple[str, str]]:
     if found is None:
         return
     yield "price", f"{price(found.price)} nats for all {COST_NAMES[found.cost]}, {asked_for(found)}"
-    yield "promised", f"{found.savings:.1%} saved, {found.excess:+.4f} nats above all blocks ({found.split} tokens)"
+    where = SPLIT_NAMES[found.split]
+    yield "promised", f"{found.savings:.1%} saved, {found.excess:+.4f} nats above all blocks ({where})"
     saved, whole = realised(state, found), state.measure("all blocks")
     if saved is not None and state.final is not None:
         excess = f", {state.final.loss - whole.loss:+.4f} nats above all blocks" if whole else ""
-        yield "realised", f"{saved:z.1%} saved{excess} ({state.final.split} tokens)"
+        yield "realised", f"{saved:z.1%} saved{excess} ({SPLIT_NAMES[state.final.split]})"
 
 
 def asked_for(found: Priced) -> str:

@@ -10,7 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from core import costs
-from core.config.run_config import ModelConfig
+from core.config.run_config import ModelConfig, RunConfig
+from core.early_exit.masked import go_on
+from core.early_exit.skipping import skipping_states
+from core.evaluation.passes import Pass, attended
 from core.model import Transformer, new_model
 from tests.core.training import WORDS as TINY_WORDS
 from tests.core.training import MakeConfig
@@ -105,7 +108,7 @@ def test_the_reports_head_is_94_percent_of_its_model() -> None:
 def test_early_exit_costs_what_the_design_says(share: float) -> None:
     layer, skipped = costs.layer_flops(REPORT, 32), costs.skipped_layer_flops(REPORT)
     head, classifier = costs.head_flops(REPORT, REPORT_WORDS), costs.classifier_flops(REPORT)
-    layers = 4 * layer - share * 2 * (layer - skipped)
+    layers = 4 * layer - share * 2 * (layer - (skipped if share < 1 else 0))
     shares = (share, 1 - share)
     learned = costs.ExitCosts(REPORT, REPORT_WORDS, 32, reads_head=False).flops(shares)
     softmax = costs.ExitCosts(REPORT, REPORT_WORDS, 32, reads_head=True).flops(shares)
@@ -128,12 +131,59 @@ def test_with_three_blocks_every_exit_is_paid_for_by_those_who_reach_it() -> Non
     assert cost == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("exited_state", "layer_cost"), [("copy", 4 * 64**2), ("drop", 0), ("input", None)])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("exited_state", ["copy", "drop"])
+def test_early_exit_costs_what_torch_counts_where_it_really_skips(
+    exited_state: Literal["copy", "drop"], *, causal: bool
+) -> None:
+    settings = MODEL.model_copy(update={"block_layers": (1, 2, 1), "causal": causal})
+    model, draw = Transformer(settings, WORDS, seed=1), torch.Generator().manual_seed(1)
+    left_at = torch.randint(0, 3, (WINDOWS, WIDTH), generator=draw)
+    left_at[0], left_at[1, 3:] = 0, 1  # nobody needs anything of the first window, nor all of the second
+    walk = skipping_states(model, torch.randint(0, WORDS, (WINDOWS, WIDTH), generator=draw), exited_state)
+    with counted() as flops:
+        arrival = go_on(walk)
+        while arrival is not None:
+            arrival = go_on(walk, left_at[arrival.tokens] == arrival.block)
+    products = sum(count for name, count in flops.get_flop_counts()["Global"].items() if "mm" in str(name))
+    products -= sum(count for name, count in flops.get_flop_counts()["Global"].items() if "bmm" in str(name))
+    shares = [float((left_at == block).double().mean()) for block in range(3)]
+    config = RunConfig(model=settings)
+    seen = attended(Pass(left_at, left_at, left_at), 3, config).mean(0).tolist()
+    cost = costs.ExitCosts(settings, WORDS, WIDTH, reads_head=False, exited_state=exited_state, off=frozenset({0, 1}))
+    attention = (
+        4
+        * settings.dim
+        * WIDTH
+        * sum(layers * arriving for layers, arriving in zip((1, 2, 1), (1, 1 - shares[0], shares[2]), strict=True))
+    )
+    expected = cost.flops(shares, seen) - attention - costs.head_flops(settings, WORDS)
+    assert products == pytest.approx(TOKENS * expected)
+    if exited_state == "copy":
+        assert cost.flops(shares, seen) < cost.flops(shares)
+
+
+def test_exits_that_all_take_cost_no_keys_and_values_of_the_blocks_after_them() -> None:
+    model = ModelConfig(dim=16, num_heads=2, ffn_dim=24, block_layers=(1, 2, 1))
+    cost = costs.ExitCosts(model, 50, 8, reads_head=True)
+    assert cost.flops((0.0, 1.0, 0.0)) == costs.depth_flops(model, 1, 50, 8) + costs.head_flops(model, 50)
+    assert cost.flops((0.5, 0.5, 0.0)) == pytest.approx(
+        costs.layer_flops(model, 8) * 2 + costs.skipped_layer_flops(model) * 2 * 0.5 + costs.head_flops(model, 50) * 1.5
+    )
+    paid = costs.PricedCosts((0.3, 0.6, 1.0), (0.0, 0.0), (0.1, 0.1, 0.1))
+    assert paid.mean((0.5, 0.5, 0.0), (True, True)) == pytest.approx(0.45 - 0.1)
+    assert paid.mean((1.0, 0.0, 0.0), (True, True)) == pytest.approx(0.3 - 0.2)
+    assert paid.mean((0.5, 0.4, 0.1), (True, True)) == pytest.approx(0.15 + 0.24 + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("exited_state", "layer_cost"), [("copy", 4 * 64**2), ("drop", 0), ("input", None), ("deferred", None)]
+)
 def test_a_skipped_layer_costs_what_the_exited_state_leaves_to_do(exited_state: str, layer_cost: int | None) -> None:
     layer = costs.layer_flops(REPORT, 32)
     skipped = layer if layer_cost is None else layer_cost
-    cost = costs.ExitCosts(REPORT, 10, 32, reads_head=False, exited_state=exited_state).flops((1.0, 0.0))
-    expected = 2 * layer + 2 * skipped + costs.head_flops(REPORT, 10) + costs.classifier_flops(REPORT)
+    cost = costs.ExitCosts(REPORT, 10, 32, reads_head=False, exited_state=exited_state).flops((0.5, 0.5))
+    expected = 3 * layer + 1 * skipped + costs.head_flops(REPORT, 10) + costs.classifier_flops(REPORT)
     assert cost == pytest.approx(expected)
 
 
@@ -157,8 +207,10 @@ def test_where_nobody_leaves_the_break_even_rate_is_that_of_the_first_exit() -> 
     assert costs.ExitCosts(REPORT, 4096, 32, reads_head=True).break_even_rate((0.0, 1.0)) == some
 
 
-def test_where_nothing_is_skipped_no_exit_rate_pays_for_a_classifier() -> None:
-    assert costs.ExitCosts(REPORT, 4096, 32, reads_head=False, exited_state="input").break_even_rate((0.5, 0.5)) is None
+@pytest.mark.parametrize("exited_state", ["input", "deferred"])
+def test_where_leaving_alone_skips_nothing_no_exit_rate_pays_for_a_classifier(exited_state: str) -> None:
+    cost = costs.ExitCosts(REPORT, 4096, 32, reads_head=False, exited_state=exited_state)
+    assert cost.break_even_rate((0.5, 0.5)) is None
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from core.events import (
     Savings,
     StageEnded,
     StageStarted,
+    Strided,
     Threshold,
 )
 from core.metrics import (
@@ -66,6 +67,7 @@ EVENTS: list[Event] = [
     Measured("evaluation", "alone", 0, "eval", "all", 20, 3.5, 0.125, (1.0, 0.0), 0.5),
     Measured("evaluation", "all blocks", None, "eval", "all", 20, 1.5, 0.5, (0.0, 1.0), 0.0),
     Measured("evaluation", "oracle", None, "eval", "all", 20, 1.0, 0.625, (0.5, 0.5), 0.25),
+    Strided("evaluation", 2, 20, 1.25, 1.75),
     SAVED,
     RunFinished(4.0, 12345),
 ]
@@ -76,6 +78,7 @@ EXPECTED = {
     "shallow_target": 0.5, "price": 0.03125, "promised_savings": 0.4375, "promised_excess": 0.0078125,
     "layer_savings": 0.375, "flop_savings": -0.25, "time_savings": 0.125,
     "time_savings_low": 0.0625, "time_savings_high": 0.1875, "break_even": 0.75,
+    "strided_ppl": math.exp(1.75), "strided_full_ppl": math.exp(1.25),
     "eval.block 0 as trained": math.exp(3.0), "eval.block 0 as trained.bits_per_byte": 3.0 * BITS,
     "eval.block 0 alone": math.exp(3.5), "eval.block 0 alone.bits_per_byte": 3.5 * BITS,
     "eval.all blocks": math.exp(1.5), "eval.all blocks.bits_per_byte": 1.5 * BITS,
@@ -172,6 +175,13 @@ def test_blocks_trained_together_come_first_and_ppls_of_own_hard_tokens_are_not_
     assert [row.better for row in rows] == ["lower", "lower", None]
     assert [row.own_tokens for row in rows] == [False, False, True]
     assert not THRESHOLD.at(1).own_tokens
+
+
+def test_readouts_of_a_pretrained_model_learn_from_the_same_tokens_so_their_ppls_are_ranked() -> None:
+    later = [replace(event, block=1) if hasattr(event, "block") else event for event in EVENTS[1:]]
+    found = run_metrics(after(EVENTS[0], *later), {**CONFIG, "protocol": "frozen"})
+    (row,) = (row for row in training_rows(found) if row.key == VAL_PPL.at(1).key)
+    assert (row.label, row.better, row.own_tokens) == ("Block 1 early-stop PPL", "lower", False)
 
 
 def test_savings_of_older_databases_are_taken_from_their_logs(path: Path) -> None:

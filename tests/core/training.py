@@ -1,6 +1,7 @@
 """Helpers for tests of training: events by type, the result of a stage, figures without clocks."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -81,6 +82,9 @@ class Shelf:
 
     def __init__(self) -> None:
         self.kept: dict[str, Weights] = {}
+
+    def turn(self, stage: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def recall(self, stage: str) -> tuple[tuple[Event, ...], Weights] | None:
         return ((), self.kept[stage]) if stage in self.kept else None

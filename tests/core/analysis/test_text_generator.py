@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.analysis.text_generator import TextGenerator, _pieces, open_generator, origins
+from core.analysis.text_generator import TextGenerator, as_pieces, open_generator, origins
 from core.data.tokenizers import train_bpe
 from core.early_exit.generation import GeneratedToken
 from core.early_exit.sampling import GenerationOptions
@@ -76,9 +76,9 @@ def test_an_empty_prompt_is_refused_before_anything_is_written(path: Path, text:
 def test_bytes_of_a_character_wait_for_the_others() -> None:
     vocabulary = train_bpe("aé😀", 256)
     tokens = [GeneratedToken(number, 0, (), 1.0) for number in vocabulary.encode("a😀éa")]
-    pieces = [piece.text for piece in _pieces(vocabulary, iter(tokens), "a")]
+    pieces = [piece.text for piece in as_pieces(vocabulary, iter(tokens), "a")]
     assert pieces == ["a", "", "", "", "😀", "", "é", "a"]
-    broken = [piece.text for piece in _pieces(vocabulary, iter(tokens[1:2] * 5), "a")]
+    broken = [piece.text for piece in as_pieces(vocabulary, iter(tokens[1:2] * 5), "a")]
     assert broken[:3] == ["", "", ""]
     assert set(broken[3]) == {"\N{REPLACEMENT CHARACTER}"}
 
@@ -87,5 +87,14 @@ def test_tokens_of_earlier_blocks_save_layers_and_flops(path: Path, text: Path) 
     generator = opened(path, train_run(path, text, exited_state="copy"))
     found = origins(generator, [GeneratedToken(2, block, (0.5,), 0.25) for block in (0, 1, 1, 1)])
     assert found.blocks == (0.25, 0.75)
+    assert found.layer_savings == 0.125
+    assert 0 < found.flop_savings < 0.125
+
+
+def test_deferred_tokens_save_only_what_no_later_token_needed(path: Path, text: Path) -> None:
+    generator = opened(path, train_run(path, text, exited_state="deferred"))
+    blocks = (0, 0, 1, 0)
+    found = origins(generator, [GeneratedToken(2, block, (0.5,), 0.25) for block in blocks])
+    assert found.blocks == (0.75, 0.25)
     assert found.layer_savings == 0.125
     assert 0 < found.flop_savings < 0.125

@@ -1,8 +1,10 @@
 """Loading a pretrained model: its blocks, its memory, and what is refused before anything is loaded."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.backbones import load
 from core.backbones.load import load_weights, needed_memory, read_dimensions
@@ -73,8 +75,8 @@ def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_has_its_own_vocabulary(folder: Path) -> None:
-    tokenizer, size = load_tokenizer(f"hf:{folder}")
-    assert size == 37
+    tokenizer, size, beginning = load_tokenizer(f"hf:{folder}")
+    assert (size, beginning) == (37, None)
     assert tokenizer.encode("w3 w0").ids == [4, 1]
 
 
@@ -86,3 +88,34 @@ def test_layers_have_the_dtype_and_readouts_float32(folder: Path, dtype: str) ->
     assert {str(weight.dtype) for weight in model.readouts.parameters()} == {"torch.float32"}
     assert not any(weight.requires_grad for weight in model.body.parameters())
     assert sorted(model.readout_weights(0)) == ["readouts.0.linear.bias", "readouts.0.linear.weight"]
+
+
+LAYERSKIP = {
+    "_name_or_path": "meta-llama/Llama-3.2-1B", "architectures": ["LlamaForCausalLM"], "attention_bias": False,
+    "mlp_bias": False, "pretraining_tp": 1, "rope_theta": 500000.0, "torch_dtype": "float32",
+    "transformers_version": "4.47.1", "rope_scaling": {
+        "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 16,
+        "rope_type": "llama3",
+    },
+}  # fmt: skip
+"""Fields of the configuration of a published LayerSkip checkpoint, in the form of its time."""
+
+
+@torch.no_grad()
+def test_a_layerskip_checkpoint_loads_as_it_is_with_an_exit_after_each_layer(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = save_tiny(tmp_path, tie_word_embeddings=True)
+    fields = json.loads((folder / "config.json").read_text())
+    fields = {key: value for key, value in fields.items() if key not in ("dtype", "rope_parameters")}
+    (folder / "config.json").write_text(json.dumps(fields | LAYERSKIP))
+    asked = ("block_layers=every=1", "readout=final", "model.last_readout=false")
+    model, tokens = load_pretrained(resolve(config(folder, *asked))), torch.tensor([[1, 2, 3, 4, 5]])
+    states = model.embed(tokens)
+    for block, layers in enumerate(model.blocks):
+        states = layers(states)
+        logits = model.readout(block, states[0]) @ model.head_weight(block).T
+        cut_off = AutoModelForCausalLM.from_pretrained(
+            folder, num_hidden_layers=block + 1
+        ).eval()  # as LayerSkip drafts
+        torch.testing.assert_close(logits, cut_off(tokens).logits[0], atol=1e-4, rtol=1e-4)

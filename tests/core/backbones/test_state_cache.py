@@ -9,6 +9,7 @@ import torch
 from core.backbones import state_cache
 from core.backbones.state_cache import (
     StateCache,
+    abandoned,
     cache_bytes,
     caches_folder,
     find_states,
@@ -96,3 +97,15 @@ def test_caches_unused_for_longest_make_room(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_cache_larger_than_all_may_be_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"the states of 9,000,000,000 tokens take .* GB .*: lower data.num_samples"):
         require_room(9_000_000_000, config())
+
+
+def test_what_a_killed_run_has_half_written_is_found_a_day_later_and_makes_room() -> None:
+    partial = caches_folder() / ".half"
+    partial.mkdir(parents=True)
+    (partial / "block0.f16").write_bytes(b"12345")
+    assert abandoned() == kept_caches() == []
+    for path in (partial / "block0.f16", partial):
+        os.utime(path, (1e9, 1e9))
+    assert abandoned() == [(partial, 5)]
+    write()
+    assert not partial.exists()

@@ -41,8 +41,8 @@ def tiny_model(model_type: str, **changes: Any) -> Any:
     return model.eval()
 
 
-def save_tiny(folder: Path, model_type: str = "llama", **changes: Any) -> Path:
-    """Save a tiny model with a tokenizer of whole words."""
+def save_tiny(folder: Path, model_type: str = "llama", bos_token: str | None = None, **changes: Any) -> Path:
+    """Save a tiny model with a tokenizer of whole words, of which one may stand for the beginning of a text."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -50,5 +50,5 @@ def save_tiny(folder: Path, model_type: str = "llama", **changes: Any) -> Path:
     words = {word: number for number, word in enumerate(["<unk>", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token=bos_token).save_pretrained(folder)
     return folder

@@ -194,6 +194,13 @@ def test_exits_in_training_need_blocks_that_train_together_and_tokens_that_go(
     assert build(map(set_layer, ["exits_from=2", "protocol=joint", "exited_state=copy"])).train.exits_from == 2
 
 
+@pytest.mark.parametrize("exited_state", ["input", "deferred"])
+def test_flops_are_no_price_where_leaving_saves_none_by_itself(exited_state: str) -> None:
+    (line,) = problems("cost=flops", f"exited_state={exited_state}")
+    assert line.startswith(f"exit.cost must be layers where exit.exited_state is {exited_state}: ")
+    assert build(map(set_layer, ["cost=flops", "exited_state=drop"])).exit.cost == "flops"
+
+
 def test_the_defaults_of_all_switches_are_the_seed_preset_s() -> None:
     """A config that was stored before a switch existed keeps its meaning."""
     assert build([preset_layer("seed")]) == RunConfig()

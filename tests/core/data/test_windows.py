@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config.run_config import DataConfig
-from core.data.windows import cut_windows, fingerprint, load_dataset
-from core.errors import CorpusError
+from core.data.windows import cut_windows, fingerprint, load_dataset, overlapping
+from core.errors import ConfigError, CorpusError
 
 
 def plain_windows(tokens: list[int], seq_len: int, batch_size: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -172,3 +172,34 @@ def test_evaluation_text_that_is_too_short_is_named(tmp_path: Path) -> None:
         CorpusError, match=r"b\.txt gives 1 evaluation windows of 4 tokens, but 8 are needed: take a longer"
     ):
         load_dataset(data, batch_size=8)
+
+
+@given(st.integers(1, 5), st.integers(1, 6), st.data(), st.booleans())
+@settings(deadline=None)
+def test_overlapping_windows_count_every_target_once_with_what_came_before(
+    count: int, seq_len: int, data: st.DataObject, begun: bool
+) -> None:
+    stride, tokens = data.draw(st.integers(1, seq_len)), list(range(100, 101 + count * seq_len))
+    windows, counts = overlapping(cut_windows(array("i", tokens), seq_len, 1, 7 if begun else None), stride)
+    assert windows.targets[counts].tolist() == tokens[1:]
+    first = windows.targets[:, 0] - 1
+    assert windows.inputs[:, 0].tolist() == ([7] * len(first) if begun else first.tolist())
+    assert torch.equal(windows.inputs[:, 1:], windows.targets[:, :-1])
+    assert counts[0].all()
+    assert int(counts[1:].sum(1).max() if len(counts) > 1 else 0) <= stride
+
+
+def test_a_token_for_the_beginning_is_the_tokenizer_s_or_refused(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from tests.core.backbones.tiny import save_tiny
+
+    text = tmp_path / "text.txt"
+    text.write_text("w1 w2 w3 w4 " * 40)
+    given = DataConfig(corpus=str(text), seq_len=4, num_samples=10, bos_token=True, full_batches=False)
+    with pytest.raises(ConfigError, match="the tokenizer of plain has no beginning-of-text token"):
+        load_dataset(given, 1, f"hf:{save_tiny(tmp_path / 'plain')}")
+    found = load_dataset(given, 1, f"hf:{save_tiny(tmp_path / 'begins', bos_token='w0')}").train
+    assert found.inputs[:, 0].tolist() == [1] * len(found.inputs)
+    without = load_dataset(given.model_copy(update={"bos_token": False}), 1, f"hf:{tmp_path / 'begins'}").train
+    assert torch.equal(found.targets, without.targets)
+    assert torch.equal(found.inputs[:, 1:], without.inputs[:, 1:])

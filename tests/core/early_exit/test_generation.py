@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.config.run_config import Layer, RunConfig, build, method_names
-from core.early_exit.generation import GeneratedToken, generate
+from core.early_exit.generation import GeneratedToken, Reader, generate
 from core.early_exit.masked import early_exit_states, go_on
 from core.early_exit.sampling import GenerationOptions, choose
 from core.errors import UsageError
@@ -48,7 +48,7 @@ def plain_step(
 ) -> GeneratedToken:
     """The most probable next token, by the masked pass over the window."""
     recent, origin = torch.tensor([words[-window:]]), max(0, len(words) - window)
-    method, signals = exit_method(config.method), list[float]()
+    method, signals = exit_method(config.method), list[float | None]()
     walk = early_exit_states(model, recent, config.exit.exited_state)
     arrival = go_on(walk)
     while arrival is not None:
@@ -65,6 +65,8 @@ def plain_step(
             signal = method.signal(seen, model.classifier(block))
             leaves = signal >= thresholds[block]
             signals += [float(signal[-1])] if last else []
+        elif block < len(thresholds) and last:
+            signals.append(None)
         if last and leaves[-1]:
             chances = (head @ arrival.hidden[-1]).softmax(0)
             return GeneratedToken(int(chances.argmax()), block, tuple(signals), float(chances.max()))
@@ -92,7 +94,7 @@ def assert_as_plain(config: RunConfig, thresholds: list[float], prompt: list[int
     switches=st.fixed_dictionaries(
         {
             "norm": st.sampled_from(("pre", "post")),
-            "exited_state": st.sampled_from(("copy", "drop", "input")),
+            "exited_state": st.sampled_from(("copy", "drop", "input", "deferred")),
             "head": st.sampled_from(("shared", "per_block")),
             "seed": st.integers(0, 10**6),
         }
@@ -105,7 +107,7 @@ def test_each_token_is_what_computing_everything_anew_would_give(
     assert_as_plain(config, thresholds[: len(block_layers) - 1], prompt)
 
 
-@pytest.mark.parametrize("exited_state", ["copy", "drop", "input"])
+@pytest.mark.parametrize("exited_state", ["copy", "drop", "input", "deferred"])
 @pytest.mark.parametrize("method", [name for name in method_names() if not exit_method(name).foresees])
 def test_every_exit_method_decides_as_in_an_evaluation(method: str, exited_state: str) -> None:
     config = run_config(method=method, exited_state=exited_state, norm="pre")
@@ -128,6 +130,17 @@ def test_a_step_costs_one_token_and_less_when_it_leaves_early() -> None:
             display=False
         ) as counter:  # knows of no attention on the CPU, and of no matrix times vector, so not of the head's
             next(tokens)
+        assert counter.get_total_flops() == expected
+
+
+def test_deferred_layers_cost_nothing_until_a_token_goes_deeper() -> None:
+    config = run_config(method="random", seq_len=16, block_layers=(1, 3), exited_state="deferred")
+    layer = 2 * (4 * 64 + 3 * 8 * 12)
+    reader = Reader(random_model(config), [0.0], config, 16)
+    for threshold, words, expected in ((0.0, PROMPT, 3 * layer), (0.0, [5], layer), (1.1, [2], layer + 3 * 5 * layer)):
+        reader.thresholds, first = [threshold], reader.length
+        with FlopCounterMode(display=False) as counter:
+            reader.read(words, first)
         assert counter.get_total_flops() == expected
 
 

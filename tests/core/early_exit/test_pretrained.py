@@ -9,11 +9,13 @@ from torch import Tensor
 from core.backbones.families import families
 from core.backbones.families._contract import Family
 from core.backbones.model import PretrainedModel
-from core.config.run_config import ModelConfig, build, set_layer
+from core.config.run_config import ModelConfig, build, preset_layer, set_layer
+from core.early_exit import cached_blocks
 from core.early_exit.generation import generate
 from core.early_exit.masked import Arrival, Walk, early_exit_states, go_on
 from core.early_exit.sampling import GenerationOptions
 from core.early_exit.skipping import skipping_states
+from core.model import ExitedState
 from tests.core.backbones.tiny import LAYERS, VOCABULARY, tiny_model
 from tests.faults.training import soak
 
@@ -22,6 +24,7 @@ pytest.importorskip("transformers")
 ARCHITECTURES = [(family, name) for family in families() for name in family.model_types[: soak(2)]]
 """Two of each family, all of them in `make soak`; test_families has them all."""
 CONFIG = build(map(set_layer, ("method=softmax", "exited_state=copy", "seq_len=64")))
+EXITED_STATES: tuple[ExitedState, ...] = ("copy", "deferred")
 each = pytest.mark.parametrize(("family", "name"), ARCHITECTURES, ids=[name for _, name in ARCHITECTURES])
 
 
@@ -52,8 +55,15 @@ def test_skipping_equals_the_masked_run(family: Family, name: str) -> None:
     stays = [torch.rand(6, 13, generator=draw) < share for share in (0.6, 0.5, 0.0)]
     stays[0][2] = False  # a window that all tokens leave at once
     stays[0][3] = True  # and one that none leaves
-    plain = arrivals(early_exit_states(model, token_ids, "copy"), stays)
-    skipped = arrivals(skipping_states(model, token_ids, "copy"), stays)
+    for exited_state in EXITED_STATES:
+        assert_skipping_is_masked(model, token_ids, stays, exited_state)
+
+
+def assert_skipping_is_masked(
+    model: PretrainedModel, token_ids: Tensor, stays: list[Tensor], exited_state: ExitedState
+) -> None:
+    plain = arrivals(early_exit_states(model, token_ids, exited_state), stays)
+    skipped = arrivals(skipping_states(model, token_ids, exited_state), stays)
     assert len(skipped) == len(plain) == LAYERS
     for found, expected in zip(skipped, plain, strict=True):
         assert torch.equal(found.tokens, expected.tokens)
@@ -102,22 +112,45 @@ def test_generation_without_exits_is_that_of_transformers(family: Family, name: 
     assert written == expected[0, 4:].tolist()
 
 
+@pytest.mark.parametrize("exited_state", EXITED_STATES)
 @each
-def test_generation_with_exits_is_that_of_the_masked_run(family: Family, name: str) -> None:
+def test_generation_with_exits_is_that_of_the_masked_run(family: Family, name: str, exited_state: ExitedState) -> None:
+    config = build(map(set_layer, ("method=softmax", f"exited_state={exited_state}", "seq_len=64")))
     model, text = with_exits(family, name), tokens(1, 5)[0].tolist()
     thresholds, seen = (0.2, 0.12), set()
     options = GenerationOptions(max_tokens=12, temperature=0, window=64)
-    for token in generate(model, thresholds, CONFIG, list(text), options):
-        block, logits = masked_prediction(model, text, thresholds)
+    for token in generate(model, thresholds, config, list(text), options):
+        block, logits = masked_prediction(model, text, thresholds, exited_state)
         assert (token.block, token.token) == (block, int(logits.argmax()))
         text.append(token.token)
         seen.add(token.block)
     assert len(seen) > 1
 
 
-def masked_prediction(model: PretrainedModel, text: list[int], thresholds: tuple[float, ...]) -> tuple[int, Tensor]:
+def test_a_pretrained_model_s_window_is_its_context_and_its_cache_grows_up_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cached_blocks, "SMALLEST_ROOM", 2)
+    config = build([preset_layer("pretrained"), set_layer("seq_len=8")])
+    config = config.model_copy(update={"model": config.model.model_copy(update={"max_seq_len": 64})})
+    family = next(family for family in families() if "llama" in family.model_types)
+    model, prompt = with_exits(family, "llama"), tokens(1, 3)
+    expected = (
+        tiny_model("llama")
+        .generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=30, do_sample=False, pad_token_id=1)[
+            0, 3:
+        ]
+        .tolist()
+    )
+    options = GenerationOptions(max_tokens=30, temperature=0)
+    assert [token.token for token in generate(model, (), config, prompt[0].tolist(), options)] == expected
+
+
+def masked_prediction(
+    model: PretrainedModel, text: list[int], thresholds: tuple[float, ...], exited_state: ExitedState
+) -> tuple[int, Tensor]:
     """Run everything through the masked walk; return the block that the last token leaves at, and its logits."""
-    walk, leaves = early_exit_states(model, torch.tensor([text]), "copy"), None
+    walk, leaves = early_exit_states(model, torch.tensor([text]), exited_state), None
     while (arrival := go_on(walk, leaves)) is not None:
         logits = arrival.hidden @ model.head_weight(arrival.block).T
         last = arrival.block == LAYERS - 1

@@ -16,7 +16,8 @@ from core.data.windows import Windows
 from core.early_exit.masked import early_exit_states, go_on
 from core.early_exit.packed_attention import TokenPlaces, pack
 from core.early_exit.skipping import skipping_states
-from core.evaluation.passes import Pass, early_exit, static_depths
+from core.evaluation.passes import Pass, attended, early_exit, measured, static_depths
+from core.evaluation.savings import exit_costs
 from core.exits import exit_method
 from core.model import ExitedState, Transformer, new_model
 
@@ -73,7 +74,7 @@ def assert_same(plain: Pass, skipping: Pass) -> None:
         {
             "norm": st.sampled_from(("pre", "post")),
             "causal": st.booleans(),
-            "exited_state": st.sampled_from(("copy", "drop", "input")),
+            "exited_state": st.sampled_from(("copy", "drop", "input", "deferred")),
             "head": st.sampled_from(("shared", "per_block")),
             "dtype": st.sampled_from(("float32", "float64")),
             "seed": st.integers(0, 10**6),
@@ -199,6 +200,36 @@ def test_dropped_tokens_cost_nothing_and_shorten_attention() -> None:
     whole, among_two = layer_flops(config.model, 8), layer_flops(config.model, 2)
     logits = 4 * 2 * head_flops(config.model, WORDS)
     assert counted_flops(config, spread(4, 8, 2)) == 4 * 8 * whole + 3 * 4 * 2 * among_two + logits
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_deferred_tokens_predict_what_they_would_in_full_context(causal: bool) -> None:
+    config = run_config(method="random", exited_state="deferred", seq_len=8, causal=causal)
+    model, data, found = random_model(config), random_windows(config, 6), Pass.empty(torch.empty(6, 8))
+    early_exit(model, [0.5, 0.5], data, slice(0, 6), found, config)
+    whole = [seen.known.cross_entropy.view(6, 8) for seen in static_depths(model, data, slice(0, 6), 3, config)]
+    expected = torch.stack(whole).gather(0, found.left_at[None])[0].double()
+    assert len(found.left_at.unique()) == 3
+    torch.testing.assert_close(found.cross_entropy, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [0, 3, 7])
+def test_deferred_tokens_cost_their_layers_up_to_the_last_that_goes_deeper(last: int) -> None:
+    config = run_config(seq_len=8, block_layers=(1, 3), exited_state="deferred")
+    staying = (torch.arange(8) == last).expand(4, -1)
+    among = layer_flops(config.model, last + 1)  # attention is among these alone
+    expected = 4 * (8 * layer_flops(config.model, 8) + 3 * (last + 1) * among)
+    assert counted_flops(config, staying) == expected + 4 * head_flops(config.model, WORDS)
+    left = Pass(torch.zeros(4, 8), torch.zeros(4, 8), staying.long())
+    found = measured("evaluation", "early exit", left, config, cost=exit_costs(WORDS, config))
+    saved = 3 * (7 - last) / 32
+    assert found.layer_savings == pytest.approx(saved)
+    assert found.window_savings == pytest.approx([saved] * 4)
+    costs = exit_costs(WORDS, config)
+    spent = costs.flops(found.exit_shares, attended(left, 2, config).mean(0).tolist())
+    layers = 4 * (1 - saved) * layer_flops(config.model, 8)
+    assert spent == pytest.approx(layers + head_flops(config.model, WORDS) + 2 * config.model.dim)
+    assert found.window_flop_savings == pytest.approx([1 - spent / costs.full] * 4)
 
 
 def test_without_exits_the_flops_are_those_of_the_whole_model() -> None:

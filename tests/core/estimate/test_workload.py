@@ -108,6 +108,23 @@ def test_exits_in_training_are_set_and_left_before_each_epoch_that_has_them(
     ]
 
 
+@pytest.mark.parametrize(
+    ("policy", "heads"),
+    [
+        ({"policy": "quantile"}, 1 + 0.25 + 0.25**2),
+        ({"policy": "savings", "savings": 5 / 12}, 1 + 0.5 + 0.5**2),  # half leave at each exit: 1/2 · 2/3 + 1/4 · 1/3
+        ({"policy": "price", "price": 0.1}, 3),
+        ({"policy": "loss", "loss_budget": 0.1}, 3),
+    ],
+)
+def test_a_head_is_read_by_those_who_arrive_as_the_policy_aims_at(
+    policy: dict[str, object], heads: float, tiny_config: MakeConfig
+) -> None:
+    config = tiny_config("softmax", **{**SOUND, "block_layers": (1, 1, 1), "hard_ratio": 0.25, **policy})
+    *_, early_exit = run_passes(config, Sizes(48, 16, 30))
+    assert early_exit.heads == pytest.approx(heads, abs=1e-4)
+
+
 def test_later_blocks_get_the_hard_share(tiny_config: MakeConfig) -> None:
     config = tiny_config(block_layers=(1, 1, 1), hard_ratio=0.5)
     assert block_windows(config, Sizes(48, 16, 30)) == [48, 24, 12]

@@ -11,6 +11,7 @@ from core.evaluation.evaluate import LARGEST_RATE_GAP, evaluate, judge
 from core.evaluation.passes import Pass, early_exit, static_depths
 from core.events import Measured, Savings, TokensMeasured
 from core.model import Transformer
+from core.pricing.policy import Outcome
 from tests.core.evaluation.plain import floats, middling_thresholds, static_signals
 from tests.core.training import WORDS, MakeConfig, of
 
@@ -61,6 +62,13 @@ def test_an_exit_rate_far_from_its_target_is_a_warning(
     warnings = list(judge(replace(EARLY, exit_shares=shares), [], SAVED, tiny_config(hard_ratio=0.5)))
     assert len(warnings) == warned
     assert all("50.0%" in warning.message for warning in warnings)
+
+
+def test_savings_off_what_a_price_was_set_for_are_told_in_what_it_pays_for(tiny_config: MakeConfig) -> None:
+    promised = Outcome(0.1, (0.5,), (0.5, 0.5), 3.0, savings=SAVED.flops + 0.1)
+    config = tiny_config(policy="savings", cost="flops", exited_state="copy")
+    (warned,) = judge(replace(EARLY, window_losses=()), [], SAVED, config, promised)
+    assert warned.message.startswith(f"{SAVED.flops:.1%} of the FLOPs were saved")
 
 
 @pytest.mark.parametrize(

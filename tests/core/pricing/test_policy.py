@@ -64,6 +64,19 @@ def test_an_exit_whose_signal_costs_more_than_it_saves_is_off_and_then_free() ->
     assert dear.at_price(0.2).savings == 0
 
 
+@pytest.mark.parametrize("is_price", [True, False])
+def test_all_may_leave_at_an_exit_where_that_spares_keys_and_values(*, is_price: bool) -> None:
+    costs = PricedCosts((0.4, 0.7, 1.0), (0.0, 0.0), (0.1, 0.1, 0.1))
+    loss = np.array([[1.2] * 50, [1.0] * 50, [0.9] * 25 + [1.02] * 25])
+    signal = np.full((2, 50), price_signal(0.9), np.float32)
+    signal[1, 25:] = price_signal(0.1)  # half save by leaving at the last exit: 0.02 nats and their depth
+    some = PricedTokens(loss, signal, costs, is_price)
+    assert some.at_price(0.15).shares == (0, 0.5, 0.5)
+    # going on saves half of the tokens 0.1 nats for 0.3 of the cost, but the others pay 0.1 for keys and values then
+    assert some.thresholds_at(0.25) == (NEVER, 0.0)
+    assert some.at_price(0.25).savings == pytest.approx(1 - 0.6)
+
+
 def test_tokens_that_tie_leave_together() -> None:
     loss = np.array([[0.0, 9.0, 0.0, 9.0], [1.0, 1.0, 1.0, 1.0]])
     costs = PricedCosts((0.5, 1.0), (0.0,))

@@ -82,7 +82,7 @@ def test_the_checkpoint_of_a_config_without_later_fields_is_that_of_their_defaul
     config = resolve(build([]))
     later = {
         "machine": {"head_dtype"},
-        "data": {"full_batches"},
+        "data": {"full_batches", "stride", "bos_token"},
         "model": set(PRETRAINED_FIELDS),
         "train": {"readout_target", "exits_from"},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},

@@ -20,7 +20,7 @@ from tests.core.training import SEED, SOUND, WORDS, MakeConfig, numbers, of, res
 THREE = {**SOUND, "block_layers": (1, 1, 1), "protocol": "joint", "dropout": 0.0, "max_epochs": 2, "patience": 9}
 
 
-@pytest.mark.parametrize("exited_state", ["copy", "drop"])
+@pytest.mark.parametrize("exited_state", ["copy", "drop", "deferred"])
 def test_a_token_that_left_adds_no_loss_to_later_blocks_and_leaves_its_state_behind(
     exited_state: str, tiny_config: MakeConfig, tiny_dataset: Dataset
 ) -> None:

@@ -1,19 +1,25 @@
 """The protocol of pretrained models: its stages, from one pass of the backbone to the evaluation."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from core.backbones.model import PretrainedModel, load_pretrained
+from core.backbones.readouts import AffineReadout
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
 from core.data.windows import Dataset, load_dataset
 from core.evaluation.evaluate import evaluate
 from core.events import Event, Measured, Priced, RunFinished, Savings, StageStarted, Threshold, TokensMeasured
+from core.generators import drained
+from core.machine.clock import UNPROFILED
 from core.protocol.memory import StageMemory
 from core.protocol.order import planned_stages
 from core.protocol.resolve import resolve
 from core.protocol.train import train
+from core.stages.backbone import cache_states
+from core.stages.readout import _Training, fit_affine
 from core.state import RunState, reduce_all
 from tests.core.backbones.tiny import save_tiny
 
@@ -104,7 +110,7 @@ def test_without_a_last_readout_the_last_block_stays_the_model_s(folder: Path, t
 def test_thresholds_are_set_on_calibration_tokens_that_are_still_there(
     folder: Path, text: Path, dataset: Dataset
 ) -> None:
-    events, _ = run(make(folder, text, "method=softmax", "hard_ratio=0.5"), dataset)
+    events, _ = run(make(folder, text, "method=softmax", "exit.policy=quantile", "hard_ratio=0.5"), dataset)
     first, second = (event for event in events if isinstance(event, Threshold))
     assert first.split == "calibration"
     assert second.tokens == first.hard_tokens
@@ -135,3 +141,28 @@ def test_a_price_sets_all_exits(folder: Path, text: Path, dataset: Dataset, meth
 def test_a_model_that_predicts_worse_than_chance_is_warned_of(folder: Path, text: Path, dataset: Dataset) -> None:
     _, state = run(make(folder, text, "model.readout=final"), dataset)
     assert any("the tokenizer may be another model's" in warning for warning in state.warnings)
+
+
+@torch.no_grad()
+def test_an_affine_readout_starts_from_what_the_last_block_s_own_readout_says(
+    folder: Path, text: Path, dataset: Dataset
+) -> None:
+    config = make(folder, text)
+    model, windows = load_pretrained(config), torch.arange(len(dataset.train.inputs))
+    with torch.no_grad():
+        cache = drained(cache_states(model, dataset.train.inputs, config, "backbone"))
+    readout, last = model.readouts[0], model.readouts[2]
+    assert isinstance(readout, AffineReadout)
+    assert isinstance(last, AffineReadout)
+    torch.nn.init.normal_(last.linear.weight, generator=torch.Generator().manual_seed(1))
+    aims: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"own": last.map, "plain": lambda states: states}
+    said, far = last(cache.states(2, windows)), {}
+    for name, aim in aims.items():
+        fit_affine(readout, cache, 0, 2, windows, aim)
+        far[name] = float((readout(cache.states(0, windows)) - said).square().mean())
+    assert far["own"] < 0.8 * far["plain"]
+    training = _Training(model, 0, cache, dataset.train.targets, config, "block0.lm", UNPROFILED)
+    training.begin()
+    begun = readout.linear.weight.clone()
+    fit_affine(readout, cache, 0, 2, training.windows, last.map)
+    assert torch.equal(begun, readout.linear.weight)

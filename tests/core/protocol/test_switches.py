@@ -35,7 +35,7 @@ switches = st.fixed_dictionaries(
         "last_exit": st.booleans(),
         "hard_tokens": st.sampled_from(["repack", "mask"]),
         "calibration": st.sampled_from(["train", "heldout"]),
-        "exited_state": st.sampled_from(["input", "copy", "drop"]),
+        "exited_state": st.sampled_from(["input", "copy", "drop", "deferred"]),
         "classifier_fit": st.sampled_from(["adam", "lbfgs"]),
         "block_layers": st.sampled_from([(1,), (1, 1), (1, 1, 1)]),
         "causal": st.booleans(),

@@ -1,11 +1,13 @@
 """The checkup: a sound database has no problems; each kind of damage is one, and nothing is written."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from core.session.checkup import check_checkpoints, check_database
+from core.backbones.state_cache import caches_folder
+from core.session.checkup import check_checkpoints, check_database, check_states
 from core.session.prepare import Prepared
 from core.session.run import run_experiment
 from core.store.files import checkpoint_folder
@@ -67,3 +69,17 @@ def test_a_file_that_is_cut_short_or_somebody_else_s_is_one_problem(trained: Pat
 
 def test_what_is_not_there_is_no_problem(tmp_path: Path) -> None:
     assert problems(tmp_path / "missing.db") == []
+
+
+def test_cached_states_are_counted_and_half_written_ones_are_a_problem() -> None:
+    for name in ("a", "b", ".c"):
+        folder = caches_folder() / name
+        folder.mkdir(parents=True)
+        (folder / "block0.f16").write_bytes(bytes(1 << 20))
+    os.utime(caches_folder() / ".c" / "block0.f16", (1e9, 1e9))
+    os.utime(caches_folder() / ".c", (1e9, 1e9))
+    kept, partial = check_states()
+    assert kept.sound
+    assert kept.text.startswith("2 texts of pretrained models, 2.0 MiB of at most")
+    assert not partial.sound
+    assert partial.text.startswith("1 half written by runs that were killed, 1.0 MiB")

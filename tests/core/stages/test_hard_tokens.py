@@ -76,7 +76,7 @@ def test_a_constant_signal_leaves_no_hard_tokens(output: tuple[Transformer, Bloc
         pack_hard_tokens(found, exit_signal(model, 0, found, LOSS, config), threshold.threshold)
 
 
-@pytest.mark.parametrize("exited_state", ["input", "copy", "drop"])
+@pytest.mark.parametrize("exited_state", ["input", "copy", "drop", "deferred"])
 def test_masked_hard_tokens_keep_their_windows_and_the_others_state_is_as_asked(
     exited_state: str, tiny_config: MakeConfig, tiny_dataset: Dataset
 ) -> None:

@@ -34,8 +34,20 @@ def test_compare_marks_the_best_by_sign_and_prints_every_format(trained: Done, e
     assert "\x1b" not in table.stdout
     assert "| Final PPL (early exit) |" in eetui("compare", "1", "2", "3", "--format", "md").stdout
     lines = list(csv.DictReader(io.StringIO(eetui("compare", "1", "2", "--format", "csv").stdout)))
-    assert {line["table"] for line in lines} == {"final", "training", "config"}
+    assert {line["table"] for line in lines} == {"final", "training", "savings", "config"}
     assert sum(int(line["best"]) for line in lines if line["metric"] == "final_ppl") == 1
+
+
+def test_files_say_how_far_runs_lie_below_their_static_depths(trained: Done, eetui: Eetui) -> None:
+    rows = {row["metric"]: row for row in json.loads(eetui("compare", "1", "4", "3", "--json").stdout)["savings"]}
+    joined, alone = rows["price.furthest"]["values"]
+    assert joined is not None
+    assert alone is not None
+    for end in ("low", "high"):
+        assert len(rows[f"price.furthest.{end}"]["values"]) == 2
+    assert 0 < rows["price.furthest.savings"]["values"][0]["mean"] <= 0.5
+    assert "At one price, below them where furthest" in eetui("compare", "1", "3", "--format", "md").stdout
+    assert "where furthest" not in eetui("compare", "1", "3").stdout, "a table on the screen is there at once"
 
 
 def test_only_changed_leaves_out_rows_in_which_all_agree(trained: Done, eetui: Eetui) -> None:

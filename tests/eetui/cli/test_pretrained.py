@@ -2,11 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.analysis.probe import PricedOracle, Probe, ProbedLayer
+from core.analysis.text_generator import open_generator
+from core.early_exit.sampling import GenerationOptions
+from core.store.reader import Reader
 from eetui.cli.probe import probe_json, probe_text
 from tests.conftest import Eetui, set_options
 from tests.core.backbones.tiny import save_tiny
@@ -23,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path, tmp_path: Path) -> None:
     where = {"EETUI_DB": str(tmp_path / "runs.db"), "EETUI_CACHE": str(tmp_path / "cache")}
-    values = set_options(*FEW, "block_layers=every=1")
+    values = set_options(*FEW, "block_layers=every=1", "exited_state=deferred")
     ran = eetui("run", "--no-ui", "--model", f"hf:{folder}", "--corpus", str(text), "-m", "gain", *values, **where)
     assert ran.returncode == 0, ran.stderr
     assert "evaluation  early exit: PPL" in ran.stderr
@@ -34,6 +38,15 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
         done = eetui(*command, **where)
         assert done.returncode == 0, done.stderr
         assert words in done.stdout
+    written = eetui("export", "1", "--adapter", str(tmp_path / "exits"), **where)
+    assert (written.returncode, "wrote the exits of gain-1" in written.stderr) == (0, True), written.stderr
+    assert {file.name for file in (tmp_path / "exits").iterdir()} == {"adapter.safetensors", "config.json", "README.md"}
+    options = ("--max-tokens", "5", "--temperature", "0", "--speculate", "--draft", "2", "--rounds", "0", "--json")
+    drafted = json.loads(eetui("generate", "1", "--prompt", "w1 w2", *options, **where).stdout)
+    with Reader(Path(where["EETUI_DB"])) as reader:
+        whole = replace(open_generator(reader, 1), thresholds=())
+    assert drafted["text"] == "".join(piece.text for piece in whole.write("w1 w2", GenerationOptions(5, temperature=0)))
+    assert drafted["speculation"]["drafted"] > 0
     shutil.move(folder / "config.json", tmp_path)
     (folder / "config.json").write_text((tmp_path / "config.json").read_text() + " ")
     changed = eetui("generate", "1", "--prompt", "w1", **where)

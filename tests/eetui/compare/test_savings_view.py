@@ -18,7 +18,7 @@ from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.compare import savings_view
 from eetui.compare.comparison import Comparison, Value
-from eetui.compare.savings_curves import mean_curve, run_curve
+from eetui.compare.savings_curves import PricedCurve, SavingsCurve, mean_curve, run_curve
 from eetui.compare.savings_view import SavingsView
 from eetui.drawing.chart import Chart
 from tests.scripted_runs import add, keep_tokens, make_database, scripted
@@ -69,10 +69,14 @@ def test_a_curve_is_that_of_the_runs_quality(tmp_path: Path) -> None:
     assert curve.gain == Value(judged.layers.mean_gain or 0)
     assert curve.area.mean > 0
     points = sorted(judged.priced_layers.points, key=lambda point: point.savings)
-    assert (curve.priced_savings[0], curve.priced_savings[-1]) == (points[0].savings, points[-1].savings)
-    assert curve.priced_loss[0] == pytest.approx(points[0].loss)
-    assert curve.priced_beats == Value(len(judged.priced_layers.below) / len(points))
-    assert curve.priced_gain.mean > 0
+    assert (curve.priced.savings[0], curve.priced.savings[-1]) == (points[0].savings, points[-1].savings)
+    assert curve.priced.loss[0] == points[0].loss
+    assert curve.priced.beats == Value(len(judged.priced_layers.below) / len(points))
+    assert curve.priced.gain.mean > 0
+    lowest, found = judged.priced_layers.lowest, curve.priced.furthest
+    assert lowest is not None
+    assert found is not None
+    assert (found.savings, found.interval) == (lowest.savings, lowest.difference)
 
 
 def test_without_statistics_there_is_no_curve(database: Path) -> None:
@@ -80,17 +84,37 @@ def test_without_statistics_there_is_no_curve(database: Path) -> None:
         run_curve(reader, 3)
 
 
-def test_seeds_are_joined_at_each_exit_rate(tmp_path: Path) -> None:
-    curves = []
-    for number, windows in enumerate((100, 120)):
-        path = tmp_path / f"{number}.db"
-        with_run = store_run(path, windows)
-        with Reader(path) as reader:
-            curves.append(run_curve(reader, with_run))
-    both = mean_curve(curves)
-    assert both.loss[50] == pytest.approx((curves[0].loss[50] + curves[1].loss[50]) / 2)
-    assert both.area.mean == pytest.approx((curves[0].area.mean + curves[1].area.mean) / 2)
-    assert both.area.deviation == pytest.approx(abs(curves[0].area.mean - curves[1].area.mean) / 2**0.5)
+def curve(savings: tuple[float, ...], loss: tuple[float, ...], above: list[list[float]]) -> SavingsCurve:
+    """Return a curve whose price and exit rate give the same; `above`: of each window, `[J, W]`."""
+    priced = PricedCurve(savings, loss, (np.array(above),), Value(0.1), Value(0.5))
+    return SavingsCurve(savings, loss, loss, Value(loss[0]), Value(0.1), Value(0.5), priced)
+
+
+def test_seeds_are_joined_at_common_savings() -> None:
+    first = curve((0.0, 0.4, 0.6), (3.0, 3.4, 3.6), [[0.0] * 24, [-0.2] * 24, [0.2] * 24])
+    second = curve((0.1, 0.2, 0.5), (3.1, 3.2, 3.5), [[0.0] * 24, [0.0] * 24, [-0.2] * 24])
+    both = mean_curve([first, second])
+    assert (both.savings[0], both.savings[-1]) == (0.1, 0.5)
+    assert both.loss == pytest.approx([3 + saved for saved in both.savings]), "both lose as much as they save"
+    assert both.priced.loss == pytest.approx([3 + saved for saved in both.priced.savings])
+    assert (both.area.mean, both.area.deviation) == (pytest.approx(3.05), pytest.approx(0.1 / 2**0.5))
+    found = both.priced.furthest
+    assert found is not None
+    assert found.savings == pytest.approx(0.4, abs=0.01)
+    assert found.above == pytest.approx(-(0.2 + 0.2 * 2 / 3) / 2, abs=0.005)
+    assert found.interval is not None
+    assert (found.interval.kind, found.interval.mean) == ("seeds and windows", pytest.approx(found.above))
+
+
+def test_the_furthest_point_below_the_line_is_one_that_saves() -> None:
+    above = [[-0.5] * 24, [*[0.01] * 12, *[0.03] * 12], [0.2] * 24]
+    found = curve((0.0, 0.2, 0.5), (3.0, 3.1, 3.3), above).priced.furthest
+    assert found is not None
+    assert (found.savings, found.above) == (0.2, pytest.approx(0.02))
+    assert found.interval is not None
+    assert found.interval.kind == "windows"
+    assert found.interval.low < found.above < found.interval.high
+    assert curve((0.0, 0.0), (3.0, 3.0), above[:2]).priced.furthest is None
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
@@ -156,4 +180,4 @@ async def test_areas_are_exported_with_the_savings(database: Path, tmp_path: Pat
     (path,) = tmp_path.rglob("compare-savings.json")
     rows = {row["metric"]: row for row in json.loads(path.read_text())["savings"]}
     assert rows["line.area"]["values"][0]["mean"] != 0
-    assert {"price.gain", "price.beats"} <= set(rows)
+    assert {"price.gain", "price.beats", "price.furthest", "price.furthest.low"} <= set(rows)

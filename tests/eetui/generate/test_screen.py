@@ -16,6 +16,7 @@ from eetui.app import EetuiApp
 from eetui.drawing.flowing_text import FlowingText
 from eetui.generate.screen import GenerateScreen
 from tests.scripted_runs import make_database, tiny_request
+from tests.trained_run import train_run
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,14 @@ def database(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("generate") / "runs.db"
     with Writer(path) as store:
         run_experiment(tiny_request(text, "loss", exited_state="copy")(store), store, lambda run, events: None)
+    return path
+
+
+@pytest.fixture(scope="module")
+def deep_database(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a run of three blocks with a window longer than a text, number 1."""
+    path = tmp_path_factory.mktemp("deep") / "runs.db"
+    train_run(path, text, seq_len=16, block_layers=(1, 1, 1))
     return path
 
 
@@ -159,6 +168,50 @@ async def test_a_long_text_wraps_and_follows_the_width_and_the_theme(database: P
         await pilot.press("ctrl+t")
         await pilot.pause(0.2)
         assert text.render_line(0) != before
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_speculation_marks_accepted_and_rejected_drafts_and_times_them(
+    deep_database: Path, size: tuple[int, int]
+) -> None:
+    async with EetuiApp(deep_database).run_test(size=size) as pilot:
+        screen = await opened(pilot)
+        assert not screen.query_one("#draft", Input).display
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert screen.query_one("#draft", Input).display
+        await write(pilot, screen, "w1 w2", max_tokens="9", temperature="0", exit="1", draft="3")
+        await screen.workers.wait_for_complete()
+        await pilot.pause(0.3)
+        passes = screen._passes
+        assert sum(len(one.pieces) for one in passes) == 9
+        rejected = sum(bool(one.rejected) for one in passes)
+        shown = " ".join(text_of(screen).split())
+        assert shown.count("[-") == rejected > 0
+        said = " ".join(figures(screen).split())
+        accepted = sum(one.verified.accepted for one in passes)
+        assert f"block 1 {accepted} accepted" in said
+        assert f"block 2 {9 - accepted} itself" in said
+        for words in ("tokens a pass", "by exit: 0 ", "95% interval", "Speculation "):
+            assert words in said
+        await pilot.press("ctrl+o")
+        await write(pilot, screen, "w1 w2", max_tokens="9", temperature="0")
+        await screen.workers.wait_for_complete()
+        await pilot.pause(0.3)
+        assert "[-" not in text_of(screen)
+        assert "layers saved" in figures(screen)
+
+
+async def test_what_can_not_be_drafted_gets_a_message(database: Path) -> None:
+    async with EetuiApp(database).run_test() as pilot:
+        screen = await opened(pilot)
+        await pilot.press("ctrl+o")
+        for field, text, message in (("exit", "5", "--exit must be a block"), ("draft", "x", "drafts must be a whole")):
+            await write(pilot, screen, "w1", **{field: text})
+            await screen.workers.wait_for_complete()
+            await pilot.pause()
+            assert [note.message for note in pilot.app._notifications if message in note.message]
+        assert not screen._passes
 
 
 def test_the_screen_and_its_options_do_not_wait_for_torch() -> None:

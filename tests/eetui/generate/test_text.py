@@ -1,12 +1,14 @@
 """Generated text on a terminal and as JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.analysis.text_generator import Piece, TextGenerator, open_generator, origins
 from core.early_exit.generation import GeneratedToken
+from core.pricing.thresholds import NEVER
 from core.store.reader import Reader
 from eetui.generate.text import block_look, generated_text, generation_json, legend
 from tests.eetui.plain_text import plain_text
@@ -18,6 +20,8 @@ PIECES = [
     Piece(" four", GeneratedToken(4, 1, (0.1,), 0.5)),
     Piece(" five", GeneratedToken(5, 1, (0.1,), 0.5)),
 ]
+
+CLOSED = GeneratedToken(3, 1, (None,), 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,16 @@ def test_the_legend_gives_each_blocks_share_and_the_savings(generator: TextGener
     assert first.strip() == "block 0 25.00%   block 1 75.00%"
     assert second.startswith("layers saved 12.50%, FLOPs ")
     assert second.endswith("   2 tokens/s")
+
+
+def test_an_exit_that_is_off_is_called_so(generator: TextGenerator) -> None:
+    closed, pieces = replace(generator, thresholds=(NEVER,)), [replace(PIECES[1], token=CLOSED)]
+    assert plain_text(legend(closed, origins(closed, [CLOSED]), 0.0, 1), 200).startswith(
+        "block 0 off   block 1 100.00%"
+    )
+    assert json.loads(generation_json(closed, "Say", pieces, origins(closed, [CLOSED])))["tokens"][0]["signals"] == [
+        None
+    ]
 
 
 def test_json_holds_every_token(generator: TextGenerator) -> None:

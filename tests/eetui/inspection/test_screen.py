@@ -15,8 +15,10 @@ from core.store.writer import NewRun, Writer
 from eetui.app import EetuiApp
 from eetui.console.settings import Settings
 from eetui.drawing.chart import Chart
+from eetui.drawing.figures import price as drawn_price
 from eetui.inspection.screen import InspectScreen
 from eetui.inspection.token_text import TokenText
+from tests.eetui.driving import until_true
 from tests.scripted_runs import RECORD, WIDTH, WINDOWS, add, append, config, keep_tokens, make_database, scripted, until
 
 TOKENS = WINDOWS * WIDTH
@@ -99,6 +101,25 @@ async def test_arrows_move_the_threshold(database: Path, keys: tuple[str, ...], 
         await press(pilot, *keys)
         assert study(pilot).now.thresholds == pytest.approx((threshold,))
         assert f"threshold {threshold:.4f}" in shown(pilot, "#figures")
+
+
+async def test_p_lets_the_arrows_move_the_price_and_draws_prices_by_savings(database: Path) -> None:
+    async with inspecting(database) as pilot:
+        await press(pilot, "p", "right")
+        price = study(pilot).price
+        assert price is not None
+        assert study(pilot).now.thresholds == study(pilot).prices.thresholds_at(price)
+        assert f"price {drawn_price(price)}" in shown(pilot, "#figures")
+        await press(pilot, "3")
+        chart = pilot.app.screen.query_one("#curve", Chart)
+        await until_true(pilot, lambda: len(chart.series) == 5)
+        assert chart.x_label == "layers saved"
+        assert [series.name for series in chart.series] == ["static depths", "one rate", "one price", "own", "now"]
+        now = chart.series[-1]
+        assert now.x == [study(pilot).prices.saved(study(pilot).now)]
+        await press(pilot, "p", "left")
+        assert study(pilot).price is None
+        await until_true(pilot, lambda: chart.x_label == "exit rate")
 
 
 async def test_figures_and_looks_follow_the_threshold(database: Path) -> None:

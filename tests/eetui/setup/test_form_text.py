@@ -1,6 +1,9 @@
 """Fields, title and queue of the form, drawn without an app."""
 
-from eetui.setup.draft import preset_values
+import pytest
+
+from core.config.derived import unused_exit_settings
+from eetui.setup.draft import Draft, preset_values
 from eetui.setup.fields import FIELDS
 from eetui.setup.form_text import Look, Queue, about_field, field_lines, form_title, queue_line, queue_list
 
@@ -35,6 +38,32 @@ def test_the_field_in_focus_is_explained_with_its_limits_and_the_presets_value()
     text = about_field(FIELDS["train.lr"], "0.001", changed=True).plain
     assert text.splitlines()[0].startswith("train.lr  learning rate of block 0")
     assert text.splitlines()[1] == "number > 0 · preset: 0.001 (ctrl+r)"
+
+
+def test_a_field_without_effect_says_so_in_place_of_its_unit() -> None:
+    unused = Draft().edited("exit.policy", "savings").edited("protocol", "joint").unused()
+    assert set(unused) == {"exit.hard_ratio", "exit.price", "exit.loss_budget"}
+    (line,) = field_lines(FIELDS["exit.price"], "0.05", Look(unused=unused["exit.price"]), 76).plain.splitlines()
+    assert line.split() == ["price", "not", "used"]
+    assert (
+        "not used, as exit.policy is savings · number"
+        in about_field(FIELDS["exit.price"], "0.05", changed=False, unused=unused["exit.price"]).plain
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "policy", "used"),
+    [
+        ("joint", "quantile", {"hard_ratio"}),
+        ("joint", "price", {"price", "cost"}),
+        ("staged", "savings", {"savings", "cost", "hard_ratio"}),
+        ("frozen", "loss", {"loss_budget", "cost"}),
+        ("full_depth", "quantile", set()),
+    ],
+)
+def test_each_policy_uses_what_it_aims_at(protocol: str, policy: str, used: set[str]) -> None:
+    every = {"hard_ratio", "price", "savings", "loss_budget", "cost"}
+    assert every - unused_exit_settings(protocol, policy) == used
 
 
 def test_the_title_counts_runs_changes_and_problems() -> None:

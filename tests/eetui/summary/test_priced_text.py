@@ -31,9 +31,12 @@ def test_a_price_is_told_with_what_it_was_to_reach(found: Priced, words: str) ->
 def test_what_it_promised_stands_beside_what_came_of_it() -> None:
     state = replace(state_of(scripted()), priced=FOUND)
     facts = dict(priced_facts(state))
-    assert facts["promised"] == "39.9% saved, +0.0067 nats above all blocks (calibration tokens)"
+    assert facts["promised"] == "39.9% saved, +0.0067 nats above all blocks (calibration windows)"
     assert state.final is not None
     assert facts["realised"].startswith(f"{state.final.layer_savings:.1%} saved")
+    assert facts["realised"].endswith("(evaluation windows)")
+    trained = dict(priced_facts(replace(state, priced=replace(FOUND, split="train"))))
+    assert trained["promised"].endswith("(training windows)")
     table = priced_table(state, 78, Palette()).plain
     assert "exit 0  threshold 0.1300" in table
     assert not dict(priced_facts(replace(state, priced=None)))

@@ -1,6 +1,6 @@
 """Progress of a run and its stages: the same figures in lists, on the Live screen and in headless runs."""
 
-from core.events import Epoch, PlannedStage, RunStarted, StageStarted, Step
+from core.events import Epoch, PlannedStage, RunStarted, Savings, StageStarted, Step
 from core.state import RunState, reduce, reduce_all
 from eetui.drawing.figures import duration
 from eetui.summary.log_lines import line_of, live_figures
@@ -33,3 +33,12 @@ def test_the_time_left_is_the_same_in_the_log_and_in_the_live_line() -> None:
     for line in (line_of(epoch(1), state), live_figures(stage)):
         assert line is not None
         assert line.endswith(f"20 tok/s  ETA ≤ {duration(30.0)}")
+
+
+def test_flops_that_were_saved_are_not_said_to_be_out_of_reach() -> None:
+    def line(flops: float, break_even: float | None) -> str:
+        return str(line_of(Savings("evaluation", flops, break_even), RunState()))
+
+    assert line(0.2, None) == "evaluation  FLOP savings 20.0%"
+    assert line(-0.2, None).endswith("which no exit rate would make positive")
+    assert line(0.2, 0.3).endswith("(break-even at 30.0% leaving early)")

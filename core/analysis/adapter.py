@@ -1,0 +1,207 @@
+"""A run's exits on a pretrained model as files of their own: an adapter, used without eetui's database.
+
+A folder with the trained weights (`adapter.safetensors`), and all that is needed to use them (`config.json`): the base
+model and its hash, where the exits are, readout, method, thresholds, price. Thresholds are read from `config.json`, so
+whoever wants other ones changes them there.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from core.analysis.stored_run import StoredRun, stored_run
+from core.analysis.text_generator import TextGenerator
+from core.config.run_config import Layer, RunConfig, build
+from core.config.stored import completed
+from core.data.cache import write_atomically
+from core.data.tokenizers import model_vocabulary
+from core.errors import ConfigError, UsageError
+from core.exits import saved_by_leaving
+from core.extensions.plugins import PIN, unpinned
+from core.metrics import run_metrics
+from core.pretrained.place import PREFIX, content_hash, find
+from core.protocol.build import build_model
+from core.protocol.checkpoint import Checkpoint, trained_weights
+from core.store.reader import Reader
+
+FORMAT, VERSION = "eetui exit adapter", 1
+WEIGHTS_FILE, SETTINGS_FILE = "adapter.safetensors", "config.json"
+PARTS = ("readouts.", "heads.", "classifiers.")
+"""What the names of an adapter's weights begin with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """The exits of a run.
+
+    Attributes:
+        settings: what `config.json` holds.
+        weights: readouts, heads of their own and classifiers, by their names in the model; float32, on the CPU.
+        final_norm: dotted name of the norm before the head in transformers' model.
+    """
+
+    settings: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    final_norm: str
+
+
+def adapter_of(reader: Reader, number: int) -> Adapter:
+    """Return the exits of a finished run on a pretrained model.
+
+    Raises:
+        RunLookupError: there is no such run.
+        UsageError: its model is not a pretrained one, it has not finished, its weights or the base model are gone.
+    """
+    run = stored_run(reader, number)
+    if not run.config.model.pretrained:
+        raise UsageError(
+            f"{run.name} (run {number}) trained a model of its own: an adapter holds the exits of a pretrained model, "
+            f"and is exported of runs with --model hf:…"
+        )
+    checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"], run.created)
+    weights = {
+        name: weight.float().contiguous()
+        for name, weight in trained_weights(run.config, checkpoint).items()
+        if name.startswith(PARTS)
+    }
+    return Adapter(_settings(run), weights, _final_norm(run.config))
+
+
+def write_adapter(adapter: Adapter, folder: Path, card: str) -> None:
+    """Write an adapter and its model card (`README.md`) to a folder that is new, empty or holds an adapter.
+
+    Raises:
+        UsageError: it holds something else, or can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / WEIGHTS_FILE).is_file():
+            raise UsageError(f"{folder} holds something else than an adapter: name a new folder")
+        content = save({**adapter.weights, **_figures(adapter.settings)}, {"format": "pt"})
+        write_atomically(folder / WEIGHTS_FILE, content, durable=True)
+        for name, text in ((SETTINGS_FILE, json.dumps(adapter.settings, indent=2) + "\n"), ("README.md", card)):
+            write_atomically(folder / name, text.encode(), durable=True)
+    except OSError as error:
+        raise UsageError(f"{folder} can't be written: {error.strerror or error}") from error
+
+
+def load_adapter(folder: Path, base: str | None = None) -> TextGenerator:
+    """Load an adapter with its base model: a generator of text whose tokens leave at its exits.
+
+    Args:
+        base: place of the base model where it has moved, as for `--model`; its content must be the same.
+
+    Raises:
+        UsageError: the folder holds no adapter, or the base model is gone or another one.
+    """
+    settings = _read_settings(folder)
+    config = build([Layer(str(folder / SETTINGS_FILE), completed(settings["run"]["config"]))])
+    if base is not None:
+        digest = config.model.source.partition(PIN)[2]
+        source = find(base if base.startswith(PREFIX) else PREFIX + base).lasting_source
+        config = config.model_copy(update={"model": config.model.model_copy(update={"source": source + PIN + digest})})
+    model = build_model(config, settings["base_model"]["vocab_size"])
+    try:
+        weights = load_file(folder / WEIGHTS_FILE)
+    except Exception as error:  # safetensors raises its own, which derive from Exception only
+        raise UsageError(f"{folder / WEIGHTS_FILE} can't be read: {error}") from error
+    weights = {name: weight for name, weight in weights.items() if name.startswith(PARTS)}
+    if unknown := set(weights) - set(model.state_dict()):
+        raise UsageError(f"{folder / WEIGHTS_FILE} has weights that the config does not name: {min(unknown)}")
+    model.load_state_dict(weights, strict=False)
+    return TextGenerator(
+        number=settings["run"]["number"],
+        name=settings["run"]["name"],
+        config=config,
+        model=model,
+        thresholds=tuple(float(one["threshold"]) for one in settings["exits"]),
+        vocabulary=model_vocabulary(config.model.source),
+    )
+
+
+def _figures(settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return thresholds and price as tensors, for who reads no JSON."""
+    thresholds = [one["threshold"] for one in settings["exits"]]
+    found = {"thresholds": torch.tensor(thresholds, dtype=torch.float64)}
+    if settings["price"]:
+        found["price"] = torch.tensor(settings["price"]["price"], dtype=torch.float64)
+    return found
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS_FILE
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} can't be read, so {folder} is no adapter: {error}") from error
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        raise UsageError(f"{path} is no {FORMAT}: eetui export RUN --adapter writes them")
+    if settings.get("version") != VERSION:
+        raise ConfigError(f"{path} is of version {settings.get('version')}, and this eetui reads version {VERSION}")
+    return settings
+
+
+def _settings(run: StoredRun) -> dict[str, Any]:
+    config, model, state = run.config, run.config.model, run.state
+    place, thresholds = find(model.source), run.thresholds
+    name, _, revision = unpinned(model.source).removeprefix(PREFIX).partition("@")
+    layers = [sum(model.block_layers[: block + 1]) for block in range(len(model.block_layers))]
+    priced, vocab_size = state.priced, run.record["vocab_size"]
+    metrics = {metric.key: value for metric, value in run_metrics(state, completed(config.model_dump())).items()}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "base_model": {
+            "source": str(place.folder.absolute()) if place.local else name,
+            "revision": revision or None,
+            "on_hub": not place.local,
+            "gguf_file": place.gguf,
+            "dtype": config.machine.dtype,
+            "sha256": content_hash(place),
+            "vocab_size": vocab_size,
+        },
+        "layers": layers,
+        "readout": model.readout,
+        "last_readout": model.last_readout,
+        "exited_state": config.exit.exited_state,
+        "method": {
+            "name": config.method_name,
+            "reference": config.method,
+            "reads_head": run.method.reads_head,
+            "claims": run.method.claims,
+            "classifier": config.exit.classifier,
+        },
+        "exits": [
+            {
+                "block": block,
+                "layers": layers[block],
+                "threshold": threshold,
+                "saved": list(saved_by_leaving(config, vocab_size, block)),
+            }
+            for block, threshold in enumerate(thresholds)
+        ],
+        "price": priced and {name: getattr(priced, name) for name in ("policy", "target", "cost", "price", "savings")},
+        "results": {key: metrics.get(key) for key in ("final_ppl", "layer_savings", "flop_savings")},
+        "corpus": run.record["corpus"],
+        "run": {"number": run.number, "name": run.name, "config": config.model_dump(mode="json")},
+    }
+
+
+def _final_norm(config: RunConfig) -> str:
+    """Return the dotted name of the norm before the head, from a model without memory for its weights."""
+    from core.backbones.load import read_dimensions
+    from core.pretrained.library import transformers
+    from core.pretrained.settings import read_settings
+
+    place = find(config.model.source)
+    family, _ = read_dimensions(place)
+    with torch.device("meta"):
+        model = transformers().AutoModelForCausalLM.from_config(read_settings(place))
+    norm = family.final_norm(family.body(model))
+    return str(next(name for name, module in model.named_modules() if module is norm))

@@ -1,0 +1,1 @@
+"""One run on several processes: who they are, what they add up, and how they part."""

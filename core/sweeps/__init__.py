@@ -1,0 +1,1 @@
+"""Sweeps: many runs over values and seeds, their plan, and the workers that train them."""

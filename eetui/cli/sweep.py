@@ -1,0 +1,250 @@
+"""Command sweep: many runs over values and seeds, and what becomes of them."""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import UsageError
+from eetui.cli.options import (
+    ConfigFiles,
+    Corpus,
+    Database,
+    Device,
+    EvalCorpus,
+    FirstSeed,
+    Model,
+    Seeds,
+    config_layers,
+)
+
+if TYPE_CHECKING:
+    from core.sweeps.create import PlannedSweep
+    from core.sweeps.spec import Spec
+    from core.sweeps.values import Axis
+
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Processes that train at once.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show runs, stages, time and memory; nothing is stored.")]
+
+
+def sweep(
+    context: typer.Context,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", help="Exit method, repeatable; several are varied.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="As of eetui run.")] = None,
+    config: ConfigFiles = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A value, or several to vary: a=1,2  a=0.3..0.7:0.2  a=[1,1],[2,2]; repeatable."),
+    ] = None,
+    model: Model = None,
+    corpus: Corpus = None,
+    eval_corpus: EvalCorpus = None,
+    seed: FirstSeed = None,
+    seeds: Seeds = 1,
+    device: Device = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep. [default: sweep-N]")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag of its runs, repeatable.")] = None,
+    jobs: Jobs = 1,
+    search: Annotated[str | None, typer.Option(help="Let Optuna choose instead of a grid: tpe or random.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Combinations that a search tries, in all.")] = None,
+    objective: Annotated[
+        str, typer.Option(help="What a search looks for; several, by commas, give the front.")
+    ] = "eval_ppl",
+    constraint: Annotated[
+        list[str] | None, typer.Option(help="Bound that a search keeps, such as 'flop_savings>=0.3'; repeatable.")
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="End trials early whose first epochs are bad.")] = False,
+    dry_run: DryRun = False,
+    print_commands: Annotated[
+        bool, typer.Option("--print", help="Print a command for each run, for sbatch or any other machine.")
+    ] = False,
+    *,
+    db: Database,
+) -> None:
+    """Train every combination of values with every seed, as runs of one sweep that can be resumed."""
+    os.environ["EETUI_DB"] = str(db)  # default of the subcommand's own --db
+    if context.invoked_subcommand is not None:
+        return
+    from core.config.run_config import DEFAULT_PRESET, PRETRAINED_PRESET
+    from core.pretrained.place import is_pretrained
+    from core.sweeps.spec import spec_from
+
+    fixed, axes = read_assignments(assign or [])
+    preset = preset or (PRETRAINED_PRESET if is_pretrained(model or "") else DEFAULT_PRESET)
+    layers = config_layers(
+        preset, config, fixed, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device, model=model
+    )
+    methods = list(dict.fromkeys(method or []))
+    plain = None
+    if search is not None:
+        plain = _search(search, trials, objective, constraint or [], axes, methods, prune=prune, printed=print_commands)
+    elif trials is not None or constraint or prune:
+        raise UsageError("--trials, --constraint and --prune are of a search: add --search tpe")
+    spec = spec_from(layers, axes, methods, seeds, preset=preset, tags=tag or [], search=plain)
+    if search is None and not spec.axes and seeds == 1:
+        raise UsageError(
+            "there is nothing to vary: give --set several values (hard_ratio=0.3,0.5), several --method, or --seeds"
+        )
+    raise typer.Exit(_make(db, name or _free_name(db), spec, jobs, dry_run=dry_run, print_commands=print_commands))
+
+
+def _search(
+    search: str,
+    trials: int | None,
+    objective: str,
+    constraints: "list[str]",
+    axes: "list[Axis]",
+    methods: "list[str]",
+    *,
+    prune: bool,
+    printed: bool,
+) -> "dict[str, Any]":
+    """Return what is searched, as plain values.
+
+    Raises:
+        UsageError: it can't be.
+    """
+    from dataclasses import replace
+
+    from core.sweeps.search import search_from
+    from core.sweeps.spec import full_name
+    from core.sweeps.values import Axis
+
+    if printed:
+        raise UsageError("--print writes the runs of a grid; those of a search follow from each other")
+    named = [replace(axis, name=full_name(axis.name, axis.origin)) for axis in axes]
+    several = [Axis("method", ",".join(methods), tuple(methods))] if len(methods) > 1 else []
+    return search_from(search, trials, objective, constraints, [*several, *named], prune=prune)
+
+
+def _make(db: Path, name: str, spec: "Spec", jobs: int, *, dry_run: bool, print_commands: bool) -> int:
+    """Make a sweep and train it, or only show or print it; return the exit code."""
+    from core.sweeps.create import plan_sweep, with_threads
+    from core.sweeps.spec import grid
+
+    spec, remark = with_threads(spec, jobs)
+    if spec.search is not None:
+        from core.sweeps.search import check_space
+
+        check_space(spec)
+    planned = plan_sweep(spec, [] if spec.search is not None else grid(spec), name)
+    if dry_run:
+        _print_plan(spec, planned, jobs)
+        return 0
+    number = _stored(db, name, spec, planned, remark)
+    if print_commands:
+        print_run_commands(db, number)
+        return 0
+    return run_sweep(db, number, name, jobs)
+
+
+def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]":
+    """Split what `--set` gives into single values and those to vary.
+
+    Raises:
+        ConfigError: a value can't be read.
+    """
+    from core.config.run_config import set_layer
+    from core.sweeps.values import Range, read_axis
+
+    fixed, axes = [], []
+    for assignment in assignments:
+        set_layer(assignment)  # complains of what has no name or no value
+        name, _, text = assignment.partition("=")
+        axis = read_axis(name.strip(), text.strip())
+        if isinstance(axis.values, Range) or len(axis.values) > 1:
+            axes.append(axis)
+        else:
+            fixed.append(assignment)
+    return fixed, axes
+
+
+def run_sweep(db: Path, number: int, name: str, jobs: int) -> int:
+    """Train what is left of a sweep, say how it went, and return the exit code."""
+    from eetui.cli.headless import Stop
+    from eetui.cli.working import work_here, work_in_processes
+
+    stop = Stop()
+    if jobs == 1:
+        work_here(db, number, stop)
+    else:
+        work_in_processes(db, number, jobs, stop)
+    return _say_how_it_went(db, number, name, stop.code)
+
+
+def print_run_commands(db: Path, number: int) -> None:
+    """Print a command for each run of a sweep that waits."""
+    from core.store.queue import queued
+    from core.store.reader import Reader
+
+    with Reader(db) as reader:
+        for row in queued(reader, number):
+            print(f"eetui work --run {row['id']} --db {shlex.quote(str(db.absolute()))}")
+
+
+def _free_name(db: Path) -> str:
+    """Return the name of a new sweep: `sweep-1` and so on."""
+    if not db.exists():
+        return "sweep-1"
+    from core.store.reader import Reader
+    from core.store.sweeps import list_sweeps
+
+    with Reader(db) as reader:
+        return f"sweep-{max((row['id'] for row in list_sweeps(reader)), default=0) + 1}"
+
+
+def _stored(db: Path, name: str, spec: "Spec", planned: "PlannedSweep", remark: str) -> int:
+    from core.store.writer import Writer
+    from core.sweeps.create import store_sweep
+
+    with Writer(db) as store:
+        number = store_sweep(store, name, spec, planned)
+        for one in (remark, store.remark):
+            if one:
+                print(one, file=sys.stderr)
+    runs = f"{spec.search['trials']} trials × {spec.seeds} seeds" if spec.search else f"{len(planned.runs)} runs"
+    print(f"sweep {name}: {runs}", file=sys.stderr)
+    return number
+
+
+def _print_plan(spec: "Spec", planned: "PlannedSweep", jobs: int) -> None:
+    from core.sweeps.plan import outline
+    from eetui.summary.sweep_text import plan_lines
+
+    if spec.search is not None:
+        trials = spec.search["trials"]
+        print(f"runs      up to {trials * spec.seeds} ({trials} trials × {spec.seeds} seeds)")
+        print("stages    trials that differ in exits only share what is trained before these are set")
+        return
+    print("\n".join(plan_lines(outline(planned, jobs))))
+
+
+def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
+    """Say which runs of a sweep finished and which did not, and return the exit code."""
+    from collections import Counter
+
+    from core.store.sweeps import cells_of
+    from eetui.summary.shown_reader import ShownReader
+
+    with ShownReader(db) as reader:
+        cells = cells_of(reader, number)
+    counts = Counter("pruned" if _is_pruned(cell) else cell["status"] for cell in cells)
+    print(f"{name}: {', '.join(f'{count} {status}' for status, count in counts.items())}", file=sys.stderr)
+    for cell in cells:
+        if cell["status"] in ("failed", "interrupted") and not _is_pruned(cell):
+            print(f"{cell['status']}: {cell['name']} (run {cell['id']}): {cell['error']}", file=sys.stderr)
+    left = len(cells) - counts["finished"] - counts["pruned"]
+    print(f"side by side: eetui sweep show {name}", file=sys.stderr)
+    if left:
+        print(f"to go on: eetui sweep resume {name}", file=sys.stderr)
+    return stopped or int(left > 0)
+
+
+def _is_pruned(cell: Mapping[str, Any]) -> bool:
+    return str(cell["error"] or "").startswith("pruned:")

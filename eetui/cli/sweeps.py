@@ -1,0 +1,146 @@
+"""Commands of sweeps that are there: list, show, resume, add-seeds, cancel, delete."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import UsageError
+from eetui.cli.options import AsJson, Database, output_shape, print_data, reading
+from eetui.cli.sweep import Jobs, run_sweep
+
+if TYPE_CHECKING:
+    from core.store.sweeps import StoredSweep
+
+Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="Name or number of a sweep.")]
+
+
+def show(reference: Sweep, as_json: AsJson = False, *, db: Database) -> None:
+    """Show a sweep: each combination with its figures, mean ± deviation over the seeds."""
+    from core.store.sweeps import cells_of, find_sweep
+    from eetui.summary.sweep_text import sweep_json, sweep_lines
+
+    with reading(db, exact=as_json) as reader:
+        found = find_sweep(reader, reference)
+        cells = cells_of(reader, found.number)
+    if as_json:
+        print_data(sweep_json(found, cells))
+    else:
+        print("\n".join(sweep_lines(found, cells, output_shape()[0])))
+
+
+def list_all(as_json: AsJson = False, *, db: Database) -> None:
+    """List sweeps, with their runs by status."""
+    from core.store.sweeps import list_sweeps
+    from eetui.drawing.formats import json_text
+    from eetui.summary.sweep_text import list_lines
+
+    with reading(db, exact=as_json) as reader:
+        rows = list_sweeps(reader)
+    if as_json:
+        print_data(json_text(rows))
+    else:
+        print("\n".join(list_lines(rows)))
+
+
+def resume(
+    reference: Sweep,
+    jobs: Jobs = 1,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials of a search from now on, in all.")] = None,
+    *,
+    db: Database,
+) -> None:
+    """Go on with a sweep: runs that wait, were interrupted or failed, and trials that are left."""
+    found = _find(db, reference)
+    from core.store.sweeps import update_spec, wait_again
+    from core.store.writer import Writer
+    from core.sweeps.spec import Spec
+
+    spec = Spec.from_plain(found.spec)
+    with Writer(db) as store:
+        if trials is not None:
+            from core.sweeps.search import with_trials
+
+            update_spec(store, found.number, with_trials(spec, trials).as_plain())
+        wait_again(store, found.number, failed=spec.search is None)
+    raise typer.Exit(run_sweep(db, found.number, found.name, jobs))
+
+
+def add_seeds(
+    reference: Sweep,
+    more: Annotated[int, typer.Argument(metavar="N", min=1, max=1000, help="Number of seeds.")],
+    jobs: Jobs = 1,
+    *,
+    db: Database,
+) -> None:
+    """Train every combination of a sweep with N seeds more."""
+    found = _find(db, reference)
+    from core.store.writer import Writer
+    from core.sweeps.create import plan_sweep, store_more
+    from core.sweeps.spec import Spec, grid, require_few
+
+    spec = Spec.from_plain(found.spec)
+    if spec.search is not None:
+        raise UsageError(
+            f"{found.name} is a search, whose trials have their seeds; a grid of its best takes more seeds"
+        )
+    larger = spec.with_seeds(more)
+    require_few([len(values) for values in larger.axes.values()], larger.seeds)
+    new = [pair for pair in grid(larger) if pair[1].seed >= spec.first_seed + spec.seeds]
+    planned = plan_sweep(larger, new, found.name)
+    with Writer(db) as store:
+        store_more(store, found.number, planned, larger)
+    raise typer.Exit(run_sweep(db, found.number, found.name, jobs))
+
+
+def cancel(reference: Sweep, *, db: Database) -> None:
+    """Take the runs of a sweep that wait out of its queue; those in training go on."""
+    found = _find(db, reference)
+    from core.store.queue import drop
+    from core.store.reader import Reader
+    from core.store.sweeps import waiting
+    from core.store.writer import Writer
+
+    with Writer(db) as store:
+        with Reader(db) as reader:
+            runs = waiting(reader, found.number)
+        drop(store, runs)
+    print(f"{len(runs)} runs of {found.name} wait no more; to go on: eetui sweep resume {found.name}", file=sys.stderr)
+
+
+def delete(
+    reference: Sweep,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    *,
+    db: Database,
+) -> None:
+    """Delete a sweep with its runs and shared stages; for 30 days eetui restore brings the runs back."""
+    found = _find(db, reference)
+    from core.store.files import clear_stages, delete_search
+    from core.store.queue import drop
+    from core.store.reader import Reader
+    from core.store.sweeps import cells_of, delete_sweep, waiting
+    from core.store.writer import Writer
+
+    with Writer(db) as store:
+        with Reader(db) as reader:
+            runs = [cell["id"] for cell in cells_of(reader, found.number)]
+            idle = waiting(reader, found.number)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError("nothing was deleted, as nobody can be asked: confirm with --yes")
+            typer.confirm(f"Delete {found.name} and its {len(runs)} runs?", abort=True, err=True)
+        drop(store, idle)
+        store.discard(runs)
+        clear_stages(db, delete_sweep(store, found.number))
+        delete_search(db, found.number)
+    print(f"deleted {found.name} and its {len(runs)} runs (eetui ls --deleted lists them)", file=sys.stderr)
+
+
+def _find(db: Path, reference: str) -> "StoredSweep":
+    from core.store.reader import Reader
+    from core.store.sweeps import find_sweep
+
+    with Reader(db) as reader:
+        return find_sweep(reader, reference)

@@ -1,0 +1,122 @@
+"""Exits exported as files of their own: used by the lines of their card, and by eetui, without the database."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core.analysis.adapter import adapter_of, load_adapter, write_adapter
+from core.analysis.adapter_card import model_card
+from core.analysis.text_generator import open_generator
+from core.config.run_config import build, preset_layer, set_layer
+from core.early_exit.sampling import GenerationOptions
+from core.errors import ConfigError, UsageError
+from core.session.plan import Plan
+from core.session.prepare import prepare
+from core.session.run import run_experiment
+from core.store.reader import Reader
+from core.store.writer import Writer
+from tests.core.backbones.tiny import save_tiny
+from tests.trained_run import train_run
+
+pytest.importorskip("transformers")
+GREEDY = GenerationOptions(max_tokens=4, temperature=0)
+CASES = [
+    ("llama", "loss", "affine", "linear"),
+    ("llama", "gain", "mlp", "linear"),
+    ("gpt2", "loss", "norm", "mlp"),
+    ("gpt_neox", "margin", "head", "linear"),
+]
+"""Architecture, method, readout, classifier."""
+
+
+def exported(folder: Path, text: Path, model_type: str, method: str, readout: str, classifier: str) -> Path:
+    """Train a run on a tiny model and export its exits; return the folder of both, the exits in `exits`."""
+    model = save_tiny(folder / "model", model_type)
+    values = (
+        f"model.source=hf:{model}", f"data.corpus={text}", "seq_len=8", "num_samples=40", "machine.threads=1",
+        "machine.device=cpu", "block_layers=1,1,1", "batch_size=4", "max_epochs=1", f"method={method}",
+        f"readout={readout}", f"exit.classifier={classifier}", "exit.policy=quantile",
+        "exit.classifier_fit=adam",
+    )  # fmt: skip
+    config = build([preset_layer("pretrained"), *map(set_layer, values)])
+    with Writer(folder / "runs.db") as store:
+        prepared = prepare(Plan((config,), (None,)), store)
+        assert run_experiment(prepared, store, lambda run, events: None) == ["finished"]
+    with Reader(folder / "runs.db") as reader:
+        adapter = adapter_of(reader, 1)
+    write_adapter(adapter, folder / "exits", model_card(adapter))
+    return folder
+
+
+def code_of(card: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+
+@pytest.mark.parametrize(("model_type", "method", "readout", "classifier"), CASES)
+def test_the_lines_of_the_card_decide_and_predict_as_the_run_does(
+    tmp_path: Path,
+    text: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model_type: str,
+    method: str,
+    readout: str,
+    classifier: str,
+) -> None:
+    exported(tmp_path, text, model_type, method, readout, classifier)
+    with Reader(tmp_path / "runs.db") as reader:
+        generator = open_generator(reader, 1)
+    plain, with_eetui = code_of((tmp_path / "exits" / "README.md").read_text())
+    monkeypatch.chdir(tmp_path / "exits")
+    settings = json.loads(Path("config.json").read_text())
+    blocks = []
+    for threshold in (-1.0, 2.0, settings["exits"][0]["threshold"]):
+        settings["exits"][0]["threshold"] = threshold
+        Path("config.json").write_text(json.dumps(settings))
+        found: dict[str, object] = {}
+        exec(plain, found)
+        thresholds = (threshold, *generator.thresholds[1:])
+        loaded = load_adapter(tmp_path / "exits")
+        assert loaded.thresholds == thresholds
+        (piece,) = loaded.write("The", GenerationOptions(max_tokens=1, temperature=0))
+        assert (found["block"], int(found["logits"].argmax())) == (piece.token.block, piece.token.token)  # type: ignore[attr-defined]
+        assert float(found["logits"].softmax(-1).max()) == pytest.approx(piece.token.probability, rel=1e-4)  # type: ignore[attr-defined]
+        blocks.append(piece.token.block)
+    assert blocks[0] == 0
+    assert blocks[1] > 0
+    shutil.move(tmp_path / "runs.db", tmp_path / "gone.db")
+    exec(with_eetui, {})
+    assert f"after {settings['layers'][blocks[2]]} layers" in capsys.readouterr().out
+    assert list(loaded.write("w1 w2 w3", GREEDY)) == list(generator.write("w1 w2 w3", GREEDY))
+
+
+def test_thresholds_and_price_are_among_the_weights_and_a_moved_model_is_found(tmp_path: Path, text: Path) -> None:
+    exported(tmp_path, text, *CASES[0])
+    weights = load_file(tmp_path / "exits" / "adapter.safetensors")
+    settings = json.loads((tmp_path / "exits" / "config.json").read_text())
+    assert weights["thresholds"].tolist() == [one["threshold"] for one in settings["exits"]]
+    assert {name.partition(".")[0] for name in weights} == {"classifiers", "readouts", "thresholds"}
+    assert not any(torch.equal(weight, torch.zeros_like(weight)) for weight in weights.values())
+    shutil.move(tmp_path / "model", tmp_path / "moved")
+    with pytest.raises(ConfigError, match="is not there"):
+        load_adapter(tmp_path / "exits")
+    assert load_adapter(tmp_path / "exits", f"{tmp_path}/moved").name == settings["run"]["name"]
+    (tmp_path / "moved" / "config.json").write_text((tmp_path / "moved" / "config.json").read_text() + " ")
+    with pytest.raises(ConfigError, match="has changed"):
+        load_adapter(tmp_path / "exits", f"hf:{tmp_path}/moved")
+
+
+def test_what_is_no_adapter_is_refused(tmp_path: Path, path: Path, text: Path) -> None:
+    run = train_run(path, text)
+    with Reader(path) as reader, pytest.raises(UsageError, match="trained a model of its own"):
+        adapter_of(reader, run)
+    with pytest.raises(UsageError, match=r"config.json can't be read, so .* is no adapter"):
+        load_adapter(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(UsageError, match="is no eetui exit adapter"):
+        load_adapter(tmp_path)

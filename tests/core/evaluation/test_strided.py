@@ -1,0 +1,97 @@
+"""Losses on overlapping windows: as a plain loop over transformers' own model finds them, and with exits."""
+
+from array import array
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from core.backbones.model import load_pretrained
+from core.config.run_config import RunConfig, build, preset_layer, set_layer
+from core.data.windows import Windows, cut_windows
+from core.early_exit.masked import early_exit_states
+from core.evaluation import strided as measured
+from core.evaluation.evaluate import evaluate
+from core.evaluation.passes import early_exit
+from core.events import StageStarted, Step, Strided
+from core.protocol.resolve import resolve
+from tests.core.backbones.tiny import VOCABULARY, save_tiny, tiny_model
+
+pytest.importorskip("transformers")
+WIDTH, TOKENS, BOS = 8, 40, 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def make(folder: Path, *assignments: str) -> RunConfig:
+    values = [
+        f"model.source=hf:{folder}", f"seq_len={WIDTH}", "machine.threads=1", "machine.device=cpu", "readout=final",
+        "last_readout=false", "method=softmax", "block_layers=1,1,1", "batch_size=2", *assignments,
+    ]  # fmt: skip
+    return resolve(build([preset_layer("pretrained"), *map(set_layer, values)]))
+
+
+def text() -> list[int]:
+    return torch.randint(VOCABULARY, (TOKENS + 1,), generator=torch.Generator().manual_seed(2)).tolist()
+
+
+@torch.no_grad()
+def plain_loss(tokens: list[int], stride: int, beginning: int | None) -> float:
+    """As transformers' documentation computes the PPL of WikiText: each window counts the tokens not seen before."""
+    model, total, counted = tiny_model("llama"), 0.0, 0
+    for start in range(0, len(tokens), stride):
+        start = min(start, TOKENS - WIDTH)
+        inputs, targets = tokens[start : start + WIDTH], tokens[start + 1 : start + WIDTH + 1]
+        if beginning is not None:
+            inputs[0] = beginning
+        new = start + WIDTH - counted
+        logits = model(torch.tensor([inputs])).logits[0]
+        total += float(F.cross_entropy(logits[-new:], torch.tensor(targets[-new:]), reduction="sum"))
+        counted += new
+        if counted == TOKENS:
+            return total / counted
+    raise AssertionError("the text has an end")
+
+
+@pytest.mark.parametrize(("stride", "beginning"), [(3, None), (3, BOS), (WIDTH, None)])
+def test_the_loss_of_all_blocks_is_that_of_a_plain_loop(
+    folder: Path, stride: int, beginning: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = _windows(beginning)
+    config = make(folder, f"data.stride={stride}")
+    monkeypatch.setattr("core.data.batches.WIDE_READ_TOKENS", 1)  # several batches
+    events = list(measured.strided(load_pretrained(config), (), windows, config, "evaluation", 7))
+    *steps, found = events
+    assert isinstance(found, Strided)
+    assert (found.tokens, found.stride, found.early) == (TOKENS, stride, None)
+    assert found.full == pytest.approx(plain_loss(text(), stride, beginning), abs=1e-5)
+    assert [step.step for step in steps if isinstance(step, Step)] == list(range(7, 7 + len(steps)))
+    assert len(steps) == measured.overlapping_batches(windows, config) > 1
+
+
+def test_early_exit_counts_the_same_tokens_and_the_evaluation_reports_both(folder: Path) -> None:
+    config, windows, stride = make(folder, "data.stride=3"), _windows(None), 3
+    model, thresholds = load_pretrained(config), (0.2, 0.2)
+    events = list(evaluate(model, thresholds, windows, config, "evaluation"))
+    (found,) = (event for event in events if isinstance(event, Strided))
+    total = 0.0
+    for start in [*range(0, TOKENS - WIDTH, stride), TOKENS - WIDTH]:
+        tokens = torch.tensor(text()[start : start + WIDTH + 1])[None]
+        alone = Windows(tokens[:, :-1], tokens[:, 1:])
+        result = measured.Pass.empty(alone.targets)
+        early_exit(model, thresholds, alone, slice(0, 1), result, config, states=early_exit_states)
+        new = WIDTH if start == 0 else start % stride or stride
+        total += float(result.cross_entropy[0, -new:].sum())
+    assert found.early == pytest.approx(total / TOKENS, abs=1e-4)
+    started = next(event for event in events if isinstance(event, StageStarted))
+    steps = [event.step for event in events if isinstance(event, Step)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) <= started.steps
+
+
+def _windows(beginning: int | None) -> Windows:
+    return cut_windows(array("i", text()), WIDTH, 1, beginning)

@@ -1,0 +1,137 @@
+"""`eetui sweep`, `queue` and `work`, in processes as a user has them."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from eetui.cli.main import app
+from tests.conftest import TINY, TINY_TRAINING, set_options
+
+OPTIONS = set_options(*TINY[:-1], "block_layers=[1,1]", *TINY_TRAINING)
+
+WORKER = """
+from core.evaluation import timing
+from core.machine import device
+timing.SECONDS = device.PEAK_SECONDS = 0.0
+from eetui.__main__ import main
+main()
+"""
+
+
+def said(error: BaseException | None) -> str:
+    return str(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "hard_ratio=0.5"], "there is nothing to vary"),
+        (["--set", "hard_ratoi=0.3,0.5"], "unknown config key 'hard_ratoi'"),
+        (["--set", "hard_ratio=0.7..0.3:0.1"], "is empty"),
+        (["--set", "hard_ratio=0.3,0.5", "--trials", "3"], "add --search tpe"),
+        (["--set", "hard_ratio=0.2..0.8", "--search", "tpe", "--trials", "3", "--print"], "those of a search"),
+        (["--set", "hard_ratio=0.2..0.8", "--search", "tpe", "--trials", "3", "--constraint", "joy>=1"], "no metric"),
+        (["--set", "lr=1e-9..1:1e-9"], "1,000,000,000 runs"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_before_anything_starts(
+    words: list[str], message: str, tmp_path: Path, text: Path
+) -> None:
+    db = tmp_path / "runs.db"
+    result = CliRunner().invoke(app, ["--db", str(db), "sweep", "--corpus", str(text), *words])
+    assert message in said(result.exception)
+    assert not db.exists()
+
+
+def test_a_plan_stores_nothing(tmp_path: Path, text: Path) -> None:
+    db = tmp_path / "runs.db"
+    words = ["sweep", "-m", "loss", "-m", "softmax", "--set", "hard_ratio=0.3,0.5", "--seeds", "2", "--dry-run"]
+    result = CliRunner().invoke(app, ["--db", str(db), *words, "--corpus", str(text), *OPTIONS])
+    assert result.exit_code == 0, result.exception
+    assert "runs      8 (4 combinations × 2 seeds)" in result.output
+    assert "to train  12 stages (10 lm, 2 exit classifier)" in result.output
+    assert "reused    8 stages (6 lm, 2 exit classifier)" in result.output
+    assert not db.exists()
+
+
+def test_what_one_run_has_is_said_not_to_need_more(tmp_path: Path, text: Path) -> None:
+    words = ["sweep", "-m", "gain", "--set", "price=0.01,0.1", "--set", "policy=price", "--set", "protocol=joint"]
+    result = CliRunner().invoke(
+        app, ["--db", str(tmp_path / "x"), *words, "--dry-run", "--corpus", str(text), *OPTIONS]
+    )
+    assert "exit.price changes nothing that is trained" in result.output, result.exception
+
+
+def test_runs_are_printed_for_elsewhere_and_the_rest_goes_on_in_processes(tmp_path: Path, text: Path) -> None:
+    db, run = str(tmp_path / "runs.db"), CliRunner().invoke
+    words = ["sweep", "--set", "hard_ratio=0.3,0.5,0.7", "-m", "loss", "--name", "hr", "--print"]
+    made = run(app, ["--db", db, *words, "--corpus", str(text), *OPTIONS])
+    _, second, _ = (shlex.split(line)[1:] for line in made.stdout.splitlines())
+    assert run(app, second).exit_code == 0
+    listed = json.loads(run(app, ["ls", "--json", "sweep:hr", "--db", db]).stdout)
+    assert [one["status"] for one in listed] == ["queued", "finished", "queued"]
+    done = run(app, ["sweep", "resume", "hr", "--jobs", "2", "--db", db])
+    assert done.exit_code == 0, done.output
+    assert "hr: 3 finished" in done.output
+    assert "has come to its end" in run(app, second).output
+    shown = json.loads(run(app, ["sweep", "show", "hr", "--json", "--db", db]).stdout)
+    assert [one["setting"]["exit.hard_ratio"] for one in shown["runs"]] == [0.3, 0.5, 0.7]
+
+
+def test_a_worker_takes_from_the_queue_until_it_is_told_to_stop(
+    environment: dict[str, str], tmp_path: Path, text: Path
+) -> None:
+    db, run = str(tmp_path / "runs.db"), CliRunner().invoke
+    words = ["queue", "add", "-m", "loss", "-m", "softmax", "-m", "margin", "--corpus", str(text), *OPTIONS]
+    assert "queued runs 1 2 3" in run(app, ["--db", db, *words]).output
+    run(app, ["queue", "move", "3", "1", "--db", db])
+    run(app, ["queue", "drop", "2", "--db", db])
+    assert [row["id"] for row in json.loads(run(app, ["queue", "list", "--json", "--db", db]).output)] == [3, 1]
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, "work", "--db", db], stderr=subprocess.PIPE, text=True,
+        env=environment | {"PYTHONPATH": os.fspath(Path(__file__).parents[3])},
+    )  # fmt: skip
+    assert worker.stderr is not None
+    lines = [next(line for line in worker.stderr if "finished in" in line) for _ in range(2)]
+    assert [line.split()[0] for line in lines] == ["margin-3", "loss-1"]
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate()
+    assert worker.returncode == 143
+    assert json.loads(run(app, ["queue", "list", "--json", "--db", db]).output) == []
+
+
+def test_a_sweep_is_cancelled_and_deleted_with_its_runs(tmp_path: Path, text: Path) -> None:
+    db, run = str(tmp_path / "runs.db"), CliRunner().invoke
+    words = ["sweep", "--set", "hard_ratio=0.3,0.5", "-m", "loss", "--print", "--corpus", str(text), *OPTIONS]
+    assert run(app, ["--db", db, *words]).exit_code == 0
+    assert run(app, ["sweep", "cancel", "sweep-1", "--db", db]).exit_code == 0
+    assert "2 interrupted" in run(app, ["sweep", "list", "--db", db]).output
+    assert run(app, ["sweep", "delete", "sweep-1", "--yes", "--db", db]).exit_code == 0
+    assert run(app, ["sweep", "list", "--db", db]).output == "no sweeps\n"
+    assert "there is no sweep" in said(run(app, ["sweep", "show", "sweep-1", "--db", db]).exception)
+    assert len(json.loads(run(app, ["ls", "--deleted", "--json", "--db", db]).output)) == 2
+
+
+def understood(command: Any, words: list[str]) -> None:
+    """Parse a command line as the command would, and run nothing."""
+    context = command.make_context("eetui", words)
+    if rest := [*getattr(context, "_protected_args", ()), *context.args]:
+        _, command, rest = command.resolve_command(context, rest)
+        understood(command, rest)
+
+
+def test_every_command_of_the_page_is_understood() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "sweeps.md").read_text()
+    lines = [line.partition("  #")[0] for line in page.splitlines() if line.startswith("eetui ")]
+    assert len(lines) > 20
+    for line in lines:
+        understood(get_command(app), shlex.split(line)[1:])
