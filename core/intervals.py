@@ -27,6 +27,8 @@ SMALLEST_BLOCK = 4
 WANTED_BLOCKS, FEWEST_BLOCKS = 8, 6
 """Number of blocks for which they are made smaller, and number below which there is no interval."""
 LEVEL = 0.95
+LEAST_P = 1e-9
+"""P-value below which none is told apart."""
 
 Kind = Literal["windows", "seeds", "seeds and windows", "rounds"]
 
@@ -50,17 +52,60 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean of draws, from which its interval follows at any level.
+
+    Attributes:
+        errors: standard error and degrees of freedom of each kind of draws that varies.
+        kind: what varies.
+    """
+
+    mean: float
+    errors: tuple[tuple[float, int], ...]
+    kind: Kind
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Return the interval: standard errors times t quantiles of their own degrees of freedom, in quadrature."""
+        return _around(self.mean, self.half_width(level), self.kind)
+
+    def half_width(self, level: float) -> float:
+        """Return half the width of the interval."""
+        return math.hypot(*(student_t(degrees, level) * error for error, degrees in self.errors))
+
+    def p_value(self) -> float:
+        """Return 1 minus the level at which the interval just reaches 0, of two-sided tests; at least `LEAST_P`."""
+        wanted = abs(self.mean)
+        if self.half_width(1 - LEAST_P) < wanted:
+            return LEAST_P
+        low, high = math.log(LEAST_P), 0.0
+        while high - low > 1e-6:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.half_width(-math.expm1(middle)) > wanted else (low, middle)
+        return math.exp(high)
+
+
+def estimate(mean: float, kind: Kind, *draws: Sequence[float]) -> Estimate | None:
+    """Return the estimate of a mean that several kinds of independent draws vary; None if there are too few of one.
+
+    Args:
+        draws: values of each kind, such as the differences of seeds `[S]` and those of blocks of windows `[B]`.
+    """
+    if any(len(values) < 2 for values in draws):
+        return None
+    errors = tuple((statistics.stdev(values) / math.sqrt(len(values)), len(values) - 1) for values in draws)
+    return Estimate(mean, errors, kind)
+
+
 def over_windows(differences: Sequence[float], level: float = LEVEL) -> Interval | None:
     """Return the interval of the mean over windows of one text, in order; None if there are too few windows."""
-    error = _window_error(differences, level)
-    return None if error is None else _around(statistics.fmean(differences), error, "windows")
+    blocks = window_blocks(differences)
+    return _at(level, estimate(statistics.fmean(differences), "windows", blocks)) if blocks else None
 
 
 def over_seeds(differences: Sequence[float], level: float = LEVEL) -> Interval | None:
     """Return the interval of the mean over seeds, of one number for each; None for a single seed."""
-    if len(differences) < 2:
-        return None
-    return _around(statistics.fmean(differences), _seed_error(differences, level), "seeds")
+    return _at(level, estimate(statistics.fmean(differences), "seeds", differences)) if differences else None
 
 
 def over_seeds_and_windows(differences: Sequence[Sequence[float]], level: float = LEVEL) -> Interval | None:
@@ -73,11 +118,7 @@ def over_seeds_and_windows(differences: Sequence[Sequence[float]], level: float 
         ValueError: the seeds have different numbers of windows.
     """
     windows = [statistics.fmean(window) for window in zip(*differences, strict=True)]
-    window_error = _window_error(windows, level)
-    if window_error is None or len(differences) < 2:
-        return None
-    seed_error = _seed_error([statistics.fmean(seed) for seed in differences], level)
-    return _around(statistics.fmean(windows), math.hypot(seed_error, window_error), "seeds and windows")
+    return _of_both(windows, differences, level=level)
 
 
 def paired(
@@ -116,15 +157,9 @@ def unpaired(
     Raises:
         ValueError: the numbers of windows differ.
     """
-    if min(len(first), len(second)) < 2:
-        return None
     sides = [[statistics.fmean(window) for window in zip(*side, strict=True)] for side in (first, second)]
     windows = [a - b for a, b in zip(*sides, strict=True)]
-    window_error = _window_error(windows, level)
-    if window_error is None:
-        return None
-    errors = [_seed_error([statistics.fmean(seed) for seed in side], level) for side in (first, second)]
-    return _around(statistics.fmean(windows), math.hypot(*errors, window_error), "seeds and windows")
+    return _of_both(windows, first, second, level=level)
 
 
 def unpaired_seeds(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Interval | None:
@@ -135,8 +170,8 @@ def unpaired_seeds(first: Sequence[float], second: Sequence[float], level: float
     """
     if min(len(first), len(second)) < 2:
         return None
-    error = math.hypot(*(_seed_error(side, level) for side in (first, second)))
-    return _around(statistics.fmean(first) - statistics.fmean(second), error, "seeds")
+    mean = statistics.fmean(first) - statistics.fmean(second)
+    return _at(level, estimate(mean, "seeds", first, second))
 
 
 def of_two(first: Interval, second: Interval) -> Interval:
@@ -175,18 +210,23 @@ def block_edges(windows: int) -> list[int]:
 def student_t(degrees: int, level: float = LEVEL) -> float:
     """Return the two-sided quantile q of Student's t with integer degrees of freedom: P(|t| <= q) = level.
 
-    It inverts the closed form of the distribution by bisection (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4).
+    It inverts the closed form of the distribution (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4) by Newton's method
+    from the normal quantile below it: the distribution is concave there, so steps never go past the root.
 
     Raises:
         ValueError: the degrees of freedom are below 1.
     """
     if degrees < 1:
         raise ValueError(f"degrees of freedom must be >= 1, got {degrees}")
-    low, high = 0.0, 1e5
-    while high - low > 1e-10 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _two_sided(middle, degrees) < level else (low, middle)
-    return high
+    t = statistics.NormalDist().inv_cdf((1 + level) / 2)
+    scale = 2 * math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(degrees * math.pi)
+    for _ in range(100):
+        slope = scale * (1 + t * t / degrees) ** (-(degrees + 1) / 2)
+        step = (level - _two_sided(t, degrees)) / slope
+        t += step
+        if abs(step) <= 1e-9 * t:
+            break
+    return t
 
 
 def _two_sided(t: float, degrees: int) -> float:
@@ -201,14 +241,16 @@ def _two_sided(t: float, degrees: int) -> float:
     return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
-def _window_error(values: Sequence[float], level: float) -> float | None:
-    blocks = window_blocks(values)
-    return _seed_error(blocks, level) if blocks else None
+def _of_both(windows: Sequence[float], *sides: Sequence[Sequence[float]], level: float) -> Interval | None:
+    """Return the interval of a mean over windows and over the seeds of each side, `[S, W]`."""
+    if not (blocks := window_blocks(windows)):
+        return None
+    seeds = ([statistics.fmean(seed) for seed in side] for side in sides)
+    return _at(level, estimate(statistics.fmean(windows), "seeds and windows", *seeds, blocks))
 
 
-def _seed_error(values: Sequence[float], level: float) -> float:
-    """Return half the width of the interval of the mean of independent draws."""
-    return student_t(len(values) - 1, level) * statistics.stdev(values) / math.sqrt(len(values))
+def _at(level: float, found: Estimate | None) -> Interval | None:
+    return None if found is None else found.interval(level)
 
 
 def _around(mean: float, error: float, kind: Kind) -> Interval:

@@ -15,6 +15,7 @@ import numpy as np
 from core.analysis import guarantees
 from core.analysis.calibration_request import CalibrationRequest
 from core.analysis.candidates import Candidates, price_candidates, rate_candidates
+from core.analysis.realised_savings import realised_savings
 from core.analysis.risk_control import (
     ConformalRiskControl,
     LearnThenTest,
@@ -30,10 +31,10 @@ from core.analysis.risk_control import (
     stakes,
     violation_rate,
 )
-from core.analysis.stored_run import StoredRun, exit_savings, exiting_tokens, paid_costs, stored_run
+from core.analysis.stored_run import StoredRun, exiting_tokens, paid_costs, run_costs, stored_run
 from core.analysis.threshold_sweep import Sweep, sweep
 from core.analysis.token_table import Floats, Integers, TokenTable
-from core.analysis.tradeoff import DepthSavings
+from core.costs import ExitCosts
 from core.errors import UsageError
 from core.formulas import bits_at, perplexity, ppl_change
 from core.pricing.thresholds import quantile_thresholds, where_left
@@ -136,7 +137,7 @@ def calibrate(reader: Reader, number: int, request: CalibrationRequest) -> Calib
     else:
         choice = _by_budget(parts, request, _candidates(parts, run, request))
     bytes_per_token = run.state.eval_bytes_per_token
-    chosen, own = (exit_savings(run, thresholds or ()) for thresholds in (choice.thresholds, run.thresholds))
+    chosen, own = (run_costs(run, thresholds or ()) for thresholds in (choice.thresholds, run.thresholds))
     return Calibrated(
         run=number,
         name=run.name,
@@ -267,19 +268,20 @@ def _rule(
 
 
 def _effect(
-    table: TokenTable, thresholds: Sequence[float] | None, savings: DepthSavings, bytes_per_token: float | None
+    table: TokenTable, thresholds: Sequence[float] | None, cost: ExitCosts, bytes_per_token: float | None
 ) -> Effect:
     """Compute the effect of thresholds on those tokens; without any, no token exits early."""
     left_at = table.left_at(thresholds or ())
     shares, loss = table.exit_shares(left_at), float(table.mean_loss[-1])
     excess = _excess(table, left_at)
+    layers, flops = realised_savings(left_at, table.seq_len, cost)
     return Effect(
         ppl=perplexity(loss + excess),
         all_blocks_ppl=perplexity(loss),
         exit_shares=tuple(shares.tolist()),
         shallow_ratio=sum(shares[:-1].tolist()),
-        layer_savings=float(np.dot(shares, savings.layers)),
-        flop_savings=float(np.dot(shares, savings.flops)) if thresholds is not None else 0.0,
+        layer_savings=layers,
+        flop_savings=flops if thresholds is not None else 0.0,
         excess=excess,
         ppl_increase=ppl_change(excess),
         bits_per_byte=bits_at(loss + excess, bytes_per_token),

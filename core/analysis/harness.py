@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 
+from core.analysis.realised_savings import needed_to
 from core.analysis.text_generator import TextGenerator
 from core.data.batches import READ_TOKENS
 from core.data.windows import Windows
@@ -40,6 +42,8 @@ class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
     Attributes:
         block: block that predicts every token; None: each token leaves by the run's thresholds.
         left_at: number of tokens read that left at each block, `[K]`.
+        ran_to: number of tokens read that ran no further than each block, `[K]`; under `deferred`, a token runs as far
+            as any after it.
     """
 
     def __init__(self, generator: TextGenerator, block: int | None = None, device: str = "cpu") -> None:
@@ -63,6 +67,7 @@ class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
             fixed = [NEVER] * block + ([0.0] if block < blocks - 1 else [])
             generator = replace(generator, thresholds=tuple(fixed))
         self.generator, self.block, self.left_at = generator, block, [0] * blocks
+        self.ran_to = [0] * blocks
         self.model, self.config = generator.model.to(device), generator.config
 
     @property
@@ -82,8 +87,17 @@ class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
     @property
     def layers_saved(self) -> float:
         """Share of the layers that the tokens read so far did not run."""
-        total = max(1, sum(self.left_at))
-        return share_of_layers_saved((count / total for count in self.left_at), self.config.model.block_layers)
+        total = max(1, sum(self.ran_to))
+        return share_of_layers_saved((count / total for count in self.ran_to), self.config.model.block_layers)
+
+    def _count(self, left_at: Sequence[int]) -> None:
+        """Count the tokens of a text by the blocks that they left at, in order."""
+        blocks = np.array(left_at, np.int64)
+        deferred = len(blocks) and self.config.exit.exited_state == "deferred"
+        ran = needed_to(blocks, len(blocks), causal=True) if deferred else blocks
+        for counts, reached in ((self.left_at, blocks), (self.ran_to, ran)):
+            for block in reached.tolist():
+                counts[block] += 1
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Return the tokens of a text."""
@@ -120,14 +134,16 @@ class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
         temperature = float(options.get("temperature", 0.0)) if options.get("do_sample") else 0.0
         most = int(options.get("max_gen_toks") or options.get("max_new_tokens") or LONGEST_ANSWER)
         chosen = GenerationOptions(most, temperature, top_p=float(options.get("top_p") or 1.0), window=self.max_length)
-        text = ""
+        text, left_at = "", list[int]()
         for piece in self.generator.write(context, chosen):
             if piece.token.token == self.eot_token_id and self.config.model.pretrained:
                 break
-            self.left_at[piece.token.block] += 1
+            left_at.append(piece.token.block)
             text += piece.text
             if ends := [text.index(stop) for stop in until if stop and stop in text]:
-                return text[: min(ends)]
+                text = text[: min(ends)]
+                break
+        self._count(left_at)
         return text
 
     @torch.no_grad()
@@ -142,10 +158,7 @@ class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
         else:
             self._at_depth(windows, self.block, result)
         for row, some in enumerate(tokens):
-            for block, count in enumerate(
-                torch.bincount(result.left_at[row, : len(some) - 1], minlength=len(self.left_at))
-            ):
-                self.left_at[block] += int(count)
+            self._count(result.left_at[row, : len(some) - 1].tolist())
         return result
 
     def _at_depth(self, windows: Windows, depth: int, result: Pass) -> None:

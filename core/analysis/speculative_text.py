@@ -16,7 +16,7 @@ from torch import Tensor
 from core.analysis.text_generator import Piece, TextGenerator, as_pieces, last_character
 from core.early_exit.draft_length import Drafting
 from core.early_exit.generation import GeneratedToken
-from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution
+from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution, trained_window
 from core.early_exit.speculation import Pass, Tally, speculate, tally
 from core.intervals import Interval, of_median
 
@@ -78,8 +78,7 @@ def write_speculatively(
     Raises:
         UsageError: at once, if the prompt has no token, an option is out of range, or the model can't draft so.
     """
-    ids = list(generator.vocabulary.encode(prompt))
-    passes = speculate(generator.model, generator.config, ids, drafting, options)
+    passes = speculate(generator.model, generator.config, generator.tokens(prompt), drafting, options)
     return _with_text(generator, passes, last_character(prompt))
 
 
@@ -104,7 +103,7 @@ def undrafted(generator: TextGenerator, prompt: Sequence[int], passes: Sequence[
     Args:
         window: as in `GenerationOptions`.
     """
-    window, length, count = window or generator.config.data.seq_len, len(prompt), 0
+    window, length, count = window or trained_window(generator.config), len(prompt), 0
     for one in passes:
         count += len(one.tokens) if length >= window else 0
         length += len(one.tokens)
@@ -120,7 +119,7 @@ def acceptance_by_exit(
     The text is read in one pass, and no longer than a window. A draft that is the most probable token is accepted
     where it is the whole model's; a drawn one with probability `Σ min(p, q)` (Leviathan et al. 2023, corollary 3.6).
     """
-    window = options.window or generator.config.data.seq_len
+    window = options.window or trained_window(generator.config)
     model, read = generator.model, list(text[:-1])[-window:]
     judged = min(written, len(read))
     ids = torch.tensor([read], device=model.embedding.weight.device)

@@ -9,7 +9,7 @@ from core.analysis.tradeoff import DepthSavings, depth_savings
 from core.config.derived import exit_count
 from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
-from core.costs import PricedCosts, exit_costs, priced_costs
+from core.costs import ExitCosts, PricedCosts, exit_costs, priced_costs
 from core.errors import UsageError
 from core.exits._facts import MethodFacts, run_facts
 from core.pricing.thresholds import exits_off
@@ -121,8 +121,13 @@ def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
 
 def exit_savings(run: StoredRun, thresholds: Sequence[float] = ()) -> DepthSavings:
     """Return the savings of a token that leaves at each block of a run; exits off at these thresholds cost nothing."""
+    return depth_savings(run_costs(run, thresholds))
+
+
+def run_costs(run: StoredRun, thresholds: Sequence[float] = ()) -> ExitCosts:
+    """Return the costs of early exit in a run; exits off at these thresholds cost nothing."""
     cost = exit_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head, learns=run.method.learns)
-    return depth_savings(replace(cost, off=exits_off(thresholds)))
+    return replace(cost, off=exits_off(thresholds))
 
 
 def paid_costs(run: StoredRun, cost: Literal["layers", "flops"]) -> PricedCosts:

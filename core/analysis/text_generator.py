@@ -43,10 +43,13 @@ class TextGenerator:
         Raises:
             UsageError: at once, if the prompt has no token or an option is out of range.
         """
-        beginning = self.vocabulary.beginning if self.config.data.bos_token else None
-        ids = [*([] if beginning is None else [beginning]), *self.vocabulary.encode(prompt)]
-        tokens = generate(self.model, self.thresholds, self.config, ids, options)
+        tokens = generate(self.model, self.thresholds, self.config, self.tokens(prompt), options)
         return as_pieces(self.vocabulary, tokens, follows=last_character(prompt))
+
+    def tokens(self, prompt: str) -> list[int]:
+        """Return the tokens of a prompt, after the one that texts begin with where the run was trained so."""
+        beginning = self.vocabulary.beginning if self.config.data.bos_token else None
+        return [*([] if beginning is None else [beginning]), *self.vocabulary.encode(prompt)]
 
     def unknown(self, prompt: str) -> int:
         """Count the words of a prompt that are not in the vocabulary, and are all read as one token."""

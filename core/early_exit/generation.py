@@ -6,9 +6,8 @@ and values (`copy`), nothing (`drop`), all the rest (`input`), or all the rest o
 over everything at every step.
 
 A model of ours was trained on windows of `seq_len` tokens; positions from `seq_len` on are untrained. So the window
-slides (that of a pretrained model is its context):
-once it is full, every step reads the last `seq_len` tokens again from position 0, as slowly as without a cache. A
-larger `window` is faster and sees more, at untrained positions.
+slides: once it is full, every step reads the last `seq_len` tokens again from position 0, as slowly as without a cache.
+A larger `window` is faster and sees more, at untrained positions. The window of a pretrained model is its context.
 
 Shapes: n tokens read at once, D model width, V vocabulary size; R tokens that run through a block, E tokens that left
 before it, P cached tokens.

@@ -42,11 +42,13 @@ class Pass:
         drafted: tokens it verified.
         accepted: number of those it kept, the first ones.
         tokens: tokens it added to the text: the accepted ones, by the exit's block, and one of the last block's.
+        stopped: whether a signal ended the drafting: one more was computed than tokens were drafted.
     """
 
     drafted: tuple[int, ...]
     accepted: int
     tokens: tuple[GeneratedToken, ...]
+    stopped: bool = False
 
 
 class Dice:
@@ -136,10 +138,11 @@ class _Speculator:
         probabilities = likely.gather(1, torch.tensor(added, device=likely.device)[:, None])[:, 0].tolist()
         if self.priced is not None and fresh:
             self.priced.saw(len(drafted), accepted, between - began, time.perf_counter() - between)
+        stopped = len(signals) > len(drafted)
         signals += [()] * (len(added) - len(signals))
         places = [self.drafting.block] * accepted + [len(self.blocks) - 1]
         found = map(GeneratedToken, added, places, signals, probabilities)
-        return Pass(tuple(drafted), accepted, tuple(found))
+        return Pass(tuple(drafted), accepted, tuple(found), stopped)
 
     def _longest(self, room: int) -> int:
         if self.priced is not None:
@@ -255,16 +258,24 @@ def tally(passes: Sequence[Pass], drafting: Drafting, config: RunConfig, vocab_s
     model, seq_len = config.model, config.data.seq_len
     drafted, tokens = sum(len(one.drafted) for one in passes), sum(len(one.tokens) for one in passes)
     full = full_flops(model, vocab_size, seq_len)
-    draft = draft_flops(config, drafting, vocab_size)
-    spent = (len(passes) + drafted) * full + drafted * draft
+    signal = _signal_flops(config, drafting, vocab_size)
+    head = 0 if _reads_head(config, drafting) else head_flops(model, vocab_size)
+    spent = (len(passes) + drafted) * full + drafted * (signal + head) + sum(one.stopped for one in passes) * signal
     return Tally(len(passes), tokens, drafted, sum(one.accepted for one in passes), spent / tokens / full)
 
 
-def draft_flops(config: RunConfig, drafting: Drafting, vocab_size: int) -> int:
-    """FLOPs that a draft costs on top of its way through all layers: the exit's readout and head, and its signal."""
-    own = readout_flops(config.model, drafting.block) + head_flops(config.model, vocab_size)
+def _signal_flops(config: RunConfig, drafting: Drafting, vocab_size: int) -> int:
+    """FLOPs of the exit's readout for a token and, where its signal is asked for, of the head or the classifier."""
+    own = readout_flops(config.model, drafting.block)
     if drafting.until is None:
         return own
-    method = exit_method(config.method)
-    signals = exit_costs(config, vocab_size, reads_head=False, learns=method.learns).classifiers
-    return own if method.reads_head or signals is None else own + signals[drafting.block]
+    if _reads_head(config, drafting):
+        return own + head_flops(config.model, vocab_size)
+    learns = exit_method(config.method).learns
+    classifiers = exit_costs(config, vocab_size, reads_head=False, learns=learns).classifiers
+    return own if classifiers is None else own + classifiers[drafting.block]
+
+
+def _reads_head(config: RunConfig, drafting: Drafting) -> bool:
+    """Whether the exit's signal has read the head, so that a draft costs it no more."""
+    return drafting.until is not None and exit_method(config.method).reads_head

@@ -99,7 +99,7 @@ def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int
     """
     first, nothing = configs[0], Span(0, 0)
     passes = list(experiment_passes(configs, sizes))
-    training = next(one for one in passes if one.trains and not one.classifier)
+    training = next((one for one in passes if one.trains and not one.classifier), None)
     return Estimate(
         runs=len(configs),
         train_tokens=sizes.train_windows * first.data.seq_len,

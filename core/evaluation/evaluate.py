@@ -170,12 +170,14 @@ def judge(
         promised: what the thresholds gave where a price set them.
     """
     target = target_shallow_ratio(config.protocol, config.exit.hard_ratio, len(config.model.block_layers))
+    deferred = config.exit.exited_state == "deferred"
     if promised:
         savings = saved.flops if config.exit.cost == "flops" else early.layer_savings
         if abs(savings - promised.savings) > LARGEST_RATE_GAP:
             yield Warned(
                 f"{savings:.1%} of the {COST_NAMES[config.exit.cost]} were saved; the thresholds were set for "
                 f"{promised.savings:.1%} ({config.exit.policy})"
+                + ("; exited_state=deferred saves only what no later token needed" if deferred else "")
             )
     elif target is not None and abs(early.shallow_ratio - target) > LARGEST_RATE_GAP:
         yield Warned(

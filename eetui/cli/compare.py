@@ -22,6 +22,10 @@ from eetui.cli.options import (
     print_data,
 )
 from eetui.cli.options import output as console
+from eetui.cli.selection import expanded, selected
+
+MOST_CURVES = 30
+"""Number of runs up to which files say how far they lie below their static depths: it takes a second a run."""
 
 if TYPE_CHECKING:
     from eetui.compare.comparison import Comparison
@@ -31,7 +35,19 @@ if TYPE_CHECKING:
 def compare(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Numbers, names, unique prefixes, or report:METHOD. [default: the latest experiment]"),
+        typer.Argument(
+            metavar="[RUN|FILTER]...",
+            help="Numbers, names, unique prefixes, or report:METHOD; or a filter as in ls, such as method:loss "
+            "'ppl<900'. [default: the latest experiment]",
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            "--group-by",
+            metavar="KEYS",
+            help="Group by config keys or figures, such as method,hard_ratio, and compare every pair.",
+        ),
     ] = None,
     output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
@@ -53,6 +69,11 @@ def compare(
     output = "json" if as_json else output
     if output not in ("table", *texts):
         raise UsageError(f"--format must be one of table, {', '.join(texts)}, got {output!r}")
+    if group_by is not None:
+        if only_changed or each_seed or baseline is not None:
+            raise UsageError("--group-by goes with neither --only-changed nor --each-seed nor --baseline")
+        print_groups(runs or [], group_by, output, db)
+        return
     views = views_of(runs or [], db)
     base = None if baseline is None else views_of([baseline], db)[0]
     if base is not None and base.name not in [view.name for view in views]:
@@ -63,7 +84,31 @@ def compare(
     if output in texts:
         print_data(texts[output](_with_savings(result, db, only_changed=only_changed)))
     else:
-        console().print(rendered.as_tables(result))
+        out = console()
+        out.print(rendered.as_tables(result, out.width))
+
+
+def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> None:
+    """Print the runs in groups, and the difference of every pair of groups.
+
+    Raises:
+        UsageError: a key is unknown, or no run can be grouped.
+        StoreError: the database can't be opened.
+    """
+    from core.store.reader import Reader
+    from eetui.compare import groups_text as rendered
+    from eetui.compare.groups import group_runs
+
+    names = [name.strip() for name in group_by.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"--group-by takes different keys with commas between them, got {group_by!r}")
+    with Reader(db) as reader:
+        grouping = group_runs(reader, selected(reader, words), names)
+    if output == "table":
+        console().print(rendered.as_tables(grouping))
+    else:
+        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
+        print_data(texts[output](grouping))
 
 
 def _with_savings(comparison: "Comparison", db: Path, *, only_changed: bool) -> "Comparison":
@@ -71,6 +116,9 @@ def _with_savings(comparison: "Comparison", db: Path, *, only_changed: bool) -> 
     from core.store.reader import Reader
     from eetui.compare.report_runs import PREFIX
 
+    if sum(len(column.runs) for column in comparison.columns) > MOST_CURVES:
+        note = f"more than {MOST_CURVES} runs: how far they lie below their static depths is left out"
+        return replace(comparison, notes=(*comparison.notes, note))
     if all(run.name.startswith(PREFIX) for column in comparison.columns for run in column.runs):
         return comparison  # no database to look into
     from eetui.compare.savings_curves import area_rows, stored_curves
@@ -97,7 +145,7 @@ def views_of(references: Sequence[str], db: Path) -> "list[RunView]":
     try:
         stored = not references or any(not reference.startswith(PREFIX) for reference in references)
         reader = Reader(db) if stored else None
-        for reference in references or (str(number) for number in reader.latest_experiment()) if reader else references:
+        for reference in references if reader is None else expanded(reader, references):
             view = report_view(reference)
             if view is None and (reader is None or reference.startswith(PREFIX)):
                 raise UsageError(f"there is no {reference!r}: the report's columns are {', '.join(report_names())}")

@@ -26,8 +26,9 @@ BARS = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN = 25
 LEGEND = f"{BEATS} saves, and is clearly better than the static depths that save as much (95%); {LOSES} not"
 DEFERRED_NOTE = (
-    "Layers saved are those of each token's own way: exited_state=deferred computes the rest for later tokens that go "
-    "deeper, and saves only what none needed (eetui show)"
+    "exited_state=deferred computes the layers after an exit for later tokens that go deeper, and saves only what none "
+    "needed (eetui show, eetui calibrate). Above, layers saved are of each token's own way, as if none needed them, "
+    "and FLOPs saved as if all did, unless every token leaves: the truth lies between"
 )
 CLAIM_WORDS = {"gain": "a gain, nats", "price": "a price, nats", "rank": "an order only"}
 """How a claim is written where its name does not say it."""

@@ -52,7 +52,7 @@ def speculate(
         number = reader.find(reference)
         generator = open_generator(reader, number)
         half = max(1, (window or generator.config.data.seq_len) // 2)
-        ids = [list(generator.vocabulary.encode(text)) for text in prompt or ()]
+        ids = [generator.tokens(text) for text in prompt or ()]
         ids = ids or prompts_of(reader, number, generator, PROMPTS, half)
     wanted = min(half, 32) if max_tokens is None else max_tokens
     options = GenerationOptions(wanted, temperature, top_k, top_p, seed, window)

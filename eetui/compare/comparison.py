@@ -157,11 +157,12 @@ def _config_rows(columns: Sequence[Column], *, whole: bool) -> tuple[tuple[str, 
     rows = []
     for key in keys:
         known = [column.runs[0].config[key] for column in columns if key in column.runs[0].config]
-        if whole or len({_shown(value) for value in known}) > 1:
-            values = tuple(_shown(column.runs[0].config.get(key, "–")) for column in columns)
+        if whole or len({shown(value) for value in known}) > 1:
+            values = tuple(shown(column.runs[0].config.get(key, "–")) for column in columns)
             rows.append((key, values))
     return tuple(rows)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Write a config value, a list with commas between its parts."""
     return ",".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)

@@ -1,6 +1,6 @@
 """Quality against layer savings: series of the runs' curves, a table of their areas, and the note below."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.text import Text
 
@@ -57,9 +57,21 @@ def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: It
         words.append(
             "Lines: every exit rate, worked out; thick: every price; dotted: the static depths, the line to beat."
         )
+    if deferred := ", ".join(_deferred(comparison, curves)):
+        words.append(
+            f"Lines count the layers after each exit; of {deferred} (exited_state=deferred) only those were saved that "
+            "no later token needed."
+        )
     if missing := ", ".join(without):
         words.append(f"No curve (no statistics of their tokens, or no exit): {missing}.")
     return " ".join([*words, "Working out the curves …"] if busy else words)
+
+
+def _deferred(comparison: Comparison, curves: Iterable[int]) -> Iterator[str]:
+    """Yield the titles of those whose tokens that left run on for later ones."""
+    for column in (comparison.columns[index] for index in curves):
+        if any(run.config.get("exit.exited_state") == "deferred" for run in column.runs):
+            yield column.title
 
 
 def _furthest(point: Furthest | None) -> str:

@@ -21,7 +21,7 @@ from eetui.compare.screen_text import (
     subtitles,
     title_line,
 )
-from eetui.compare.sheets import Sheet, config_sheet, sheet
+from eetui.compare.sheets import Sheet, config_sheet, fitting, sheet
 from eetui.console.dialogs import Question
 from eetui.console.screen import BenchScreen
 
@@ -179,11 +179,11 @@ class CompareScreen(BenchScreen):
         assert self.comparison is not None
         if view == "config":
             title = "all of the config" if self.whole_config else "what differs"
-            return replace(config_sheet(self.comparison), title=title)
+            return fitting(replace(config_sheet(self.comparison), title=title))
         heads = [column.title for column in self.comparison.columns]
         if view == "training":
-            return sheet("training", heads, self.comparison.training)
-        return sheet("eval split, all tokens", heads, self.comparison.final)
+            return fitting(sheet("training", heads, self.comparison.training))
+        return fitting(sheet("eval split, all tokens", heads, self.comparison.final))
 
     def _show_curves(self, comparison: Comparison) -> None:
         from eetui.drawing.axes import LINEAR, PPL

@@ -1,7 +1,7 @@
 """A comparison as tables of plain text, used by every format and the screen."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eetui.compare.comparison import Comparison, Row
 from eetui.drawing.figures import delta, figure
@@ -13,6 +13,8 @@ NOTHING_CLEAR = "no difference is clear"
 FINAL_TITLE = "Final: evaluation split, all tokens"
 TRAINING_TITLE = "Training"
 CONFIG_TITLE = "Config: what differs"
+MOST_COLUMNS = 6
+"""Number of columns of a comparison above which they become rows."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Sheet:
     Attributes:
         best: (row, column) of the cells with a star.
         remark: what is said of the stars; empty where nothing can be ranked.
+        turned: whether runs are rows, and metrics or config keys columns.
     """
 
     title: str
@@ -29,16 +32,58 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     best: frozenset[tuple[int, int]] = frozenset()
     remark: str = ""
+    turned: bool = False
 
 
 def sheets(comparison: Comparison) -> Iterator[Sheet]:
-    """Yield the final table, the training table and the config differences, unless they are empty."""
+    """Yield the final table, the training table and the config differences, unless they are empty.
+
+    Runs are rows where they are many.
+    """
     heads = tuple(column.title for column in comparison.columns)
     for title, rows in _tables(comparison):
         if rows:
-            yield sheet(title, heads, rows)
+            yield fitting(sheet(title, heads, rows))
     if comparison.config:
-        yield config_sheet(comparison)
+        yield fitting(config_sheet(comparison))
+
+
+def fitting(sheet: Sheet) -> Sheet:
+    """Return the sheet with runs as rows if there are more than `MOST_COLUMNS` of them, else as it is."""
+    if len(sheet.heads) - 1 <= MOST_COLUMNS:
+        return sheet
+    corner, *runs = sheet.heads
+    columns = tuple(zip(*sheet.rows, strict=True))
+    return replace(
+        sheet,
+        heads=(corner, *columns[0]),
+        rows=tuple((run, *(cell.strip() for cell in cells)) for run, cells in zip(runs, columns[1:], strict=True)),
+        best=frozenset((column - 1, row + 1) for row, column in sheet.best),
+        remark=sheet.remark.replace("of the row", "of the column"),
+        turned=True,
+    )
+
+
+def parts_of(sheet: Sheet, widths: Sequence[int], width: int) -> Iterator[Sheet]:
+    """Yield sheets of as many columns each as fit a width beside the first one; stars are explained below the last.
+
+    Args:
+        widths: those of the columns.
+    """
+    first = 1
+    while first < len(sheet.heads):
+        end, room = first, width - widths[0]
+        while end < len(sheet.heads) and (end == first or room >= widths[end]):
+            room -= widths[end]
+            end += 1
+        yield replace(
+            sheet,
+            heads=(sheet.heads[0], *sheet.heads[first:end]),
+            rows=tuple((row[0], *row[first:end]) for row in sheet.rows),
+            best=frozenset((row, place - first + 1) for row, place in sheet.best if first <= place < end),
+            remark=sheet.remark if end == len(sheet.heads) else "",
+        )
+        first = end
 
 
 def _tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:

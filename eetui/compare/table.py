@@ -14,7 +14,7 @@ NARROW, NARROW_LABEL = 100, 24
 
 
 class CompareTable(DataTable[Text]):
-    """One sheet of a comparison. The cursor is on a column."""
+    """One sheet of a comparison. The cursor is on a run: a column, or a row where they are many."""
 
     DEFAULT_CSS = """
     CompareTable { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
@@ -32,8 +32,8 @@ class CompareTable(DataTable[Text]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h,left", "cursor_left", "Left", show=False, id="table.left", tooltip="Column to the left"),
         Binding("l,right", "cursor_right", "Right", show=False, id="table.right", tooltip="Column to the right"),
-        Binding("k,up", "scroll_up", "Up", show=False, id="table.up", tooltip="Scroll the table up"),
-        Binding("j,down", "scroll_down", "Down", show=False, id="table.down", tooltip="Scroll the table down"),
+        Binding("k,up", "cursor_up", "Up", show=False, id="table.up", tooltip="Scroll the table up"),
+        Binding("j,down", "cursor_down", "Down", show=False, id="table.down", tooltip="Scroll the table down"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every Textual widget calls it
@@ -43,14 +43,20 @@ class CompareTable(DataTable[Text]):
 
     @property
     def chosen(self) -> int | None:
-        """The run's column under the cursor, from 0; None on the metric names."""
+        """The run under the cursor, from 0; None on the metric names."""
+        if self.cursor_type == "row":
+            return self.cursor_row
         return self.cursor_column - 1 if self.cursor_column > 0 else None
 
     def show(self, sheet: Sheet, subtitles: tuple[str, ...], width: int) -> None:
         """Show a sheet; if it has the columns and rows of the one before, its cells change in place."""
-        heads = _heads(sheet, subtitles)
-        shape = (heads, tuple(row[0] for row in sheet.rows), width < NARROW)
+        heads = _turned_heads(sheet) if sheet.turned else _heads(sheet, subtitles)
+        shape = (heads, tuple(row[0] for row in sheet.rows), width < NARROW, sheet.turned)
         cells = [_cells(sheet, number) for number in range(len(sheet.rows))]
+        if sheet.turned:
+            for row, subtitle in zip(cells, subtitles, strict=True):
+                row[0].append(f"  {subtitle}", "dim")
+        self.cursor_type = "row" if sheet.turned else "column"
         if shape == self._shown:
             self._change(cells)
         else:
@@ -65,7 +71,7 @@ class CompareTable(DataTable[Text]):
 
     def _build(self, heads: tuple[str, ...], cells: list[list[Text]], width: int) -> None:
         """Build the table again, keeping the cursor and the scroll position if possible."""
-        cursor, offset = max(1, self.cursor_column), self.scroll_offset
+        cursor, row_cursor, offset = max(1, self.cursor_column), self.cursor_row, self.scroll_offset
         with self.app.batch_update():
             self.clear(columns=True)
             label = NARROW_LABEL if width < NARROW else None
@@ -74,15 +80,33 @@ class CompareTable(DataTable[Text]):
                 self.add_column(text, width=None if number else label)
             for row in cells:
                 self.add_row(*row, height=None)
-            self.move_cursor(row=0, column=min(cursor, len(heads) - 1), scroll=False)
+            on_row = min(row_cursor, len(cells) - 1) if self.cursor_type == "row" else 0
+            self.move_cursor(row=on_row, column=min(cursor, len(heads) - 1), scroll=False)
         self.scroll_to(*offset, animate=False)
 
 
 def _heads(sheet: Sheet, subtitles: tuple[str, ...]) -> tuple[str, ...]:
     """Return the column heads, of two lines each."""
     titles = zip(sheet.heads[1:], subtitles, strict=True)
-    star = f"{BEST} best of the row" if sheet.best else NOTHING_CLEAR if sheet.remark else ""
-    return (f"{sheet.title}\n{star}", *(f"{title}\n{subtitle}" for title, subtitle in titles))
+    return (_corner(sheet), *(f"{title}\n{subtitle}" for title, subtitle in titles))
+
+
+def _turned_heads(sheet: Sheet) -> tuple[str, ...]:
+    """Return the column heads where runs are rows: names of metrics, folded to two lines."""
+    return (_corner(sheet), *("\n".join(_halves(name)) for name in sheet.heads[1:]))
+
+
+def _halves(name: str) -> tuple[str, str]:
+    """Split a name between words so that the longer half is short."""
+    words = name.split(" ")
+    splits = [(" ".join(words[:place]), " ".join(words[place:])) for place in range(1, len(words) + 1)]
+    return min(splits, key=lambda halves: max(map(len, halves)))
+
+
+def _corner(sheet: Sheet) -> str:
+    """Return what stands over the first column: the title, and what stars are."""
+    star = f"{BEST} best of the {'column' if sheet.turned else 'row'}"
+    return f"{sheet.title}\n{star if sheet.best else NOTHING_CLEAR if sheet.remark else ''}"
 
 
 def _cells(sheet: Sheet, number: int) -> list[Text]:

@@ -4,31 +4,44 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from eetui.compare.comparison import Comparison, Row
-from eetui.compare.sheets import BEST, sheets
+from eetui.compare.sheets import BEST, MOST_COLUMNS, Sheet, parts_of, sheets
 from eetui.drawing.formats import csv_text, json_text, markdown, pipes
 from eetui.drawing.harmless import lines
 
+HEAD_WIDTH, GAP = 13, 3
+"""Cells that the heading of a metric may take in a line above runs as rows, and those between columns and of a star."""
 
-def as_tables(comparison: Comparison) -> RenderableType:
-    """Draw the comparison for a terminal."""
+
+def as_tables(comparison: Comparison, width: int = 200) -> RenderableType:
+    """Draw the comparison for a terminal of that width."""
     parts: list[RenderableType] = [Text(_seeds(comparison), style="dim")]
     for sheet in sheets(comparison):
-        table = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for position, head in enumerate(sheet.heads):
-            # Text, not markup: a run's name is the user's, and may look like a tag
-            table.add_column(Text(head), justify="right" if position else "left", overflow="fold")
-        for row_index, row in enumerate(sheet.rows):
-            cells = [_cell(text, (row_index, position) in sheet.best, position) for position, text in enumerate(row)]
-            table.add_row(*cells)
-        parts.append(table)
-        parts += [Text(f"{sheet.remark}\n", style="dim")] if sheet.remark else []
+        parts += map(drawn_sheet, _fitting_parts(sheet, width) if sheet.turned else [sheet])
     parts += [Text(line) for line in closing_lines(comparison)]
     return Group(*parts)
+
+
+def drawn_sheet(sheet: Sheet) -> RenderableType:
+    """Draw a sheet for a terminal."""
+    table = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for position, head in enumerate(sheet.heads):
+        # Text, not markup: a run's name is the user's, and may look like a tag
+        table.add_column(
+            Text(head),
+            justify="right" if position else "left",
+            overflow="fold",
+            width=_width(sheet, position) if sheet.turned else None,
+        )
+    for row_index, row in enumerate(sheet.rows):
+        cells = [_cell(text, (row_index, position) in sheet.best, position) for position, text in enumerate(row)]
+        table.add_row(*cells)
+    return Group(table, Text(f"{sheet.remark}\n", style="dim")) if sheet.remark else table
 
 
 def closing_lines(comparison: Comparison) -> Iterator[str]:
@@ -53,16 +66,32 @@ def _closing_lines(comparison: Comparison) -> Iterator[str]:
 def as_markdown(comparison: Comparison) -> str:
     """Write pipe tables with right-aligned figures; the best values are bold and starred."""
     written = [markdown(_seeds(comparison)), ""]
-    for sheet in sheets(comparison):
-        heads = pipes(map(markdown, sheet.heads))
-        written += [f"**{markdown(sheet.title)}**", "", heads, "| --- |" + " ---: |" * (len(sheet.heads) - 1)]
-        for index, row in enumerate(sheet.rows):
-            cells = [(markdown(cell), (index, place) in sheet.best) for place, cell in enumerate(row)]
-            written.append(pipes(f"**{cell}** {BEST}" if best else cell for cell, best in cells))
-        written += ["", markdown(sheet.remark), ""] if sheet.remark else [""]
+    written += [line for sheet in sheets(comparison) for line in markdown_sheet(sheet)]
     for line in closing_lines(comparison):
         written.append(markdown(line.strip()) if line.endswith(":") else f"- {markdown(line.strip())}")
     return "\n".join(written)
+
+
+def _fitting_parts(sheet: Sheet, width: int) -> Iterator[Sheet]:
+    widths = [_width(sheet, position) + GAP for position in range(len(sheet.heads))]
+    return parts_of(sheet, widths, width)
+
+
+def _width(sheet: Sheet, position: int) -> int:
+    """Return the width of a column above which its heading folds."""
+    cells = max((cell_len(row[position]) for row in sheet.rows), default=0) + 2 * bool(position and sheet.best)
+    longest = max(map(cell_len, sheet.heads[position].split()), default=0)
+    return max(cells, min(cell_len(sheet.heads[position]), max(HEAD_WIDTH, longest)))
+
+
+def markdown_sheet(sheet: Sheet) -> Iterator[str]:
+    """Yield the lines of a pipe table with its title above and its remark below."""
+    heads = pipes(map(markdown, sheet.heads))
+    yield from (f"**{markdown(sheet.title)}**", "", heads, "| --- |" + " ---: |" * (len(sheet.heads) - 1))
+    for index, row in enumerate(sheet.rows):
+        cells = [(markdown(cell), (index, place) in sheet.best) for place, cell in enumerate(row)]
+        yield pipes(f"**{cell}** {BEST}" if best else cell for cell, best in cells)
+    yield from ("", markdown(sheet.remark), "") if sheet.remark else ("",)
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -128,6 +157,10 @@ def _json_row(row: Row) -> dict[str, Any]:
 
 
 def _seeds(comparison: Comparison) -> str:
+    """Return each column with its seeds, or the number of many columns."""
+    if len(comparison.columns) > MOST_COLUMNS:
+        base = "" if comparison.baseline is None else f", baseline {comparison.columns[comparison.baseline].title}"
+        return f"{len(comparison.columns)} side by side{base}"
     marks = {comparison.baseline: ", baseline"}
     return " · ".join(
         f"{column.title} ({column.subtitle}{marks.get(index, '')})" for index, column in enumerate(comparison.columns)

@@ -15,7 +15,7 @@ def figures_so_far(
     generator: TextGenerator, prompt: str, passes: Sequence[WrittenPass], drafting: Drafting, window: int | None = None
 ) -> Speculated:
     """Return the figures of at least one pass that need no computing."""
-    verified, ids = [one.verified for one in passes], list(generator.vocabulary.encode(prompt))
+    verified, ids = [one.verified for one in passes], generator.tokens(prompt)
     return Speculated(
         drafting,
         speculation.sum_up(generator, verified, drafting),
@@ -35,7 +35,7 @@ def figures_in_steps(
 
     The consumer may stop early.
     """
-    ids = list(generator.vocabulary.encode(prompt))
+    ids = generator.tokens(prompt)
     text = ids + [piece.token.token for one in passes for piece in one.pieces]
     found = replace(
         figures_so_far(generator, prompt, passes, drafting, options.window),

@@ -92,9 +92,9 @@ def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
             what = "block 0 and its head" if config.protocol == "staged" else "the same model"
             return f"{what}, from the windows that stopped the training to the evaluation split."
         case "head drift":
-            tied = ", with the embedding it is tied to," if config.model.tie_embedding else ""
+            tied = ", with the embedding it is tied to" if config.model.tie_embedding else ""
             part = "all tokens" if step.block == 0 else "as far as tokens leave there"
-            return f"block {step.block} alone, before and after later blocks moved its head{tied} ({part})."
+            return f"block {step.block} alone ({part}), before and after later blocks moved its head{tied}."
         case "depth":
             leave = _shares(run.diagnosis.target_shares)
             return f"what later blocks are worth when tokens picked by chance leave as was meant: {leave}."
@@ -103,6 +103,11 @@ def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
             return f"still by chance, as many leave as would: {leave} (worked out); the signals are of other text."
         case "exit decisions":
             return f"as many leave, picked by {config.method_name} instead of chance. {_oracle(run)}"
+        case _ if config.exit.exited_state == "deferred":
+            return (
+                f"from tokens that all went through all blocks to early exit as it ran: rounding alone, as later "
+                f"blocks have the exact states of those that left.{_moved(run)}"
+            )
         case _:
             return (
                 f"from tokens that all went through all blocks to early exit as it ran: to later blocks, those that "
@@ -170,6 +175,8 @@ def _repair(step: WaterfallStep, config: RunConfig) -> str:
             return _try("exit.calibration", leaving.calibration, "heldout", "and head=frozen, where it reads the head")
         case "exit decisions":
             return _try("exit.calibration", leaving.calibration, "heldout", "and another method, such as gain")
+        case "exited state" if leaving.exited_state == "deferred":
+            return "exit.exited_state=deferred is set."
         case "exited state":
             why = "with hard_tokens=mask, later blocks train on what they will meet"
             return _try("exit.exited_state", leaving.exited_state, "copy", why)

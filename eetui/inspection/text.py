@@ -6,11 +6,12 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
+from core.analysis.diagnosis import SAME_SHARE
 from core.analysis.token_table import TokenTable
 from core.analysis.what_if import Leavers, Outcome, Setting
 from core.config.derived import COST_NAMES
 from core.events import Measured
-from core.formulas import bits_at, perplexity, relative_change
+from core.formulas import bits_at, perplexity, relative_change, share_of_layers_saved
 from core.metrics import Unit
 from core.pricing.thresholds import is_on
 from eetui.drawing.cells import columns
@@ -29,6 +30,7 @@ FIGURES: tuple[tuple[str, str, Unit], ...] = (
 """Figures of an outcome, and of a measurement: its field, or what follows from its loss."""
 RIGHT, WRONG = "✓", "✗"
 WIDE_TOKEN = 94
+NEEDED = "Saved are the layers after each exit; it saved only those that no later token needed (exited_state=deferred)."
 
 
 def title(row: Mapping[str, Any], study: Study) -> Text:
@@ -126,7 +128,9 @@ def honesty(own: Outcome, measured: Measured | None) -> str:
         return "Full-context statistics; the run did not measure early exit itself."
     apart = measured.loss - own.loss
     if abs(apart) < 5e-5:
-        return "Full-context statistics; at its own threshold the run measured the same loss."
+        same = "Full-context statistics; at its own threshold the run measured the same loss."
+        own_way = share_of_layers_saved(measured.exit_shares, own.block_layers)
+        return same if own_way - measured.layer_savings < SAME_SHARE else f"{same} {NEEDED}"
     return (
         f"Full-context statistics; at its own threshold the run measured {apart:+z.4f} nats against them, "
         "as tokens that left reach later blocks as they came."

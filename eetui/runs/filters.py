@@ -41,6 +41,12 @@ def parse(words: Iterable[str], sort: str = "id", *, descending: bool = False) -
     return Query(" AND ".join(conditions), tuple(values), SORTS[sort], descending)
 
 
+def is_filter(word: str) -> bool:
+    """Tell whether a word is a condition on a field, and not a name or a number: `method:loss`, `ppl<900`."""
+    field, colon, _ = word.partition(":")
+    return bool(colon and field in ("tag", "sweep", *TEXT_FIELDS)) or _COMPARISON.fullmatch(word) is not None
+
+
 def without_the_unfinished(text: str) -> str:
     """Drop a last word that may be unfinished: `sta`, `status:`, `status:fin`, `ppl`."""
     rest, space, word = text.rpartition(" ")

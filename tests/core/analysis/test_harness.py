@@ -98,6 +98,19 @@ def test_early_exit_is_a_depth_where_its_thresholds_say_so(generator: TextGenera
         assert early[0][1] == fixed[0][1]
 
 
+def test_deferred_layers_are_saved_where_no_later_token_needed_them(generator: TextGenerator) -> None:
+    own = generator.config
+    deferred = own.model_copy(update={"exit": own.exit.model_copy(update={"exited_state": "deferred"})})
+    saved = []
+    for config in (own, deferred):
+        model = ExitsLM(replace(generator, config=config))
+        for text in ((0, 2, 0), (), (1, 0)):
+            model._count(text)
+        assert model.left_at == [3, 1, 1]
+        saved.append(model.layers_saved)
+    assert saved == pytest.approx([7 / 15, 5 / 15])
+
+
 def test_a_task_runs_at_each_exit_from_the_command_line(eetui: Eetui, folder: Path, generator: TextGenerator) -> None:
     where = {"EETUI_DB": str(folder / "runs.db"), "HF_DATASETS_CACHE": str(folder / "datasets"), "HF_HUB_OFFLINE": "1"}
     options = ["--task", "choice", "--task", "answer", "--include", str(folder / "tasks")]

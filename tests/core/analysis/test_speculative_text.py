@@ -82,6 +82,28 @@ def test_tokens_with_a_full_window_are_counted(
     assert not any(one.drafted for one in passes[len(passes) - found :])
 
 
+def test_a_pretrained_model_has_its_whole_context_for_a_window(generator: TextGenerator) -> None:
+    own = generator.config
+    source = own.model.model_copy(update={"source": "hf:some/model"})
+    pretrained = replace(generator, config=own.model_copy(update={"model": source}))
+    options, text = GenerationOptions(20, temperature=0, window=32), [index % 19 for index in range(28)]
+    passes = [one.verified for one in write_speculatively(generator, "w1 w2", Drafting(0, 2), options)]
+    assert undrafted(pretrained, [1, 2], passes, None) == 0 < undrafted(generator, [1, 2], passes, None)
+    sliding = replace(options, window=None)
+    expected = acceptance_by_exit(generator, text, 20, replace(options, temperature=1.0))
+    assert acceptance_by_exit(pretrained, text, 20, replace(sliding, temperature=1.0)) == expected
+
+
+def test_it_begins_as_plain_generation_does(generator: TextGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(generator.vocabulary), "beginning", 3)
+    data = generator.config.data.model_copy(update={"bos_token": True})
+    begun = replace(generator, config=generator.config.model_copy(update={"data": data}), thresholds=())
+    assert begun.tokens("w1") == [3, *generator.tokens("w1")]
+    plain = [piece.token.probability for piece in begun.write("w1", GREEDY)]
+    passes = write_speculatively(begun, "w1", Drafting(1, 3), GREEDY)
+    assert [piece.token.probability for one in passes for piece in one.pieces] == pytest.approx(plain)
+
+
 def test_a_sweep_tries_every_exit_and_length_and_times_the_fastest(
     database: Path, generator: TextGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

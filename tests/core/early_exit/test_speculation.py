@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from core.costs import full_flops
 from core.early_exit.draft_length import LONGEST, Drafting, PricedLength, expected_tokens
 from core.early_exit.generation import generate
 from core.early_exit.sampling import GenerationOptions, distribution
@@ -157,6 +158,9 @@ def test_drafts_go_on_while_the_exit_is_sure() -> None:
     never, always = (list(speculate(model, config, [3], Drafting(0, until=until), options)) for until in (1.1, 0.0))
     assert [one.drafted for one in never] == [()] * 12
     assert len(always[0].drafted) == 11
+    found = tally(never, Drafting(0, until=1.1), config, WORDS)
+    full, head = full_flops(config.model, WORDS, 16), 2 * 8 * WORDS
+    assert found.flops == pytest.approx(1 + 11 / 12 * head / full)  # the head was read in vain, but for the last token
 
 
 def test_a_length_is_priced_by_acceptance_and_seconds() -> None:

@@ -53,6 +53,12 @@ def test_siblings_share_everything_but_exits_and_evaluation(folder: Path) -> Non
     assert once.states == state_cache.cache_bytes(80 * WIDTH, alone[0]) > 0
 
 
+def test_a_run_that_trains_no_readout_has_an_estimate_too(folder: Path) -> None:
+    found = add_up([make(folder, "readout=final")], SIZES, SPEED, held=0)
+    assert (found.trained_tokens, found.speed) == (Span(0, 0), 0.0)
+    assert found.seconds.low > 0
+
+
 def test_a_model_takes_its_weights_and_a_smaller_dtype_takes_less(folder: Path) -> None:
     config = make(folder)
     wide = config.model_copy(update={"model": config.model.model_copy(update={"dim": 4096, "ffn_dim": 11_008})})

@@ -69,6 +69,9 @@ def test_savings_off_what_a_price_was_set_for_are_told_in_what_it_pays_for(tiny_
     config = tiny_config(policy="savings", cost="flops", exited_state="copy")
     (warned,) = judge(replace(EARLY, window_losses=()), [], SAVED, config, promised)
     assert warned.message.startswith(f"{SAVED.flops:.1%} of the FLOPs were saved")
+    promised, deferred = replace(promised, savings=1.0), tiny_config(policy="savings", exited_state="deferred")
+    (warned,) = judge(replace(EARLY, window_losses=()), [], SAVED, deferred, promised)
+    assert "saves only what no later token needed" in warned.message
 
 
 @pytest.mark.parametrize(

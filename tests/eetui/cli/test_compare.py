@@ -10,6 +10,7 @@ import pytest
 
 from eetui.drawing.figures import delta
 from tests.conftest import Eetui
+from tests.scripted_runs import many_runs
 
 Done = subprocess.CompletedProcess[str]
 
@@ -87,3 +88,44 @@ def test_the_report_can_be_compared_without_any_database(eetui: Eetui, tmp_path:
     assert done.returncode == 0
     assert "1219.52" in done.stdout
     assert not (tmp_path / "none.db").exists()
+
+
+def test_compare_takes_a_filter_as_ls_does(trained: Done, eetui: Eetui) -> None:
+    words = ("method:loss", "seed<43")
+    shown = json.loads(eetui("compare", *words, "report:loss", "--json").stdout)
+    assert [run["title"] for run in shown["runs"]] == ["report:loss", "loss-2"]
+    assert [row["name"] for row in json.loads(eetui("ls", *words, "--json").stdout)] == ["loss-2"]
+    for words, message in ((("ppl<0",), "no run matches 'ppl<0'"), (("pl<9",), "'pl' must be one of")):
+        refused = eetui("compare", *words)
+        assert (refused.returncode, message in refused.stderr) == (2, True)
+
+
+def test_too_many_runs_are_pointed_to_groups(tmp_path: Path, eetui: Eetui) -> None:
+    database = str(many_runs(tmp_path / "many.db", 301))
+    refused = eetui("compare", "id>0", EETUI_DB=database)
+    assert (refused.returncode, "301 runs match" in refused.stderr) == (2, True)
+    assert eetui("compare", "id>0", "--group-by", "method", EETUI_DB=database).returncode == 0
+
+
+def test_groups_are_compared_in_every_format(trained: Done, eetui: Eetui) -> None:
+    told = json.loads(eetui("compare", "tag:tiny", "--group-by", "method,hard_ratio", "--json").stdout)
+    assert [group["n"] for group in told["groups"]] == [2, 2, 2]
+    assert len(told["pairs"]) == 3
+    lines = csv.DictReader(io.StringIO(eetui("compare", "--group-by", "method", "--format", "csv").stdout))
+    assert {line["table"] for line in lines} == {"group", "pair"}
+    assert "| distill |" in eetui("compare", "--group-by", "method", "--format", "md").stdout
+    assert "distill − loss" in eetui("compare", "--group-by", "method").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--group-by", "methd"), "did you mean method?"),
+        (("--group-by", "method,"), "different keys"),
+        (("--group-by", "method", "--each-seed"), "goes with neither"),
+        (("report:loss", "--group-by", "method"), "not a run of the database"),
+    ],
+)
+def test_bad_groups_are_refused(trained: Done, eetui: Eetui, words: tuple[str, ...], message: str) -> None:
+    refused = eetui("compare", *words)
+    assert (refused.returncode, message in refused.stderr) == (2, True)

@@ -191,3 +191,19 @@ def test_a_run_from_before_a_field_was_there_is_a_seed_of_those_from_after(tmp_p
     with Reader(tmp_path / "runs.db") as reader:
         comparison = compare([stored_view(reader, number) for number in numbers])
     assert [len(column.runs) for column in comparison.columns] == [2]
+
+
+def test_more_than_six_columns_become_rows_that_fit_the_width() -> None:
+    runs = [run(f"{name}-1", final_ppl=ppl, accuracy=0.5) for name, ppl in zip("abcdefg", range(5, 12), strict=True)]
+    assert not next(sheets(compare(runs[:6]))).turned
+    final = next(sheets(compare(runs)))
+    assert (final.heads, final.rows[0]) == (("", "Final PPL (early exit)", "Accuracy"), ("a-1", "5.00", "50.00%"))
+    assert final.best == {(0, 1)}
+    assert "best of the column" in final.remark
+    wide, narrow = StringIO(), StringIO()
+    for out, width in ((wide, 200), (narrow, 24)):
+        Console(file=out, width=width).print(as_tables(compare(runs), width))
+    heads = [sum("Final: " in line for line in out.getvalue().splitlines()) for out in (wide, narrow)]
+    assert heads == [1, 2], "columns that do not fit stand below"
+    assert max(map(len, narrow.getvalue().splitlines())) <= 24
+    assert "| g-1 | 11.00 | 50.00% |" in as_markdown(compare(runs))

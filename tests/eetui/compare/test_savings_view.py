@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.compare import savings_view
-from eetui.compare.comparison import Comparison, Value
+from eetui.compare.comparison import Comparison, Value, compare
 from eetui.compare.savings_curves import PricedCurve, SavingsCurve, mean_curve, run_curve
+from eetui.compare.savings_text import note
 from eetui.compare.savings_view import SavingsView
 from eetui.drawing.chart import Chart
+from tests.eetui.comparing import run
 from tests.scripted_runs import add, keep_tokens, make_database, scripted
 from tests.stored_tokens import store_run
 
@@ -115,6 +118,16 @@ def test_the_furthest_point_below_the_line_is_one_that_saves() -> None:
     assert found.interval.kind == "windows"
     assert found.interval.low < found.above < found.interval.high
     assert curve((0.0, 0.0), (3.0, 3.0), above[:2]).priced.furthest is None
+
+
+def test_deferred_layers_are_not_called_saved_without_a_word() -> None:
+    states = ("copy", "deferred")
+    layers = {"model.block_layers": (1, 1)}
+    runs = [replace(run(state), config={"method": state, "exit.exited_state": state, **layers}) for state in states]
+    curves = dict.fromkeys((0, 1), curve((0.0, 0.2), (3.0, 3.1), [[0.0] * 24] * 2))
+    comparison = compare(runs)
+    assert "of deferred (exited_state=deferred)" in note(comparison, curves, (), busy=False)
+    assert "exited_state=deferred" not in note(comparison, {0: curves[0]}, (), busy=False)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual.coordinate import Coordinate
 from textual.pilot import Pilot
 from textual.widgets import Button, Static, TabbedContent
 
@@ -281,3 +282,21 @@ async def test_runs_without_results_are_no_trouble(database: Path) -> None:
         for key in ("b", *"23456"):
             await press(pilot, key)
         assert screen(pilot).query_one(TabbedContent).active == "view-advice"
+
+
+async def test_more_than_six_runs_are_rows_and_the_cursor_chooses_one(database: Path) -> None:
+    with Writer(database) as writer:
+        runs = [add(writer, list(scripted("softmax")), "softmax", seed) for seed in range(50, 55)]
+    async with comparing(database, 1, 2, *runs) as pilot:
+        assert len(heads(pilot)) < 7, "seeds are joined"
+        await press(pilot, "g")
+        shown = table(pilot)
+        assert [str(cell) for cell in shown.get_column_at(0)][:2] == ["loss-1  seed 42", "distill-2  seed 42"]
+        assert heads(pilot)[0] == "Final PPL\n(early exit)"
+        assert row(pilot, "loss-1  seed 42")[0].strip(" ★") == "212.72"
+        await press(pilot, "down", "b")
+        assert str(shown.get_cell_at(Coordinate(1, 0))) == "distill-2  baseline"
+        await press(pilot, "3")
+        assert heads(pilot, "config")[0].strip() == "method"
+        await press(pilot, "1", "g")
+        assert len(heads(pilot)) == 3, "and stand in columns again"

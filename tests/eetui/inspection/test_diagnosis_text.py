@@ -43,6 +43,12 @@ def test_what_is_shown_fits_its_width_and_names_the_repairs(path: Path, text: Pa
         update={"train": found.config.train.model_copy(update={"head": "frozen"})}
     ))  # fmt: skip
     assert "train.head=frozen is set." in " ".join(shown(repaired, 200).split())
+    exact = replace(found, config=found.config.model_copy(
+        update={"exit": found.config.exit.model_copy(update={"exited_state": "deferred"})}
+    ))  # fmt: skip
+    words = " ".join(shown(exact, 200).split())
+    assert "exit.exited_state=deferred is set." in words
+    assert "exited_state=copy" not in words
 
 
 def test_json_has_both_ways_in_full(path: Path, text: Path) -> None:

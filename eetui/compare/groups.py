@@ -1,0 +1,266 @@
+"""Groups of runs by config values or figures: means over seeds, and the difference of every pair of groups."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.analysis.group_differences import Sample, SeedsNeeded, difference, holm, mean_of, sample_of, seeds_needed
+from core.analysis.stored_figures import OWN_COLUMNS, StoredFigures, stored_figures
+from core.config.messages import did_you_mean, shortened
+from core.config.stored import completed
+from core.errors import UsageError
+from core.intervals import LEVEL, Interval
+from core.metrics import FINAL_PPL, STORED, Metric, Value
+from core.store.reader import Query, Reader
+from eetui.compare.columns import value_of
+from eetui.compare.comparison import shown
+
+MOST_READ = 1000
+"""Number of runs up to which the windows and the whole config of each are read: 100 runs take some 20 ms."""
+MOST_PAIRED = 50
+"""Number of groups up to which every pair is compared."""
+MOST_NAMED = 8
+"""Number of names that a note lists."""
+COLUMN_OF = {name: name for name in OWN_COLUMNS} | {column.word: column.name for column, _ in STORED}
+"""Columns of the store by the names that `--group-by` takes for them, as filters do."""
+ALPHA = 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that have the same values.
+
+    Attributes:
+        values: of the keys of the grouping, as they are shown.
+        runs: number of runs; those of one seed are averaged to one draw.
+        seeds: in order.
+        figures: mean and standard deviation over seeds of what all its runs have; empty if their windows differ.
+        windows: identity of its evaluation windows; those of all its runs.
+        samples: its loss, by seed.
+    """
+
+    values: tuple[str, ...]
+    runs: int
+    seeds: tuple[int, ...]
+    figures: Mapping[Metric, Value]
+    windows: frozenset[tuple[object, ...]]
+    samples: Mapping[int, Sample]
+
+    @property
+    def title(self) -> str:
+        return " ".join(self.values)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The difference in loss between two groups, `first − second` in nats.
+
+    Attributes:
+        interval: at 95%, of this pair alone; None with the reason why the two are not compared.
+        p: p-value, adjusted for the number of pairs (Holm).
+        needed: number of seeds that would settle it; None where it is clear.
+    """
+
+    first: int
+    second: int
+    interval: Interval | None = None
+    p: float | None = None
+    needed: SeedsNeeded | None = None
+    reason: str = ""
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is unlikely to be noise, all pairs considered."""
+        return self.p is not None and self.p < ALPHA
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """All that `eetui compare --group-by` shows.
+
+    Attributes:
+        keys: names of the values that runs are grouped by.
+        metrics: figures that some group has.
+    """
+
+    keys: tuple[str, ...]
+    groups: tuple[Group, ...]
+    metrics: tuple[Metric, ...]
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+
+
+def group_runs(reader: Reader, query: Query, names: Sequence[str]) -> Grouping:
+    """Group the runs of a query that have a final PPL.
+
+    Args:
+        names: config keys, whole or their last part, columns of runs and the names of figures in filters.
+
+    Raises:
+        UsageError: no run of the query has a final PPL, or a name is not known.
+    """
+    count = reader.count(query)
+    if not count:
+        raise UsageError("no run matches: eetui ls lists what there is")
+    first = reader.runs(Query(query.where, query.values, limit=1), ("id",))[0]["id"]
+    known = tuple(completed(reader.run(first)["config"]) | {"method": "", "seed": 0})
+    keys = [_key(name, known) for name in names]
+    others = [key for key in known if key not in keys and key != "seed"] if count <= MOST_READ else []
+    found = list(stored_figures(reader, query, [*keys, *others]))
+    usable = [run for run in found if run.status == "finished" and FINAL_PPL in run.figures]
+    if not usable:
+        raise UsageError(f"none of {count:,} runs has finished with a final PPL: {_statuses(found)}")
+    grouped: dict[tuple[Any, ...], list[StoredFigures]] = {}
+    for run in usable:
+        grouped.setdefault(run.values[: len(keys)], []).append(run)
+    samples = _samples(reader, usable) if count <= MOST_READ else {}
+    groups = tuple(_group(grouped[values], values, samples) for values in sorted(grouped, key=_order))
+    metrics = tuple(metric for _, metric in STORED if any(metric in group.figures for group in groups))
+    notes = [*_notes(found, usable), *_other_values(grouped, others, len(keys)), *_about(groups, count)]
+    return Grouping(tuple(names), groups, metrics, _pairs(groups) if len(groups) <= MOST_PAIRED else (), tuple(notes))
+
+
+def _key(name: str, known: Sequence[str]) -> str:
+    """Return the config key or column that a name stands for.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name in COLUMN_OF:
+        return COLUMN_OF[name]
+    for key in known:
+        if name in (key, key.rpartition(".")[2]):
+            return key
+    hint = did_you_mean(name, (*known, *COLUMN_OF))
+    raise UsageError(f"--group-by: unknown config key or figure {shortened(name)!r}{hint}")
+
+
+def _order(values: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
+    """Return what sorts groups by their values: numbers by size, whatever else is among them."""
+    return tuple(
+        ("number", value) if isinstance(value, int | float) else (type(value).__name__, str(value)) for value in values
+    )
+
+
+def _samples(reader: Reader, runs: Iterable[StoredFigures]) -> dict[int, Sample]:
+    """Read the loss of each run with those of its windows, as far as they are kept."""
+    found = {}
+    for run in runs:
+        losses = reader.window_losses(run.run, "early exit")
+        if losses:
+            found[run.run] = sample_of(losses)
+    return found
+
+
+def _group(runs: Sequence[StoredFigures], values: tuple[Any, ...], samples: Mapping[int, Sample]) -> Group:
+    by_seed: dict[int, list[StoredFigures]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        by_seed.setdefault(run.seed, []).append(run)
+    windows = frozenset(run.windows for run in runs)
+    have = [metric for _, metric in STORED if len(windows) == 1 and all(metric in run.figures for run in runs)]
+    means = {metric: [_mean(metric, side) for side in by_seed.values()] for metric in have}
+    return Group(
+        values=tuple(shown(value) for value in values),
+        runs=len(runs),
+        seeds=tuple(by_seed),
+        figures={metric: value_of(seeds) for metric, seeds in means.items()},
+        windows=windows,
+        samples={
+            seed: mean_of([samples.get(run.run) or Sample(math.log(run.figures[FINAL_PPL])) for run in side])
+            for seed, side in by_seed.items()
+        },
+    )
+
+
+def _mean(metric: Metric, runs: Sequence[StoredFigures]) -> float:
+    return sum(run.figures[metric] for run in runs) / len(runs)
+
+
+def _pairs(groups: Sequence[Group]) -> tuple[Pair, ...]:
+    """Compare every pair of groups, and correct for the number of pairs compared."""
+    places = [(first, second) for first in range(len(groups)) for second in range(first + 1, len(groups))]
+    reasons = {place: _reason(groups[place[0]], groups[place[1]]) for place in places}
+    found = {
+        (first, second): difference(groups[first].samples, groups[second].samples)
+        for first, second in places
+        if not reasons[first, second]
+    }
+    estimates = {place: estimate for place, estimate in found.items() if estimate is not None}
+    adjusted = dict(zip(estimates, holm([estimate.p_value() for estimate in estimates.values()]), strict=True))
+    unclear = sum(p >= ALPHA for p in adjusted.values())  # Holm's test of the first of these is at α divided by it
+    pairs = []
+    for first, second in places:
+        estimate = estimates.get((first, second))
+        if estimate is None:
+            pairs.append(Pair(first, second, reason=reasons[first, second] or "one seed, spread over seeds unknown"))
+            continue
+        p = adjusted[first, second]
+        needed = seeds_needed(estimate, ALPHA / unclear) if p >= ALPHA else None
+        pairs.append(Pair(first, second, estimate.interval(), p, needed))
+    return tuple(pairs)
+
+
+def _reason(first: Group, second: Group) -> str:
+    """Say why two groups can't be compared; empty if they can."""
+    for group in (first, second):
+        if len(group.windows) > 1:
+            return f"runs of {group.title} are evaluated on different windows"
+    if first.windows != second.windows:
+        return "different windows"
+    for group in (first, second):
+        if not all(math.isfinite(sample.mean) for sample in group.samples.values()):
+            return f"{group.title} has a PPL that is not finite"
+    return ""
+
+
+def _statuses(runs: Iterable[StoredFigures]) -> str:
+    counts = Counter("finished without one" if run.status == "finished" else run.status for run in runs)
+    return ", ".join(f"{count:,} {status}" for status, count in counts.items())
+
+
+def _notes(found: Sequence[StoredFigures], usable: Sequence[StoredFigures]) -> Iterator[str]:
+    used = {run.run for run in usable}
+    left = [run for run in found if run.run not in used]
+    if left:
+        yield f"left out, without a final PPL: {_statuses(left)}"
+
+
+def _other_values(
+    grouped: Mapping[tuple[Any, ...], Sequence[StoredFigures]], others: Sequence[str], keys: int
+) -> Iterator[str]:
+    """Yield what else differs among the runs: averaged over if equally in each group and seed, else a warning."""
+    averaged, confounded = list[str](), list[str]()
+    for place, key in enumerate(others, start=keys):
+        cells: dict[tuple[Any, int], Counter[Any]] = {}
+        for values, runs in grouped.items():
+            for run in runs:
+                cells.setdefault((values, run.seed), Counter())[run.values[place]] += 1
+        if len({value for cell in cells.values() for value in cell}) > 1:
+            same = all(cell == next(iter(cells.values())) for cell in cells.values())
+            (averaged if same else confounded).append(key)
+    if averaged:
+        yield f"averaged over {_some(averaged)}"
+    if confounded:
+        yield (
+            f"not equally in every group and seed: {_some(confounded)}; a difference may come from there: filter, or "
+            "add them to --group-by"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+
+def _about(groups: Sequence[Group], count: int) -> Iterator[str]:
+    mixed = [group.title for group in groups if len(group.windows) > 1]
+    if mixed:
+        yield f"evaluated on different windows, so without figures: {_some(mixed)}; add the corpus to --group-by"
+    if count > MOST_READ:
+        yield (
+            f"{count:,} runs match: above {MOST_READ:,}, windows and other config values are not read, and "
+            "intervals are over seeds only"
+        )
+    if len(groups) > MOST_PAIRED:
+        yield f"{len(groups):,} groups: pairs are compared up to {MOST_PAIRED}; filter, or group by less"

@@ -1,0 +1,20 @@
+"""Figures of Inspect in words."""
+
+import numpy as np
+import pytest
+import torch
+
+from core.analysis.what_if import Leavers, Outcome
+from core.config.run_config import ModelConfig, RunConfig
+from core.evaluation.passes import Pass, measured
+from eetui.inspection.text import NEEDED, honesty
+
+
+@pytest.mark.parametrize("exited_state", ["copy", "deferred"])
+def test_deferred_layers_are_not_called_saved_without_a_word(exited_state: str) -> None:
+    own = RunConfig(model=ModelConfig(dim=8, num_heads=2, ffn_dim=16, block_layers=(1, 1)))
+    config = own.model_copy(update={"exit": own.exit.model_copy(update={"exited_state": exited_state})})
+    result = Pass(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool), torch.tensor([[0, 1, 0]]))
+    outcome = Outcome(np.array([0, 1, 0]), (Leavers(2, 0, 2, 0, 2), Leavers(1, 0, 1, 0, 1)), (1, 1))
+    said = honesty(outcome, measured("evaluation", "early exit", result, config))
+    assert (NEEDED in said) == (exited_state == "deferred")
