@@ -27,7 +27,14 @@ OF_PYTHON = ("PYTHON", "LC_", "LANG", "OMP_")
 """Variables that are read when Python or torch start."""
 
 CASES = 2
-"""Cases of each fault test outside `make soak`."""
+"""Cases of each test outside `make soak`, where cases take long."""
+LONG = (
+    "tests/faults/",
+    "tests/core/protocol/",
+    "tests/core/early_exit/",
+    "tests/eetui/cli/",
+    "tests/eetui/test_snapshots",
+)
 
 torch.set_num_threads(1)
 
@@ -94,7 +101,7 @@ def trained(eetui: Eetui, text: Path) -> subprocess.CompletedProcess[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep two cases of each fault test; `make soak` runs them all."""
+    """Leave to `make soak` what takes long: tests marked `soak`, and all but two cases of each test in `LONG`."""
     if os.environ.get("EETUI_SOAK"):
         return
     seen: Counter[str] = Counter()
@@ -102,7 +109,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         function = item.nodeid.partition("[")[0]
         seen[function] += 1
-        if function.startswith("tests/faults/") and seen[function] > CASES:
+        if item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > CASES):
             left_out.append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]

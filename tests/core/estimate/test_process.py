@@ -74,6 +74,7 @@ def test_it_stops_waiting_when_told_and_the_newer_request_wins(estimator: Estima
     assert found.runs == 3
 
 
+@pytest.mark.soak
 def test_a_process_that_is_killed_is_told_of_and_replaced(estimator: Estimator, on_text: Make) -> None:
     assert estimator.estimate(on_text(), ["loss"], 1) is not None
     assert estimator._process is not None

@@ -51,6 +51,7 @@ def numbers(event: Event) -> Iterator[float]:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=switches)
+@pytest.mark.soak
 def test_any_switches_go_together_and_give_finite_figures_and_a_model(
     values: dict[str, Any], tiny_config: MakeConfig, tiny_dataset: Dataset
 ) -> None:

@@ -149,6 +149,7 @@ def test_two_processes_give_the_figures_of_one(text: Path, preset: str, assignme
     require_alike(events, alone(config))
 
 
+@pytest.mark.soak
 def test_a_pretrained_model_s_readouts_are_trained_together(tmp_path: Path, text: Path) -> None:
     pytest.importorskip("transformers")
     model = save_tiny(tmp_path / "model")
@@ -159,6 +160,7 @@ def test_a_pretrained_model_s_readouts_are_trained_together(tmp_path: Path, text
     require_alike(*([e for e in those if getattr(e, "stage", "") != "backbone"] for those in (events, own)))
 
 
+@pytest.mark.soak
 def test_a_stop_of_the_first_ends_all(text: Path) -> None:
     config = make(text, "seed", *OWN, "method=loss")
 

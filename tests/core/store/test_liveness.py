@@ -255,6 +255,7 @@ with Writer(Path(sys.argv[1])) as writer:
 
 
 @linux
+@pytest.mark.soak
 def test_a_run_in_another_pid_namespace_lives_while_its_heart_beats_and_not_for_ever(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def test_the_reader_of_the_documentation_reads(run: Run, text: Path, tmp_path: P
 # Installed packages, and config files
 
 
+@pytest.mark.soak
 def test_an_installed_package_offers_methods_and_corpora_by_name(run: Run, text: Path, tmp_path: Path) -> None:
     files = {"theirs_eetui/__init__.py": "", "theirs_eetui/exit.py": LENGTH, "theirs_eetui/reader.py": JSON_LINES}
     entries = {
@@ -141,6 +142,7 @@ def test_an_installed_package_offers_methods_and_corpora_by_name(run: Run, text:
     assert "restore it, or start a new run" in errors
 
 
+@pytest.mark.soak
 def test_a_config_file_or_a_set_may_name_a_file(run: Run, mine: Path, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(f'method = "{mine}"\n')
     for options in (("--config", str(tmp_path / "run.toml")), ("--set", f"method={mine}")):
@@ -257,6 +259,7 @@ def test_a_run_goes_on_while_its_method_is_the_same(kept: Path, shown: list[str]
     assert eetui("diagnose", "1", EETUI_DB=str(database)).returncode == 0
 
 
+@pytest.mark.soak
 def test_a_corpus_that_its_changed_reader_reads_otherwise_can_not_be_resumed(
     run: Run, text: Path, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def rows(eetui: Eetui, db: Path) -> list[dict]:
     return json.loads(eetui("ls", "--json", EETUI_DB=str(db)).stdout)
 
 
+@pytest.mark.soak
 def test_an_interrupted_experiment_prints_how_to_resume_and_ends_the_same(
     start: subprocess.Popen[str], eetui: Eetui, text: Path, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_an_interrupted_experiment_prints_how_to_resume_and_ends_the_same(
     assert second["block0_val_ppl"] == whole["block0_val_ppl"]
 
 
+@pytest.mark.soak
 def test_a_killed_run_can_be_resumed(start: subprocess.Popen[str], eetui: Eetui, tmp_path: Path) -> None:
     os.kill(start.pid, signal.SIGKILL)
     start.communicate(timeout=60)

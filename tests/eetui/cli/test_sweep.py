@@ -76,6 +76,7 @@ def test_what_one_run_has_is_said_not_to_need_more(tmp_path: Path, text: Path) -
     assert "exit.price changes nothing that is trained" in result.output, result.exception
 
 
+@pytest.mark.soak
 def test_runs_are_printed_for_elsewhere_and_the_rest_goes_on_in_processes(tmp_path: Path, text: Path) -> None:
     db, run = str(tmp_path / "runs.db"), CliRunner().invoke
     words = ["sweep", "--set", "hard_ratio=0.3,0.5,0.7", "-m", "loss", "--name", "hr", "--print"]
@@ -92,6 +93,7 @@ def test_runs_are_printed_for_elsewhere_and_the_rest_goes_on_in_processes(tmp_pa
     assert [one["setting"]["exit.hard_ratio"] for one in shown["runs"]] == [0.3, 0.5, 0.7]
 
 
+@pytest.mark.soak
 def test_a_worker_takes_from_the_queue_until_it_is_told_to_stop(
     environment: dict[str, str], tmp_path: Path, text: Path
 ) -> None:

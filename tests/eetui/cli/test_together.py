@@ -54,6 +54,7 @@ def last_epoch(database: Path) -> int:
     return max((event.epoch for event in events if isinstance(event, Epoch)), default=0)
 
 
+@pytest.mark.soak
 def test_a_run_whose_second_process_is_killed_ends_and_is_resumed_with_every_event_once(
     eetui: Eetui, environment: dict[str, str], tmp_path: Path, text: Path
 ) -> None:

@@ -111,6 +111,7 @@ def test_ctrl_c_ends_after_the_step_marks_the_runs_and_exits_130(
     assert [row["status"] for row in after] == ["interrupted"] * 3
 
 
+@pytest.mark.soak
 def test_a_killed_run_is_marked_interrupted_by_the_next_one(
     text: Path, environment: dict[str, str], eetui: Eetui, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_killed_run_is_marked_interrupted_by_the_next_one(
     assert [row["status"] for row in rows] == ["interrupted"] * 3 + ["finished"]
 
 
+@pytest.mark.soak
 def test_two_experiments_at_once_share_a_database(
     text: Path, environment: dict[str, str], eetui: Eetui, tmp_path: Path
 ) -> None:

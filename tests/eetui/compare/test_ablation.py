@@ -190,6 +190,7 @@ def test_a_stored_run_of_another_config_is_not_taken_for_the_ablations(tmp_path:
             stored_runs(planned("max_epochs=3"), reader)
 
 
+@pytest.mark.soak
 def test_an_ablation_trains_once_and_shows_again(tmp_path: Path, text: Path) -> None:
     tried = ("train.train_embedding", "model.tie_embedding", "train.head")
     others = Layer("the rest", {key: value for key, value in SOUND.items() if key not in tried})

@@ -143,6 +143,7 @@ def test_launch_watch_compare_and_quit(terminal: Terminal, folder: Path, eetui: 
     require_a_clean_terminal(terminal, folder)
 
 
+@pytest.mark.soak
 def test_quitting_while_training_asks_and_marks_the_run_interrupted(
     terminal: Terminal, folder: Path, eetui: Callable[..., None]
 ) -> None:
@@ -159,6 +160,7 @@ def test_quitting_while_training_asks_and_marks_the_run_interrupted(
     require_a_clean_terminal(terminal, folder)
 
 
+@pytest.mark.soak
 def test_a_signal_to_end_stops_after_the_step_and_leaves_the_terminal_clean(
     terminal: Terminal, folder: Path, eetui: Callable[..., None]
 ) -> None:
@@ -171,6 +173,7 @@ def test_a_signal_to_end_stops_after_the_step_and_leaves_the_terminal_clean(
     require_a_clean_terminal(terminal, folder)
 
 
+@pytest.mark.soak
 def test_a_terminal_that_goes_away_leaves_the_run_interrupted_with_its_checkpoint(
     terminal: Terminal, folder: Path, eetui: Callable[..., None]
 ) -> None:

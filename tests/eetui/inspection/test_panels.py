@@ -167,6 +167,7 @@ async def test_4_shows_what_the_signal_is_worth(database: Path, size: tuple[int,
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+@pytest.mark.soak
 async def test_what_is_drawn_after_a_move_is_what_would_be_drawn_anew(tmp_path: Path, size: tuple[int, int]) -> None:
     """Only what changes is drawn: nothing that changes may be left out."""
     path = make_database(tmp_path / "runs.db")

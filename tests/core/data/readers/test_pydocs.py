@@ -73,6 +73,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path: Path) -> None:
     assert build_text({}, library(tmp_path, {"a.py": '"""Half \\ud800."""\n'})) == "Half ?."
 
 
+@pytest.mark.soak
 def test_this_pythons_documentation_is_large_and_comes_from_the_cache_the_second_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

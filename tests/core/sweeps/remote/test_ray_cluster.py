@@ -22,6 +22,7 @@ HEALTH = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "
 """Ray takes 15 s else to see that a node is gone."""
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(240)  # most of it is Ray's, on a busy machine
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_sweep_outlives_a_node_and_has_the_bits_and_the_events_of_this_machine(
