@@ -30,9 +30,19 @@ CASES = 2
 """Cases of each test outside `make soak`, where cases take long."""
 LONG = (
     "tests/faults/",
-    "tests/core/protocol/",
+    "tests/core/analysis/",
     "tests/core/early_exit/",
+    "tests/core/evaluation/",
+    "tests/core/exits/",
+    "tests/core/protocol/",
+    "tests/core/stages/",
     "tests/eetui/cli/",
+    "tests/eetui/compare/",
+    "tests/eetui/generate/",
+    "tests/eetui/inspection/",
+    "tests/eetui/live/",
+    "tests/eetui/runs/",
+    "tests/eetui/setup/",
     "tests/eetui/test_snapshots",
 )
 
