@@ -60,6 +60,14 @@ Seeds = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Number of 
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
+def chosen_preset(preset: str | None, model: str | None) -> str:
+    """Return the preset of `--preset`, or the default one of the model."""
+    from core.config.run_config import DEFAULT_PRESET, PRETRAINED_PRESET
+    from core.pretrained.place import is_pretrained
+
+    return preset or (PRETRAINED_PRESET if is_pretrained(model or "") else DEFAULT_PRESET)
+
+
 def config_layers(
     preset: str,
     files: Sequence[Path] | None,

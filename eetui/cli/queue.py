@@ -19,6 +19,7 @@ from eetui.cli.options import (
     Reference,
     References,
     Seeds,
+    chosen_preset,
     config_layers,
     print_data,
     reading,
@@ -44,14 +45,12 @@ def add(
     db: Database,
 ) -> None:
     """Put runs into the queue, for eetui work to train; the options are those of eetui run."""
-    from core.config.run_config import DEFAULT_PRESET, PRETRAINED_PRESET
-    from core.pretrained.place import is_pretrained
     from core.session.plan import plan_from
     from core.session.prepare import check, keep_text
     from core.store.queue import enqueue
     from core.store.writer import Writer
 
-    preset = preset or (PRETRAINED_PRESET if is_pretrained(model or "") else DEFAULT_PRESET)
+    preset = chosen_preset(preset, model)
     layers = config_layers(
         preset, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device, model=model
     )

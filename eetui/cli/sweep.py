@@ -21,6 +21,7 @@ from eetui.cli.options import (
     FirstSeed,
     Model,
     Seeds,
+    chosen_preset,
     config_layers,
 )
 
@@ -78,12 +79,10 @@ def sweep(
     os.environ["EETUI_DB"] = str(db)  # default of the subcommand's own --db
     if context.invoked_subcommand is not None:
         return
-    from core.config.run_config import DEFAULT_PRESET, PRETRAINED_PRESET
-    from core.pretrained.place import is_pretrained
     from core.sweeps.spec import spec_from
 
     fixed, axes = read_assignments(assign or [])
-    preset = preset or (PRETRAINED_PRESET if is_pretrained(model or "") else DEFAULT_PRESET)
+    preset = chosen_preset(preset, model)
     layers = config_layers(
         preset, config, fixed, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device, model=model
     )

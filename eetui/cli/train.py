@@ -21,6 +21,7 @@ from eetui.cli.options import (
     NoUi,
     References,
     Seeds,
+    chosen_preset,
     config_layers,
 )
 
@@ -75,15 +76,13 @@ def run(
     db: Database,
 ) -> None:
     """Train one run for each method and seed, and store them as one experiment."""
-    from core.config.run_config import DEFAULT_PRESET, PRETRAINED_PRESET
-    from core.pretrained.place import is_pretrained
     from core.session.plan import plan_from
 
     if as_json and not profile:
         raise UsageError("--json prints the profile, and there is none without --profile")
     if as_json and _in_console(no_ui=no_ui):
         raise UsageError("--json prints when training ends, and the console does not: add --no-ui")
-    preset = preset or (PRETRAINED_PRESET if is_pretrained(model or "") else DEFAULT_PRESET)
+    preset = chosen_preset(preset, model)
     layers = config_layers(
         preset, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device, model=model
     )
