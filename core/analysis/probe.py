@@ -20,6 +20,7 @@ from core.analysis.tradeoff import quality_curve, trade_off
 from core.backbones.model import PretrainedModel, load_pretrained, replace_model
 from core.backbones.readouts import AffineReadout
 from core.backbones.state_cache import StateCache
+from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
 from core.data.windows import load_dataset
 from core.events import Step
@@ -130,7 +131,7 @@ def probe(config: RunConfig) -> Progress:
     config = resolve(replace_model(config, values))
     config = replace_model(config, {"block_layers": _probed(sum(config.model.block_layers), config.model.dim)})
     yield "reading the corpus"
-    dataset = load_dataset(config.data, config.train.batch_size, config.model.source)
+    dataset = load_dataset(*dataset_settings(config))
     yield "loading the model"
     device = prepare(config)
     model = load_pretrained(config).to(device)

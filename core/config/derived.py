@@ -10,6 +10,7 @@ from core.extensions.kinds import EXIT_METHODS
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
+    from core.config.sections import DataConfig
 
 HIDDEN_WIDTH = 64
 """Width of an exit classifier's hidden layer (`exit.classifier = "mlp"`)."""
@@ -23,6 +24,11 @@ MOST_CALIBRATION_TOKENS = 50_000
 """Most tokens that are held out for calibration on a pretrained model."""
 COST_NAMES = {"layers": "layers", "flops": "FLOPs"}
 """What a price is paid for (`exit.cost`), for readers."""
+
+
+def dataset_settings(config: "RunConfig") -> "tuple[DataConfig, int, str]":
+    """Return all that a run's dataset follows from, as `core.data.windows.load_dataset` takes it."""
+    return config.data, config.train.batch_size, config.model.source
 
 
 def loss_shares(config: "RunConfig") -> Shares:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import costs
+from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
 from core.estimate.memory_check import require_memory, require_states
 from core.estimate.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
@@ -58,7 +59,7 @@ def read_sizes(config: RunConfig) -> Sizes:
     """
     from core.data.windows import load_dataset
 
-    dataset = load_dataset(config.data, config.train.batch_size, config.model.source)
+    dataset = load_dataset(*dataset_settings(config))
     return Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
 
 

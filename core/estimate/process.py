@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
 from core.errors import EetuiError, UsageError
 from core.estimate.estimate import Estimate, estimate, read_sizes, resident_memory
@@ -142,7 +143,7 @@ def _answer(request: dict[str, Any], sizes: dict[object, Sizes], should_stop: Sh
         for offset in range(request["seeds"])
         for method in [pinned(EXIT_METHODS, reference) for reference in request["methods"]]
     ]
-    key = config.data, config.train.batch_size, config.model.source
+    key = dataset_settings(config)
     try:
         if key not in sizes:
             sizes[key] = read_sizes(config)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.config.derived import dataset_settings
 from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
 from core.data.windows import Dataset, load_dataset
@@ -129,13 +130,11 @@ def shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     """
     if not configs:
         raise UsageError("an experiment needs at least one run")
-    data, batch_size, model = configs[0].data, configs[0].train.batch_size, configs[0].model.source
-    if any(
-        (config.data, config.train.batch_size, config.model.source) != (data, batch_size, model) for config in configs
-    ):
+    settings = dataset_settings(configs[0])
+    if any(dataset_settings(config) != settings for config in configs):
         raise UsageError("the runs of an experiment must share their data, batch size and pretrained model")
     require_memory(configs)
-    dataset = load_dataset(data, batch_size, model)
+    dataset = load_dataset(*settings)
     sizes = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
     require_memory(configs, sizes)
     require_states(configs[0], sizes)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from core.config.derived import dataset_settings
 from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
 from core.data.windows import Dataset, load_dataset
@@ -85,7 +86,7 @@ def _read(job: Job, datasets: dict[str, Dataset]) -> tuple[RunConfig, Dataset]:
     config = build([Layer("the first process", completed(json.loads(job.config)))])
     require_devices(config.machine.device, launch())
     if job.fingerprint not in datasets:
-        dataset = load_dataset(config.data, config.train.batch_size, config.model.source)
+        dataset = load_dataset(*dataset_settings(config))
         if dataset.fingerprint != job.fingerprint:
             raise CorpusError(f"the corpus {config.data.corpus} is another text than that of the first process")
         datasets[job.fingerprint] = dataset

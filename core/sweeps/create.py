@@ -1,10 +1,10 @@
 """From what a sweep varies to its runs in the store, with the stages that they share."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
 from core.protocol.order import planned_stages
@@ -109,10 +109,9 @@ def run_name(sweep: str, setting: Setting, config: RunConfig) -> str:
 
 def _by_text(runs: Sequence[tuple[Setting, RunConfig]]) -> Iterator[list[tuple[Setting, RunConfig]]]:
     """Yield the runs in groups that read the same text in the same way."""
-    groups: dict[str, list[tuple[Setting, RunConfig]]] = {}
+    groups: dict[object, list[tuple[Setting, RunConfig]]] = {}
     for setting, config in runs:
-        text = json.dumps([config.data.model_dump(mode="json"), config.train.batch_size, config.model.source])
-        groups.setdefault(text, []).append((setting, config))
+        groups.setdefault(dataset_settings(config), []).append((setting, config))
     yield from groups.values()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
 from core.data.windows import load_dataset
 from core.estimate.estimate import pass_seconds, resident_memory
@@ -94,7 +95,7 @@ class _Sizes:
         self._found: dict[object, Sizes] = {}
 
     def of(self, config: RunConfig) -> Sizes:
-        key = (config.data, config.train.batch_size, config.model.source)
+        key = dataset_settings(config)
         if key not in self._found:
             dataset = load_dataset(*key)
             self._found[key] = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)

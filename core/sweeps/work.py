@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.config.derived import dataset_settings
 from core.config.run_config import Layer, RunConfig, build
 from core.config.stored import completed
 from core.data.windows import Dataset
@@ -141,7 +142,7 @@ class _Texts:
 
     def dataset(self, config: RunConfig) -> Dataset:
         """Load a config's dataset, unless it is that of the run before."""
-        key = (config.data, config.train.batch_size, config.model.source)
+        key = dataset_settings(config)
         with self._turn:
             if self._dataset is None or key != self._key:
                 self._key, self._dataset = key, shared_dataset([config])
