@@ -59,8 +59,7 @@ def read_sizes(config: RunConfig) -> Sizes:
     """
     from core.data.windows import load_dataset
 
-    dataset = load_dataset(*dataset_settings(config))
-    return Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
+    return Sizes.of(load_dataset(*dataset_settings(config)))
 
 
 def estimate(

@@ -8,6 +8,7 @@ this module does not import torch.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from core import costs
 from core.config.derived import (
@@ -23,6 +24,9 @@ from core.exits import exit_method
 from core.extensions.plugins import unpinned
 from core.formulas import share_of_layers_saved
 from core.protocol.order import BACKBONE, FORESEEN, block0_origin, planned_stages, stages_ahead
+
+if TYPE_CHECKING:
+    from core.data.windows import Dataset
 
 TRAINED_COPIES = 12
 """Copies of the weights in training: weights, gradients and two moments; the progress with its moments, twice while it
@@ -73,6 +77,11 @@ class Sizes:
     train_windows: int
     eval_windows: int
     vocab_size: int
+
+    @staticmethod
+    def of(dataset: "Dataset") -> "Sizes":
+        """Return the sizes of a dataset that is loaded."""
+        return Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
 
 
 @dataclass(frozen=True)

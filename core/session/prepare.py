@@ -135,7 +135,7 @@ def shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
         raise UsageError("the runs of an experiment must share their data, batch size and pretrained model")
     require_memory(configs)
     dataset = load_dataset(*settings)
-    sizes = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
+    sizes = Sizes.of(dataset)
     require_memory(configs, sizes)
     require_states(configs[0], sizes)
     return dataset

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
+from core.estimate.workload import Sizes
 from core.events import PlannedStage
 from core.protocol.order import planned_stages
 from core.protocol.resolve import choose_threads
@@ -27,12 +28,14 @@ class PlannedRun:
     Attributes:
         config: resolved.
         keys: key of each stage that it trains, by name.
+        fingerprint, sizes: of its dataset.
     """
 
     setting: Setting
     config: RunConfig
     keys: dict[str, str]
     fingerprint: str
+    sizes: Sizes
     cell: Cell
 
 
@@ -71,11 +74,12 @@ def plan_sweep(spec: Spec, runs: Sequence[tuple[Setting, RunConfig]], name: str)
     for group in _by_text(runs):
         names = tuple(run_name(name, setting, config) for setting, config in group)
         checked = check(Plan(tuple(config for _, config in group), names, spec.preset, spec.tags))
-        datasets.append(checked.dataset)
+        dataset, sizes = checked.dataset, Sizes.of(checked.dataset)
+        datasets.append(dataset)
         for (setting, _), config, new in zip(group, checked.configs, checked.new, strict=True):
-            keys = stage_keys(config, checked.dataset.fingerprint)
+            keys = stage_keys(config, dataset.fingerprint)
             cell = Cell(new, setting.point, setting.values, {}, next(iter(keys.values()), ""))
-            planned.append(PlannedRun(setting, config, keys, checked.dataset.fingerprint, cell))
+            planned.append(PlannedRun(setting, config, keys, dataset.fingerprint, sizes, cell))
 
     def keep_texts(store: Writer) -> None:
         for dataset in datasets:

@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
-from core.data.windows import load_dataset
 from core.estimate.estimate import pass_seconds, resident_memory
 from core.estimate.speed import Speed, measure
 from core.estimate.workload import Sizes, Span, memory, stage_passes
@@ -44,10 +42,10 @@ class Outline:
 def outline(planned: PlannedSweep, jobs: int) -> Outline:
     """Return what a sweep comes to; a speed is measured for half a second for each model."""
     to_train, reused, passes, seen = dict[str, int](), dict[str, int](), Span(0, 0), set[str]()
-    sizes, speeds = _Sizes(), _Speeds()
+    speeds = _Speeds()
     needed = list[int]()
     for run in planned.runs:
-        size, speed = sizes.of(run.config), speeds.of(run.config, sizes.of(run.config))
+        speed = speeds.of(run.config, run.sizes)
         for stage in planned_stages(run.config):
             key = run.keys.get(stage.name, f"{stage.name} {block0_origin(run.config, run.fingerprint)}")
             shared = stage.trains or (stage.kind == "statistics" and stage.block in (0, None) and not stage.ahead)
@@ -55,11 +53,11 @@ def outline(planned: PlannedSweep, jobs: int) -> Outline:
                 count = reused if key in seen else to_train
                 count[stage.kind] = count.get(stage.kind, 0) + 1
             if speed is not None and not (shared and key in seen):
-                for one in stage_passes(stage, run.config, size):
+                for one in stage_passes(stage, run.config, run.sizes):
                     passes += pass_seconds(one, speed)
             if shared:
                 seen.add(key)
-        needed.append(memory(run.config, size))
+        needed.append(memory(run.config, run.sizes))
     side_by_side = max(1, min(jobs, len(planned.runs)))
     return Outline(
         runs=len(planned.runs),
@@ -86,20 +84,6 @@ def _from_tokens(runs: Sequence[PlannedRun]) -> Iterator[str]:
         values = {str(run.setting.values[name]) for run in runs}
         if len(trained) * len(values) <= len(runs):
             yield name
-
-
-class _Sizes:
-    """Sizes of the texts of a sweep, each read once."""
-
-    def __init__(self) -> None:
-        self._found: dict[object, Sizes] = {}
-
-    def of(self, config: RunConfig) -> Sizes:
-        key = dataset_settings(config)
-        if key not in self._found:
-            dataset = load_dataset(*key)
-            self._found[key] = Sizes(len(dataset.train.inputs), len(dataset.evaluation.inputs), dataset.vocabulary.size)
-        return self._found[key]
 
 
 class _Speeds:
