@@ -155,6 +155,11 @@ def queued(reader: Reader, sweep: int | None = None) -> list[dict[str, Any]]:
     )
 
 
+def waiting(reader: Reader, sweep: int | None = None) -> list[int]:
+    """Return the runs in the queue, or in that of a sweep, that nobody trains."""
+    return [row["id"] for row in queued(reader, sweep) if row["pid"] is None or row["status"] == "interrupted"]
+
+
 @dataclass(frozen=True)
 class _Waiting:
     """A run that can be taken; `deaths` counts the workers that died on it, the last one too."""

@@ -11,11 +11,13 @@ from core.config.messages import shortened
 from core.errors import RunLookupError, StoreError
 from core.metrics import STORED
 from core.store.files import delete_search
-from core.store.queue import enqueue, queued
+from core.store.queue import enqueue
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 
 FIGURES = tuple(column.name for column, _ in STORED)
+PRUNED = "pruned:"
+"""Beginning of the error of an interrupted run that a search has given up; it is not put into the queue again."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def add_cells(store: Writer, sweep: int, cells: Sequence[Cell], spec: Mapping[st
     def also(connection: sqlite3.Connection, numbers: list[int]) -> None:
         _insert_cells(connection, sweep, numbers, cells)
         if spec is not None:
-            connection.execute("UPDATE sweeps SET spec = ? WHERE id = ?", [json.dumps(spec), sweep])
+            _set_spec(connection, sweep, spec)
 
     with store.transaction() as connection:
         query = "SELECT min(experiment) FROM runs JOIN sweep_cells ON run_id = id WHERE sweep_id = ?"
@@ -85,7 +87,7 @@ def add_cells(store: Writer, sweep: int, cells: Sequence[Cell], spec: Mapping[st
 def update_spec(store: Writer, sweep: int, spec: Mapping[str, Any]) -> None:
     """Store what a sweep varies now."""
     with store.transaction() as connection:
-        connection.execute("UPDATE sweeps SET spec = ? WHERE id = ?", [json.dumps(spec), sweep])
+        _set_spec(connection, sweep, spec)
 
 
 def wait_again(store: Writer, sweep: int, *, failed: bool = True) -> list[int]:
@@ -97,7 +99,8 @@ def wait_again(store: Writer, sweep: int, *, failed: bool = True) -> list[int]:
     with store.transaction() as connection:
         query = (
             "SELECT id, origin FROM runs JOIN sweep_cells ON run_id = id "
-            "WHERE sweep_id = ? AND (status = 'interrupted' AND error NOT LIKE 'pruned:%' OR status = 'failed' AND ?) "
+            f"WHERE sweep_id = ? AND (status = 'interrupted' AND error NOT LIKE '{PRUNED}%' "
+            "OR status = 'failed' AND ?) "
             "AND id NOT IN (SELECT run_id FROM bin) "
             "ORDER BY point, seed"
         )
@@ -162,9 +165,13 @@ def cells_of(reader: Reader, sweep: int) -> list[dict[str, Any]]:
     return [{**row, "setting": json.loads(row["setting"])} for row in rows]
 
 
-def waiting(reader: Reader, sweep: int) -> list[int]:
-    """Return the runs in a sweep's queue that nobody trains."""
-    return [row["id"] for row in queued(reader, sweep) if row["pid"] is None or row["status"] == "interrupted"]
+def is_pruned(cell: Mapping[str, Any]) -> bool:
+    """Whether a run of a sweep (`cells_of`) was given up by its search."""
+    return str(cell["error"] or "").startswith(PRUNED)
+
+
+def _set_spec(connection: sqlite3.Connection, sweep: int, spec: Mapping[str, Any]) -> None:
+    connection.execute("UPDATE sweeps SET spec = ? WHERE id = ?", [json.dumps(spec), sweep])
 
 
 def _insert_cells(connection: sqlite3.Connection, sweep: int, numbers: Sequence[int], cells: Sequence[Cell]) -> None:

@@ -22,7 +22,7 @@ from core.store.files import search_journal
 from core.store.lock import holding
 from core.store.queue import leave
 from core.store.reader import Reader
-from core.store.sweeps import cells_of, find_sweep
+from core.store.sweeps import PRUNED, cells_of, find_sweep
 from core.store.writer import Writer
 from core.sweeps.create import plan_sweep, store_more
 from core.sweeps.objective import mean_of, read_constraint, read_objectives
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 SAMPLERS = ("tpe", "random")
-PRUNED = "pruned: its first epochs were worse than the median of the trials before"
+GIVEN_UP = f"{PRUNED} its first epochs were worse than the median of the trials before"
 MOST_TRIALS = 10_000
 
 
@@ -132,7 +132,7 @@ class Search:
         """Take note that a run has come to its end."""
         if status == "interrupted" and run in self.pruned:
             with self.store.transaction() as connection:
-                connection.execute("UPDATE runs SET error = ? WHERE id = ?", [PRUNED, run])
+                connection.execute("UPDATE runs SET error = ? WHERE id = ?", [GIVEN_UP, run])
             leave(self.store, run)
             self._drop_siblings(run)
         with self._alone():
@@ -196,7 +196,7 @@ class Search:
 
         assert spec.search is not None
         statuses = {cell["status"] for cell in cells}
-        if any(cell["error"] == PRUNED for cell in cells):
+        if any(cell["error"] == GIVEN_UP for cell in cells):
             study.tell(trial.number, state=TrialState.PRUNED)
         elif "failed" in statuses and not statuses & {"queued", "running"}:
             study.tell(trial.number, state=TrialState.FAIL)
@@ -224,7 +224,7 @@ class Search:
         for cell in self._cells()[point]:
             if cell["status"] == "queued":
                 leave(self.store, cell["id"])
-                self.store.end(cell["id"], RunInterrupted(PRUNED, 0.0))
+                self.store.end(cell["id"], RunInterrupted(GIVEN_UP, 0.0))
 
     def _study(self, spec: Spec) -> "Study":
         import optuna

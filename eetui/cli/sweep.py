@@ -4,7 +4,6 @@ import itertools
 import os
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -246,22 +245,18 @@ def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
     """Say which runs of a sweep finished and which did not, and return the exit code."""
     from collections import Counter
 
-    from core.store.sweeps import cells_of
+    from core.store.sweeps import cells_of, is_pruned
     from eetui.summary.shown_reader import ShownReader
 
     with ShownReader(db) as reader:
         cells = cells_of(reader, number)
-    counts = Counter("pruned" if _is_pruned(cell) else cell["status"] for cell in cells)
+    counts = Counter("pruned" if is_pruned(cell) else cell["status"] for cell in cells)
     print(f"{name}: {', '.join(f'{count} {status}' for status, count in counts.items())}", file=sys.stderr)
     for cell in cells:
-        if cell["status"] in ("failed", "interrupted") and not _is_pruned(cell):
+        if cell["status"] in ("failed", "interrupted") and not is_pruned(cell):
             print(f"{cell['status']}: {cell['name']} (run {cell['id']}): {cell['error']}", file=sys.stderr)
     left = len(cells) - counts["finished"] - counts["pruned"]
     print(f"side by side: eetui sweep show {name}", file=sys.stderr)
     if left:
         print(f"to go on: eetui sweep resume {name}", file=sys.stderr)
     return stopped or int(left > 0)
-
-
-def _is_pruned(cell: Mapping[str, Any]) -> bool:
-    return str(cell["error"] or "").startswith("pruned:")

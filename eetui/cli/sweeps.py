@@ -110,9 +110,8 @@ def add_seeds(
 def cancel(reference: Sweep, *, db: Database) -> None:
     """Take the runs of a sweep that wait out of its queue; those in training go on."""
     found = _find(db, reference)
-    from core.store.queue import drop
+    from core.store.queue import drop, waiting
     from core.store.reader import Reader
-    from core.store.sweeps import waiting
     from core.store.writer import Writer
 
     with Writer(db) as store:
@@ -133,9 +132,9 @@ def delete(
     from core.config.messages import shortened
     from core.state import LIVE
     from core.store.files import clear_stages, delete_search
-    from core.store.queue import drop
+    from core.store.queue import drop, waiting
     from core.store.reader import Reader
-    from core.store.sweeps import cells_of, delete_sweep, waiting
+    from core.store.sweeps import cells_of, delete_sweep
     from core.store.writer import Writer
 
     with Writer(db) as store:

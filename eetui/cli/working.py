@@ -157,14 +157,14 @@ def _pass_on(lines: IO[str]) -> None:
 
 def _waits(database: Path, sweep: int | None, idle: float, stop: Stop) -> bool:
     """Wait until there is something in a queue; False if nothing came in time, or the worker is to stop."""
-    from core.store.queue import queued
+    from core.store.queue import waiting
     from core.store.reader import Reader
 
     until = time.monotonic() + idle
     with Reader(database) as reader:
         while not stop() and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
-            if any(row["pid"] is None or row["status"] == "interrupted" for row in queued(reader, sweep)):
+            if waiting(reader, sweep):
                 return True
             time.sleep(min(IDLE_LOOK_SECONDS, max(0.0, until - time.monotonic())))
     return False

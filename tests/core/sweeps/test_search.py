@@ -11,7 +11,7 @@ from core.store.queue import take
 from core.store.reader import Reader
 from core.store.sweeps import cells_of, create_sweep, update_spec, wait_again
 from core.store.writer import Writer
-from core.sweeps.search import PRUNED, Search, check_space, search_from, with_trials
+from core.sweeps.search import GIVEN_UP, Search, check_space, search_from, with_trials
 from core.sweeps.spec import Spec
 from core.sweeps.values import read_axis
 from core.sweeps.work import Worker
@@ -98,7 +98,7 @@ def test_a_trial_that_is_pruned_ends_with_all_its_seeds_and_is_not_tried_again(
     one = Worker(writer, sweep, search.watching(ignore), after=search.after, given_up=search.pruned)
     search.pruned.add(run)
     one.work()
-    assert [cell["error"] for cell in cells_of(reader, sweep)] == [PRUNED, PRUNED]
+    assert [cell["error"] for cell in cells_of(reader, sweep)] == [GIVEN_UP, GIVEN_UP]
     assert wait_again(writer, sweep, failed=False) == []
     assert take(writer, sweep, lambda key: False) is None
     with search._alone():
@@ -113,7 +113,7 @@ def test_epochs_are_reported_and_the_worst_pruned(
     monkeypatch.setattr(MedianPruner, "prune", lambda *arguments: True)
     sweep = create_sweep(writer, "search", make_search(1, prune=True).as_plain(), [])
     worker(writer, sweep).work()
-    assert [cell["error"] for cell in cells_of(reader, sweep)] == [PRUNED]
+    assert [cell["error"] for cell in cells_of(reader, sweep)] == [GIVEN_UP]
 
 
 def test_ends_of_a_range_that_no_run_may_have_are_refused(make_search: MakeSpec) -> None:
