@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
+import numpy as np
+
+from core.analysis.realised_savings import realised_savings
 from core.analysis.stored_run import StoredRun, stored_run
 from core.config.run_config import RunConfig
 from core.data.corpora import load_corpus
@@ -112,14 +114,7 @@ def origins(generator: TextGenerator, tokens: Sequence[GeneratedToken]) -> Origi
     elif generator.thresholds:
         cost = exit_costs(generator.vocabulary.size, config, generator.thresholds)
         if config.exit.exited_state == "deferred":  # tokens run as far as any after them
-            ran_to = list(accumulate((token.block for token in reversed(tokens)), max))[::-1]
-            shares = [ran_to.count(block) / len(tokens) for block in range(len(blocks))]
-            savings = share_of_layers_saved(shares, model.block_layers)
-            waits = [
-                sum(token.block < block <= last for token, last in zip(tokens, ran_to, strict=True))
-                for block in range(len(blocks))
-            ]
-            flops = cost.savings(blocks, [count / len(tokens) for count in waits])
+            savings, flops = realised_savings(np.array([token.block for token in tokens]), len(tokens), cost)
         else:
             flops = sum(share * each for share, each in zip(blocks, cost.savings_if_attended, strict=True))
     return Origins(blocks, savings, flops)

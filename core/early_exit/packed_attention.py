@@ -225,4 +225,9 @@ def _closing_bias(closed: Tensor, states: Tensor) -> Tensor:
 
 def in_reach(active: Tensor, *, causal: bool) -> Tensor:
     """Return the mask of the tokens that an active one can attend to, itself included, bool `[B, T]`."""
-    return active.flip(1).cummax(1).values.flip(1) if causal else active.any(1, keepdim=True).expand_as(active)
+    return furthest(active, causal=causal)
+
+
+def furthest(values: Tensor, *, causal: bool) -> Tensor:
+    """Return the largest value of each token and those that can attend to it, `[B, T]`."""
+    return values.flip(1).cummax(1).values.flip(1) if causal else values.amax(1, keepdim=True).expand_as(values)

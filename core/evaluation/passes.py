@@ -15,7 +15,7 @@ from core.costs import ExitCosts
 from core.data.batches import READ_TOKENS
 from core.data.windows import Windows
 from core.early_exit.masked import EarlyExitStates, go_on
-from core.early_exit.packed_attention import in_reach
+from core.early_exit.packed_attention import furthest, in_reach
 from core.early_exit.skipping import skipping_states
 from core.events import Measured, Way
 from core.exits import exit_method, saved_by_leaving
@@ -58,9 +58,7 @@ class Pass:
         """
         if config.exit.exited_state != "deferred":
             return self.left_at
-        if not config.model.causal:
-            return self.left_at.amax(1, keepdim=True).expand_as(self.left_at)
-        return self.left_at.flip(1).cummax(1).values.flip(1)
+        return furthest(self.left_at, causal=config.model.causal)
 
     def fill(self, windows: slice, tokens: Tensor, statistics: TokenStatistics, block: int) -> None:
         """Store the results of the tokens of those windows that exit at a block.
