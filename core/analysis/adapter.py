@@ -17,7 +17,7 @@ from torch import Tensor
 
 from core.analysis.stored_run import StoredRun, stored_run
 from core.analysis.text_generator import TextGenerator
-from core.config.run_config import Layer, RunConfig, build
+from core.config.run_config import RunConfig, rebuilt
 from core.config.stored import completed
 from core.data.cache import write_atomically
 from core.data.tokenizers import model_vocabulary
@@ -101,7 +101,7 @@ def load_adapter(folder: Path, base: str | None = None) -> TextGenerator:
         UsageError: the folder holds no adapter, or the base model is gone or another one.
     """
     settings = _read_settings(folder)
-    config = build([Layer(str(folder / SETTINGS_FILE), completed(settings["run"]["config"]))])
+    config = rebuilt(settings["run"]["config"], str(folder / SETTINGS_FILE))
     if base is not None:
         digest = config.model.source.partition(PIN)[2]
         source = find(base if base.startswith(PREFIX) else PREFIX + base).lasting_source

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from core.analysis.token_table import TokenTable, token_table
 from core.analysis.tradeoff import DepthSavings, depth_savings
 from core.config.derived import exit_count
-from core.config.run_config import Layer, RunConfig, build
-from core.config.stored import completed
+from core.config.run_config import RunConfig, rebuilt
 from core.costs import ExitCosts, PricedCosts, exit_costs, priced_costs
 from core.errors import UsageError
 from core.exits._facts import MethodFacts, run_facts
@@ -54,7 +53,7 @@ def stored_run(reader: Reader, number: int) -> StoredRun:
         RunLookupError: there is no such run.
     """
     row = reader.run(number)
-    config = build([Layer(f"run {number}", completed(row["config"]))])
+    config = rebuilt(row["config"], f"run {number}")
     return StoredRun(
         number=number,
         name=row["name"],

@@ -23,6 +23,7 @@ from core.config.sections import MachineConfig as MachineConfig
 from core.config.sections import ModelConfig as ModelConfig
 from core.config.sections import Section as Section
 from core.config.sections import TrainConfig as TrainConfig
+from core.config.stored import completed
 from core.config.toml_file import read_toml
 from core.errors import ConfigError
 from core.extensions.kinds import EXIT_METHODS
@@ -265,6 +266,18 @@ def build(layers: Iterable[Layer]) -> RunConfig:
     if problems:
         raise ConfigError("\n".join(problems), reasons)
     return config
+
+
+def rebuilt(config: Mapping[str, Any], source: str) -> RunConfig:
+    """Build the config of a stored run, with what is newer than it as it was then (`core.config.stored`).
+
+    Args:
+        source: what messages call where it comes from.
+
+    Raises:
+        ConfigError: a key is unknown or a value rejected.
+    """
+    return build([Layer(source, completed(config))])
 
 
 def _full_name(key: str, known: Sequence[str]) -> str | None:

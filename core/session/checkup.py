@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.backbones.state_cache import MOST_BYTES, abandoned, caches_folder, kept_caches
-from core.config.run_config import Layer, build
-from core.config.stored import completed
+from core.config.run_config import rebuilt
 from core.errors import EetuiError
 from core.machine.file_system import file_system
 from core.protocol.checkpoint import Checkpoint
@@ -134,7 +133,7 @@ def _check_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def _check_weights(path: Path, run: int, config: str, record: str, created: float) -> Iterator[Finding]:
     try:
-        built = build([Layer(f"run {run}", completed(json.loads(config)))])
+        built = rebuilt(json.loads(config), f"run {run}")
         fingerprint = str(json.loads(record)["fingerprint"])
     except (EetuiError, ValueError, TypeError, KeyError):
         yield Finding(

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.config.derived import dataset_settings
-from core.config.run_config import Layer, RunConfig, build
-from core.config.stored import completed
+from core.config.run_config import RunConfig, rebuilt
 from core.data.windows import Dataset, load_dataset
 from core.errors import UsageError
 from core.estimate.memory_check import require_memory, require_states
@@ -111,7 +110,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
                 f"{row['name']} (run {row['id']}) is {row['status']}: only a run that was interrupted or failed can be "
                 f"resumed; to train it again, start a new one with eetui run"
             )
-    configs, _ = resolve_all([build([Layer(f"run {row['id']}", completed(row["config"]))]) for row in rows])
+    configs, _ = resolve_all([rebuilt(row["config"], f"run {row['id']}") for row in rows])
     _processes(configs)
     dataset = shared_dataset(configs)
     for row in rows:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from core.config.derived import dataset_settings
-from core.config.run_config import Layer, RunConfig, build
-from core.config.stored import completed
+from core.config.run_config import RunConfig, rebuilt
 from core.data.windows import Dataset, load_dataset
 from core.errors import CorpusError, LostProcessError, PartedError, StoppedError
 from core.events import Event
@@ -83,7 +82,7 @@ def _read(job: Job, datasets: dict[str, Dataset]) -> tuple[RunConfig, Dataset]:
         CorpusError: the text is another one here.
         ConfigError: there is no device for this process.
     """
-    config = build([Layer("the first process", completed(json.loads(job.config)))])
+    config = rebuilt(json.loads(job.config), "the first process")
     require_devices(config.machine.device, launch())
     if job.fingerprint not in datasets:
         dataset = load_dataset(*dataset_settings(config))

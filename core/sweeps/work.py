@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.derived import dataset_settings
-from core.config.run_config import Layer, RunConfig, build
-from core.config.stored import completed
+from core.config.run_config import RunConfig, rebuilt
 from core.data.windows import Dataset
 from core.errors import EetuiError, StoreError
 from core.events import RunFailed
@@ -166,5 +165,5 @@ def _is_there(stage: Path) -> bool:
 
 
 def _config_of(row: dict[str, Any]) -> tuple[RunConfig, str]:
-    configs, remark = resolve_all([build([Layer(f"run {row['id']}", completed(row["config"]))])])
+    configs, remark = resolve_all([rebuilt(row["config"], f"run {row['id']}")])
     return configs[0], remark

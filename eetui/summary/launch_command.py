@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.config.dotted_names import flatten
-from core.config.stored import completed
 
 
 def recorded_command(row: Mapping[str, Any]) -> str | None:
@@ -18,14 +17,14 @@ def recorded_command(row: Mapping[str, Any]) -> str | None:
 
 def launch_command(row: Mapping[str, Any]) -> str:
     """Return the `eetui run …` that gives a stored run's config, written as differences from its preset."""
-    from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names
+    from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names, rebuilt
 
     preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
     method = row["config"]["method"]  # a user's own by its file and the hash of its content
     own = {"method": method, "seed": row["seed"]}
     base = flatten(build([preset_layer(preset), Layer("the run", own)]).model_dump())
     words = ["eetui", "run", "--preset", preset, "--method", method, "--seed", str(row["seed"])]
-    whole = build([Layer("the run", completed(row["config"]))]).model_dump()
+    whole = rebuilt(row["config"], "the run").model_dump()
     for key, value in flatten(whole).items():
         if value is not None and base.get(key) != value:
             words += ["--set", f"{key}={_written(value)}"]

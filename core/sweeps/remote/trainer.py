@@ -16,8 +16,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from core.config.run_config import Layer, RunConfig, build
-from core.config.stored import completed
+from core.config.run_config import RunConfig, rebuilt
 from core.data.windows import Dataset
 from core.events import Event, Warned
 from core.machine.device import peak_flops
@@ -59,7 +58,7 @@ class Trainer:
             key: name of the dataset by its content.
             get: returns the dataset; called unless the run before had the same.
         """
-        config = build([Layer("the sweep", completed(json.loads(task.config)))])
+        config = rebuilt(json.loads(task.config), "the sweep")
         if self._held is None or self._held[0] != key:
             self._held = key, get()
         self._run = _Run(config, task, self._held[1], self._memory)
