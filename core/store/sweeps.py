@@ -19,6 +19,12 @@ FIGURES = tuple(column.name for column, _ in STORED)
 PRUNED = "pruned:"
 """Beginning of the error of an interrupted run that a search has given up; it is not put into the queue again."""
 
+WINDOWS = (
+    "json_array(json_extract(record, '$.fingerprint'), json_extract(config, '$.data.seq_len', '$.data.bos_token'), "
+    "(SELECT max(tokens) FROM results WHERE run_id = id AND results.name = 'early exit'))"
+)
+"""Identity of a run's evaluation windows: text, length and number."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -155,14 +161,23 @@ def list_sweeps(reader: Reader) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def cells_of(reader: Reader, sweep: int) -> list[dict[str, Any]]:
-    """Return the runs of a sweep by point and seed: `point`, `setting`, number, name, status, error and figures."""
+def cells_of(reader: Reader, sweep: int, *, windows: bool = False) -> list[dict[str, Any]]:
+    """Return the runs of a sweep by point and seed: `point`, `setting`, number, name, status, error and figures.
+
+    Args:
+        windows: whether to add `windows`, the identity of the evaluation windows, as what is varied changes them.
+    """
+    identity = f", {WINDOWS} AS windows" if windows else ""
     rows = reader.select(
-        f"SELECT point, setting, id, name, method, seed, status, error, seconds, {', '.join(FIGURES)} "
+        f"SELECT point, setting, id, name, method, seed, status, error, seconds, {', '.join(FIGURES)}{identity} "
         "FROM sweep_cells JOIN runs ON id = run_id WHERE sweep_id = ? ORDER BY point, seed",
         [sweep],
     )
-    return [{**row, "setting": json.loads(row["setting"])} for row in rows]
+    settings: dict[str, dict[str, Any]] = {}  # the seeds of a combination share one
+    for row in rows:
+        text = row["setting"]
+        row["setting"] = settings[text] if text in settings else settings.setdefault(text, json.loads(text))
+    return rows
 
 
 def is_pruned(cell: Mapping[str, Any]) -> bool:
