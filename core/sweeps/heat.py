@@ -1,9 +1,8 @@
 """A sweep's heat table: a metric over two of the fields that it varies, the others averaged over."""
 
 import json
-import math
 import statistics
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +56,8 @@ class HeatCell:
         points: their numbers.
         value: mean over their runs that finished, and over several seeds the deviation of the seeds' means.
         finished, runs: number of runs that finished, and of all.
-        warmth: share of the other ranked cells that are worse: 1 for the best one, 0 for the worst; None: not ranked.
+        warmth: share of the ranked cells with other figures that are worse: 1 for the best, 0 for the worst; None:
+            not ranked.
         leads: whether it is the best one, or not known to be worse.
     """
 
@@ -231,13 +231,13 @@ def _samples(metric: Metric, group: Sequence[Combination]) -> dict[int, Sample]:
 
 
 def _warmth(means: Mapping[tuple[int, int], float], metric: Metric) -> dict[tuple[int, int], float]:
-    """Return the share of the other cells that each one is better than."""
+    """Return the share of the cells that are worse, among those that are not as good."""
     if metric.better is None:
         return {}
     signed = {place: -mean if metric.better == "lower" else mean for place, mean in means.items() if mean == mean}
-    values = sorted(value if math.isfinite(value) else -math.inf for value in signed.values())
-    if len(values) < 2:
-        return {}
-    return {
-        place: min(1.0, sum(other < value for other in values) / (len(values) - 1)) for place, value in signed.items()
+    values = sorted(signed.values())
+    sides = {
+        place: (bisect_left(values, value), len(values) - bisect_right(values, value))
+        for place, value in signed.items()
     }
+    return {place: worse / (worse + better) for place, (worse, better) in sides.items() if worse + better}

@@ -91,14 +91,10 @@ def best_by_purpose(
     ranked = sorted((one for one in here if one.point in ppls), key=lambda one: ppls[one.point])
     near = [one for one in ranked if ppls[one.point] <= lowest * (1 + within)]
     losses = _losses(ranked[:READ_WINDOWS], reader)
-    best_ppl = _choose("best PPL", FINAL_PPL, ranked, lambda one: losses.get(one.point) or one.samples(FINAL_PPL))
-    assert best_ppl is not None
-    level = [best_ppl.best, *best_ppl.as_good]
     choices = (
-        best_ppl,
+        _choose("best PPL", FINAL_PPL, ranked, lambda one: losses.get(one.point) or one.samples(FINAL_PPL)),
         _choose("best accuracy", ACCURACY, ranked),
         _choose(f"most FLOPs saved, PPL within {100 * within:g}% of the best", FLOP_SAVINGS, near),
-        _choose("most FLOPs saved, PPL not clearly worse than the best", FLOP_SAVINGS, level),
         _choose(f"most time saved, PPL within {100 * within:g}% of the best", TIME_SAVINGS, near),
     )
     return tuple(choice for choice in choices if choice)
