@@ -317,8 +317,13 @@ def _applicable(state: RunState, config: Config) -> Iterator[Metric]:
 
 def value_of(values: Sequence[float]) -> Value:
     """Return the mean, and over several values the sample standard deviation; infinite values have none."""
-    several = len(values) > 1 and all(map(math.isfinite, values))
-    return Value(statistics.fmean(values), statistics.stdev(values) if several else None)
+    mean = statistics.fmean(values)
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return Value(mean)
+    squares = math.fsum(
+        (value - mean) ** 2 for value in values
+    )  # statistics.stdev, of fractions, takes 30 times as long
+    return Value(mean, math.sqrt(squares / (len(values) - 1)))
 
 
 def best_of(values: Iterable[float], better: Better) -> float:

@@ -16,7 +16,7 @@ from core.exits._facts import MethodFacts
 from core.intervals import LEVEL
 from core.metrics import STORED, Better, Metric, Value, value_of
 from core.store.reader import Reader
-from core.store.sweeps import StoredSweep, cells_of, is_pruned
+from core.store.stored_sweeps import StoredSweep, cells_of, is_pruned
 from core.sweeps.objective import by_point, column_of
 
 Standing = Literal["waiting", "running", "finished", "failed", "interrupted", "pruned"]
@@ -24,7 +24,7 @@ STANDINGS: tuple[Standing, ...] = ("finished", "running", "waiting", "interrupte
 MOST_TESTED = 50
 """Number of groups, the best ones, whose difference to the best is tested."""
 Cell = Mapping[str, Any]
-"""A run of a sweep, as `core.store.sweeps.cells_of` has it."""
+"""A run of a sweep, as `core.store.stored_sweeps.cells_of` has it."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ ALIASES = {"eval_ppl": "final_ppl"}
 _CONSTRAINT = re.compile(r"(?P<metric>[a-z0-9_.]+)\s*(?P<operator><=|>=)\s*(?P<number>.+)")
 
 Cells = Sequence[Mapping[str, Any]]
-"""Runs as `core.store.sweeps.cells_of` has them."""
+"""Runs as `core.store.stored_sweeps.cells_of` has them."""
 
 
 def _known() -> dict[str, Metric]:

@@ -14,7 +14,7 @@ from eetui.cli.sweep import Jobs, run_sweep
 
 if TYPE_CHECKING:
     from core.metrics import Metric
-    from core.store.sweeps import StoredSweep
+    from core.store.stored_sweeps import StoredSweep
     from core.store.writer import Writer
     from core.sweeps.combinations import Combination
     from core.sweeps.spec import Spec
@@ -40,7 +40,7 @@ def show(
     db: Database,
 ) -> None:
     """Show a sweep: combinations with figures over seeds, heat table, front, best by purpose, importance."""
-    from core.store.sweeps import find_sweep
+    from core.store.stored_sweeps import find_sweep
     from core.sweeps.combinations import stored_combinations
     from core.sweeps.heat import heat_table
     from core.sweeps.objective import metric_called
@@ -96,7 +96,7 @@ def _importance_data(found: "Sequence[Combination]", metric: "Metric | None") ->
 
 def list_all(as_json: AsJson = False, *, db: Database) -> None:
     """List sweeps, with their runs by status."""
-    from core.store.sweeps import list_sweeps
+    from core.store.stored_sweeps import list_sweeps
     from eetui.drawing.formats import json_text
     from eetui.summary.sweep_text import list_lines
 
@@ -195,7 +195,8 @@ def delete(
     from core.store.files import clear_stages, delete_search
     from core.store.queue import drop, waiting
     from core.store.reader import Reader
-    from core.store.sweeps import cells_of, delete_sweep
+    from core.store.stored_sweeps import cells_of
+    from core.store.sweeps import delete_sweep
     from core.store.writer import Writer
 
     with Writer(db) as store:
@@ -218,7 +219,7 @@ def delete(
 
 def _find(db: Path, reference: str) -> "StoredSweep":
     from core.store.reader import Reader
-    from core.store.sweeps import find_sweep
+    from core.store.stored_sweeps import find_sweep
 
     with Reader(db) as reader:
         return find_sweep(reader, reference)

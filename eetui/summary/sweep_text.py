@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from core.metrics import ACCURACY, FINAL_PPL, FLOP_SAVINGS, LAYER_SAVINGS
-from core.store.sweeps import StoredSweep
+from core.store.stored_sweeps import StoredSweep
 from core.sweeps.combinations import Combination, standings, varied, written
 from core.sweeps.heat import HeatTable
 from core.sweeps.importance import Importance

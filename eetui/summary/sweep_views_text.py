@@ -14,7 +14,7 @@ from eetui.drawing.harmless import one_line
 
 Rows = list[tuple[str, ...]]
 SHADES = " ░▒▓█"
-"""Fill of a cell, darker where it is better."""
+"""Shade of a cell, fuller where it is better."""
 STAR, SOME = "★", "°"
 ON_FRONT, NOISE = "●", "·"
 BAR = 24
@@ -73,7 +73,7 @@ def heat_notes(table: HeatTable) -> Iterator[str]:
         yield f"no run has {table.metric.label} yet"
         return
     if any(cell.warmth is not None for cell in cells):
-        yield f"darker is better, by rank; {STAR} best, and all that noise can't be told from it (95%, Holm)"
+        yield f"fuller shade is better, by rank; {STAR} best, and what noise can't be told from it (95%, Holm)"
     if any(cell.finished < cell.runs for cell in cells):
         yield f"{SOME} some of its runs have not finished"
     if table.others:
@@ -213,7 +213,7 @@ def importance_data(found: Importance) -> dict[str, Any]:
 
 def value_data(value: Value | None) -> dict[str, float | None]:
     """Return mean and deviation as data."""
-    return {"mean": value and value.mean, "deviation": value and value.deviation}
+    return {"mean": None, "deviation": None} if value is None else {"mean": value.mean, "deviation": value.deviation}
 
 
 def _value(value: Value | None, metric: Metric) -> str:

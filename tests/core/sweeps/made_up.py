@@ -1,10 +1,10 @@
-"""Runs of a sweep, made up from a few figures, as `core.store.sweeps.cells_of` has them."""
+"""Runs of a sweep, made up from a few figures, as `core.store.stored_sweeps.cells_of` has them."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.store.sweeps import FIGURES
+from core.store.stored_sweeps import FIGURES
 from core.sweeps.combinations import Combination, combinations
 
 Figures = Mapping[str, float] | None

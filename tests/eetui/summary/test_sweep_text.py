@@ -1,7 +1,7 @@
 """A sweep in lines: its table, views and importance."""
 
 from core.metrics import FINAL_PPL
-from core.store.sweeps import StoredSweep
+from core.store.stored_sweeps import StoredSweep
 from core.sweeps.heat import heat_table
 from core.sweeps.importance import Importance
 from core.sweeps.purposes import best_by_purpose
