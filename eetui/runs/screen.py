@@ -162,7 +162,7 @@ class RunsScreen(BenchScreen):
             marked=len(marked),
             deleted=len(self._deletions.runs),
         )
-        title = title_line(facts, str(self.bench.database), self.size.width - 2)
+        title = title_line(facts, self.bench.place, self.size.width - 2)
         self.query_one("#title", Static).update(title, layout=False)
         self._show_line()
 
