@@ -4,6 +4,7 @@
 the test.
 """
 
+import gc
 import os
 import random
 import subprocess
@@ -47,6 +48,7 @@ LONG = (
 )
 
 torch.set_num_threads(1)
+gc.disable()  # until all tests are collected: see `pytest_collection_finish`
 
 
 @pytest.fixture(autouse=True)
@@ -115,11 +117,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ.get("EETUI_SOAK"):
         return
     seen: Counter[str] = Counter()
-    left_out = []
+    kept, left_out = [], []
     for item in items:
         function = item.nodeid.partition("[")[0]
         seen[function] += 1
-        if item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > CASES):
-            left_out.append(item)
+        long = item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > CASES)
+        (left_out if long else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    """Leave torch and the tests themselves, a million objects that stay, out of what is looked through for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()

@@ -14,7 +14,62 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-PRELOADED = ["torch", "torch._dynamo", "numpy", "pydantic", "textual.app", "typer", "sqlite_utils", "tokenizers"]
+PRELOADED = [
+    "torch", "torch._dynamo", "numpy", "pydantic", "textual.app", "typer", "sqlite_utils", "tokenizers",
+]  # fmt: skip
+
+
+class Forked:
+    """A command that runs, as `subprocess.Popen`; its output goes to files."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.arguments = list(arguments)
+        self._outputs = TemporaryDirectory()
+        self._out, self._err = (Path(self._outputs.name, name) for name in ("out", "err"))
+        for path in (self._out, self._err):
+            path.touch()
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        streams = (self._out, self._err)
+        self._process = context.Process(target=_eetui, args=(self.arguments, dict(environment), folder, *streams))
+        self._process.start()
+        self.pid = self._process.pid or 0
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def outputs(self) -> tuple[str, str]:
+        """Return what it has written so far to standard output and to standard error."""
+        return self._out.read_text(), self._err.read_text()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; return what it wrote to standard output and to standard error.
+
+        Raises:
+            subprocess.TimeoutExpired: it ran longer than `timeout` seconds; it goes on.
+        """
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.arguments, timeout or 0.0, *self.outputs())
+        return self.outputs()
+
+    def close(self) -> None:
+        """Kill it if it still runs, and remove its files."""
+        if self.poll() is None:
+            self.kill()
+            self._process.join()
+        self._outputs.cleanup()
 
 
 def run_forked(
@@ -25,18 +80,12 @@ def run_forked(
     Raises:
         subprocess.TimeoutExpired: it ran longer than `timeout` seconds.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    with TemporaryDirectory() as outputs:
-        out, err = Path(outputs, "out"), Path(outputs, "err")
-        process = context.Process(target=_eetui, args=(list(arguments), dict(environment), folder, out, err))
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(list(arguments), timeout, out.read_text(), err.read_text())
-        return subprocess.CompletedProcess(list(arguments), process.exitcode, out.read_text(), err.read_text())
+    process = Forked(arguments, environment, folder)
+    try:
+        out, err = process.communicate(timeout)
+        return subprocess.CompletedProcess(process.arguments, process.returncode or 0, out, err)
+    finally:
+        process.close()
 
 
 def _eetui(arguments: list[str], environment: dict[str, str], folder: Path, out: Path, err: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from core.store.files import checkpoint_folder
 from tests.conftest import Eetui
-from tests.faults.training import ENDLESS, ROOT, ended, epochs, listed, started, training, wait_until
+from tests.faults.training import ENDLESS, ROOT, ended, epochs, forked, listed, started, training, wait_until
 
 LEARNS_BPE = """
 from core.data import tokenizers
@@ -47,7 +47,7 @@ def assert_interrupted_with_a_checkpoint(db: Path) -> None:
 def test_a_signal_ends_training_after_its_step_with_a_checkpoint(
     number: signal.Signals, text: Path, environment: dict[str, str], db: Path, eetui: Eetui
 ) -> None:
-    with started(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
+    with forked(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
         wait_until(lambda: epochs(db) > 1)
         process.send_signal(number)
         code, errors = ended(process)
@@ -58,7 +58,7 @@ def test_a_signal_ends_training_after_its_step_with_a_checkpoint(
 
 
 def test_a_hang_up_that_comes_twice_is_one(text: Path, environment: dict[str, str], db: Path) -> None:
-    with started(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
+    with forked(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
         wait_until(lambda: epochs(db) > 1)
         for _ in range(3):
             process.send_signal(signal.SIGHUP)
@@ -110,7 +110,7 @@ def test_under_nohup_a_hang_up_is_no_reason_to_stop(text: Path, environment: dic
 def test_who_leaves_at_once_is_seen_to_be_gone_by_every_reader(
     text: Path, environment: dict[str, str], db: Path, eetui: Eetui
 ) -> None:
-    with started(training(text, *ENDLESS), environment, db) as process:
+    with forked(training(text, *ENDLESS), environment, db) as process:
         wait_until(lambda: epochs(db) > 0)
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             process.send_signal(number)  # the second asks again before the step is over

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.store.reader import Reader
-from tests.faults.training import ENDLESS, ended, epochs, listed, started, training, wait_until
+from tests.faults.training import ENDLESS, ended, epochs, forked, listed, started, training, wait_until
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def removed(db: Path) -> None:
 def test_training_says_where_everything_is_and_can_be_gone_on_with(
     text: Path, environment: dict[str, str], db: Path
 ) -> None:
-    with started(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
+    with forked(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
         wait_until(lambda: epochs(db) > 1)
         removed(db)
         code, errors = ended(process)
