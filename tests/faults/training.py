@@ -34,12 +34,10 @@ def training(text: Path, *settings: str, methods: Sequence[str] = ("loss",)) -> 
 
 
 @contextmanager
-def forked(arguments: Sequence[str], environment: Mapping[str, str], db: Path) -> Iterator[Forked]:
+def forked(arguments: Sequence[str], environment: Mapping[str, str], db: Path, **options: Any) -> Iterator[Forked]:
     """The command on a database, in a process that is quick to start; whatever happens, it is gone in the end."""
-    words = list(arguments)
-    assert words[:3] == command()
     own = {**environment, "PYTHONPATH": str(ROOT), "EETUI_DB": str(db)}
-    with closing(Forked(words[3:], own, db.parent)) as process:
+    with closing(Forked(arguments[1:], own, db.parent, **options)) as process:
         yield process
 
 
