@@ -9,15 +9,17 @@ import io
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import termios
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 PRELOADED = [
@@ -31,7 +33,7 @@ class Forked:
     Args:
         arguments: those of Python: -m MODULE … or -c CODE …
         terminal: descriptor of all its streams.
-        before: called in the process, a function of this module.
+        before: called in the process; a function of a module, which the process imports.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class Forked:
         before: Callable[[], object] | None = None,
     ) -> None:
         self.arguments = list(arguments)
-        self._outputs = TemporaryDirectory()
-        self._out, self._err = (Path(self._outputs.name, name) for name in ("out", "err"))
+        outputs = mkdtemp()
+        self._remove = weakref.finalize(self, shutil.rmtree, outputs)
+        self._out, self._err = (Path(outputs, name) for name in ("out", "err"))
         for path in (self._out, self._err):
             path.touch()
         context = multiprocessing.get_context("forkserver")
@@ -91,7 +94,7 @@ class Forked:
         if self.poll() is None:
             self.kill()
             self._process.join()
-        self._outputs.cleanup()
+        self._remove()
 
 
 def run_forked(
