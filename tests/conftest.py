@@ -44,7 +44,6 @@ LONG = (
     "tests/eetui/live/",
     "tests/eetui/runs/",
     "tests/eetui/setup/",
-    "tests/eetui/test_snapshots",
 )
 
 torch.set_num_threads(1)
