@@ -5,12 +5,13 @@ the test.
 """
 
 import gc
+import inspect
 import os
 import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,6 @@ LONG = (
 )
 
 torch.set_num_threads(1)
-gc.disable()  # until all tests are collected: see `pytest_collection_finish`
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,10 @@ def trained(eetui: Eetui, text: Path) -> subprocess.CompletedProcess[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to `make soak` what takes long: tests marked `soak`, and all but two cases of each test in `LONG`."""
+    """Leave to `make soak` what takes long: tests marked `soak`, and most cases of each test in `LONG`.
+
+    Two cases stay, and one of a test that is a coroutine, which drives a console.
+    """
     if os.environ.get("EETUI_SOAK"):
         return
     seen: Counter[str] = Counter()
@@ -120,14 +123,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         function = item.nodeid.partition("[")[0]
         seen[function] += 1
-        long = item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > CASES)
+        cases = 1 if inspect.iscoroutinefunction(getattr(item, "function", None)) else CASES
+        long = item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > cases)
         (left_out if long else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Leave torch and the tests themselves, a million objects that stay, out of what is looked through for garbage."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
