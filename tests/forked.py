@@ -14,10 +14,11 @@ import signal
 import subprocess
 import sys
 import termios
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -47,7 +48,6 @@ class Forked:
     ) -> None:
         self.arguments = list(arguments)
         outputs = mkdtemp()
-        self._remove = weakref.finalize(self, shutil.rmtree, outputs)
         self._out, self._err = (Path(outputs, name) for name in ("out", "err"))
         for path in (self._out, self._err):
             path.touch()
@@ -59,6 +59,8 @@ class Forked:
         )
         self._process.start()
         self.pid = self._process.pid or 0
+        # also of one that a failed test left behind, before multiprocessing would wait for its end
+        self._end = Finalize(self, _end, (self._process, outputs), exitpriority=10)
 
     @property
     def returncode(self) -> int | None:
@@ -91,10 +93,14 @@ class Forked:
 
     def close(self) -> None:
         """Kill it if it still runs, and remove its files."""
-        if self.poll() is None:
-            self.kill()
-            self._process.join()
-        self._remove()
+        self._end()
+
+
+def _end(process: BaseProcess, outputs: str) -> None:
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    shutil.rmtree(outputs)
 
 
 def run_forked(
