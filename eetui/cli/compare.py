@@ -49,7 +49,7 @@ def compare(
             help="Group by config keys or figures, such as method,hard_ratio, and compare every pair.",
         ),
     ] = None,
-    output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
+    output: Annotated[str, typer.Option("--format", help="table, md, csv, json or latex.")] = "table",
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
     each_seed: Annotated[
         bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")
@@ -64,8 +64,9 @@ def compare(
     """Print runs side by side: results, training, differing config, and recommended runs."""
     from eetui.compare import tables_text as rendered
     from eetui.compare.comparison import compare as compare_runs
+    from eetui.compare.latex import as_latex
 
-    texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
+    texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json, "latex": as_latex}
     output = "json" if as_json else output
     if output not in ("table", *texts):
         raise UsageError(f"--format must be one of table, {', '.join(texts)}, got {output!r}")
@@ -98,6 +99,7 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
     from core.store.reader import Reader
     from eetui.compare import groups_text as rendered
     from eetui.compare.groups import group_runs
+    from eetui.compare.latex import groups_as_latex
 
     names = [name.strip() for name in group_by.split(",")]
     if not all(names) or len(set(names)) < len(names):
@@ -107,7 +109,7 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
     if output == "table":
         console().print(rendered.as_tables(grouping))
     else:
-        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
+        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json, "latex": groups_as_latex}
         print_data(texts[output](grouping))
 
 
