@@ -59,7 +59,7 @@ $(VENV)/.runtime: pyproject.toml requirements.lock
 $(VENV)/.dev: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[hub,hf,sweep,ray,dev]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[hub,hf,sweep,ray,plot,dev]'
 	touch $@ $(VENV)/.runtime
 
 clean:
