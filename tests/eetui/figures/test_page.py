@@ -5,6 +5,6 @@ from tests.commands import commands_of, understood
 
 def test_every_command_of_the_page_is_understood() -> None:
     commands = commands_of("figures.md")
-    assert {words[0] for words in commands} == {"plot", "compare", "report"}
+    assert {words[0] for words in commands} == {"plot", "compare", "report", "sweep"}
     for words in commands:
         understood(words)
