@@ -1,7 +1,7 @@
 """Figures of a sweep as files, for `eetui sweep show`."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,11 @@ def _drawn(name: str, found: "Sequence[Combination]", table: "HeatTable | None")
     from eetui.figures.sweep_heat import heat_plot
 
     drawn, missing = dict[str, "Plot"](), list[str]()
-    for kind, make in (("heat", lambda: heat_plot(name, table)), ("front", lambda: front_plot(name, found))):
+    makers: dict[str, Callable[[], Plot]] = {
+        "heat": lambda: heat_plot(name, table),
+        "front": lambda: front_plot(name, found),
+    }
+    for kind, make in makers.items():
         try:
             drawn[kind] = make()
         except UsageError as error:

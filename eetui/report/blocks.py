@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eetui.compare.sheets import Sheet
+from eetui.drawing.harmless import one_line
 from eetui.figures.plot import Plot
+
+LONGEST_COMMAND = 10_000
+"""Characters of a command."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Commands:
     """Lines to be typed."""
 
     lines: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        """The lines as one text, harmless: a stored command that breaks its line is one line."""
+        return "\n".join(one_line(line, LONGEST_COMMAND) for line in self.lines)
 
 
 @dataclass(frozen=True)

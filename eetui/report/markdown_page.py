@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from eetui.compare.sheets import Sheet
 from eetui.compare.tables_text import markdown_sheet
 from eetui.drawing.formats import markdown
-from eetui.drawing.harmless import lines
 from eetui.figures.plot import Plot
 from eetui.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph
 
@@ -31,11 +30,10 @@ def _written(block: Block, place: Callable[[Plot], str]) -> Iterator[str]:
             yield from (f"- {markdown(line)}" for line in block.lines)
             yield ""
         case Commands():
-            text = lines("\n".join(block.lines))
             fence = FENCE
-            while fence in text:
+            while fence in block.text:
                 fence += "`"
-            yield from (f"{fence}sh", text, fence, "")
+            yield from (f"{fence}sh", block.text, fence, "")
         case Folded():
             yield from ("<details>", f"<summary>{markdown(block.summary)}</summary>", "")
             for each in block.blocks:

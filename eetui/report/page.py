@@ -83,7 +83,7 @@ def _written(block: Block, number: int) -> Iterator[str]:
         case Bullets():
             yield "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in block.lines) + "</ul>"
         case Commands():
-            yield f"<pre>{_text(chr(10).join(block.lines))}</pre>"
+            yield f"<pre>{escape(block.text)}</pre>"
         case Folded():
             inner = [line for each in block.blocks for line in _written(each, number)]
             yield "\n".join([f"<details><summary>{_text(block.summary)}</summary>", *inner, "</details>"])

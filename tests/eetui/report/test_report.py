@@ -122,15 +122,15 @@ def test_markdown_escapes_what_it_is_given() -> None:
 
 def test_the_command_writes_one_page_or_markdown_with_its_figures(trained: Done, eetui: Eetui, tmp_path: Path) -> None:
     page = tmp_path / "a.html"
-    done = eetui("report", "2", "5", "-o", str(page))
+    done = eetui("report", "2", "-o", str(page))
     assert (done.returncode, done.stdout.strip()) == (0, str(page)), done.stderr
-    text = Page(page.read_text()).text
-    assert "loss ×2" in text
-    assert "experiment" in text
+    assert "experiment 1" in Page(page.read_text()).text
     refused = eetui("report", "2", "-o", str(page))
     assert (refused.returncode, "is there already: --force" in refused.stderr) == (2, True)
-    written = eetui("report", "2", "-o", str(tmp_path / "b.md")).stdout.split()
+    written = eetui("report", "1", "2", "3", "4", "5", "-o", str(tmp_path / "b.md")).stdout.split()
     markdown = (tmp_path / "b.md").read_text()
+    assert "loss ×2" in markdown
+    assert "Figures of single runs are left out" in markdown
     assert str(tmp_path / "b-figures" / "curves.csv") in written
     for path in re.findall(r"\]\((b-figures/[^)]+)\)", markdown):
         assert (tmp_path / path).is_file()
