@@ -11,6 +11,7 @@ from eetui.drawing.harmless import one_line
 from eetui.figures.plot import Plot
 from eetui.figures.style import INK, name_of
 from eetui.figures.token_map import BLACK, between
+from eetui.summary.sweep_views_text import word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ def heat_plot(name: str, heat: HeatTable | None) -> Plot:
         ),
         heads=HEADS,
         rows=list(_rows(heat)),
-        height=lambda width: 1.3 + ROW * len(heat.rows.labels),
+        height=lambda width: 1.3 + ROW * max(3, len(heat.rows.labels)),
         draw=lambda figure: _draw(figure, heat),
     )
 
@@ -56,8 +57,8 @@ def _draw(figure: "Figure", heat: HeatTable) -> None:
     axes.set_yticks(range(len(heat.rows.labels)), [name_of(one_line(label)) for label in heat.rows.labels])
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel(heat.columns.name)
-    axes.set_ylabel(heat.rows.name)
+    axes.set_xlabel(word(heat.columns.name))
+    axes.set_ylabel(word(heat.rows.name))
     axes.grid(visible=False)
     axes.tick_params(length=0)
     for spine in axes.spines.values():

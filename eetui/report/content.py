@@ -1,14 +1,19 @@
 """What a report says: results, figures, promises, config, code state, and the commands that make it again."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from core.config.dotted_names import flatten
-from core.errors import EetuiError
+from core.errors import EetuiError, UsageError
 from core.state import RunState
 from core.store.reader import Reader
+from core.store.stored_sweeps import find_sweep
+from core.sweeps.combinations import stored_combinations
+from core.sweeps.heat import heat_table
 from eetui.compare.advice import loss_intervals
 from eetui.compare.comparison import Comparison, compare, shown
 from eetui.compare.run_view import RunView
@@ -17,6 +22,8 @@ from eetui.compare.tables_text import closing_lines
 from eetui.drawing.figures import duration
 from eetui.figures.kinds import KINDS, LeftOut, Options, numbers_of, plots
 from eetui.figures.plot import Plot
+from eetui.figures.sweep_front import front_plot
+from eetui.figures.sweep_heat import heat_plot
 from eetui.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph
 from eetui.summary.launch_command import changed_values, launch_command, recorded_command
 from eetui.summary.priced_text import priced_facts
@@ -24,6 +31,8 @@ from eetui.summary.priced_text import priced_facts
 OF_CODE = ("git_commit", "git_dirty", "packages", "python", "platform", "device", "threads", "dtype")
 """Facts of a run's record that tell with which code it was made."""
 OF_TEXT = ("corpus", "fingerprint", "tokenizer", "vocab_size")
+SWEEP = "sweep:"
+"""What a filter by a sweep's name begins with."""
 MOST_FIGURES = 4
 """Number of runs up to which each has figures of its own: a page of hundreds would not open."""
 
@@ -44,7 +53,7 @@ def report(reader: Reader, views: Sequence[RunView], words: Sequence[str], *, fi
     yield from sheets(comparison)
     yield from _differences(comparison)
     yield from _closing(comparison)
-    yield from _figures(reader, comparison, drawn=figures)
+    yield from _figures(reader, comparison, words, drawn=figures)
     yield from _promises(runs)
     yield Heading("Config")
     yield from _config(comparison, [row for row, _ in runs])
@@ -104,13 +113,14 @@ def _closing(comparison: Comparison) -> Iterator[Block]:
             lines.append(line.removeprefix("! "))
 
 
-def _figures(reader: Reader, comparison: Comparison, *, drawn: bool) -> Iterator[Block]:
+def _figures(reader: Reader, comparison: Comparison, words: Sequence[str], *, drawn: bool) -> Iterator[Block]:
     yield Heading("Figures")
     if not drawn:
         yield Paragraph("Figures need matplotlib: pip install 'eetui[plot]'")
         return
     runs = sum(len(column.runs) for column in comparison.columns)
     kinds = KINDS if runs <= MOST_FIGURES else ("curves", "savings")
+    yield from _of_sweeps(reader, words)
     missing = list[LeftOut]()
     for found in plots(reader, comparison, kinds, Options(lines=16)):
         if isinstance(found, Plot):
@@ -123,6 +133,19 @@ def _figures(reader: Reader, comparison: Comparison, *, drawn: bool) -> Iterator
         )
     if missing:
         yield Folded("Figures that can't be drawn", [Bullets([f"{one.kind}: {one.why}" for one in missing])])
+
+
+def _of_sweeps(reader: Reader, words: Sequence[str]) -> Iterator[Plot]:
+    """Yield heat table and front of each sweep that a report is on, as far as there are any."""
+    for name in (word.removeprefix(SWEEP) for word in words if word.startswith(SWEEP)):
+        combinations = stored_combinations(reader, find_sweep(reader, name))
+        makers: tuple[Callable[[], Plot], ...] = (
+            partial(heat_plot, name, heat_table(combinations)),
+            partial(front_plot, name, combinations),
+        )
+        for make in makers:
+            with suppress(UsageError):  # nothing varied, or nothing finished
+                yield make()
 
 
 def _promises(runs: Sequence[tuple[Mapping[str, Any], RunState]]) -> Iterator[Block]:
