@@ -82,7 +82,7 @@ $(VENV)/.runtime: pyproject.toml requirements.lock
 	$(install)
 	touch $@
 
-$(VENV)/.dev: PACKAGES = --requirement requirements.lock --editable '.[hub,hf,sweep,ray,dev]'
+$(VENV)/.dev: PACKAGES = --requirement requirements.lock --editable '.[hub,hf,sweep,ray,plot,dev]'
 $(VENV)/.dev: pyproject.toml requirements.lock
 	$(install)
 	touch $@ $(VENV)/.runtime

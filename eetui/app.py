@@ -41,6 +41,7 @@ SCREENS = {
     "compare": "eetui.compare.screen:CompareScreen",
     "inspect": "eetui.inspection.screen:InspectScreen",
     "generate": "eetui.generate.screen:GenerateScreen",
+    "sweeps": "eetui.sweeps.screen:SweepsScreen",
 }
 """Import path of each screen that is opened by name."""
 
