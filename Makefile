@@ -32,7 +32,8 @@ demo: $(VENV)/.runtime
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui run --no-ui --preset quick
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui compare
 	@echo
-	@echo 'Next: $(BIN)/eetui tour shows the console in five stops, on the runs of runs.db; $(BIN)/eetui --db $(DEMO_DB) opens these.'
+	@echo 'Next: $(BIN)/eetui tour (the console in five stops, on published runs)'
+	@echo '      $(BIN)/eetui --db $(DEMO_DB) (the console on these three)'
 
 test: check
 
