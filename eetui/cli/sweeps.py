@@ -10,7 +10,9 @@ import typer
 from core.errors import UsageError
 from eetui.cli.on_cluster import Ray, reaching
 from eetui.cli.options import AsJson, Database, as_share, output_shape, print_data, reading
+from eetui.cli.plot import Force, Width
 from eetui.cli.sweep import Jobs, run_sweep
+from eetui.cli.sweep_figures import write_sweep_figures
 
 if TYPE_CHECKING:
     from core.metrics import Metric
@@ -35,6 +37,13 @@ def show(
     importance: Annotated[
         bool, typer.Option(help="Work out how much each field matters, with Optuna: takes seconds.")
     ] = True,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw heat table and front: FILE-heat, FILE-front.")
+    ] = None,
+    pdf: Annotated[Path | None, typer.Option("--pdf", metavar="FILE", help="The same as PDF.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="The same as PNG.")] = None,
+    width: Width = "column",
+    force: Force = False,
     as_json: AsJson = False,
     *,
     db: Database,
@@ -57,9 +66,13 @@ def show(
         found = stored_combinations(reader, sweep)
         table = heat_table(found, chosen, rows, columns)
         choices = best_by_purpose(found, share, reader)
+    if files := {suffix: path for suffix, path in (("svg", svg), ("pdf", pdf), ("png", png)) if path is not None}:
+        write_sweep_figures(sweep.name, found, table, files, width, force=force)
+        return
     if not as_json:
-        width = output_shape()[0]
-        print("\n".join([*sweep_lines(sweep, found, width), *view_lines(found, table, choices)]), flush=True)
+        print(
+            "\n".join([*sweep_lines(sweep, found, output_shape()[0]), *view_lines(found, table, choices)]), flush=True
+        )
         if importance:
             print("\n".join(_importance_lines(found, chosen)))
         return
