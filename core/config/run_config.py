@@ -83,7 +83,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _switches_agree(self) -> Self:
-        if self.model.tie_embedding and not self.train.train_embedding:
+        if self.model.tie_embedding and not self.train.train_embedding and not self.model.pretrained:
             raise ValueError(
                 "model.tie_embedding needs train.train_embedding: the head is trained, and the embedding is the same "
                 "matrix"
