@@ -12,7 +12,6 @@ from math import expm1, log
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.config.derived import Shares
     from core.config.run_config import RunConfig
     from core.config.sections import TrainConfig
 
@@ -59,7 +58,7 @@ def exits_on(train: "TrainConfig", block_layers: tuple[int, ...], step: int, ste
     return (*on, True)
 
 
-def shares_in(config: "RunConfig", step: int, steps: int) -> "Shares":
+def shares_in(config: "RunConfig", step: int, steps: int) -> dict[int, float]:
     """Return the weights of the blocks' losses in a step, which add up to 1: ẽ(t, l) of eq. 5."""
     layers = config.model.block_layers
     weights = exit_weights(layers, config.train.exit_loss_scale)
@@ -67,7 +66,7 @@ def shares_in(config: "RunConfig", step: int, steps: int) -> "Shares":
     return _normalised([weight * is_on for weight, is_on in zip(weights, on, strict=True)])
 
 
-def all_shares(config: "RunConfig") -> "Shares":
+def all_shares(config: "RunConfig") -> dict[int, float]:
     """Return the weights of the blocks' losses with all exits on, which add up to 1: what early stopping looks at."""
     return _normalised(exit_weights(config.model.block_layers, config.train.exit_loss_scale))
 
@@ -84,7 +83,7 @@ def mean_predictions(config: "RunConfig") -> float:
     return 1 + exits
 
 
-def _normalised(weights: "tuple[float, ...] | list[float]") -> "Shares":
+def _normalised(weights: "tuple[float, ...] | list[float]") -> dict[int, float]:
     total = sum(weights)
     if not total:  # a single layer
         return {block: float(block == len(weights) - 1) for block in range(len(weights))}
