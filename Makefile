@@ -7,6 +7,21 @@ BIN = $(VENV)/bin
 DEMO_DB = demo.db
 RECORD_DB = record.db
 
+# uv installs in a third of the time that pip takes, from the places that pip is told of; where it can't, pip does.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS = $(PIP_FIND_LINKS)
+endif
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX = $(PIP_INDEX_URL)
+endif
+UV = $(shell grep '^uv==' requirements.lock)
+PIP = $(BIN)/python -m pip install --quiet --no-compile
+define install
+test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/uv --version >/dev/null 2>&1 || $(PIP) $(UV) 2>/dev/null || true
+$(BIN)/uv pip install --quiet --python $(BIN)/python $(PACKAGES) || $(PIP) $(PACKAGES)
+endef
+
 RESULTS = benchmarks/results
 BENCHMARKS = head_loss three_methods early_exit startup store growth console busy
 
@@ -51,15 +66,14 @@ bench: $(VENV)/.dev
 	done
 	$(BIN)/python -m benchmarks.summary $(RESULTS)
 
+$(VENV)/.runtime: PACKAGES = --constraint requirements.lock --editable .
 $(VENV)/.runtime: pyproject.toml requirements.lock
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint requirements.lock --editable .
+	$(install)
 	touch $@
 
+$(VENV)/.dev: PACKAGES = --requirement requirements.lock --editable '.[hub,hf,sweep,ray,dev]'
 $(VENV)/.dev: pyproject.toml requirements.lock
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[hub,hf,sweep,ray,dev]'
+	$(install)
 	touch $@ $(VENV)/.runtime
 
 clean:
