@@ -3,9 +3,10 @@
 staged: for each block, train it and the head, run it once over its windows, fit its exit classifier, set its
 threshold, and pass the tokens below it to the next block. joint: train all blocks together, then do the other stages
 for each block; with `train.exits_from`, exits are also set before each epoch from that one on, and later blocks train
-on the tokens that stay. full_depth: train all blocks for the last one's prediction; there are no exits. frozen: see
-`core.protocol.frozen`. Methods that need the later blocks are fitted, and their thresholds set, once all blocks are
-trained. Each protocol ends with the evaluation.
+on the tokens that stay. full_depth: train all blocks for the last one's prediction; there are no exits. frozen: of a
+pretrained model, which is trained on first if `train.backbone` says so; see `core.protocol.frozen`. Methods that need
+the later blocks are fitted, and their thresholds set, once all blocks are trained. Each protocol ends with the
+evaluation.
 
 Stages that do not depend on the exit method are computed once for all runs of an experiment (`StageMemory`); their
 results are bit for bit those that each run would compute itself. A run that was interrupted does not repeat the
