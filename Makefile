@@ -34,14 +34,14 @@ demo: $(VENV)/.runtime
 test: check
 
 check: static
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The fault tests for long: hundreds of kills and damages, a million events, a minute of crowding, a lock of 80 s; then
 # every test, with all its cases.
 soak: $(VENV)/.dev
-	EETUI_SOAK=100 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 1200 tests/faults \
+	EETUI_SOAK=100 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 1200 tests/faults \
 		tests/core/store/test_recovery.py tests/core/early_exit/test_pretrained.py
-	EETUI_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 600
+	EETUI_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 600
 
 static: $(VENV)/.dev
 	$(BIN)/ruff format --check .

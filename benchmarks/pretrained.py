@@ -23,13 +23,14 @@ import torch
 
 from benchmarks._report import Figure, Report, figure, own_peak
 from benchmarks.generation import PLAIN, compare_generation
-from benchmarks.price import Bench, Outcome, interval
+from benchmarks.price import Bench, Outcome
 from core.analysis.probe import probe
 from core.analysis.stored_run import evaluated_tokens, stored_run
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
 from core.data.windows import Dataset
 from core.events import Event, PlannedStage, StageEnded
 from core.generators import drained
+from core.intervals import over_all
 from core.machine.clock import UNPROFILED
 from core.machine.device import prepare as prepare_device
 from core.protocol.checkpoint import Checkpoint, load_model
@@ -187,7 +188,7 @@ def exits_part(report: Report, layers: Sequence[Any], options: argparse.Namespac
             print(f"  {way:24} {target:.0%}: saved {outcome.savings:.1%} {fmean(outcome.above):+.4f}", flush=True)
     for (way, target), outcome in found.items():
         goal = GOALS.get(way, (None,) * len(TARGETS))[TARGETS.index(target)]
-        across, mean = interval([outcome]), fmean(outcome.above)
+        across, mean = over_all([outcome.above]), fmean(outcome.above)
         low, high = (across.low, across.high) if across else (mean, mean)
         name = f"{way}, {target:.0%} of the layers asked for, {outcome.savings:.1%} saved: above static depths"
         report.add(Figure(name, "nats", mean, low, high, 1, most=goal))

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from eetui.setup.plan import REPORT_METHODS
 
 from benchmarks import plain_protocol
 from benchmarks._report import Report, figure
@@ -28,7 +27,7 @@ from core.formulas import perplexity
 from core.protocol.memory import StageMemory
 from core.protocol.order import EVALUATION
 from core.session import run as session
-from core.session.plan import Plan
+from core.session.plan import REPORT_METHODS, Plan
 from core.session.prepare import Prepared, prepare
 from core.store.writer import Writer
 

@@ -49,7 +49,7 @@ class EetuiApp(Bench):
     """The console."""
 
     TITLE = "eetui"
-    CSS_PATH = "eetui.tcss"
+    CSS_PATH = Path(__file__).with_name("eetui.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "Help", id="app.help", tooltip="Show the keys of this screen"),
         Binding("n", "new", "New", id="app.new", tooltip="Set up new runs"),
@@ -63,14 +63,17 @@ class EetuiApp(Bench):
         settings: Settings = DEFAULTS,
         request: "Request | None" = None,
         stray: StrayOutput = NOTHING,
+        read_only: bool = False,
     ) -> None:
         """Create the app on a database, which is created if missing; a request is trained and shown once it runs.
+
+        With `read_only` the database must exist, and nothing is trained or changed.
 
         Raises:
             StoreError: the database can't be opened.
             ConfigError: there is no such theme.
         """
-        super().__init__(database, settings, stray)
+        super().__init__(database, settings, stray, read_only)
         self._request = request
         self._seen: object = None
         self._notified_problem: str | None = None
@@ -257,7 +260,9 @@ class EetuiApp(Bench):
             await asyncio.sleep(0.02)
 
 
-def run_console(database: Path, settings: Settings, request: "Request | None" = None) -> int:
+def run_console(
+    database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False
+) -> int:
     """Run the console, train the requested runs if there are any, and return the exit code.
 
     Raises:
@@ -265,9 +270,19 @@ def run_console(database: Path, settings: Settings, request: "Request | None" = 
         ConfigError: a setting names a theme or a binding that does not exist.
         VanishedError: the database was removed while runs were in training; the message says where they are now.
     """
+    return console_of(lambda stray: EetuiApp(database, settings, request, stray, read_only), settings)
+
+
+def console_of(make: Callable[[StrayOutput], EetuiApp], settings: Settings) -> int:
+    """Run the app that `make` makes, with everything else that is written kept off the screen; return the exit code.
+
+    Raises:
+        ConfigError: a setting names a binding that does not exist.
+        VanishedError: the database was removed while runs were in training; the message says where they are now.
+    """
     check_ids(settings.keys)
     with stray_output_kept() as stray:
-        app = EetuiApp(database, settings, request, stray)
+        app = make(stray)
         app.run()
     if app.trainer.lost:
         raise app.trainer.lost

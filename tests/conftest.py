@@ -4,12 +4,14 @@
 the test.
 """
 
+import gc
+import inspect
 import os
 import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,6 @@ LONG = (
     "tests/eetui/live/",
     "tests/eetui/runs/",
     "tests/eetui/setup/",
-    "tests/eetui/test_snapshots",
 )
 
 torch.set_num_threads(1)
@@ -111,15 +112,31 @@ def trained(eetui: Eetui, text: Path) -> subprocess.CompletedProcess[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to `make soak` what takes long: tests marked `soak`, and all but two cases of each test in `LONG`."""
+    """Leave to `make soak` what takes long: tests marked `soak`, and most cases of each test in `LONG`.
+
+    Two cases stay, and one of a test that is a coroutine, which drives a console.
+    """
     if os.environ.get("EETUI_SOAK"):
         return
     seen: Counter[str] = Counter()
-    left_out = []
+    kept, left_out = [], []
     for item in items:
         function = item.nodeid.partition("[")[0]
         seen[function] += 1
-        if item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > CASES):
-            left_out.append(item)
+        cases = 1 if inspect.iscoroutinefunction(getattr(item, "function", None)) else CASES
+        long = item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > cases)
+        (left_out if long else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    items[:] = kept
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave torch and the tests themselves, a million objects that stay, out of what is looked through for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()

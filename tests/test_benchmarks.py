@@ -1,12 +1,16 @@
 """Summaries of the benchmarks' measurements."""
 
+import importlib
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from benchmarks._report import Figure, figure, number
 from benchmarks.growth import growth, slope
 from benchmarks.summary import page
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
@@ -48,3 +52,8 @@ def test_a_benchmark_with_figures_of_its_own_kind_is_named() -> None:
 
 def test_numbers_have_three_digits() -> None:
     assert [number(value) for value in (0.12345, 12.345, 12345.6)] == ["0.123", "12.3", "12,346"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
+def test_each_benchmark_finds_all_that_it_imports(name: str) -> None:
+    importlib.import_module(f"benchmarks.{name}")

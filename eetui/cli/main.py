@@ -29,6 +29,7 @@ from eetui.cli import (
     speculate,
     sweep,
     sweeps,
+    tour,
     train,
 )
 from eetui.cli.on_cluster import with_ray_address
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rm": deleting.remove,
     "restore": deleting.restore,
     "doctor": doctor.doctor,
+    "tour": tour.tour,
 }
 """All commands, in the order of the help."""
 SWEEP: dict[str, Callable[..., None]] = {
@@ -173,6 +175,9 @@ def _console_or_command(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Open a console that watches runs: it trains and changes nothing.")
+    ] = False,
     *,
     db: Database,
 ) -> None:
@@ -181,4 +186,6 @@ def _console_or_command(
     if context.invoked_subcommand is None:
         if not has_terminal():
             raise UsageError("the console needs a terminal; eetui --help lists the commands that do without")
-        raise typer.Exit(open_console(db))
+        raise typer.Exit(open_console(db, read_only=read_only))
+    if read_only:
+        raise UsageError(f"--read-only is for the console: leave out {context.invoked_subcommand}, or the option")

@@ -19,11 +19,24 @@ def has_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def open_console(db: Path, request: "Request | None" = None) -> int:
+def open_console(db: Path, request: "Request | None" = None, read_only: bool = False) -> int:
     """Open the console on a database, train the requested runs if there are any, and return the exit code.
 
     Raises:
         UsageError: the terminal can't place text.
+    """
+    require_capable_terminal()
+    from eetui.app import run_console
+    from eetui.console.settings import load_settings
+
+    return run_console(db, load_settings(), request, read_only)
+
+
+def require_capable_terminal() -> None:
+    """Refuse a terminal that can't draw a console.
+
+    Raises:
+        UsageError: it can't place text.
     """
     kind = os.environ.get("TERM", "")
     if kind in INCAPABLE:
@@ -31,7 +44,3 @@ def open_console(db: Path, request: "Request | None" = None) -> int:
             f"the console needs a terminal that can place text, and TERM says that this one is {kind or 'none'}: set "
             f"it, such as TERM=xterm-256color, train with --no-ui, or see eetui --help"
         )
-    from eetui.app import run_console
-    from eetui.console.settings import load_settings
-
-    return run_console(db, load_settings(), request)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Footer, Static, TabbedContent, TabPane
+from textual.widgets import Static, TabbedContent, TabPane
 
 from core.store.reader import Query
 from eetui.compare import tables_text as drawn
@@ -24,6 +24,7 @@ from eetui.compare.screen_text import (
 from eetui.compare.sheets import Sheet, config_sheet, fitting, sheet
 from eetui.console.dialogs import Question
 from eetui.console.screen import BenchScreen
+from eetui.drawing.steady_footer import SteadyFooter
 
 if TYPE_CHECKING:  # imports numpy
     from eetui.compare.savings_view import SavingsView
@@ -115,7 +116,7 @@ class CompareScreen(BenchScreen):
                 yield SavingsView(self.bench.database)
             with TabPane(NAMES["advice"], id="view-advice"), VerticalScroll(id="advice"):
                 yield Static(id="advice-text", markup=False)
-        yield Footer()
+        yield SteadyFooter()
 
     def on_mount(self) -> None:
         self.query_one("#final").focus()

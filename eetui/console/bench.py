@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from textual.app import App
 from textual.filter import LineFilter
 
-from core.errors import EetuiError
+from core.errors import EetuiError, StoreError
 from eetui.console.harmless_lines import HarmlessLines
 from eetui.console.marks import Marks
 from eetui.console.settings import Settings
@@ -28,15 +28,15 @@ HARMLESS = HarmlessLines()
 class Bench(App[None]):
     """Base of the app, with everything that screens ask of it."""
 
-    def __init__(self, database: Path, settings: Settings, stray: StrayOutput) -> None:
-        """Open a database, which is created if it is missing.
+    def __init__(self, database: Path, settings: Settings, stray: StrayOutput, read_only: bool = False) -> None:
+        """Open a database, which is created if it is missing; with `read_only` nothing is ever written to it.
 
         Raises:
             StoreError: the database can't be opened.
         """
         super().__init__()
-        self.database, self.settings, self.stray = database, settings, stray
-        if not database.exists():
+        self.database, self.settings, self.stray, self.read_only = database, settings, stray, read_only
+        if not (database.exists() or read_only):
             with self.writing():
                 pass
         self.reader = ShownReader(database)
@@ -46,13 +46,32 @@ class Bench(App[None]):
         self.kept: dict[str, Any] = {}
         """Values that screens keep for the next time they are opened, each under a name of its own."""
 
+    @property
+    def place(self) -> str:
+        """The database, and whether it is only read."""
+        return f"{self.database}, read only" if self.read_only else str(self.database)
+
     @contextlib.contextmanager
     def writing(self) -> "Iterator[Writer]":
-        """Open a connection to write a few rows through."""
+        """Open a connection to write a few rows through.
+
+        Raises:
+            StoreError: the console only reads, or the database can't be written.
+        """
+        self.require_writable()
         from core.store.writer import Writer
 
         with Writer(self.database) as writer:
             yield writer
+
+    def require_writable(self) -> None:
+        """Refuse whatever changes runs where the console only reads.
+
+        Raises:
+            StoreError: it was opened to read only.
+        """
+        if self.read_only:
+            raise StoreError("this console only reads: nothing is trained or changed here; start eetui by itself for that")
 
     def attempt(self, work: Callable[[], object]) -> bool:
         """Call `work`; show an `EetuiError` to the user and return False if it raises one."""
@@ -63,15 +82,18 @@ class Bench(App[None]):
             return False
         return True
 
-    def train(self, plan: "Plan") -> None:
-        """Queue an experiment."""
-        self.trainer.submit(plan)
-        self.look_for_news()
+    def train(self, plan: "Plan") -> bool:
+        """Queue an experiment; return whether this console trains."""
+        return self.attempt(self.require_writable) and self._ask(lambda: self.trainer.submit(plan))
 
-    def resume_runs(self, runs: Sequence[int]) -> None:
-        """Queue interrupted or failed runs to be resumed."""
-        self.trainer.resume_runs(runs)
+    def resume_runs(self, runs: Sequence[int]) -> bool:
+        """Queue interrupted or failed runs to be resumed; return whether this console trains."""
+        return self.attempt(self.require_writable) and self._ask(lambda: self.trainer.resume_runs(runs))
+
+    def _ask(self, request: Callable[[], None]) -> bool:
+        request()
         self.look_for_news()
+        return True
 
     def copy(self, text: str) -> None:
         """Copy text to the clipboard, also over SSH, and to a file for terminals that refuse.

@@ -54,8 +54,8 @@ class RunActions:
     def resume(self, row: Row) -> None:
         """Resume a run that did not finish."""
         if row["status"] in ("interrupted", "failed"):
-            self.bench.resume_runs([row["id"]])
-            self._say(f"{row['name']} is queued to go on")
+            if self.bench.resume_runs([row["id"]]):
+                self._say(f"{row['name']} is queued to go on")
         else:
             self._say(f"{row['name']} is {row['status']}: only interrupted and failed runs can be resumed")
 

@@ -10,12 +10,13 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.widgets import Footer, Input, Label, Static
+from textual.widgets import Input, Label, Static
 from textual.worker import get_current_worker
 
 from core.errors import EetuiError, UsageError
 from eetui.console.screen import BenchScreen
 from eetui.drawing.flowing_text import FlowingText
+from eetui.drawing.steady_footer import SteadyFooter
 from eetui.generate.drafting_row import DraftingRow
 from eetui.generate.numbers import number, whole_number
 
@@ -94,7 +95,7 @@ class GenerateScreen(BenchScreen):
         yield DraftingRow()
         yield FlowingText(id="text")
         yield Static(id="figures", markup=False)
-        yield Footer()
+        yield SteadyFooter()
 
     def on_mount(self) -> None:
         self.query_one("#prompt").focus()

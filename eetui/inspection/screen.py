@@ -10,12 +10,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from core.errors import EetuiError, UsageError
 from eetui.console.dialogs import Prompt
 from eetui.console.run_actions import RunActions
 from eetui.console.screen import BenchScreen
+from eetui.drawing.steady_footer import SteadyFooter
 from eetui.drawing.steady_text import SteadyText
 from eetui.inspection.diagnosis_panel import DiagnosisPanel
 
@@ -160,7 +161,7 @@ class InspectScreen(BenchScreen):
                 yield SteadyText(id="token")
             yield StudySide(id="side")
         yield DiagnosisPanel()
-        yield Footer()
+        yield SteadyFooter()
 
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, lambda _: self._show())

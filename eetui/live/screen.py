@@ -9,13 +9,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from core.errors import RunLookupError
 from core.state import StageState
 from core.store.reader import Query
 from eetui.drawing.histogram import histogram
 from eetui.drawing.palette import Palette, palette
+from eetui.drawing.steady_footer import SteadyFooter
 from eetui.live.keys import LiveKeys
 from eetui.live.measured_text import measured_table
 from eetui.live.priced_text import priced_table
@@ -100,7 +101,7 @@ class LiveScreen(LiveKeys):
             yield StageView()
         yield LogPane()
         yield Static(classes="live--line", markup=False)
-        yield Footer()
+        yield SteadyFooter()
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._show_title)

@@ -107,7 +107,7 @@ class ListActions(RunActions):
             with self.bench.writing():
                 pass
 
-        if self.bench.reader.gone():
+        if not self.bench.read_only and self.bench.reader.gone():
             self.bench.run_worker(open_for_writing, thread=True, group="books", exit_on_error=False)
 
     def _live_ones(self, runs: Sequence[int]) -> dict[int, str]:

@@ -8,12 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from core.store.reader import RunRow
 from eetui.console.marks import MARK_LIMIT, drop_the_gone, mark_all, toggle
 from eetui.console.screen import BenchScreen
 from eetui.drawing.palette import palette
+from eetui.drawing.steady_footer import SteadyFooter
 from eetui.runs.actions import ListActions
 from eetui.runs.deletions import Deletions
 from eetui.runs.filter_bar import FilterBar
@@ -110,7 +111,7 @@ class RunsScreen(BenchScreen):
             yield RunPreview()
         yield Static(id="line", markup=False)
         yield Static(id="too-small", markup=False)
-        yield Footer()
+        yield SteadyFooter()
 
     def on_mount(self) -> None:
         self.set_interval(REPAIR_SECONDS, self._actions.close_books)
@@ -161,7 +162,7 @@ class RunsScreen(BenchScreen):
             marked=len(marked),
             deleted=len(self._deletions.runs),
         )
-        title = title_line(facts, str(self.bench.database), self.size.width - 2)
+        title = title_line(facts, self.bench.place, self.size.width - 2)
         self.query_one("#title", Static).update(title, layout=False)
         self._show_line()
 

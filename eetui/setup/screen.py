@@ -212,7 +212,8 @@ class NewScreen(BenchScreen):
             self.form.go_to(name)
             self.notify(f"{name} {reason}", title="not started", severity="error", markup=False)
             return
-        self.bench.train(replace(plan, speed=self.query_one(EstimatePanel).speed))
+        if not self.bench.train(replace(plan, speed=self.query_one(EstimatePanel).speed)):
+            return
         count = len(plan.configs)
         self.notify(f"{count:,} run{'' if count == 1 else 's'} queued")
         await self.bench.action_back()

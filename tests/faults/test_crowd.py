@@ -3,11 +3,10 @@
 Eight writers and two readers, for a moment here and for a minute by `make soak`. And a million events.
 """
 
+import os
 import resource
-import subprocess
-import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from core.store.opening import connect_to_read
 from core.store.reader import Reader
 from core.store.writer import NewRun, Writer
 from tests.faults.training import ROOT, soak
+from tests.forked import Forked
 
 WRITER = """
 import sys, time
@@ -73,14 +73,13 @@ print(looks)
 def test_eight_writers_and_two_readers_lose_nothing_and_never_fail(tmp_path: Path) -> None:
     path, seconds = tmp_path / "runs.db", "60" if soak(0) else "0.5"
     Writer(path).close()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(path), seconds], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for code in [WRITER] * 8 + [READER] * 2
-    ]
-    said = [process.communicate(timeout=110) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 10, [errors for _, errors in said]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(closing(Forked(["-c", code, str(path), seconds], os.environ, ROOT)))
+            for code in [WRITER] * 8 + [READER] * 2
+        ]
+        said = [process.communicate(timeout=110) for process in processes]
+        assert [process.returncode for process in processes] == [0] * 10, [errors for _, errors in said]
     steps = dict(map(int, out.split()) for out, _ in said[:8])
     assert len(steps) == 8
     with Reader(path) as reader:
@@ -134,9 +133,7 @@ def test_a_write_lock_that_is_held_for_long_is_waited_for(tmp_path: Path) -> Non
     Writer(path).close()
     with (
         closing(connect_to_read(path)) as other,
-        subprocess.Popen(
-            [sys.executable, "-c", PATIENT, str(path), str(seconds + 2)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as process,
+        closing(Forked(["-c", PATIENT, str(path), str(seconds + 2)], os.environ, ROOT)) as process,
     ):
         while other.execute("SELECT count(*) FROM events").fetchone()[0] == 0:
             time.sleep(0.01)
@@ -144,7 +141,7 @@ def test_a_write_lock_that_is_held_for_long_is_waited_for(tmp_path: Path) -> Non
         time.sleep(seconds)
         other.execute("ROLLBACK")
         out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+        assert process.returncode == 0
     run, last = map(int, out.split())
     with Reader(path) as reader:
         assert [event.step for event in reader.events(run)[0] if isinstance(event, Step)] == list(range(1, last + 1))

@@ -85,6 +85,7 @@ def test_training_waits_for_room_and_is_stopped_as_ever(on_small_disk: Training,
     ]
 
 
+@pytest.mark.soak
 def test_training_that_waits_for_room_can_be_stopped(on_small_disk: Training, tmp_path: Path) -> None:
     on_small_disk.fill()
     wait_until(lambda: on_small_disk.says("paused, and goes on by itself once it can"))

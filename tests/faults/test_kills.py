@@ -5,10 +5,7 @@ A few here; hundreds by `make soak`.
 
 import os
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +15,8 @@ import pytest
 from core.protocol import weights_file
 from core.protocol.weights_file import Label
 from core.store.reader import Reader
-from tests.faults.training import ROOT, soak
+from tests.faults.training import ROOT, soak, wait_until
+from tests.forked import Forked
 
 WRITES = """
 import sys
@@ -51,14 +49,11 @@ def test_what_was_said_to_be_stored_is_there_after_a_kill_and_all_is_sound(seed:
     draw = random.Random(seed)
     said: dict[int, int] = {}
     for _ in range(2):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITES, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            lines = [process.stdout.readline()]
+        with closing(Forked(["-c", WRITES, str(tmp_path)], os.environ, ROOT)) as process:
+            wait_until(lambda process=process: "\n" in process.outputs()[0])  # type: ignore[misc]
             time.sleep(draw.random() * 0.3)
-            os.kill(process.pid, signal.SIGKILL)
-            lines += process.stdout.read().splitlines()
+            process.kill()
+            lines = process.communicate()[0].splitlines()
         run, steps = (int(word) for word in lines[-1].split())
         said[run] = steps
     database = tmp_path / "runs.db"

@@ -1,20 +1,19 @@
 """Signals and closed terminals: the step is finished, the checkpoint written, the run interrupted and resumable."""
 
-import fcntl
 import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
 
 from core.store.files import checkpoint_folder
 from tests.conftest import Eetui
-from tests.faults.training import ENDLESS, ROOT, ended, epochs, listed, started, training, wait_until
+from tests.faults.training import ENDLESS, ROOT, ended, epochs, forked, listed, training, wait_until
+from tests.forked import ignore_hang_ups, take_terminal
 
 LEARNS_BPE = """
 from core.data import tokenizers
@@ -47,7 +46,7 @@ def assert_interrupted_with_a_checkpoint(db: Path) -> None:
 def test_a_signal_ends_training_after_its_step_with_a_checkpoint(
     number: signal.Signals, text: Path, environment: dict[str, str], db: Path, eetui: Eetui
 ) -> None:
-    with started(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
+    with forked(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
         wait_until(lambda: epochs(db) > 1)
         process.send_signal(number)
         code, errors = ended(process)
@@ -58,7 +57,7 @@ def test_a_signal_ends_training_after_its_step_with_a_checkpoint(
 
 
 def test_a_hang_up_that_comes_twice_is_one(text: Path, environment: dict[str, str], db: Path) -> None:
-    with started(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
+    with forked(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
         wait_until(lambda: epochs(db) > 1)
         for _ in range(3):
             process.send_signal(signal.SIGHUP)
@@ -70,14 +69,8 @@ def test_a_terminal_that_is_closed_ends_training_with_a_checkpoint(
     text: Path, environment: dict[str, str], db: Path
 ) -> None:
     ours, theirs = os.openpty()
-
-    def take_terminal() -> None:
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
     arguments = training(text, *ENDLESS, methods=("loss", "softmax"))
-    with started(arguments, environment, db, preexec_fn=take_terminal, **streams) as process:
+    with forked(arguments, environment, db, terminal=theirs, before=take_terminal) as process:
         os.close(theirs)
         os.set_blocking(ours, False)
 
@@ -90,15 +83,12 @@ def test_a_terminal_that_is_closed_ends_training_with_a_checkpoint(
 
         wait_until(shown_on)
         os.close(ours)
-        process.wait(60)
-        assert process.returncode == 129
+        assert ended(process)[0] == 129
     assert_interrupted_with_a_checkpoint(db)
 
 
 def test_under_nohup_a_hang_up_is_no_reason_to_stop(text: Path, environment: dict[str, str], db: Path) -> None:
-    with started(
-        training(text, *ENDLESS), environment, db, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ) as process:
+    with forked(training(text, *ENDLESS), environment, db, before=ignore_hang_ups) as process:
         wait_until(lambda: epochs(db) > 1)
         process.send_signal(signal.SIGHUP)
         seen = epochs(db)
@@ -110,7 +100,7 @@ def test_under_nohup_a_hang_up_is_no_reason_to_stop(text: Path, environment: dic
 def test_who_leaves_at_once_is_seen_to_be_gone_by_every_reader(
     text: Path, environment: dict[str, str], db: Path, eetui: Eetui
 ) -> None:
-    with started(training(text, *ENDLESS), environment, db) as process:
+    with forked(training(text, *ENDLESS), environment, db) as process:
         wait_until(lambda: epochs(db) > 0)
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             process.send_signal(number)  # the second asks again before the step is over

@@ -3,17 +3,17 @@
 import signal
 from pathlib import Path
 
-from tests.faults.training import ENDLESS, command, ended, epochs, started, training, wait_until
+from tests.faults.training import ENDLESS, command, ended, epochs, forked, training, wait_until
 
 
 def test_of_two_that_resume_a_run_one_trains_it(text: Path, environment: dict[str, str], tmp_path: Path) -> None:
     db = tmp_path / "runs.db"
-    with started(training(text, *ENDLESS), environment, db) as process:
+    with forked(training(text, *ENDLESS), environment, db) as process:
         wait_until(lambda: epochs(db) > 0)
         process.send_signal(signal.SIGTERM)
         assert ended(process)[0] == 143
     resume = command("resume", "1", "--no-ui")
-    with started(resume, environment, db) as one, started(resume, environment, db) as other:
+    with forked(resume, environment, db) as one, forked(resume, environment, db) as other:
         wait_until(lambda: one.poll() is not None or other.poll() is not None)
         refused, trains = (one, other) if one.poll() is not None else (other, one)
         code, errors = ended(refused)

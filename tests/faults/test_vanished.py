@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.store.reader import Reader
-from tests.faults.training import ENDLESS, ended, epochs, listed, started, training, wait_until
+from tests.faults.training import ENDLESS, ended, epochs, forked, listed, training, wait_until
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def removed(db: Path) -> None:
 def test_training_says_where_everything_is_and_can_be_gone_on_with(
     text: Path, environment: dict[str, str], db: Path
 ) -> None:
-    with started(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
+    with forked(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
         wait_until(lambda: epochs(db) > 1)
         removed(db)
         code, errors = ended(process)
@@ -44,8 +44,7 @@ def test_the_console_says_so_too_and_once_more_when_it_is_left(
     ours, theirs = os.openpty()
     arguments = [word for word in training(text, *ENDLESS) if word != "--no-ui"]
     coloured = {name: value for name, value in environment.items() if name != "NO_COLOR"} | {"TERM": "xterm-256color"}
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
-    with started(arguments, coloured, db, **streams) as process:
+    with forked(arguments, coloured, db, terminal=theirs) as process:
         os.close(theirs)
         os.set_blocking(ours, False)
         shown = bytearray()
@@ -56,7 +55,7 @@ def test_the_console_says_so_too_and_once_more_when_it_is_left(
             except BlockingIOError:
                 time.sleep(0.01)
             except OSError:  # it has ended
-                process.wait(60)
+                ended(process)
             return words in shown
 
         wait_until(lambda: not drawn(b"\0") and epochs(db) > 1)

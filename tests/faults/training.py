@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from core.state import RunState
 from core.store.reader import Reader
 from tests.conftest import TINY, set_options
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 LONG = ("max_epochs=30", "patience=30", "exit_epochs=2", "machine.threads=1")
@@ -33,10 +34,18 @@ def training(text: Path, *settings: str, methods: Sequence[str] = ("loss",)) -> 
 
 
 @contextmanager
+def forked(arguments: Sequence[str], environment: Mapping[str, str], db: Path, **options: Any) -> Iterator[Forked]:
+    """The command on a database, in a process that is quick to start; whatever happens, it is gone in the end."""
+    own = {**environment, "PYTHONPATH": str(ROOT), "EETUI_DB": str(db)}
+    with closing(Forked(arguments[1:], own, db.parent, **options)) as process:
+        yield process
+
+
+@contextmanager
 def started(
     arguments: Sequence[str], environment: Mapping[str, str], db: Path, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on a database; whatever happens, it is gone in the end."""
+    """A process on a database, with streams of its own; whatever happens, it is gone in the end."""
     process = subprocess.Popen(
         arguments,
         env={**environment, "PYTHONPATH": str(ROOT), "EETUI_DB": str(db)},
@@ -54,7 +63,7 @@ def wait_until(holds: Callable[[], object], seconds: float = 60.0) -> None:
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up, "waited for too long"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def epochs(db: Path, run: int = 1, stage: str = "block0.lm") -> int:
@@ -68,10 +77,10 @@ def epochs(db: Path, run: int = 1, stage: str = "block0.lm") -> int:
         return found.epoch if found else 0
 
 
-def ended(process: subprocess.Popen[bytes], seconds: float = 90.0) -> tuple[int, str]:
+def ended(process: subprocess.Popen[bytes] | Forked, seconds: float = 90.0) -> tuple[int | None, str]:
     """Exit code and standard error of a process that ends by itself."""
     _, errors = process.communicate(timeout=seconds)
-    return process.returncode, (errors or b"").decode()
+    return process.returncode, errors if isinstance(errors, str) else (errors or b"").decode()
 
 
 def listed(db: Path) -> list[dict[str, Any]]:

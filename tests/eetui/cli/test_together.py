@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import UsageError
 from core.events import Epoch, Step
 from core.store.reader import Reader
+from eetui.cli import streams
 from tests.conftest import TINY, Eetui, set_options
 
 ROOT = Path(__file__).parents[3]
@@ -84,6 +86,24 @@ def test_a_run_whose_second_process_is_killed_ends_and_is_resumed_with_every_eve
     assert "stopped by the user" in said, said
 
 
+def test_the_first_process_says_what_is_wrong_at_once_and_another_that_it_is_its_own(
+    eetui: Eetui, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = eetui("run", "--no-ui", "--set", "lr=-1", WORLD_SIZE="2", RANK="0")
+    assert (done.returncode, done.stderr.count("train.lr must be > 0")) == (2, 1)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    waited: list[float] = []
+    monkeypatch.setattr(streams.time, "sleep", waited.append)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # which are given back
+    with pytest.raises(SystemExit), streams.lasting():
+        raise UsageError("no good")
+    assert waited == [streams.FOLLOWER_SECONDS]
+    assert capsys.readouterr().err == "eetui: process 1: no good\n"
+
+
+@pytest.mark.soak
 def test_a_bad_request_has_one_message_and_no_console(environment: dict[str, str], tmp_path: Path) -> None:
     done = started(environment, tmp_path, "run", "--no-ui", "--set", "lr=-1")
     _, said = done.communicate(timeout=60)

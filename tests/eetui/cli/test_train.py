@@ -4,12 +4,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
+from tests.forked import Forked
 
 Done = subprocess.CompletedProcess[str]
 
@@ -77,23 +78,17 @@ def test_a_method_that_diverges_does_not_stop_the_others(text: Path, eetui: Eetu
     assert "lower train.lr" in rows[0]["error"]
 
 
-def _start(text: Path, environment: dict[str, str], db: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "eetui", "run", "--no-ui", "--corpus", str(text)]
-        + [*set_options(*TINY, "machine.threads=1"), *more],
-        env=environment | {"PYTHONPATH": str(Path(__file__).parents[3]), "EETUI_DB": str(db)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _start(text: Path, environment: dict[str, str], db: Path, *more: str) -> Forked:
+    words = ["run", "--no-ui", "--corpus", str(text), *set_options(*TINY, "machine.threads=1"), *more]
+    return Forked(["-m", "eetui", *words], environment | {"EETUI_DB": str(db)}, db.parent)
 
 
-def _start_endless(text: Path, environment: dict[str, str], db: Path) -> subprocess.Popen[str]:
+def _start_endless(text: Path, environment: dict[str, str], db: Path) -> Forked:
     """Start training that would not end by itself, and return the process after its first epoch."""
     process = _start(text, environment, db, *set_options("max_epochs=100000", "patience=100000"))
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch" in line:
-            break
+    while "epoch" not in process.outputs()[1]:
+        assert process.poll() is None, process.outputs()
+        time.sleep(0.05)
     return process
 
 
