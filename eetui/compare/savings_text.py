@@ -71,8 +71,8 @@ def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: It
         words.append(BAND_MEANS)
     if deferred := ", ".join(_deferred(comparison, curves)):
         words.append(
-            f"Lines count the layers after each exit; of {deferred} (exited_state=deferred) only those were saved that "
-            "no later token needed."
+            f"Of {deferred} (exited_state=deferred) the lines' losses are exact, and their savings a bound: they count "
+            "the layers after each exit, and only those were saved that no later token needed."
         )
     if missing := ", ".join(without):
         words.append(f"No curve (no statistics of their tokens, or no exit): {missing}.")
