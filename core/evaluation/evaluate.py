@@ -152,7 +152,7 @@ def evaluate_block(model: Transformer, block: int, windows: Windows, config: Run
 
 
 def _costly_states(early: Pass, traces: Sequence[BlockTrace], config: RunConfig) -> Iterator[Warned]:
-    """Warn if what tokens that left are to others costs much: early exit against the same exits with all states exact."""
+    """Warn if the states of exited tokens cost much: early exit against the same exits with all states exact."""
     exact = torch.stack([trace.cross_entropy for trace in traces]).gather(0, early.left_at[None])  # [1, N, T]
     cost = float((early.cross_entropy - exact).mean())
     if config.exit.exited_state != "deferred" and cost > LARGEST_STATE_COST:
