@@ -2,7 +2,8 @@
 
 A folder with the trained weights (`adapter.safetensors`), and all that is needed to use them (`config.json`): the base
 model and its hash, where the exits are, readout, method, thresholds, price. Thresholds are read from `config.json`, so
-whoever wants other ones changes them there.
+whoever wants other ones changes them there. A model that the run trained on (`train.backbone=all`) is in the folder
+too, as transformers saves it, and is the base model.
 """
 
 import json
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from core.analysis.stored_run import StoredRun, stored_run
 from core.analysis.text_generator import TextGenerator
+from core.analysis.trained_model import TrainedModel, trained_model
 from core.config.run_config import RunConfig, rebuilt
 from core.config.stored import completed
 from core.data.cache import write_atomically
@@ -25,14 +27,15 @@ from core.errors import ConfigError, UsageError
 from core.exits import saved_by_leaving
 from core.extensions.plugins import PIN, unpinned
 from core.metrics import run_metrics
-from core.pretrained.place import PREFIX, content_hash, find
+from core.pretrained.place import PREFIX, Place, content_hash, find
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint, trained_weights
+from core.stages.backbone_training import HEAD
 from core.store.reader import Reader
 
 FORMAT, VERSION = "eetui exit adapter", 1
-WEIGHTS_FILE, SETTINGS_FILE = "adapter.safetensors", "config.json"
-PARTS = ("readouts.", "heads.", "classifiers.")
+WEIGHTS_FILE, SETTINGS_FILE, MODEL_FOLDER = "adapter.safetensors", "config.json", "model"
+PARTS = ("readouts.", "heads.", "head.", "classifiers.")
 """What the names of an adapter's weights begin with."""
 
 
@@ -42,13 +45,16 @@ class Adapter:
 
     Attributes:
         settings: what `config.json` holds.
-        weights: readouts, heads of their own and classifiers, by their names in the model; float32, on the CPU.
+        weights: readouts, heads of their own and classifiers, by their names in the model; float32, on the CPU. Of a
+            trained model in another dtype the head too, which stays float32.
         final_norm: dotted name of the norm before the head in transformers' model.
+        trained: the model where the run trained it.
     """
 
     settings: Mapping[str, Any]
     weights: Mapping[str, Tensor]
     final_norm: str
+    trained: TrainedModel | None = None
 
 
 def adapter_of(reader: Reader, number: int) -> Adapter:
@@ -56,8 +62,7 @@ def adapter_of(reader: Reader, number: int) -> Adapter:
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: its model is not a pretrained one or was trained on, it has not finished, its weights or the base
-            model are gone.
+        UsageError: its model is not a pretrained one, it has not finished, its weights or the base model are gone.
     """
     run = stored_run(reader, number)
     if not run.config.model.pretrained:
@@ -65,18 +70,15 @@ def adapter_of(reader: Reader, number: int) -> Adapter:
             f"{run.name} (run {number}) trained a model of its own: an adapter holds the exits of a pretrained model, "
             f"and is exported of runs with --model hf:…"
         )
-    if run.config.train.backbone == "all":
-        raise UsageError(
-            f"{run.name} (run {number}) trained all weights of its model (train.backbone=all): an adapter holds the "
-            f"exits of a model that stays as it is; eetui generate, evaluate and lm-eval open the run itself"
-        )
     checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"], run.created)
-    weights = {
+    weights = trained_weights(run.config, checkpoint)
+    whole = trained_model(run.config, weights) if run.config.train.backbone == "all" else None
+    parts = {
         name: weight.float().contiguous()
-        for name, weight in trained_weights(run.config, checkpoint).items()
-        if name.startswith(PARTS)
+        for name, weight in weights.items()
+        if name.startswith(PARTS) and not (name == HEAD and run.config.machine.dtype == "float32")
     }
-    return Adapter(_settings(run), weights, _final_norm(run.config))
+    return Adapter(_settings(run), parts, _final_norm(run.config), whole)
 
 
 def write_adapter(adapter: Adapter, folder: Path, card: str) -> None:
@@ -89,9 +91,14 @@ def write_adapter(adapter: Adapter, folder: Path, card: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not (folder / WEIGHTS_FILE).is_file():
             raise UsageError(f"{folder} holds something else than an adapter: name a new folder")
-        content = save({**adapter.weights, **_figures(adapter.settings)}, {"format": "pt"})
+        settings = dict(adapter.settings)
+        content = save({**adapter.weights, **_figures(settings)}, {"format": "pt"})
         write_atomically(folder / WEIGHTS_FILE, content, durable=True)
-        for name, text in ((SETTINGS_FILE, json.dumps(adapter.settings, indent=2) + "\n"), ("README.md", card)):
+        if adapter.trained is not None:
+            adapter.trained.save(folder / MODEL_FOLDER)
+            digest = content_hash(Place(MODEL_FOLDER, folder / MODEL_FOLDER))
+            settings["base_model"] = {**settings["base_model"], "sha256": digest}
+        for name, text in ((SETTINGS_FILE, json.dumps(settings, indent=2) + "\n"), ("README.md", card)):
             write_atomically(folder / name, text.encode(), durable=True)
     except OSError as error:
         raise UsageError(f"{folder} can't be written: {error.strerror or error}") from error
@@ -101,17 +108,20 @@ def load_adapter(folder: Path, base: str | None = None) -> TextGenerator:
     """Load an adapter with its base model: a generator of text whose tokens leave at its exits.
 
     Args:
-        base: place of the base model where it has moved, as for `--model`; its content must be the same.
+        base: place of the base model where it has moved, as for `--model`; its content must be the same. A model that
+            the run trained on is in the folder.
 
     Raises:
         UsageError: the folder holds no adapter, or the base model is gone or another one.
     """
     settings = _read_settings(folder)
     config = rebuilt(settings["run"]["config"], str(folder / SETTINGS_FILE))
+    if base is None and settings.get("trained_from"):
+        base = str(folder / settings["base_model"]["source"])
     if base is not None:
-        digest = config.model.source.partition(PIN)[2]
         source = find(base if base.startswith(PREFIX) else PREFIX + base).lasting_source
-        config = config.model_copy(update={"model": config.model.model_copy(update={"source": source + PIN + digest})})
+        pinned = f"{source}{PIN}{settings['base_model']['sha256']}"
+        config = config.model_copy(update={"model": config.model.model_copy(update={"source": pinned})})
     model = build_model(config, settings["base_model"]["vocab_size"])
     try:
         weights = load_file(folder / WEIGHTS_FILE)
@@ -155,27 +165,19 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 def _settings(run: StoredRun) -> dict[str, Any]:
     config, model, state = run.config, run.config.model, run.state
-    place, thresholds = find(model.source), run.thresholds
-    name, _, revision = unpinned(model.source).removeprefix(PREFIX).partition("@")
+    thresholds, base = run.thresholds, _base_model(config)
     layers = [sum(model.block_layers[: block + 1]) for block in range(len(model.block_layers))]
     priced, vocab_size = state.priced, run.record["vocab_size"]
     metrics = {metric.key: value for metric, value in run_metrics(state, completed(config.model_dump())).items()}
     return {
         "format": FORMAT,
         "version": VERSION,
-        "base_model": {
-            "source": str(place.folder.absolute()) if place.local else name,
-            "revision": revision or None,
-            "on_hub": not place.local,
-            "gguf_file": place.gguf,
-            "dtype": config.machine.dtype,
-            "sha256": content_hash(place),
-            "vocab_size": vocab_size,
-        },
+        "base_model": base | {"dtype": config.machine.dtype, "vocab_size": vocab_size},
         "layers": layers,
         "readout": model.readout,
         "last_readout": model.last_readout,
         "exited_state": config.exit.exited_state,
+        "texts_begin_with": [model_vocabulary(model.source).beginning] if config.data.bos_token else [],
         "method": {
             "name": config.method_name,
             "reference": config.method,
@@ -195,7 +197,27 @@ def _settings(run: StoredRun) -> dict[str, Any]:
         "price": priced and {name: getattr(priced, name) for name in ("policy", "target", "cost", "price", "savings")},
         "results": {key: metrics.get(key) for key in ("final_ppl", "layer_savings", "flop_savings")},
         "corpus": run.record["corpus"],
+        "trained_from": _base_model(config, before=True) if config.train.backbone == "all" else None,
         "run": {"number": run.number, "name": run.name, "config": config.model_dump(mode="json")},
+    }
+
+
+def _base_model(config: RunConfig, *, before: bool = False) -> dict[str, Any]:
+    """Return where the base model is; one that the run trained on is in the folder, and its hash known once it is.
+
+    Args:
+        before: whether the model is meant that the run began with.
+    """
+    if config.train.backbone == "all" and not before:
+        return {"source": MODEL_FOLDER, "revision": None, "on_hub": False, "gguf_file": None, "sha256": ""}
+    place = find(config.model.source)
+    name, _, revision = unpinned(config.model.source).removeprefix(PREFIX).partition("@")
+    return {
+        "source": str(place.folder.absolute()) if place.local else name,
+        "revision": revision or None,
+        "on_hub": not place.local,
+        "gguf_file": place.gguf,
+        "sha256": content_hash(place),
     }
 
 

@@ -24,7 +24,8 @@ base = adapter["base_model"]
 place = {{key: base[key] for key in ("gguf_file", "revision") if base[key]}}
 tokenizer = AutoTokenizer.from_pretrained(base["source"], **place)
 model = AutoModelForCausalLM.from_pretrained(base["source"], dtype=getattr(torch, base["dtype"]), **place).eval()
-norm, head = model.get_submodule("{norm}").float(), model.get_output_embeddings().weight.float()
+norm = model.get_submodule("{norm}").float()
+head = weights.get("head.weight", model.get_output_embeddings().weight.float())
 model.set_submodule("{norm}", torch.nn.Identity())  # so that all states are those before the norm
 
 
@@ -32,9 +33,9 @@ def linear(name, x):
     return weights[f"{{name}}.weight"] @ x + weights[f"{{name}}.bias"]
 
 
-tokens = tokenizer("The", return_tensors="pt", add_special_tokens=False).input_ids
+tokens = adapter["texts_begin_with"] + tokenizer("The", add_special_tokens=False).input_ids
 with torch.no_grad():
-    states = [state[0, -1].float() for state in model(tokens, output_hidden_states=True).hidden_states]
+    states = [state[0, -1].float() for state in model(torch.tensor([tokens]), output_hidden_states=True).hidden_states]
     for block, layers in enumerate(adapter["layers"]):
         state = states[layers]
 {readout}
@@ -88,13 +89,14 @@ print("".join(piece.text for piece in generator.write("The")))
 def model_card(adapter: Adapter) -> str:
     """Write the model card, Markdown with the front matter that model hubs read."""
     settings = adapter.settings
-    base = settings["base_model"]["source"]
+    origin = settings["trained_from"] or settings["base_model"]
+    base, on_hub = origin["source"], f"\nbase_model: {origin['source']}" if origin["on_hub"] else ""
     return f"""\
 ---
 library_name: eetui
 tags:
 - early-exit
-{f"base_model: {base}" if settings["base_model"]["on_hub"] else "- frozen-backbone"}
+- {"trained" if settings["trained_from"] else "frozen"}-backbone{on_hub}
 ---
 
 # {settings["method"]["name"]} exits on {base.rstrip("/").rpartition("/")[2]}
@@ -136,9 +138,12 @@ def plain_lines(adapter: Adapter) -> str:
 def _facts(settings: Mapping[str, Any]) -> str:
     base, results, price = settings["base_model"], settings["results"], settings["price"]
     exits, thresholds = settings["exits"], [f"{one['threshold']:.4g}" for one in settings["exits"]]
+    before = settings["trained_from"] or base
+    model = f"`{before['source']}` (sha256 `{before['sha256'][:16]}…`), "
+    model += "whose own weights stay as they are." if before is base else f"trained on with them: `{base['source']}/`."
     lines = [
         f"Early exits after {', '.join(str(one['layers']) for one in exits)} of {settings['layers'][-1]} layers of "
-        f"`{base['source']}` (sha256 `{base['sha256'][:16]}…`), whose own weights stay as they are.",
+        + model,
         "",
         f"- readout `{settings['readout']}`{', of the last block too' if settings['last_readout'] else ''}",
         f"- signal `{settings['method']['name']}`: a token leaves at the first exit where it reaches its threshold",
@@ -146,6 +151,11 @@ def _facts(settings: Mapping[str, Any]) -> str:
         f"- what later tokens attend to of one that left: `exited_state={settings['exited_state']}`",
         f"- trained on {settings['corpus']}",
     ]
+    if before is not base and settings["readout"] == "final":
+        lines.append(
+            f"- `{base['source']}/` is transformers' own model, in float32, whose norm and head read every exit, as "
+            f"LayerSkip's do: `generate(assistant_early_exit={exits[0]['layers']})` drafts with the first"
+        )
     if price:
         lines.append(f"- price {price['price']:.4g} nats for the cost of the whole model, counted in {price['cost']}")
     if results["final_ppl"] is not None:

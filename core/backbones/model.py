@@ -185,6 +185,7 @@ class PretrainedModel(Transformer):
         if not self.mode.learns:
             return
         self.mode.learns = False
+        self.zero_grad(set_to_none=True)
         self.requires_grad_(False)
         self.classifiers.requires_grad_(True)
         self._digest = self._hash_of_body()

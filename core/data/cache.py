@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
@@ -15,10 +16,11 @@ def cache_dir() -> Path:
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("eetui"))
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview], *, durable: bool = False) -> None:
     """Write a file, creating its folder, so that no reader ever sees a part of it.
 
     Args:
+        content: all bytes, or parts of them in order.
         durable: whether to return only once it is on the disk, so that it is whole after a power cut too.
 
     Raises:
@@ -28,7 +30,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

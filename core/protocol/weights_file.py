@@ -1,18 +1,18 @@
 """One file of a checkpoint: tensors, the events that made them, and the proof that both are what was written.
 
 A safetensors file whose metadata hold a label (origin, run, stage), the events without steps, and a SHA-256 over all of
-these and every tensor. Files of earlier versions have origin and events only: they are taken for what their events say.
+these and every tensor. It is written part by part, without a copy of its tensors. Files of earlier versions have origin
+and events only: they are taken for what their events say.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from core.data.cache import write_atomically
@@ -24,6 +24,13 @@ Kept = tuple[tuple[Event, ...], Weights]
 """The events of a stage, without steps, and the weights it produced."""
 PARTIAL = ".partial"
 """What the name of a stage in progress ends with."""
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+"""Names that the format has for dtypes."""
+ALIGNMENT = 8
+"""Bytes of which the header takes a multiple, so that tensors are aligned behind it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,27 @@ def write(path: Path, label: Label, events: Sequence[Event], tensors: Weights) -
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(list(codec.encode(events)))
     metadata = {**asdict(label), "events": text, "digest": _digest(label, text, tensors)}
-    write_atomically(path, save(tensors, metadata), durable=True)
+    write_atomically(path, _parts(tensors, metadata), durable=True)
+
+
+def _parts(tensors: Weights, metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """Yield the parts of a safetensors file: the header's length, the header, and each tensor's own memory.
+
+    The library would hold the whole file in memory, twice: the weights of a large model and their moments.
+    """
+    header: dict[str, object] = {"__metadata__": metadata}
+    ordered = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that each is aligned
+    end = 0
+    for name in ordered:
+        tensor, begin = tensors[name], end
+        end += tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in ordered:
+        yield _bytes(tensors[name])
 
 
 def read(path: Path, label: Label) -> Kept | None:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,12 +11,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from core.errors import UsageError
 from core.formulas import perplexity
 from core.generators import Returning
 from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, config_layers, output, print_data
+from eetui.cli.plot import Force
 from eetui.drawing.formats import json_text
+from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from core.analysis.probe import Probe
 
 WINDOWS, JUDGED = 64, 0.125
@@ -29,8 +35,14 @@ def probe(
     assign: Assignments = None,
     device: Device = None,
     as_json: AsJson = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw loss and agreement by layer, as svg, pdf or png, with their numbers."),
+    ] = None,
+    force: Force = False,
 ) -> None:
     """Say, before any training, what each layer of a pretrained model knows, and whether exits are worth trying."""
+    draws = _figure(plot, force=force)
     from core.analysis.probe import probe as probe_model
     from core.config.run_config import PRETRAINED_PRESET, Layer, build
 
@@ -49,6 +61,34 @@ def probe(
         print_data(probe_json(found))
     else:
         output().print(probe_text(found))
+    draws(found)
+
+
+def _figure(path: Path | None, *, force: bool) -> "Callable[[Probe], None]":
+    """Return what draws a probe to a file, once all that can be wrong with it is checked.
+
+    Raises:
+        UsageError: matplotlib is not installed, the suffix is of no format, or a file is there.
+    """
+    if path is None:
+        return lambda found: None
+    from eetui.figures.files import beside, require_free, suffix_format, write_plots
+    from eetui.figures.plot import COLUMN
+    from eetui.figures.render import FORMATS, require_matplotlib
+
+    require_matplotlib()
+    written, stem = suffix_format(path), path.with_suffix("")
+    if written is None:
+        raise UsageError(f"--plot takes a file that ends in {', '.join(FORMATS)}, got {path}")
+    require_free([beside(stem, suffix) for suffix in (written, "csv")], force=force)
+
+    def draw(found: "Probe") -> None:
+        from eetui.figures.probe import probe_plot
+
+        for file in write_plots([(probe_plot(found), stem)], (written,), COLUMN, force=force):
+            print(one_line(f"wrote {file}", 4096), file=sys.stderr)
+
+    return draw
 
 
 def probe_json(found: "Probe") -> str:

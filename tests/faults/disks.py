@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ class Disk:
         self._connection, self._full = writer._connection, False
         real_write, real_append = weights_file.write_atomically, writer.append
 
-        def write(path: Path, content: bytes, *, durable: bool = False) -> None:
+        def write(path: Path, content: Iterable[bytes | memoryview], *, durable: bool = False) -> None:
             if self._full:
                 self.refused += 1
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

@@ -34,16 +34,19 @@ CASES = [
 """Architecture, method, readout, classifier."""
 
 
-def exported(folder: Path, text: Path, model_type: str, method: str, readout: str, classifier: str) -> Path:
+def exported(
+    folder: Path, text: Path, model_type: str, method: str, readout: str, classifier: str, preset: str = "pretrained"
+) -> Path:
     """Train a run on a tiny model and export its exits; return the folder of both, the exits in `exits`."""
-    model = save_tiny(folder / "model", model_type)
+    whole = preset == "layerskip"
+    model = save_tiny(folder / "model", model_type, bos_token="w0" if whole else None, tie_word_embeddings=whole)
     values = (
         f"model.source=hf:{model}", f"data.corpus={text}", "seq_len=8", "num_samples=40", "machine.threads=1",
         "machine.device=cpu", "block_layers=1,1,1", "batch_size=4", "max_epochs=1", f"method={method}",
         f"readout={readout}", f"exit.classifier={classifier}", "exit.policy=quantile",
-        "exit.classifier_fit=adam",
+        "exit.classifier_fit=adam", f"data.bos_token={str(whole).lower()}",
     )  # fmt: skip
-    config = build([preset_layer("pretrained"), *map(set_layer, values)])
+    config = build([preset_layer(preset), *map(set_layer, values)])
     with Writer(folder / "runs.db") as store:
         prepared = prepare(Plan((config,), (None,)), store)
         assert run_experiment(prepared, store, lambda run, events: None) == ["finished"]
@@ -109,6 +112,38 @@ def test_thresholds_and_price_are_among_the_weights_and_a_moved_model_is_found(t
     (tmp_path / "moved" / "config.json").write_text((tmp_path / "moved" / "config.json").read_text() + " ")
     with pytest.raises(ConfigError, match="has changed"):
         load_adapter(tmp_path / "exits", f"hf:{tmp_path}/moved")
+
+
+def test_a_model_that_the_run_trained_goes_along_and_needs_no_other(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    exported(tmp_path, text, "llama", "softmax", "final", "linear", preset="layerskip")
+    with Reader(tmp_path / "runs.db") as reader:
+        generator = open_generator(reader, 1)
+    expected = list(generator.write("w1 w2 w3", GREEDY))
+    shutil.rmtree(tmp_path / "model")
+    shutil.move(tmp_path / "exits", tmp_path / "moved")
+    assert list(load_adapter(tmp_path / "moved").write("w1 w2 w3", GREEDY)) == expected
+    tokens = torch.tensor([generator.tokens("w1 w2 w3")])
+    trained = AutoModelForCausalLM.from_pretrained(tmp_path / "moved" / "model")
+    last, states = len(generator.model.blocks) - 1, generator.model.embed(tokens)
+    with torch.no_grad():
+        for block in generator.model.blocks:
+            states = block(states)
+        logits = generator.model.readout(last, states) @ generator.model.head_weight(last).T
+        torch.testing.assert_close(trained(tokens).logits, logits, atol=1e-4, rtol=0)
+    monkeypatch.chdir(tmp_path / "moved")
+    card, found = Path("README.md").read_text(), dict[str, object]()
+    exec(code_of(card)[0], found)
+    (piece,) = generator.write("The", GenerationOptions(max_tokens=1, temperature=0))
+    assert (found["block"], int(found["logits"].argmax())) == (piece.token.block, piece.token.token)  # type: ignore[attr-defined]
+    assert "generate(assistant_early_exit=1)" in card
+    weights = tmp_path / "moved" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(ConfigError, match="has changed"):
+        load_adapter(tmp_path / "moved")
 
 
 def test_what_is_no_adapter_is_refused(tmp_path: Path, path: Path, text: Path) -> None:

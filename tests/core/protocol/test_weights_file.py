@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from core.events import Epoch, Event, StageEnded, StageStarted
 from core.protocol import weights_file
@@ -68,6 +68,18 @@ def test_what_is_written_is_read(file: Path) -> None:
     for name, tensor in tensors().items():
         assert kept[1][name].dtype == tensor.dtype
         assert torch.equal(kept[1][name], tensor)
+
+
+def test_the_tensors_go_to_the_file_as_the_library_lays_them_out_and_are_not_copied(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, parts = tensors(), list[bytes | memoryview]()
+    monkeypatch.setattr(weights_file, "write_atomically", lambda path, content, durable: parts.extend(content))
+    write(file, LABEL, EVENTS, kept)
+    library = save({name: tensor.contiguous() for name, tensor in kept.items()})
+    assert b"".join(parts[2:]) == library[8 + int.from_bytes(library[:8], "little") :]
+    kept["head.weight"].zero_()
+    assert bytes(7 * 5 * 4) in [bytes(part) for part in parts]
 
 
 def test_a_file_that_is_not_there_is_nothing_and_no_complaint(tmp_path: Path) -> None:
