@@ -1,0 +1,174 @@
+"""Commands that the documentation shows: all parse, with options and config values of today; what reads a run is run."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from core.config.run_config import build, fields, preset_layer, preset_names, set_layer
+from core.store.writer import NewRun, Writer
+from eetui.cli.main import app
+from eetui.cli.options import chosen_preset
+from eetui.runs.filters import is_filter, parse
+from tests.trained_run import train_run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+HISTORY = ("decisions.md",)
+"""Pages whose sentences tell of commands as they were."""
+COMMAND = re.compile(r"(?:\$ )?(?:\w+=\S+ )*(?:torchrun .* -m |nohup |\.venv/bin/)?eetui(?= |$)(.*)")
+ENDS = {"|", ">", "&", "&&", ";"}
+"""Words of the shell that end a command."""
+INCOMPLETE = ("MissingParameter", "BadParameter", "NoArgsIsHelpError")
+"""Errors that are none in a sentence, which leaves out arguments and writes placeholders."""
+OF_OTHERS = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--strict"}
+"""Options of other programs."""
+
+
+def shell_blocks(page: str) -> Iterator[str]:
+    """Yield the text of each fenced block that names no other language than the shell's."""
+    language, lines = None, []
+    for line in page.splitlines():
+        fence = re.match(r"```(\w*)", line)
+        if fence is None:
+            lines.append(line)
+        elif language is None:
+            language, lines = fence[1], []
+        else:
+            if language in ("", "sh", "bash", "console"):
+                yield "\n".join(lines).replace("\\\n", " ")
+            language = None
+
+
+def words_of(line: str) -> list[str] | None:
+    """Return the words that follow `eetui` in a line of a shell; None: it is no such line."""
+    if not (found := COMMAND.fullmatch(re.sub(r"\s+#\s.*", "", line))):
+        return None
+    words = [word for word in shlex.split(found[1]) if word != "…"]
+    end = next((number for number, word in enumerate(words) if word in ENDS), len(words))
+    return words[:end]
+
+
+def shown_commands(page: Path) -> list[list[str]]:
+    """List the words of every command in the blocks of a page."""
+    lines = [line for block in shell_blocks(page.read_text(encoding="utf-8")) for line in block.splitlines()]
+    return [words for line in lines if (words := words_of(line.strip())) is not None]
+
+
+def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """Parse a command line by the program's own parser; return the command and its values, executing nothing."""
+    reached: list[tuple[str, dict[str, Any]]] = [("eetui", {})]
+
+    def only_record(command: Any, name: str) -> None:
+        command.callback = lambda *_, **values: reached.append((name, values))
+        for word, inner in getattr(command, "commands", {}).items():
+            only_record(inner, f"{name} {word}")
+
+    root = get_command(app)
+    only_record(root, "eetui")
+    with redirect_stdout(StringIO()):
+        root.main(words, prog_name="eetui", standalone_mode=False)
+    return reached[-1]
+
+
+def check_values(command: str, values: dict[str, Any]) -> None:
+    """Check config values, presets and filters of a parsed command, as the command would first of all."""
+    assignments = values.get("assign") or []
+    preset = chosen_preset(values.get("preset"), values.get("model"))
+    assert preset in preset_names()
+    if command == "eetui sweep":  # its values may be lists and ranges
+        names = {name for name in fields()} | {name.rpartition(".")[2] for name in fields()}
+        assert {assignment.partition("=")[0] for assignment in assignments} <= names
+    else:
+        build([preset_layer(preset), *map(set_layer, assignments)])
+    for key in ("filters", "runs"):
+        parse(word for word in values.get(key) or () if is_filter(word))
+
+
+def complaints(commands: list[list[str]], *, may_be_incomplete: bool = False) -> Iterator[str]:
+    """Yield what is wrong with each command that does not parse."""
+    for words in commands:
+        try:
+            check_values(*parsed(words))
+        except Exception as error:
+            if not (may_be_incomplete and type(error).__name__ in INCOMPLETE):
+                yield f"eetui {shlex.join(words)}: {getattr(error, 'message', error)}"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EETUI_DB", str(tmp_path / "runs.db"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_shown_parses(page: Path) -> None:
+    assert not list(complaints(shown_commands(page)))
+
+
+def test_every_command_in_a_sentence_has_its_options() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in PAGES if page.name not in HISTORY]
+    spans = [span for page in pages for span in re.findall(r"(?<!`)`(eetui [^`\n]*)`", page)]
+    assert len(spans) > 20
+    commands = [words for span in spans if (words := words_of(span)) is not None]
+    assert not list(complaints(commands, may_be_incomplete=True))
+
+
+def test_every_option_in_a_sentence_exists() -> None:
+    options = set(OF_OTHERS)
+
+    def collect(command: Any) -> None:
+        options.update(word for parameter in command.params for word in parameter.opts)
+        for inner in getattr(command, "commands", {}).values():
+            collect(inner)
+
+    collect(get_command(app))
+    for page in PAGES:
+        if page.name not in HISTORY:
+            named = set(re.findall(r"`(--[a-z][a-z-]*)", page.read_text(encoding="utf-8")))
+            assert named <= options, page.name
+
+
+@pytest.mark.parametrize(
+    "words", ["compare --grup-by method", "shw 7", "show", "run --set lrr=1", "run --preset sond", "ls 'pppl<9'"]
+)
+def test_what_is_wrong_is_found(words: str) -> None:
+    assert list(complaints([shlex.split(words)]))
+
+
+READS_A_RUN = {"ls", "show", "compare", "quality", "diagnose", "calibrate", "generate", "speculate"}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
+    """Store runs 7, 8 and `base` of the pages, of three blocks, after six that wait."""
+    path = tmp_path_factory.mktemp("documented") / "runs.db"
+    with Writer(path) as writer:
+        writer.create_experiment([NewRun(None, "loss", seed, None, "{}", {}) for seed in range(6)])
+    for values in ({}, {"seed": 43}, {"method": "softmax"}):
+        run = train_run(path, text, **{"method": "loss", "block_layers": [1, 1, 1], **values})
+        with Writer(path) as writer:
+            writer.tag(run, ["paper"])
+    with Writer(path) as writer:
+        writer.rename(run, "base")
+    return path
+
+
+def test_every_command_shown_that_reads_a_run_works(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {tuple(words) for page in PAGES for words in shown_commands(page) if words and words[0] in READS_A_RUN}
+    assert {words[0] for words in shown} == READS_A_RUN
+    failed = []
+    for words in sorted(shown):
+        monkeypatch.setenv("EETUI_DB", str(database))
+        done = CliRunner().invoke(app, [*words, *(["--rounds", "0"] if "--speculate" in words else [])])
+        if done.exit_code:
+            failed.append((words, done.exit_code, done.output, repr(done.exception)))
+    assert not failed
+    assert os.environ["EETUI_DB"] == str(database)
