@@ -41,6 +41,7 @@ SCREENS = {
     "compare": "eetui.compare.screen:CompareScreen",
     "inspect": "eetui.inspection.screen:InspectScreen",
     "generate": "eetui.generate.screen:GenerateScreen",
+    "sweeps": "eetui.sweeps.screen:SweepsScreen",
 }
 """Import path of each screen that is opened by name."""
 
@@ -260,9 +261,7 @@ class EetuiApp(Bench):
             await asyncio.sleep(0.02)
 
 
-def run_console(
-    database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False
-) -> int:
+def run_console(database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False) -> int:
     """Run the console, train the requested runs if there are any, and return the exit code.
 
     Raises:

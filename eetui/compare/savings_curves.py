@@ -15,10 +15,10 @@ from core.analysis.tradeoff import RATES, quality_curve, trade_off
 from core.errors import EetuiError
 from core.formulas import layers_saved
 from core.intervals import Interval, over_all
-from core.metrics import Unit, Value
+from core.metrics import Unit, Value, value_of
 from core.store.reader import Reader
 from eetui.compare.advice import main_fingerprint
-from eetui.compare.columns import Column, value_of
+from eetui.compare.columns import Column
 from eetui.compare.comparison import Comparison, Row
 
 STEPS = 61
