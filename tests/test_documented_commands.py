@@ -1,4 +1,4 @@
-"""Commands that the documentation shows: all parse, with options and config values of today; what reads a run is run."""
+"""Commands that the documentation shows: all parse, with options and values of today; those that read a run are run."""
 
 import os
 import re
