@@ -80,7 +80,7 @@ class SweepsScreen(BenchScreen):
         TabbedContent { height: 1fr; }
         TabPane { padding: 0; }
         .note { height: auto; padding: 0 1; color: $text-muted; }
-        #front-chart { height: 1fr; padding: 0 1; }
+        #chart { height: 1fr; padding: 0 1; }
         #front { height: 40%; }
         #importance-text { padding: 0 1; }
     }
@@ -125,9 +125,6 @@ class SweepsScreen(BenchScreen):
         self._weighing: tuple[object, ...] | None = None
 
     def compose(self) -> ComposeResult:
-        from eetui.drawing.axes import PPL, SHARE
-        from eetui.drawing.chart import Chart
-
         yield Static(id="title", markup=False)
         with Container(id="body"):
             yield Lines(id="sweeps")
@@ -135,7 +132,7 @@ class SweepsScreen(BenchScreen):
                 for number, view in enumerate(VIEWS, start=1):
                     with TabPane(f"{number} {NAMES[view]}", id=f"view-{view}"):
                         if view == "front":
-                            yield Chart("PPL, eval", x_label="FLOP savings", x_axis=SHARE, y_axis=PPL, id="front-chart")
+                            yield Vertical(id="chart")
                         if view == "importance":
                             with VerticalScroll(id="importance"):
                                 yield Static(id="importance-text", markup=False)
@@ -145,6 +142,8 @@ class SweepsScreen(BenchScreen):
         yield Footer()
 
     def on_mount(self) -> None:
+        for lines in self.query(Lines):
+            lines.empty = text.READING
         self.query_one("#sweeps", Lines).empty = text.NO_SWEEPS
         self.query_one("#sweeps").focus()
 
@@ -164,9 +163,8 @@ class SweepsScreen(BenchScreen):
             return
         chosen = self.newest[min(self._list.cursor, len(self.newest) - 1)]["id"]
         before = self.wanted or Wanted(chosen, None)
-        self.wanted = replace(
-            before, sweep=chosen, version=self.bench.reader.version(), view=self.view, **changes
-        )  # fmt: skip
+        version = self.bench.reader.version()
+        self.wanted = replace(before, sweep=chosen, version=version, view=self.view, **changes)
         if now or time.monotonic() >= self._next:
             self._start()
         elif self._due is None:
@@ -211,7 +209,12 @@ class SweepsScreen(BenchScreen):
             self.found, self.content = event.found, event.content
             self._show()
             if self.wanted != event.found.wanted:
-                self._want(now=replace_version(self.wanted, event.found) != event.found.wanted)
+                asked = self._same_but_version(event.found) != event.found.wanted
+                self.bench.attempt(lambda: self._want(now=asked))
+
+    def _same_but_version(self, found: Found) -> Wanted | None:
+        """Return what is wanted, of the state of the database that was read."""
+        return self.wanted and replace(self.wanted, version=found.wanted.version)
 
     def on_sweeps_screen_counted(self, event: Counted) -> None:
         self.counts |= event.counts
@@ -259,9 +262,16 @@ class SweepsScreen(BenchScreen):
             self._chart().set_series(text.front_series(found.front, found.by_point), text.front_note(found.front))
 
     def _chart(self) -> "Chart":
+        """Return the chart, which is made when it is first shown: it imports numpy."""
+        from eetui.drawing.axes import PPL, SHARE
         from eetui.drawing.chart import Chart
 
-        return self.query_one("#front-chart", Chart)
+        place = self.query_one("#chart")
+        for chart in place.query(Chart):
+            return chart
+        chart = Chart("PPL, eval", x_label="FLOP savings", x_axis=SHARE, y_axis=PPL)
+        place.mount(chart)
+        return chart
 
     def _show_importance(self, found: Found) -> None:
         """Show the importance if it is known, else have it worked out."""
@@ -359,11 +369,6 @@ class SweepsScreen(BenchScreen):
         """Enable keys only in the views that they change."""
         views = {"metric": ("heat", "importance"), "turn": ("heat",), "within": ("best",)}
         return self.is_mounted and self.view in views[action] if action in views else True
-
-
-def replace_version(wanted: Wanted | None, found: Found) -> Wanted | None:
-    """Return what is wanted, of the state of the database that was read."""
-    return wanted and replace(wanted, version=found.wanted.version)
 
 
 def _coloured(marks: int, colours: Any, styles: Any, row: int, column: int, cell: str) -> Text:
