@@ -8,6 +8,7 @@ import pytest
 from typer.main import get_command
 
 import eetui
+from core.config.run_config import preset_names
 from docs.hooks import reference
 from eetui.cli.main import app
 
@@ -66,3 +67,9 @@ def test_the_readme_and_the_site_list_every_page() -> None:
     assert set(re.findall(r"^\| \[.+?\]\(docs/(.+?\.md)\) \|", readme, re.MULTILINE)) == PAGES - {"index.md"}
     generated = {"cli-reference.md", "python-reference.md", "changelog.md"}
     assert set(re.findall(r"^ +- .+: (\S+\.md)$", navigation, re.MULTILINE)) == PAGES | generated
+
+
+def test_the_table_of_presets_has_all_of_them() -> None:
+    running = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    table = running.partition("| preset | description |\n")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(preset_names())
