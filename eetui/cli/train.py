@@ -1,8 +1,9 @@
 """Commands that train: run, and resume for interrupted or failed runs."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,15 +33,21 @@ if TYPE_CHECKING:
     from eetui.console.training_thread import Request
 
 
+def config_values() -> Iterator[tuple[str, str, Any]]:
+    """Yield every config value's dotted name, description and default, for help texts."""
+    from core.config.dotted_names import flatten
+    from core.config.run_config import DEFAULT_PRESET, build, fields, method_labels, preset_layer
+
+    values = flatten(build([preset_layer(DEFAULT_PRESET)]).model_dump())
+    choices = {"method": f"; the names: {', '.join(method_labels().values())}"}
+    for name, (description, _) in fields().items():
+        yield name, description + choices.get(name, ""), values[name]
+
+
 def _print_config_help(asked: bool) -> None:
     if asked:
-        from core.config.dotted_names import flatten
-        from core.config.run_config import DEFAULT_PRESET, build, fields, method_labels, preset_layer
-
-        values = flatten(build([preset_layer(DEFAULT_PRESET)]).model_dump())
-        choices = {"method": f"; the names: {', '.join(method_labels().values())}"}
-        for name, (description, _) in fields().items():
-            print(f"{name:28} {description}{choices.get(name, '')} [{values[name]}]")
+        for name, description, default in config_values():
+            print(f"{name:28} {description} [{default}]")
         raise typer.Exit
 
 
