@@ -3,10 +3,13 @@
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 import platformdirs
+
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+"""Flags that open a file which must not be there yet."""
 
 
 def cache_dir() -> Path:
@@ -16,7 +19,7 @@ def cache_dir() -> Path:
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Write a file, creating its folder, so that no reader ever sees a part of it.
+    """Write a file, creating its folder, so that no reader ever sees a part of it; who may read it, the umask says.
 
     Args:
         durable: whether to return only once it is on the disk, so that it is whole after a power cut too.
@@ -25,7 +28,8 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
         OSError: the folder or the file can't be written; no temporary file is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, NEW_FILE, 0o666)  # not `tempfile`, whose files nobody else may read
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
