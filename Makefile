@@ -32,8 +32,7 @@ demo: $(VENV)/.runtime
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui run --no-ui --preset quick
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui compare
 	@echo
-	@echo 'Next: $(BIN)/eetui tour (the console in five stops, on published runs)'
-	@echo '      $(BIN)/eetui --db $(DEMO_DB) (the console on these three)'
+	@echo 'Next: $(BIN)/eetui --db $(DEMO_DB) tour (the console in five stops, on these runs)'
 
 test: check
 
