@@ -140,7 +140,8 @@ def _legend(
             (line(linewidth=1.4), PRICE), (line(linestyle=DASHED, linewidth=0.8), RATE),
             (line(linestyle=DOTTED, linewidth=1.0), "static line"),
         ]  # fmt: skip
-    legend_above(figure, [handle for handle, _ in entries], [name for _, name in entries])
+    signs = len(entries) - len(shown)
+    legend_above(figure, [handle for handle, _ in entries], [name for _, name in entries], signs)
 
 
 def _rows(

@@ -97,15 +97,20 @@ def band(axes: "Axes", x: Sequence[float], mean: Sequence[float], deviation: Seq
         axes.fill_between(each.x, each.y, each.upper, color=of.colour, alpha=0.18, linewidth=0)
 
 
-def legend_above(figure: "Figure", handles: Sequence[Any], names: Sequence[str]) -> None:
-    """Put a legend above all panels, as wide as the figure, in as few lines as its names need."""
+def legend_above(figure: "Figure", handles: Sequence[Any], names: Sequence[str], signs: int = 0) -> None:
+    """Put a legend above all panels, as wide as the figure, in as few lines as its names need.
+
+    Args:
+        signs: number of entries at the end that are there however many come before them.
+    """
     if not handles:
         return
     names = [name_of(name) for name in names]
     if more := len(names) - MOST_NAMED:
         if more > 0:
-            names = [*names[:MOST_NAMED], f"and {more} more"]
-            handles = [*handles[:MOST_NAMED], _nothing()]
+            first, last = MOST_NAMED - signs, len(names) - signs
+            names = [*names[:first], f"and {more} more", *names[last:]]
+            handles = [*handles[:first], _nothing(), *handles[last:]]
     room = figure.get_figwidth() * 72  # points
     widest = max(map(len, names)) * 3.4 + 26
     figure.legend(handles, names, loc="outside upper center", ncols=max(1, min(len(names), int(room // widest))))

@@ -24,7 +24,7 @@ from eetui.figures.plot import Plot, panel_grid
 from eetui.figures.points import nats_around
 from eetui.figures.render import render
 from eetui.figures.savings import savings_plot
-from eetui.figures.style import look
+from eetui.figures.style import legend_above, look
 from tests.conftest import Eetui
 from tests.eetui.comparing import run
 from tests.hostile import ALL, harmful, poison
@@ -133,6 +133,16 @@ def test_a_band_is_the_deviation_over_seeds(database: Path) -> None:
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
     column = replace(run("_mine", 1, 6.0, 0.01), curves={0: (6.0, 5.0)})
     assert "_mine" in words(render(curves_plot(compare([column])), 8.3, "svg").decode())
+
+
+def test_of_many_runs_some_are_in_the_legend_and_what_the_lines_mean_still_is() -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    figure = Figure()
+    names = [*(f"run {n}" for n in range(14)), "static line"]
+    legend_above(figure, [Line2D([], []) for _ in names], names, signs=1)
+    assert [each.get_text() for each in figure.legends[0].texts] == [*names[:11], "and 3 more", "static line"]
 
 
 def test_a_deviation_reaches_no_further_down_than_a_perplexity_can() -> None:
