@@ -3,11 +3,14 @@
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
+
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+"""Flags that open a file which must not be there yet."""
 
 
 def cache_dir() -> Path:
@@ -17,7 +20,7 @@ def cache_dir() -> Path:
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview], *, durable: bool = False) -> None:
-    """Write a file, creating its folder, so that no reader ever sees a part of it.
+    """Write a file, creating its folder, so that no reader ever sees a part of it; who may read it, the umask says.
 
     Args:
         content: all bytes, or parts of them in order.
@@ -27,7 +30,8 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview], 
         OSError: the folder or the file can't be written; no temporary file is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, NEW_FILE, 0o666)  # not `tempfile`, whose files nobody else may read
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)

@@ -118,7 +118,7 @@ def heat_table(
 
 
 def chosen_axes(names: Sequence[str], rows: str | None = None, columns: str | None = None) -> tuple[str, str]:
-    """Return the fields down and across; the latter is empty where only one is varied.
+    """Return the fields down and across; where only one is varied it stands down, and the latter is empty.
 
     Raises:
         UsageError: there is no such field among `names`, or both are the same.
@@ -128,7 +128,8 @@ def chosen_axes(names: Sequence[str], rows: str | None = None, columns: str | No
         raise UsageError(f"--rows and --columns are both {down}: take two fields of {', '.join(names)}")
     if not across:
         across = next((name for name in ("method", *names[1:], *names) if name in names and name != down), "")
-        across = "" if len(names) == 1 else across
+    if len(names) == 1:
+        return names[0], ""
     if not down:
         down = next((name for name in names if name != across), names[0])
     return down, across
@@ -215,12 +216,10 @@ def _cell(metric: Metric, group: Sequence[Combination]) -> HeatCell:
 
 
 def _by_seed(metric: Metric, group: Sequence[Combination]) -> dict[int, list[float]]:
-    """Return the figures of each seed that all combinations of a cell have."""
-    found: dict[int, list[float]] = {}
-    for one in group:
-        for seed, value in one.by_seed(metric).items():
-            found.setdefault(seed, []).append(value)
-    return {seed: values for seed, values in found.items() if len(values) == len(group)}
+    """Return the figures of each seed that all combinations of a cell have, those without any figure aside."""
+    figures = [known for one in group if (known := one.by_seed(metric))]
+    seeds = set.intersection(*map(set, figures)) if figures else set()
+    return {seed: [known[seed] for known in figures] for seed in sorted(seeds)}
 
 
 def _samples(metric: Metric, group: Sequence[Combination]) -> dict[int, Sample]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from core.analysis.group_differences import Sample, sample_of
 from core.metrics import ACCURACY, FINAL_PPL, FLOP_SAVINGS, TIME_SAVINGS, Metric, Value
 from core.store.reader import Reader
-from core.sweeps.combinations import Combination, Ranking, main_windows, rank
+from core.sweeps.combinations import MOST_TESTED, Combination, Ranking, main_windows, rank
 from core.sweeps.objective import front, read_objectives
 
 WITHIN = 0.01
 """Share by which a PPL may be above the best one unless another is asked for."""
-READ_WINDOWS = 12
-"""Number of combinations, those of the best PPL, whose windows are read to tell noise by."""
+READ_WINDOWS = MOST_TESTED + 1
+"""Number of combinations, those of the best PPL, whose windows are read to tell noise by: all that are tested."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The command that draws figures of runs: plot."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,7 +66,7 @@ def plot(
     kinds, centimetres, formats = _kinds(kind), read_width(width), read_formats(file_format or [])
     comparison = compare(views_of(runs or [], db), group_seeds=not each_seed)
     with _reader(db, [run.name for column in comparison.columns for run in column.runs]) as reader:
-        found = list(plots(reader, comparison, kinds, Options(ppl, first, token_lines)))
+        found = {each: list(plots(reader, comparison, [each], Options(ppl, first, token_lines))) for each in kinds}
     drawn = _drawn(found, kinds if kind else ())
     placed, chosen = _placed(drawn, output, formats)
     for path in write_plots(placed, chosen, centimetres, force=force):
@@ -90,26 +90,31 @@ def _reader(db: Path, names: Sequence[str]) -> "AbstractContextManager[Reader | 
     return nullcontext() if all(name.startswith(PREFIX) for name in names) else Reader(db)
 
 
-def _drawn(found: "Iterable[Found]", wanted: "Sequence[Kind]") -> "list[Plot]":
+def _drawn(found: "Mapping[Kind, Sequence[Found]]", wanted: "Sequence[Kind]") -> "list[Plot]":
     """Return the figures that there are, and say why others are not.
 
     Raises:
         UsageError: there is none, or none of a kind that was asked for.
     """
-    from eetui.figures.kinds import LeftOut
     from eetui.figures.plot import Plot
 
-    each = list(found)
-    drawn = [one for one in each if isinstance(one, Plot)]
-    missing = [one for one in each if isinstance(one, LeftOut)]
-    there = {kind for kind in wanted if not any(one.kind == kind for one in missing)}
-    if not drawn or (set(wanted) - there and len(missing) == len(each)):
-        raise UsageError("; ".join(dict.fromkeys(f"{one.kind}: {one.why}" for one in missing)) or "nothing to draw")
-    for kind in dict.fromkeys(one.kind for one in missing):
-        why = [one.why for one in missing if one.kind == kind]
-        more = f" (and {len(why) - 1} more {'run' if len(why) == 2 else 'runs'} like it)" if len(why) > 1 else ""
-        print(lines(f"no {kind}: {why[0]}{more}"), file=sys.stderr)
-    return drawn
+    drawn = {kind: [one for one in each if isinstance(one, Plot)] for kind, each in found.items()}
+    why = {kind: _reason(kind, each) for kind, each in found.items()}
+    lacking = [kind for kind in wanted or found if not drawn[kind]]
+    if lacking and (wanted or len(lacking) == len(found)):
+        raise UsageError("; ".join(why[kind] or f"no {kind}: none of these runs is stored" for kind in lacking))
+    for reason in filter(None, why.values()):
+        print(lines(reason), file=sys.stderr)
+    return [one for each in drawn.values() for one in each]
+
+
+def _reason(kind: "Kind", found: "Sequence[Found]") -> str:
+    """Return why figures of a kind are missing; empty where none is."""
+    from eetui.figures.kinds import LeftOut
+
+    why = [one.why for one in found if isinstance(one, LeftOut)]
+    more = f" (and {len(why) - 1} more {'run' if len(why) == 2 else 'runs'} like it)" if len(why) > 1 else ""
+    return f"no {kind}: {why[0]}{more}" if why else ""
 
 
 def _placed(

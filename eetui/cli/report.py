@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -84,7 +85,7 @@ def _write_markdown(blocks: "list[Block]", path: Path, *, force: bool) -> list[P
 
     folder = path.with_name(f"{path.stem}-figures")
     placed = paths_of([block for block in blocks if isinstance(block, Plot)], folder)
-    names = {id(plot): f"{folder.name}/{stem.name}" for plot, stem in placed}
+    names = {id(plot): quote(f"{folder.name}/{stem.name}") for plot, stem in placed}
     written = list(write_plots(placed, ("svg",), WIDTH, force=force))
     text = as_markdown(blocks, lambda plot: names[id(plot)])
     return [write_file(path, text.encode()), *written]

@@ -9,11 +9,12 @@ from eetui.compare.charts import blocks_with_curves
 from eetui.compare.comparison import Comparison
 from eetui.drawing.axes import LINEAR, PPL, WHOLE
 from eetui.figures.plot import Plot, panel_grid
-from eetui.figures.style import legend_above, look, value_axis
+from eetui.figures.style import band, legend_above, look, value_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 HEADS = ("run", "seeds", "block", "epoch", "loss", "deviation", "ppl")
 
@@ -31,12 +32,13 @@ def curves_plot(comparison: Comparison, *, as_ppl: bool = False) -> Plot:
     def draw(figure: "Figure") -> None:
         rows, columns = panel_grid(len(blocks), figure.get_figwidth() * 2.54)
         panels = figure.subplots(rows, columns, squeeze=False).flatten()
+        lines = dict[int, "Line2D"]()
         for panel, block in zip(panels, blocks, strict=False):
-            _panel(panel, comparison, block, as_ppl=as_ppl)
+            lines |= _panel(panel, comparison, block, as_ppl=as_ppl)
         for panel in panels[len(blocks) :]:
             panel.set_visible(False)
-        drawn = {name: line for panel in panels for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-        legend_above(figure, list(drawn.values()), list(drawn))
+        shown = sorted(lines)
+        legend_above(figure, [lines[index] for index in shown], [comparison.columns[index].title for index in shown])
 
     def height(width: float) -> float:
         rows, columns = panel_grid(len(blocks), width)
@@ -57,7 +59,9 @@ def curves_plot(comparison: Comparison, *, as_ppl: bool = False) -> Plot:
     )
 
 
-def _panel(axes: "Axes", comparison: Comparison, block: int, *, as_ppl: bool) -> None:
+def _panel(axes: "Axes", comparison: Comparison, block: int, *, as_ppl: bool) -> "dict[int, Line2D]":
+    """Draw the curves of a block, and return the line of each column that has one."""
+    lines = dict[int, "Line2D"]()
     for index, column in enumerate(comparison.columns):
         curve = column.curve(block)
         if not curve:
@@ -65,19 +69,16 @@ def _panel(axes: "Axes", comparison: Comparison, block: int, *, as_ppl: bool) ->
         style, epochs = look(index), range(1, len(curve) + 1)
         means = [value.mean for value in curve]
         every = max(1, len(curve) // 8)
-        axes.plot(
-            epochs, means, color=style.colour, linestyle=style.dashes, marker=style.marker, markevery=every,
-            label=column.title,
-        )  # fmt: skip
-        if any(value.deviation is not None for value in curve):
-            spread = [value.deviation or 0.0 for value in curve]
-            low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
-            axes.fill_between(epochs, low, high, color=style.colour, alpha=0.18, linewidth=0)
+        (lines[index],) = axes.plot(
+            epochs, means, color=style.colour, linestyle=style.dashes, marker=style.marker, markevery=every
+        )
+        band(axes, epochs, means, [value.deviation for value in curve], style)
     axes.set_title(f"block {block}", loc="left")
     axes.set_xlabel("epoch")
     axes.set_ylabel("PPL" if as_ppl else "loss, nats")
     value_axis(axes, "x", WHOLE)
     value_axis(axes, "y", PPL if as_ppl else LINEAR)
+    return lines
 
 
 def _rows(comparison: Comparison, blocks: tuple[int, ...]) -> Iterator[tuple[object, ...]]:

@@ -4,7 +4,8 @@ import math
 
 from core.metrics import Value
 
-LEAST = 1e-9
+LEAST = 1.0
+"""Perplexity of a model that is always sure and right: no deviation reaches further down."""
 
 
 def nats_of(ppl: Value) -> float:
@@ -18,6 +19,6 @@ def nats_around(ppl: Value) -> list[list[float]] | None:
         return None
     middle = math.log(ppl.mean)
     return [
-        [middle - math.log(max(ppl.mean - ppl.deviation, LEAST))],
+        [middle - math.log(max(ppl.mean - ppl.deviation, min(LEAST, ppl.mean)))],
         [math.log(ppl.mean + ppl.deviation) - middle],
     ]

@@ -13,14 +13,15 @@ from eetui.compare.savings_curves import Furthest, SavingsCurve
 from eetui.drawing.axes import PPL, SHARE
 from eetui.figures.plot import Plot
 from eetui.figures.points import nats_around, nats_of
-from eetui.figures.style import INK, legend_above, look, value_axis
+from eetui.figures.style import INK, band, legend_above, look, value_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEADS = (
-    "run", "seeds", "what", "savings", "savings_deviation", "loss", "ppl", "ppl_deviation", "loss_low", "loss_high",
+    "run", "seeds", "what", "savings", "savings_deviation", "loss", "loss_deviation", "ppl", "ppl_deviation",
+    "loss_low", "loss_high",
 )  # fmt: skip
 STATIC, RATE, PRICE, FURTHEST = "static depths", "one exit rate", "one price", "furthest below the static depths"
 DOTTED, DASHED = (0, (1, 1.6)), (0, (4, 1.5))
@@ -57,11 +58,11 @@ def savings_plot(comparison: Comparison, curves: Mapping[int, SavingsCurve]) -> 
         title="Perplexity against the share of the layers saved",
         caption=(
             "Perplexity (log scale) against the share of the layers saved; lower and further right is better. Filled "
-            "signs: early exit as measured; hollow ones: static depths of the same models; bars: ± one standard "
-            "deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: early exit at "
-            "every price and at every exit rate, and the static line, which is static depths and mixtures of two. The "
-            "capped bar is the 95% interval of the difference from the static depths where one price lies furthest "
-            "below them."
+            "signs: early exit as measured; hollow ones: static depths of the same models; bars and bands: ± one "
+            "standard deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: early "
+            "exit at every price and at every exit rate, and the static line, which is static depths and mixtures of "
+            "two. The capped bar is the 95% interval of the difference from the static depths where one price lies "
+            "furthest below them."
         ),
         heads=HEADS,
         rows=list(_rows(comparison, found, curves)),
@@ -79,12 +80,14 @@ def _lines(axes: "Axes", index: int, curve: SavingsCurve) -> None:
     axes.plot(
         priced.savings, priced.loss, color=colour, linewidth=1.4, marker=style.marker, markersize=2.6, markevery=every
     )
+    for each in (curve, priced):
+        if each.deviation:
+            band(axes, each.savings, each.loss, each.deviation, style)
     at = _at_furthest(curve)
     if at is not None and at[1].interval is not None:
         loss, low, high = _ends(*at)
-        axes.errorbar(
-            at[1].savings, loss, [[loss - low], [high - loss]], color=colour, linewidth=0.9, capsize=2, capthick=0.9
-        )
+        reach = [[max(0.0, loss - low)], [max(0.0, high - loss)]]
+        axes.errorbar(at[1].savings, loss, reach, color=colour, linewidth=0.9, capsize=2, capthick=0.9)
 
 
 def _at_furthest(curve: SavingsCurve) -> tuple[float, Furthest] | None:
@@ -137,25 +140,33 @@ def _legend(
             (line(linewidth=1.4), PRICE), (line(linestyle=DASHED, linewidth=0.8), RATE),
             (line(linestyle=DOTTED, linewidth=1.0), "static line"),
         ]  # fmt: skip
-    legend_above(figure, [handle for handle, _ in entries], [name for _, name in entries])
+    signs = len(entries) - len(shown)
+    legend_above(figure, [handle for handle, _ in entries], [name for _, name in entries], signs)
 
 
 def _rows(
     comparison: Comparison, found: tuple[Point, ...], curves: Mapping[int, SavingsCurve]
 ) -> Iterator[tuple[object, ...]]:
-    def row(index: int, what: str, savings: Value, loss: float, ppl: Value, *ends: float | None) -> tuple[object, ...]:
+    def row(index: int, what: str, savings: Value, loss: Value, ppl: Value, *ends: float | None) -> tuple[object, ...]:
         column = comparison.columns[index]
-        head = (column.exact_title, len(column.runs), what)
-        return *head, savings.mean, savings.deviation, loss, ppl.mean, ppl.deviation, *(ends or (None, None))
+        head = (column.exact_title, len(column.runs), what, savings.mean, savings.deviation)
+        return *head, loss.mean, loss.deviation, ppl.mean, ppl.deviation, *(ends or (None, None))
 
     for point in found:
-        yield row(point.column, point.name, point.savings, nats_of(point.ppl), point.ppl)
+        yield row(point.column, point.name, point.savings, Value(nats_of(point.ppl)), point.ppl)
     for index, curve in curves.items():
-        lines = ((STATIC, curve.savings, curve.line), (RATE, curve.savings, curve.loss))
-        for what, savings, losses in (*lines, (PRICE, curve.priced.savings, curve.priced.loss)):
-            for saved, loss in zip(savings, losses, strict=True):
-                yield row(index, what, Value(saved), loss, Value(perplexity(loss)))
+        for what, saved, loss in _points_of(curve):
+            yield row(index, what, Value(saved), loss, Value(perplexity(loss.mean)))
         if (at := _at_furthest(curve)) is not None:
-            loss, low, high = _ends(*at)
+            mean, low, high = _ends(*at)
             ends = (None, None) if at[1].interval is None else (low, high)
-            yield row(index, FURTHEST, Value(at[1].savings), loss, Value(perplexity(loss)), *ends)
+            yield row(index, FURTHEST, Value(at[1].savings), Value(mean), Value(perplexity(mean)), *ends)
+
+
+def _points_of(curve: SavingsCurve) -> Iterator[tuple[str, float, Value]]:
+    """Yield the points of the lines of a curve: which line, its savings, its loss with the deviation over seeds."""
+    yield from ((STATIC, saved, Value(loss)) for saved, loss in zip(curve.savings, curve.line, strict=True))
+    for what, each in ((RATE, curve), (PRICE, curve.priced)):
+        deviation = each.deviation or (None,) * len(each.loss)
+        for saved, loss, spread in zip(each.savings, each.loss, deviation, strict=True):
+            yield what, saved, Value(loss, spread)

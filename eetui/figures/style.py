@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eetui.drawing.axes import Axis
+from eetui.drawing.series import mean_band
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +23,8 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (
 WORSE, BETTER = "#D55E00", "#0072B2"
 MOST_NAMED = 12
 """Number of entries of a legend."""
+SMALLEST = 6
+"""Points of the smallest letters."""
 LONGEST_NAME = 40
 """Characters of a name in a figure."""
 RC: dict[str, Any] = {
@@ -88,15 +91,26 @@ def name_of(text: str) -> str:
     return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
-def legend_above(figure: "Figure", handles: Sequence[Any], names: Sequence[str]) -> None:
-    """Put a legend above all panels, as wide as the figure, in as few lines as its names need."""
+def band(axes: "Axes", x: Sequence[float], mean: Sequence[float], deviation: Sequence[float | None], of: Look) -> None:
+    """Draw the band of a mean ± its deviation in a series' colour, where it is known."""
+    for each in mean_band(x, mean, deviation, 0):
+        axes.fill_between(each.x, each.y, each.upper, color=of.colour, alpha=0.18, linewidth=0)
+
+
+def legend_above(figure: "Figure", handles: Sequence[Any], names: Sequence[str], signs: int = 0) -> None:
+    """Put a legend above all panels, as wide as the figure, in as few lines as its names need.
+
+    Args:
+        signs: number of entries at the end that are there however many come before them.
+    """
     if not handles:
         return
     names = [name_of(name) for name in names]
     if more := len(names) - MOST_NAMED:
         if more > 0:
-            names = [*names[:MOST_NAMED], f"and {more} more"]
-            handles = [*handles[:MOST_NAMED], _nothing()]
+            first, last = MOST_NAMED - signs, len(names) - signs
+            names = [*names[:first], f"and {more} more", *names[last:]]
+            handles = [*handles[:first], _nothing(), *handles[last:]]
     room = figure.get_figwidth() * 72  # points
     widest = max(map(len, names)) * 3.4 + 26
     figure.legend(handles, names, loc="outside upper center", ncols=max(1, min(len(names), int(room // widest))))

@@ -11,7 +11,7 @@ from eetui.drawing.formats import file_stem
 from eetui.drawing.harmless import one_line
 from eetui.figures.plot import Plot
 from eetui.figures.points import nats_around, nats_of
-from eetui.figures.style import COLOURS, INK, QUIET, legend_above, name_of, value_axis
+from eetui.figures.style import COLOURS, INK, QUIET, SMALLEST, legend_above, name_of, value_axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ def _draw(figure: "Figure", points: Sequence[FrontPoint], titles: Mapping[int, s
         text = titles[point.point] if len(front) <= MOST_LABELLED else str(point.point)
         axes.annotate(
             name_of(text), (point.savings.mean, nats_of(point.ppl)), (4, -3), textcoords="offset points",
-            ha="left", va="top", fontsize="x-small",
+            ha="left", va="top", fontsize=SMALLEST,
         )  # fmt: skip
     axes.set_xlabel("FLOPs saved")
     axes.set_ylabel("PPL, evaluation split")

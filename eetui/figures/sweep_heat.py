@@ -9,7 +9,7 @@ from eetui.drawing.figures import figure as written
 from eetui.drawing.formats import file_stem
 from eetui.drawing.harmless import one_line
 from eetui.figures.plot import Plot
-from eetui.figures.style import INK, name_of
+from eetui.figures.style import INK, SMALLEST, name_of
 from eetui.figures.token_map import BLACK, between
 from eetui.summary.sweep_views_text import word
 
@@ -74,7 +74,7 @@ def _cell(axes: "Axes", row: int, column: int, cell: HeatCell | None, heat: Heat
     if cell is not None:
         text = written(cell.value, heat.metric.unit).replace(" ± ", "\n± " if len(heat.columns.labels) > 3 else " ± ")
         weight = "bold" if cell.leads else "normal"
-        axes.text(column, row, text, ha="center", va="center", fontsize=6, fontweight=weight, color=BLACK)
+        axes.text(column, row, text, ha="center", va="center", fontsize=SMALLEST, fontweight=weight, color=BLACK)
 
 
 def _rows(heat: HeatTable) -> Iterator[tuple[object, ...]]:

@@ -11,7 +11,7 @@ from eetui.drawing.axes import LINEAR
 from eetui.drawing.formats import file_stem
 from eetui.drawing.harmless import one_line
 from eetui.figures.plot import Plot
-from eetui.figures.style import BETTER, INK, QUIET, WORSE, value_axis
+from eetui.figures.style import BETTER, INK, QUIET, SMALLEST, WORSE, value_axis
 from eetui.inspection.diagnosis_text import WORKED_OUT, ends_of, title
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ def _step(axes: "Axes", place: int, step: WaterfallStep) -> None:
         axes.plot([low, high], [place, place], color=INK, linewidth=0.9, marker="|", markersize=4)
         right = max(right, high)
     axes.annotate(
-        f"{step.nats:+z.4f}", (right, place), (4, 0), textcoords="offset points", va="center", fontsize="small"
+        f"{step.nats:+z.4f}", (right, place), (4, 0), textcoords="offset points", va="center", fontsize=SMALLEST
     )
 
 
 def _level(axes: "Axes", place: int, loss: float, text: str) -> None:
     axes.plot([loss], [place], color=INK, marker="D", markersize=3.5)
-    axes.annotate(text, (loss, place), (5, 0), textcoords="offset points", va="center", fontsize="small")
+    axes.annotate(text, (loss, place), (5, 0), textcoords="offset points", va="center", fontsize=SMALLEST)
 
 
 def _make_room(axes: "Axes", waterfall: Waterfall) -> None:

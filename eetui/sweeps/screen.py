@@ -13,13 +13,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import Footer, Static, TabbedContent, TabPane
+from textual.widgets import Static, TabbedContent, TabPane
 
 from core.errors import EetuiError
 from core.store.stored_sweeps import newest_sweeps
 from core.sweeps.importance import Importance
 from eetui.console.screen import BenchScreen
 from eetui.drawing.palette import palette
+from eetui.drawing.steady_footer import SteadyFooter
 from eetui.sweeps import data, drawn, text
 from eetui.sweeps.data import VIEWS, Found, View, Wanted
 from eetui.sweeps.lines import Lines
@@ -139,13 +140,14 @@ class SweepsScreen(BenchScreen):
                         else:
                             yield Lines(id=view, by_cell=view == "heat")
                         yield Static(id=f"{view}-note", classes="note", markup=False)
-        yield Footer()
+        yield SteadyFooter()
 
     def on_mount(self) -> None:
         for lines in self.query(Lines):
             lines.empty = text.READING
         self.query_one("#sweeps", Lines).empty = text.NO_SWEEPS
         self.query_one("#sweeps").focus()
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._recolour())
 
     # Reading: a thread does, since a sweep may have thousands of runs
 
@@ -158,8 +160,7 @@ class SweepsScreen(BenchScreen):
     def _want(self, *, now: bool = False, **changes: Any) -> None:
         """Have what is wanted read, soon, or now where a key asked for it."""
         if not self.newest:
-            self.wanted = self.found = None
-            self.query_one("#title", Static).update(text.title_line(None, 0, False))
+            self._show_no_sweep()
             return
         chosen = self.newest[min(self._list.cursor, len(self.newest) - 1)]["id"]
         before = self.wanted or Wanted(chosen, None)
@@ -241,6 +242,24 @@ class SweepsScreen(BenchScreen):
         self._list.show((), rows, left=2)
         self.query_one("#body").set_class(not self.newest, "-empty")
 
+    def _show_no_sweep(self) -> None:
+        """Empty every view."""
+        self.wanted = self.found = None
+        self.query_one("#title", Static).update(text.title_line(None, 0, False))
+        for lines in self.query("#detail Lines").results(Lines):
+            lines.empty = ""
+            lines.show((), [])
+        for note in self.query("#detail .note, #importance-text").results(Static):
+            note.update("")
+        if self.query("#chart Chart"):
+            self._chart().set_series(())
+
+    def _recolour(self) -> None:
+        """Draw what was found in the colours of the theme that was chosen."""
+        if self.found is not None:
+            self.content = drawn.content(self.found, dark=self.app.current_theme.dark)
+            self._show()
+
     def _show(self) -> None:
         """Draw the visible view of what was found."""
         found = self.found
@@ -275,8 +294,8 @@ class SweepsScreen(BenchScreen):
 
     def _show_importance(self, found: Found) -> None:
         """Show the importance if it is known, else have it worked out."""
-        complete = sum(one.complete for one in found.combinations)
-        key = (found.sweep.number, found.wanted.metric, complete)
+        complete = [len(one.cells) for one in found.combinations if one.complete]
+        key = (found.sweep.number, found.wanted.metric, len(complete), sum(complete))
         place = self.query_one("#importance-text", Static)
         if key in self._shares:
             place.update(drawn.importance_text(self._shares[key]))

@@ -71,8 +71,8 @@ STOPS = (
     Stop(
         "the runs",
         "Every run of the database, with its perplexity and what it saved. / filters the list, space marks runs, c "
-        "compares the marked ones, ? shows all keys of a screen. n sets up runs of your own, and they train here, in "
-        "the background, while you look at others.",
+        "compares the marked ones, ? shows all keys of a screen. In the console itself (eetui) n sets up runs of your "
+        "own, which train in the background while you look at others; the tour only reads.",
     ),
     Stop(
         "a run, stage by stage",
@@ -85,8 +85,8 @@ STOPS = (
     Stop(
         "methods side by side",
         "The same blocks, left by different exits. A star is given only where a difference is clear, over seeds and "
-        "windows. 1 to 5 lead to curves and to the trade of perplexity against savings, where the dashed line is what "
-        "plain models of fewer layers reach: an exit is worth its name only below it.",
+        "windows. 4 shows the curves, and 5 the trade of perplexity against savings, where the dotted line is what the "
+        "same model reaches at a fixed number of layers: an exit is worth its name only below it.",
         "compare",
         methods_of_one_seed,
     ),
@@ -103,7 +103,7 @@ STOPS = (
         "one price for every exit",
         "A token leaves where going on costs more than it is expected to win. left and right move the price, and with "
         "it every exit; the figures and the text follow at once, without the model. 4 shows what the exit's signal is "
-        "worth. That was the tour: escape leads back, n trains, q quits.",
+        "worth. That was the tour: escape leads back, q quits, and eetui opens the console that trains.",
         "inspect",
         with_a_price,
     ),

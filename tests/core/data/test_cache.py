@@ -1,5 +1,7 @@
 """Cached files: read back whole or not at all."""
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +62,17 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder"):
         write_atomically(taken, b"content")
     assert list(tmp_path.iterdir()) == [taken]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_a_file_follows_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomically(tmp_path / "file", b"content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
 
 
 def test_a_write_replaces_what_was_there(tmp_path: Path) -> None:

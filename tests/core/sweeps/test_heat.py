@@ -92,12 +92,25 @@ def test_what_has_not_finished_is_counted_and_what_diverged_is_not_the_best() ->
     ]  # fmt: skip
 
 
+def test_a_cell_is_ranked_by_what_has_finished_of_it() -> None:
+    table = heat_table(
+        grid(AXES, 2, lambda s, seed: None if (s["method"], s["train.lr"]) == ("loss", 3e-3) else ppl(s, seed))
+    )
+    assert table is not None
+    first = table.cells[0][0]
+    assert first is not None
+    assert (first.finished, first.runs, first.warmth, first.leads) == (2, 4, 1.0, True)
+    assert table.cells[0][1] is not None
+    assert not table.cells[0][1].leads, "the next best, all of which has finished"
+
+
 def test_axes_go_by_the_last_part_of_their_name_and_what_is_not_varied_is_refused() -> None:
     names = tuple(AXES)
     assert chosen_axes(names) == ("exit.hard_ratio", "method")
     assert chosen_axes(names, "method") == ("method", "exit.hard_ratio")
     assert chosen_axes(names, "lr", "hard_ratio") == ("train.lr", "exit.hard_ratio")
-    assert chosen_axes(["train.lr"]) == ("train.lr", "")
+    for rows, columns in ((None, None), ("lr", None), (None, "lr")):
+        assert chosen_axes(["train.lr"], rows, columns) == ("train.lr", "")
     with pytest.raises(UsageError, match=r"--rows 'hard_ratoi' is not varied by this sweep; did you mean"):
         chosen_axes(names, "hard_ratoi")
     with pytest.raises(UsageError, match=r"both train\.lr"):

@@ -1,9 +1,11 @@
 """The front, the best of a sweep by purpose, and what may be noise."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from core.metrics import FINAL_PPL, FLOP_SAVINGS
+from core.store.reader import Reader
 from core.sweeps.combinations import title
 from core.sweeps.purposes import best_by_purpose, savings_front
 from tests.core.sweeps.made_up import grid
@@ -36,6 +38,16 @@ def test_one_seed_can_not_be_told_from_noise() -> None:
     (best, *_) = best_by_purpose(grid({"exit.hard_ratio": [1, 4]}, 1, figures))
     assert best.ranking.unknown == (1,)
     assert [title(one) for one in best.as_good] == ["4"]
+
+
+def test_windows_tell_noise_of_every_combination_that_is_tested() -> None:
+    class Windows:
+        def window_losses(self, run: int, way: str) -> list[float]:
+            return [run / 10 + (window % 3) / 100 for window in range(64)]
+
+    found = grid({"exit.hard_ratio": list(range(20))}, 1, lambda s, _: {"final_ppl": math.exp(s["exit.hard_ratio"])})
+    (best,) = best_by_purpose(found, reader=cast(Reader, Windows()))
+    assert (title(best.best), best.as_good) == ("0", ())
 
 
 def test_only_combinations_whose_runs_have_all_finished_are_chosen() -> None:

@@ -2,24 +2,31 @@
 
 import csv
 import io
+import math
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from xml.dom import minidom
 
 import pytest
 
 from core.errors import UsageError
+from core.metrics import Value
 from core.store.reader import Reader
 from eetui.compare.comparison import compare
 from eetui.compare.run_view import stored_view
-from eetui.compare.savings_curves import run_curve
+from eetui.compare.savings_curves import mean_curve, run_curve
+from eetui.figures.curves import curves_plot
 from eetui.figures.files import paths_of, read_width, write_plots
 from eetui.figures.kinds import KINDS, LeftOut, Options, plots
 from eetui.figures.plot import Plot, panel_grid
+from eetui.figures.points import nats_around
 from eetui.figures.render import render
-from eetui.figures.style import look
+from eetui.figures.savings import savings_plot
+from eetui.figures.style import legend_above, look
 from tests.conftest import Eetui
+from tests.eetui.comparing import run
 from tests.hostile import ALL, harmful, poison
 from tests.stored_tokens import store_run
 from tests.trained_run import train_run
@@ -112,6 +119,37 @@ def test_a_token_map_shows_the_tokens_that_it_has_room_for(database: Path) -> No
     assert {row["left_at"] for row in few} <= {"0", "1", "2"}
 
 
+def test_a_band_is_the_deviation_over_seeds(database: Path) -> None:
+    with Reader(database) as reader:
+        curve = run_curve(reader, 2)
+    other = replace(curve, loss=tuple(loss + 0.1 for loss in curve.loss))
+    seeds = compare([run("loss-1", 1, 6.0, 0.01), run("loss-2", 2, 6.0, 0.01)])
+    plot = savings_plot(seeds, {0: mean_curve([curve, other])})
+    deviations = [float(row["loss_deviation"]) for row in numbers(plot) if row["what"] == "one exit rate"]
+    assert deviations == pytest.approx([0.1 / math.sqrt(2)] * len(curve.loss))
+    assert "FillBetweenPolyCollection" in render(plot, 8.3, "svg").decode()
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
+    column = replace(run("_mine", 1, 6.0, 0.01), curves={0: (6.0, 5.0)})
+    assert "_mine" in words(render(curves_plot(compare([column])), 8.3, "svg").decode())
+
+
+def test_of_many_runs_some_are_in_the_legend_and_what_the_lines_mean_still_is() -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    figure = Figure()
+    names = [*(f"run {n}" for n in range(14)), "static line"]
+    legend_above(figure, [Line2D([], []) for _ in names], names, signs=1)
+    assert [each.get_text() for each in figure.legends[0].texts] == [*names[:11], "and 3 more", "static line"]
+
+
+def test_a_deviation_reaches_no_further_down_than_a_perplexity_can() -> None:
+    below, above = nats_around(Value(500.0, 600.0)) or [[], []]
+    assert (below, above) == ([pytest.approx(math.log(500))], [pytest.approx(math.log(1100 / 500))])
+
+
 def test_what_a_run_can_not_give_is_left_out_and_why(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     store_run(path, windows=20, method="entropy")
@@ -173,6 +211,7 @@ def test_the_command_writes_figures_and_says_what_is_missing(trained: Done, eetu
         (["2", "--format", "gif"], "--format must be one of svg, pdf, png, got 'gif'"),
         (["2", "-k", "curves", "-o", "x.svg", "--format", "pdf"], "--output x.svg is svg, and --format asks for pdf"),
         (["3", "-k", "tokens", "-k", "curves", "-o", "/dev/null/x"], "can't be written"),
+        (["report:loss", "-k", "savings", "-k", "curves", "-k", "tokens"], "no tokens: none of these runs is stored"),
         (["nobody"], "there is no run 'nobody'"),
     ],
 )

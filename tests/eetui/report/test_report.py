@@ -5,6 +5,7 @@ import re
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -127,13 +128,14 @@ def test_the_command_writes_one_page_or_markdown_with_its_figures(trained: Done,
     assert "experiment 1" in Page(page.read_text()).text
     refused = eetui("report", "2", "-o", str(page))
     assert (refused.returncode, "is there already: --force" in refused.stderr) == (2, True)
-    written = eetui("report", "1", "2", "3", "4", "5", "-o", str(tmp_path / "b.md")).stdout.split()
-    markdown = (tmp_path / "b.md").read_text()
+    written = eetui("report", "1", "2", "3", "4", "5", "-o", str(tmp_path / "b (1).md")).stdout.splitlines()
+    markdown = (tmp_path / "b (1).md").read_text()
     assert "loss ×2" in markdown
     assert "Figures of single runs are left out" in markdown
-    assert str(tmp_path / "b-figures" / "curves.csv") in written
-    for path in re.findall(r"\]\((b-figures/[^)]+)\)", markdown):
-        assert (tmp_path / path).is_file()
+    assert str(tmp_path / "b (1)-figures" / "curves.csv") in written
+    links = re.findall(r"\]\((b[^) ]+)\)", markdown)
+    assert len(links) == 4
+    assert all((tmp_path / unquote(link)).is_file() for link in links)
 
 
 @pytest.mark.parametrize(

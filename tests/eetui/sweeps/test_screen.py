@@ -82,6 +82,10 @@ async def test_keys_choose_metric_and_axes_of_the_heat_table(swept: Path) -> Non
         assert [row[0] for row in lines.rows] == ["0.3", "0.5", "0.7"]
         await press(pilot, "x")
         await until_true(pilot, lambda: lines.heads[0] == "method \\ hard_ratio")
+        dark = screen.content.styles
+        await press(pilot, "ctrl+t")
+        await until_true(pilot, lambda: screen.content.styles != dark)
+        assert screen.content.styles.keys() == dark.keys()
         await press(pilot, "m")
         await until_true(pilot, lambda: lines.rows[0][1].startswith("20.00%"))
 
@@ -112,7 +116,7 @@ async def test_enter_opens_the_runs_of_a_combination(swept: Path) -> None:
         assert compare.runs == (2, 8)
 
 
-async def test_what_another_process_finishes_is_shown(swept: Path) -> None:
+async def test_what_another_process_finishes_or_deletes_is_shown(swept: Path) -> None:
     app = EetuiApp(swept)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
@@ -120,6 +124,11 @@ async def test_what_another_process_finishes_is_shown(swept: Path) -> None:
             connection.execute("UPDATE runs SET status = 'finished', final_ppl = 99 WHERE id = 12")
         connection.close()
         await until_true(pilot, lambda: screen.query_one("#cells", Lines).rows[5][3] == "✓✓")
+        with sqlite3.connect(swept) as connection:
+            connection.executescript("DELETE FROM sweep_cells; DELETE FROM sweeps")
+        connection.close()
+        await until_true(pilot, lambda: not screen.query_one("#cells", Lines).rows)
+        assert screen.found is None
 
 
 async def test_without_a_sweep_it_says_how_to_make_one(six_runs: Path) -> None:
@@ -129,4 +138,5 @@ async def test_without_a_sweep_it_says_how_to_make_one(six_runs: Path) -> None:
         screen = app.screen
         assert isinstance(screen, SweepsScreen)
         assert screen.found is None
+        assert screen.query_one("#cells", Lines).empty == "", "nothing is being read"
         assert "eetui sweep -m loss" in screen.query_one("#sweeps", Lines).render_line(0).text
