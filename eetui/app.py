@@ -26,6 +26,7 @@ from eetui.console.keys import active_keys
 from eetui.console.screen import BenchScreen
 from eetui.console.settings import DEFAULTS, Settings
 from eetui.console.terminal import NOTHING, StrayOutput, stray_output_kept
+from eetui.console.theme_files import load_themes
 from eetui.console.training_thread import Request
 from eetui.drawing.themes import THEMES
 from eetui.runs.screen import RunsScreen
@@ -41,6 +42,7 @@ SCREENS = {
     "compare": "eetui.compare.screen:CompareScreen",
     "inspect": "eetui.inspection.screen:InspectScreen",
     "generate": "eetui.generate.screen:GenerateScreen",
+    "sweeps": "eetui.sweeps.screen:SweepsScreen",
 }
 """Import path of each screen that is opened by name."""
 
@@ -71,7 +73,7 @@ class EetuiApp(Bench):
 
         Raises:
             StoreError: the database can't be opened.
-            ConfigError: there is no such theme.
+            ConfigError: there is no such theme, or a theme file is not valid.
         """
         super().__init__(database, settings, stray, read_only)
         self._request = request
@@ -80,7 +82,7 @@ class EetuiApp(Bench):
         self._database_problem: str | None = None
         self._live: dict[int, str] = {}
         self._leaving = False
-        for theme in THEMES:
+        for theme in (*THEMES, *(load_themes(settings.themes) if settings.themes else ())):
             self.register_theme(theme)
         self._first_theme = settings.theme or THEMES[0].name
         if self._first_theme not in self.available_themes:
@@ -260,9 +262,7 @@ class EetuiApp(Bench):
             await asyncio.sleep(0.02)
 
 
-def run_console(
-    database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False
-) -> int:
+def run_console(database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False) -> int:
     """Run the console, train the requested runs if there are any, and return the exit code.
 
     Raises:

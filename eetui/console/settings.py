@@ -1,7 +1,7 @@
 """The user's settings: `config.toml` in the XDG config folder, or the file named by `EETUI_CONFIG`.
 
 db = "~/experiments/runs.db"      # the database; --db and EETUI_DB win over it
-theme = "eetui-light"
+theme = "eetui-light"             # or a file themes/NAME.toml beside this one
 bell = false                      # no terminal bell when a run ends
 
 [keys]                            # binding ids, as the help screen shows them
@@ -29,6 +29,8 @@ class Settings:
     bell: bool = True
     keys: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
+    themes: Path | None = None
+    """Folder of the user's themes, if there is one."""
 
 
 DEFAULTS = Settings()
@@ -48,17 +50,19 @@ def load_settings() -> Settings:
         ConfigError: it can't be read, or holds something unknown.
     """
     path = settings_path()
+    folder = path.with_name("themes")
+    themes = folder if folder.is_dir() else None
     try:
         values = read_toml(path)
     except FileNotFoundError:
-        return DEFAULTS
+        return Settings(themes=themes)
     except OSError as error:
         raise ConfigError(f"settings file {path} can't be read: {error.strerror or error}") from error
     except ValueError as error:
         raise ConfigError(f"settings file {path} is not valid TOML: {error}") from error
     _check(path, values)
     db = Path(values["db"]).expanduser() if "db" in values else None
-    return Settings(db, values.get("theme"), values.get("bell", True), values.get("keys", {}), path)
+    return Settings(db, values.get("theme"), values.get("bell", True), values.get("keys", {}), path, themes)
 
 
 def _check(path: Path, values: Mapping[str, Any]) -> None:
