@@ -35,14 +35,22 @@ def export(
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The log with every step, .parquet or .csv.")
     ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="TRACKER", help="tensorboard, mlflow, wandb or trackio, offline.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="The tracker's folder.")] = None,
     *,
     db: Database,
 ) -> None:
     """Write runs as files that are used without the database."""
     from eetui.exports.files import writer_of
 
-    if adapter is None and tokens is None and events is None:
-        raise UsageError("say what to export, and where to: --tokens FILE, --events FILE or --adapter DIR")
+    if adapter is None and tokens is None and events is None and to is None:
+        raise UsageError(
+            "say what to export, and where to: --tokens FILE, --events FILE, --adapter DIR or --to TRACKER --output DIR"
+        )
+    if (to is None) != (output is None):
+        raise UsageError("--to TRACKER and --output DIR go together")
     for path in (tokens, events):
         if path is not None:
             writer_of(path)
@@ -56,6 +64,8 @@ def export(
             _write_tokens(reader, numbers, tokens)
         if events is not None:
             _write_events(reader, numbers, events)
+        if to is not None and output is not None:
+            _write_tracker(reader, numbers, to, output)
 
 
 def _write_adapter(reader: "Reader", numbers: Sequence[int], folder: Path) -> None:
@@ -89,6 +99,14 @@ def _write_events(reader: "Reader", numbers: list[int], path: Path) -> None:
     about = {"eetui.runs": about_runs(reader, numbers)}
     rows = write_table(path, EVENTS, event_chunks(reader, numbers), about)
     _say(f"wrote {rows:,} events to {path}")
+
+
+def _write_tracker(reader: "Reader", numbers: Sequence[int], name: str, folder: Path) -> None:
+    from eetui.trackers.contract import SHOWN_BY
+    from eetui.trackers.exported import export_to
+
+    export_to(name, folder, reader, numbers)
+    _say(f"wrote {len(numbers)} run{'s'[: len(numbers) > 1]} to {folder}; to look: {SHOWN_BY[name].format(folder)}")
 
 
 def _say(text: str) -> None:

@@ -35,6 +35,8 @@ def test_runs_are_named_or_filtered_and_several_files_written_at_once(db: str, t
         (["method:gain", "--tokens", "t.csv"], "no run matches"),
         (["7", "--tokens", "t.csv"], "there is no run '7'"),
         (["1", "--tokens", "t.json"], r"t.json: the format is that of the suffix"),
+        (["1", "--to", "tensorboard"], "--to TRACKER and --output DIR go together"),
+        (["1", "--to", "board", "--output", "logs"], "there is no tracker 'board'"),
         (["1", "2", "--adapter", "exits"], "--adapter takes one run"),
     ],
 )
@@ -42,3 +44,11 @@ def test_what_can_not_be_exported_is_one_line(words: list[str], message: str, db
     done = eetui("export", *words, "--db", db)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert message in done.stderr
+
+
+def test_a_mirror_that_can_not_be_is_told_before_anything_is_trained(text: Path, tmp_path: Path, eetui: Eetui) -> None:
+    db = tmp_path / "new.db"
+    done = eetui("run", "--no-ui", "--corpus", str(text), "--mirror", "board:logs", "--db", str(db))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "there is no tracker 'board'" in done.stderr
+    assert not db.exists()
