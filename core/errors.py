@@ -9,6 +9,7 @@
     │       ├── LostRunError   a run in training is another process's by now, or deleted
     │       ├── UnwritableError  exit code 1: it can't be written now, but perhaps in a while: a full disk, a lock
     │       └── DamagedError   what it holds can't be read, or is not what was written
+    ├── TrackerError           another program's tracker did not take a run
     ├── VanishedError          the database was removed or replaced while it was in use
     └── TrainingError          a run started and failed
         ├── DivergedError      the loss is not finite
@@ -35,6 +36,10 @@ class UsageError(EetuiError):
     """The request can't be carried out as it was made; nothing was started."""
 
     exit_code = 2
+
+
+class TrackerError(EetuiError):
+    """Another program's tracker did not take a run."""
 
 
 class ConfigError(UsageError):

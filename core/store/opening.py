@@ -14,7 +14,7 @@ from core.errors import DamagedError, StoreError, UnwritableError
 from core.machine.file_system import file_system, is_network
 from core.store.files import real_path
 from core.store.identity import APPLICATION_ID, damage, require_ours, untouched
-from core.store.schema import LATEST_VERSION, READABLE_VERSION, SWEEP_TABLES, migrations
+from core.store.schema import LATEST_VERSION, READABLE_VERSION, SWEEP_TABLES, SWEEPS_VERSION, migrations
 
 BUSY_SECONDS = 30
 """How long to wait for another process's transaction."""
@@ -139,7 +139,7 @@ def _up_to_date(connection: sqlite3.Connection, path: Path, oldest: int = LATEST
         applied = version(connection, path)
         if applied < oldest:
             _upgrade(connection, path)
-        elif applied < LATEST_VERSION:
+        elif applied < SWEEPS_VERSION:
             for name, columns in SWEEP_TABLES.items():
                 connection.execute(f"CREATE TEMP TABLE {name} ({columns})")
     except BaseException:

@@ -15,12 +15,13 @@ from typing import Any, Self
 
 from core.config.messages import shortened
 from core.errors import DamagedError, RunLookupError
-from core.events import Event, RunInterrupted, TokensMeasured, Warned, Way, way_name
+from core.events import Event, RunInterrupted, TokensMeasured, Way, way_name
 from core.metrics import STORED
 from core.state import RunState, reduce
 from core.store import codec
 from core.store.identity import damage
 from core.store.liveness import GONE, IS_HELD, IS_LIVE, Liveness
+from core.store.log import readable
 from core.store.opening import connect_to_read, explaining
 from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS
 from core.store.tokens import EvaluationText, floats, integers
@@ -245,15 +246,8 @@ class Reader:
             "SELECT seq, type, data FROM events WHERE run_id = ? AND seq > ? AND (? OR type <> ?) ORDER BY seq LIMIT ?",
             (run, after, steps, codec.STEPS, limit),
         )
-        events = [event for row in rows for event in self._decoded(run, row)]
+        events = [event for row in rows for event in readable(run, row)]
         return events, rows[-1]["seq"] if rows else after
-
-    def _decoded(self, run: int, row: dict[str, Any]) -> tuple[Event, ...]:
-        try:
-            return codec.checked((row["type"], row["data"]))
-        except codec.UnreadableError as error:
-            where = f"entry {row['seq']} of the log of run {run} ({row['type']})"
-            return (Warned(f"{where} is damaged and left out, {error}: eetui doctor says what else is"),)
 
     def state(self, run: int) -> RunState:
         """Fold the run's events, single steps left out, to its state; interrupted if its process is gone."""

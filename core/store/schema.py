@@ -6,6 +6,8 @@ anything to do (`core.store.opening`); sqlite-utils, which applies them, is impo
 
 from typing import TYPE_CHECKING
 
+from core.store.views import VIEWS
+
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
@@ -202,10 +204,19 @@ def sweeps(db: "Database") -> None:
     db.execute("CREATE INDEX queue_by_sweep ON queue (sweep_id, place)")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows, sweeps)
+def views(db: "Database") -> None:
+    """Create the ready views (`core.store.views`); a migration that changes what they read makes them anew."""
+    for name, query in VIEWS.items():
+        db.execute(f"DROP VIEW IF EXISTS {name}")
+        db.execute(f"CREATE VIEW {name} AS {query}")
+
+
+MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows, sweeps, views)
 LATEST_VERSION = len(MIGRATIONS)
 READABLE_VERSION = MIGRATIONS.index(sweeps)
-"""Oldest version that is read as it stands: all that later ones have more is tables, which are empty there."""
+"""Oldest version that is read as it stands: all that later ones have more is views, and tables that are empty there."""
+SWEEPS_VERSION = MIGRATIONS.index(sweeps) + 1
+"""Version from which databases have `SWEEP_TABLES`."""
 
 
 def migrations() -> "Migrations":

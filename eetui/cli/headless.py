@@ -24,6 +24,7 @@ from eetui.summary.progress import all_steps, steps_done
 
 if TYPE_CHECKING:
     from eetui.console.training_thread import Request
+    from eetui.trackers.contract import Trackers
 
 INTERRUPTED = 130
 
@@ -58,6 +59,10 @@ class Headless:
                 self.console.print(Text(f"{self.names[run]}  {line}"), soft_wrap=True)
         if self.console.is_terminal and self.states[run].stages:
             self._show(run, self.states[run].stages[-1])
+
+    def warn(self, message: str) -> None:
+        """Show a warning that is about no run."""
+        self.console.print(Text(f"warning: {message}", "yellow"), soft_wrap=True)
 
     def _show(self, run: int, stage: StageState) -> None:
         self.progress.update(
@@ -110,11 +115,16 @@ class Stop:
             os.write(2, b"\nfinishing the step" + hint + b"\n")
 
 
-def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:
-    """Train the requested runs, print the profiles of those that have one, and return the exit code."""
+def train_headless(request: "Request", database: Path, *, as_json: bool = False, mirrors: "Trackers" = ()) -> int:
+    """Train the requested runs, print the profiles of those that have one, and return the exit code.
+
+    Args:
+        mirrors: trackers that get the events too (`eetui.trackers.live.parsed`).
+    """
     from core.session import run as session
     from core.store.writer import Writer
     from eetui.summary.shown_reader import ShownReader
+    from eetui.trackers.live import Mirrors, with_mirrors
 
     console, stop = HarmlessConsole(sys.stderr), Stop()
     try:
@@ -124,8 +134,9 @@ def train_headless(request: "Request", database: Path, *, as_json: bool = False)
             with ShownReader(database) as reader:
                 names = {number: str(reader.run(number)["name"]) for number in prepared.runs}
             headless = Headless(names, console)
-            with stop.listening(), headless.progress:
-                statuses = session.run_experiment(prepared, store, headless.publish, stop)
+            with stop.listening(), headless.progress, Mirrors(mirrors, database, headless.warn).running() as mirroring:
+                publish = with_mirrors(headless.publish, mirroring)
+                statuses = session.run_experiment(prepared, store, publish, stop)
     except KeyboardInterrupt:
         return INTERRUPTED
     if prepared.profile:

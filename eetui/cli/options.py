@@ -123,9 +123,9 @@ def reading(db: Path, *, exact: bool) -> "Reader":
     return Reader(db) if exact else ShownReader(db)
 
 
-def print_data(text: str) -> None:
+def print_data(text: str, end: str = "\n") -> None:
     """Print data for other programs: exactly, and on a terminal harmless."""
-    print(harmless(text) if sys.stdout.isatty() else text)
+    print(harmless(text) if sys.stdout.isatty() else text, end=end)
 
 
 def output_shape() -> tuple[int, bool]:

@@ -7,9 +7,12 @@ from core.parallel.launch import Launch
 
 if TYPE_CHECKING:
     from eetui.console.training_thread import Request
+    from eetui.trackers.contract import Trackers
 
 
-def train_together(request: "Request", database: Path, launched: Launch, *, as_json: bool = False) -> int:
+def train_together(
+    request: "Request", database: Path, launched: Launch, *, as_json: bool = False, mirrors: "Trackers" = ()
+) -> int:
     """Train the requested runs with the other processes; return the exit code, 0 in all but the first.
 
     Raises:
@@ -22,7 +25,7 @@ def train_together(request: "Request", database: Path, launched: Launch, *, as_j
     with joined(launched) as together:
         if together.leads:
             try:
-                return train_headless(request, database, as_json=as_json)
+                return train_headless(request, database, as_json=as_json, mirrors=mirrors)
             finally:
                 together.dismiss()
         stop = Stop()

@@ -27,10 +27,13 @@ from eetui.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from core.session.plan import Plan
     from core.session.prepare import Prepared
     from core.store.writer import Writer
     from eetui.console.training_thread import Request
+    from eetui.trackers.contract import Trackers
 
 
 def config_values() -> Iterator[tuple[str, str, Any]]:
@@ -76,6 +79,10 @@ def run(
         bool, typer.Option("--profile", help="Time the parts of every stage; shown at the end, in Live and by show.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER:DIR", help="Tell a tracker too, offline: tensorboard, mlflow, …; repeatable."),
+    ] = None,
     no_ui: NoUi = False,
     help_config: Annotated[
         bool, typer.Option("--help-config", help="List all config values.", callback=_print_config_help, is_eager=True)
@@ -95,7 +102,7 @@ def run(
         preset, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device, model=model
     )
     plan = plan_from(layers, method or (), seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
-    _train(request_for(plan), db, no_ui=no_ui, as_json=as_json)
+    _train(request_for(plan), db, no_ui=no_ui, as_json=as_json, mirrors=_mirrors(mirror or (), no_ui=no_ui))
 
 
 def resume(references: References, no_ui: NoUi = False, *, db: Database) -> None:
@@ -131,18 +138,33 @@ def _in_console(*, no_ui: bool) -> bool:
     return not no_ui and has_terminal()
 
 
-def _train(request: "Request", db: Path, *, no_ui: bool, as_json: bool = False) -> None:
+def _mirrors(texts: "Sequence[str]", *, no_ui: bool) -> "Trackers":
+    """Return the trackers of `--mirror`, each found to be installed before anything begins.
+
+    Raises:
+        UsageError: one is not, or there is a console.
+    """
+    if not texts:
+        return ()
+    if _in_console(no_ui=no_ui):
+        raise UsageError("--mirror goes with training without the console: add --no-ui")
+    from eetui.trackers.live import parsed
+
+    return parsed(texts)
+
+
+def _train(request: "Request", db: Path, *, no_ui: bool, as_json: bool = False, mirrors: "Trackers" = ()) -> None:
     """Train in the console or headless, alone or with the other processes of a launch, and exit."""
     if launched := launch():
         if not no_ui:
             raise UsageError("several processes train without the console: add --no-ui")
         from eetui.cli.together import train_together
 
-        raise typer.Exit(train_together(request, db, launched, as_json=as_json))
+        raise typer.Exit(train_together(request, db, launched, as_json=as_json, mirrors=mirrors))
     if _in_console(no_ui=no_ui):
         raise typer.Exit(open_console(db, request))
     from eetui.cli.headless import train_headless
 
     if not no_ui:
         print("eetui: no terminal for the console, so training headless (--no-ui)", file=sys.stderr)
-    raise typer.Exit(train_headless(request, db, as_json=as_json))
+    raise typer.Exit(train_headless(request, db, as_json=as_json, mirrors=mirrors))
