@@ -14,7 +14,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from core.events import RunInterrupted
+from core.store import liveness
 from core.store.queue import take
+from core.store.reader import Reader
+from core.store.sweeps import held
 from core.store.writer import Writer
 from eetui.cli.main import app
 from eetui.cli.on_cluster import with_ray_address
@@ -114,6 +117,34 @@ def test_a_worker_takes_from_the_queue_until_it_is_told_to_stop(
     worker.communicate()
     assert worker.returncode == 143
     assert json.loads(run(app, ["queue", "list", "--json", "--db", db]).output) == []
+
+
+def test_a_sweep_waits_for_who_trains_its_runs_and_ends_with_the_codes_of_run(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, run = tmp_path / "runs.db", CliRunner().invoke
+    words = ["sweep", "-m", "loss", "--set", "lr=0.01,1e37", "--seeds", "1", "--print", "--corpus", str(text)]
+    assert run(app, ["--db", str(db), *words, *OPTIONS]).exit_code == 0
+    with subprocess.Popen(["sleep", "100"]) as other, Writer(db) as store:
+        run_held = take(store, 1, lambda key: False)
+        assert run_held is not None
+        holder = dict(zip(("pid", "host", "process"), liveness._own(other.pid), strict=True))
+        with store.transaction() as connection:
+            connection.execute("UPDATE runs SET pid = :pid, process = :process WHERE id = 1", holder)
+
+        def look(reader: Reader, sweep: int) -> list[dict[str, Any]]:
+            found = held(reader, sweep)
+            other.kill()
+            other.wait()
+            return found
+
+        monkeypatch.setattr("core.store.sweeps.held", look)
+        done = run(app, ["sweep", "resume", "sweep-1", "--db", str(db)])
+    assert f"waits for sweep-1-0-s42 (run 1), which process {other.pid} on" in done.output
+    assert "sweep-1: 1 finished, 1 failed" in done.output
+    assert done.exit_code == 3
+    again = run(app, ["sweep", "resume", "sweep-1", "--db", str(db)])
+    assert (again.exit_code, again.output.count("finished in")) == (3, 0)
 
 
 def test_a_sweep_is_cancelled_and_deleted_with_its_runs(tmp_path: Path, text: Path) -> None:
