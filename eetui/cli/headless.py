@@ -23,6 +23,7 @@ from eetui.summary.log_lines import line_of, live_figures
 from eetui.summary.progress import all_steps, steps_done
 
 if TYPE_CHECKING:
+    from core.session.run import Training
     from eetui.console.training_thread import Request
 
 INTERRUPTED = 130
@@ -110,8 +111,14 @@ class Stop:
             os.write(2, b"\nfinishing the step" + hint + b"\n")
 
 
-def train_headless(request: "Request", database: Path, *, as_json: bool = False) -> int:
-    """Train the requested runs, print the profiles of those that have one, and return the exit code."""
+def train_headless(
+    request: "Request", database: Path, *, as_json: bool = False, training: "Training | None" = None
+) -> int:
+    """Train the requested runs, print the profiles of those that have one, and return the exit code.
+
+    Args:
+        training: what trains each run; None: this process.
+    """
     from core.session import run as session
     from core.store.writer import Writer
     from eetui.summary.shown_reader import ShownReader
@@ -125,7 +132,7 @@ def train_headless(request: "Request", database: Path, *, as_json: bool = False)
                 names = {number: str(reader.run(number)["name"]) for number in prepared.runs}
             headless = Headless(names, console)
             with stop.listening(), headless.progress:
-                statuses = session.run_experiment(prepared, store, headless.publish, stop)
+                statuses = session.run_experiment(prepared, store, headless.publish, stop, training)
     except KeyboardInterrupt:
         return INTERRUPTED
     if prepared.profile:

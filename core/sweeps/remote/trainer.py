@@ -27,6 +27,7 @@ from core.protocol.stage_key import surroundings
 from core.protocol.train import train
 from core.protocol.weights_file import Kept
 from core.session.run import new_clock
+from core.session.together import Job, led
 from core.stages.lm import Progress
 from core.stages.trainer import Weights
 from core.sweeps.remote.messages import Answer, Happened, Left, Message, Over, Reached, Task, Trained, Wanted
@@ -132,9 +133,10 @@ class _Run:
     def _train(self, config: RunConfig, task: Task, dataset: Dataset, memory: StageMemory) -> None:
         try:
             clock = new_clock(config, profile=task.profile)
-            events = train(config, dataset, memory, _Sender(self.say, self.ask), clock, task.threads)
+            training = partial(train, config, dataset, memory, _Sender(self.say, self.ask), clock, task.threads)
+            events = led(Job(task.config, dataset.fingerprint, task.threads), training)
             pace = Pace(task.threads, NO_OUTLOOK, partial(peak_flops, config))
-            with closing(pace.watch(events)) as watched:
+            with closing(events), closing(pace.watch(events)) as watched:
                 for event in watched:
                     self.say(Happened(event))
             self.say(Over())
