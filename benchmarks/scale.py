@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale [--quick] [--json FILE]
 
-The runs of the first part are made up: what stands in for the training yields the events of a whole run at once, so that
-all the time is that of the queue, the checkpoint's folder, the store and, on Ray, the way there and back. Every event of
-every run is looked for in the store afterwards. Commands are processes of their own, as at the prompt.
+The runs of the first part are made up: what stands in for the training yields the events of a whole run at once, so
+that all the time is that of the queue, the checkpoint's folder, the store and, on Ray, the way there and back. Every
+event of every run is looked for in the store afterwards. Commands are processes of their own, as at the prompt.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from core.events import Event, Warned
 from core.session.run import Training
 from core.state import Status
 from core.store.reader import Reader
-from core.store.sweeps import Cell, cells_of, create_sweep
+from core.store.stored_sweeps import cells_of
+from core.store.sweeps import Cell, create_sweep
 from core.store.writer import NewRun, Writer
 from core.sweeps.create import plan_sweep, store_sweep
 from core.sweeps.spec import grid, spec_from

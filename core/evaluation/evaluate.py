@@ -128,7 +128,7 @@ def evaluate(
     ]
     yield from results
     if again:
-        yield from strided(model, thresholds, windows, config, stage, len(batches) + 1)
+        yield from strided(model, thresholds, windows, config, stage, len(batches) + 1, clock)
     flops = cost.full * (1 - fmean(results[0].window_flop_savings) if thresholds else 1)
     clock.count("early exit", results[0].tokens * flops)
     if thresholds:

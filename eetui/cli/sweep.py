@@ -221,7 +221,7 @@ def _free_name(db: Path) -> str:
     if not db.exists():
         return "sweep-1"
     from core.store.reader import Reader
-    from core.store.sweeps import list_sweeps
+    from core.store.stored_sweeps import list_sweeps
 
     with Reader(db) as reader:
         rows = list_sweeps(reader)
@@ -259,7 +259,7 @@ def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
     """Say which runs of a sweep finished and which did not, and return the exit code."""
     from collections import Counter
 
-    from core.store.sweeps import cells_of, is_pruned
+    from core.store.stored_sweeps import cells_of, is_pruned
     from eetui.cli.headless import exit_code
     from eetui.summary.shown_reader import ShownReader
 
@@ -280,7 +280,7 @@ def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
 def _outcome(cell: "Mapping[str, Any]") -> "Status":
     """Return what a run of a sweep counts as, once nothing trains it: one that was pruned has done what it was for."""
     from core.store.queue import DIED
-    from core.store.sweeps import is_pruned
+    from core.store.stored_sweeps import is_pruned
 
     if cell["status"] == "finished" or is_pruned(cell):
         return "finished"

@@ -114,7 +114,7 @@ class _Process:
     def _took_a_run(self) -> bool:
         """Whether a run of the sweep is, or was last, that of the process that died."""
         from core.store.reader import Reader
-        from core.store.sweeps import has_run_of
+        from core.store.stored_sweeps import has_run_of
 
         with Reader(self._database) as reader:
             return has_run_of(reader, self._sweep, self._process.pid)

@@ -75,7 +75,7 @@ def wait_for_others(database: Path, sweep: int, stop: Stop) -> bool:
     """Wait while other processes train runs of a sweep; whether one of them left a run that waits again."""
     from core.store.queue import waiting
     from core.store.reader import Reader
-    from core.store.sweeps import held
+    from core.store.stored_sweeps import held
 
     seen, said = set[int](), set[int]()
     with stop.listening(), Reader(database) as reader:
@@ -100,7 +100,7 @@ def wait_for_others(database: Path, sweep: int, stop: Stop) -> bool:
 
 def _searches(database: Path, sweep: int) -> bool:
     from core.store.reader import Reader
-    from core.store.sweeps import find_sweep
+    from core.store.stored_sweeps import find_sweep
 
     with Reader(database) as reader:
         return find_sweep(reader, str(sweep)).spec["search"] is not None

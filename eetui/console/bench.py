@@ -71,7 +71,9 @@ class Bench(App[None]):
             StoreError: it was opened to read only.
         """
         if self.read_only:
-            raise StoreError("this console only reads: nothing is trained or changed here; start eetui by itself for that")
+            raise StoreError(
+                "this console only reads: nothing is trained or changed here; start eetui by itself for that"
+            )
 
     def attempt(self, work: Callable[[], object]) -> bool:
         """Call `work`; show an `EetuiError` to the user and return False if it raises one."""

@@ -90,8 +90,8 @@ STOPS = (
     ),
     Stop(
         "where the perplexity went",
-        "The final PPL of the report's protocol is twice the training one. The diagnosis leads from one to the other in "
-        "nats, one change at a time: other text, a head that drifted under an earlier block, tokens that left. d "
+        "The final PPL of the report's protocol is twice the training one. The diagnosis leads from one to the other, "
+        "in nats, one change at a time: other text, a head that drifted under an earlier block, tokens that left. d "
         "closes it.",
         "inspect",
         trained_as_reported,

@@ -32,12 +32,15 @@ LOOK_SECONDS = 0.2
 class Cluster:
     """The nodes of a cluster, as places for runs. Places are kept from run to run, and taken by several threads.
 
+    Args:
+        trainer: what is started there.
+
     Attributes:
         taken: the places with a run.
     """
 
-    def __init__(self) -> None:
-        self._actor = ray.remote(RayTrainer)
+    def __init__(self, trainer: type[RayTrainer] = RayTrainer) -> None:
+        self._actor = ray.remote(trainer)
         self._shipped = Shipped()
         self.taken: list[RayPlace] = []
         self._idle: list[RayPlace] = []

@@ -10,7 +10,8 @@ from core.events import Epoch, Event, RunInterrupted, RunStarted
 from core.store.files import search_journal
 from core.store.queue import take, take_run
 from core.store.reader import Reader
-from core.store.sweeps import cells_of, create_sweep, update_spec, wait_again
+from core.store.stored_sweeps import cells_of
+from core.store.sweeps import create_sweep, update_spec, wait_again
 from core.store.writer import Writer
 from core.sweeps.search import GIVEN_UP, Search
 from core.sweeps.search_space import check_space, search_from, with_trials

@@ -37,8 +37,10 @@ def test_without_the_variable_the_file_is_in_the_users_config_folder(monkeypatch
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("colour = 1", "'colour' must be one of db, theme, bell, keys"),
+        ("colour = 1", "'colour' must be one of db, theme, bell, keys, kib_per_second"),
         ("bell = 1", "bell must be of type bool, got 1"),
+        ("kib_per_second = 0", "kib_per_second must be above 0, got 0"),
+        ('kib_per_second = "4"', "kib_per_second must be of type number, got '4'"),
         ("[keys]\nx = 3", "keys.x must be a key"),
         ("db = ", "is not valid TOML"),
     ],
