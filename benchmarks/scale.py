@@ -85,8 +85,11 @@ def main() -> None:
 def here(report: Report, folder: Path, runs: int) -> None:
     """Time of a run in this process beside its training."""
     with Writer(folder / "here.db") as store:
+        began = time.process_time()
         taken = per_run(store, runs + WARM, synthetic)
+        used = (time.process_time() - began) / (runs + WARM)
     report.add(figure("beside its training, a run here", taken, "s", most=0.5))
+    report.add(figure("the same: of the CPU, with its part of the sweep's plan", [used], "s"))
 
 
 def on_ray(report: Report, folder: Path, single: int, runs: int, slots: int) -> None:
