@@ -25,6 +25,7 @@ from core.config.run_config import Layer, RunConfig
 from core.events import Event, Warned
 from core.session.run import Training
 from core.state import Status
+from core.store.queue import take_run
 from core.store.reader import Reader
 from core.store.stored_sweeps import cells_of
 from core.store.sweeps import Cell, create_sweep
@@ -220,6 +221,7 @@ def add_sweep(path: Path) -> None:
         with Reader(path) as reader:
             runs = [(cell["id"], cell["method"]) for cell in cells_of(reader, sweep)]
         for run, method in runs:
+            take_run(store, run)
             append(store, run, list(scripted(method)))
 
 

@@ -124,7 +124,7 @@ def cluster(address: str = LOCAL, *, object_store_memory: int | None = None) -> 
                 address=address, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=True,
                 **(own if address == LOCAL else {}),
             )  # fmt: skip
-    except (RuntimeError, ValueError, OSError, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # Ray raises bare ones too, as where its processes start too slowly
         ray.shutdown()
         raise UsageError(
             f"Ray can't be used at {address}: {str(error).strip().partition(chr(10))[0]}"

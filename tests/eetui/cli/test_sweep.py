@@ -199,7 +199,22 @@ def test_a_cluster_that_can_not_be_reached_leaves_nothing_behind(
     assert not db.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--no-ui", "--workers", "2"], "--workers is for --ray"),
+        (["run", "--no-ui", "--ray", "somewhere", "--workers", "2"], "needs the address HOST:PORT"),
+    ],
+)
+def test_workers_are_those_of_a_cluster(words: list[str], message: str, tmp_path: Path, text: Path) -> None:
+    pytest.importorskip("ray")
+    result = CliRunner().invoke(app, ["--db", str(tmp_path / "runs.db"), *words, "--corpus", str(text), *OPTIONS])
+    assert message in said(result.exception)
+    assert not (tmp_path / "runs.db").exists()
+
+
 def test_ray_takes_an_address_or_none() -> None:
     assert with_ray_address(["--ray", "-m", "loss"]) == ["--ray=local", "-m", "loss"]
     assert with_ray_address(["resume", "rates", "--ray"]) == ["resume", "rates", "--ray=local"]
+    assert with_ray_address(["run", "--ray", "--workers", "2"]) == ["run", "--ray=local", "--workers", "2"]
     assert with_ray_address(["--ray", "10.0.0.1:6379"]) == ["--ray", "10.0.0.1:6379"]
