@@ -41,7 +41,10 @@ class Checkpoint:
         run: the run's number and when it was created, which together no other run has.
         patience: with a disk that has no room.
         unusable: what is wrong with the files that can't be used, by stage.
+        loss: what follows where they can't be written.
     """
+
+    loss = "were the run interrupted, it would have to train again what was trained since"
 
     def __init__(self, folder: Path, origin: str, run: str) -> None:
         self.folder, self.origin, self.run = folder, origin, run
@@ -169,12 +172,7 @@ class Checkpoint:
             self.patience.attempt(write)
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: the device is gone
             if not self._warned:
-                self._warnings.append(
-                    Warned(
-                        f"the checkpoint {self.folder} can't be written ({error}): were the run interrupted, it would "
-                        f"have to train again what was trained since"
-                    )
-                )
+                self._warnings.append(Warned(f"the checkpoint {self.folder} can't be written ({error}): {self.loss}"))
             self._warned = True
             return False
         self._sound.add(name)

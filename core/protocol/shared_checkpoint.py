@@ -39,7 +39,7 @@ class SharedCheckpoint(Checkpoint):
 
     def __init__(self, own: Checkpoint, sharing: Sharing) -> None:
         super().__init__(own.folder, own.origin, own.run)
-        self._shelves = {stage: Checkpoint(sharing.folder / key, key, EVERYBODY) for stage, key in sharing.keys.items()}
+        self._shelves = {stage: _Shelf(sharing.folder / key, key, EVERYBODY) for stage, key in sharing.keys.items()}
 
     def key(self, stage: str) -> str | None:
         """Return the key of a stage that is shared; None for one that is the run's alone."""
@@ -107,6 +107,12 @@ class SharedCheckpoint(Checkpoint):
 
     def _waiting(self, stage: str) -> "_Wait":
         return _Wait(self, stage)
+
+
+class _Shelf(Checkpoint):
+    """The files of a stage that runs share."""
+
+    loss = "each run trains its stages itself"
 
 
 class _Wait:

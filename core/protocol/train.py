@@ -89,7 +89,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     clock: Clock = UNPROFILED,
     threads: int | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train and evaluate a model by the config's protocol, yielding events; the consumer may stop at any of them.
 
     Args:

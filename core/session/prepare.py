@@ -12,7 +12,7 @@ from core.errors import UsageError
 from core.estimate.memory_check import require_memory, require_states
 from core.estimate.workload import Sizes
 from core.machine.pace import NO_OUTLOOK, Outlook
-from core.parallel.launch import launch
+from core.parallel.launch import Launch, launch
 from core.parallel.world import require_devices
 from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
@@ -34,14 +34,17 @@ class Prepared:
     outlook: Outlook = NO_OUTLOOK
 
 
-def prepare(plan: Plan, store: Writer) -> Prepared:
+def prepare(plan: Plan, store: Writer, workers: int = 1) -> Prepared:
     """Check all that can be checked before training, then queue the runs.
+
+    Args:
+        workers: processes elsewhere that are to train each run together.
 
     Raises:
         UsageError: the corpus, a device, a name or a user's own exit method can't be used, or no thresholds reach a
             target; nothing is stored.
     """
-    checked = check(plan)
+    checked = check(plan, workers)
     runs = store.create_experiment(checked.new)
     keep_text(checked.dataset, store)
     outlook = Outlook(_joined(checked.remark, store.remark), plan.speed)
@@ -63,14 +66,17 @@ class Checked:
     remark: str = ""
 
 
-def check(plan: Plan) -> Checked:
+def check(plan: Plan, workers: int = 1) -> Checked:
     """Load the dataset of a plan, resolve its configs, and check all that can be checked.
+
+    Args:
+        workers: processes elsewhere that are to train each run together.
 
     Raises:
         UsageError: the corpus, a device or a user's own exit method can't be used, or no thresholds reach a target.
     """
     configs, remark = resolve_all(plan.configs)
-    processes = _processes(configs)
+    processes = _processes(configs, workers)
     dataset = shared_dataset(configs)
     for config in configs:
         check_price(config, dataset.vocabulary.size)
@@ -95,8 +101,11 @@ def keep_text(dataset: Dataset, store: Writer) -> None:
     store.keep_text(dataset.fingerprint, _evaluation_text(dataset))
 
 
-def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
+def prepare_resume(runs: Sequence[int], store: Writer, workers: int = 1) -> Prepared:
     """Queue interrupted or failed runs again, to resume from their checkpoints.
+
+    Args:
+        workers: processes elsewhere that are to train each run together.
 
     Raises:
         UsageError: a run does not exist, has finished or is live, its corpus or its own exit method changed, its device
@@ -111,7 +120,7 @@ def prepare_resume(runs: Sequence[int], store: Writer) -> Prepared:
                 f"resumed; to train it again, start a new one with eetui run"
             )
     configs, _ = resolve_all([rebuilt(row["config"], f"run {row['id']}") for row in rows])
-    _processes(configs)
+    _processes(configs, workers)
     dataset = shared_dataset(configs)
     for row in rows:
         require_text(row, configs[0], dataset)
@@ -140,13 +149,16 @@ def shared_dataset(configs: Sequence[RunConfig]) -> Dataset:
     return dataset
 
 
-def _processes(configs: Sequence[RunConfig]) -> dict[str, int]:
+def _processes(configs: Sequence[RunConfig], workers: int) -> dict[str, int]:
     """Return a record's entry on how many processes train a run together, where there are several.
+
+    Args:
+        workers: processes elsewhere, each of which sees the devices that it has for itself.
 
     Raises:
         ConfigError: there is no device for each.
     """
-    launched = launch()
+    launched = Launch(0, workers, 0, 1) if workers > 1 else launch()
     for config in configs:
         require_devices(config.machine.device, launched)
     return {"processes": launched.size} if launched else {}

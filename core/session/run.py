@@ -60,11 +60,18 @@ class Training(Protocol):
 
 
 def run_experiment(
-    prepared: Prepared, store: Writer, publish: Publish, should_stop: ShouldStop = lambda: False
+    prepared: Prepared,
+    store: Writer,
+    publish: Publish,
+    should_stop: ShouldStop = lambda: False,
+    training: Training | None = None,
 ) -> list[Status]:
     """Run all runs in order, sharing the stages that do not depend on the method; return the status of each.
 
     If a run fails, the others still run. If the experiment is stopped, the queued runs are interrupted too.
+
+    Args:
+        training: what trains each; None: `protocol.train`, in this process.
 
     Raises:
         VanishedError: the database was removed or replaced meanwhile; all that it held is in the one that is named.
@@ -74,7 +81,8 @@ def run_experiment(
     with beating(store, lambda: prepared.runs[len(statuses) :]):
         for config, number in zip(prepared.configs, prepared.runs, strict=True):
             clock, outlook = new_clock(config, profile=prepared.profile), prepared.outlook
-            statuses.append(run(config, prepared.dataset, memory, number, store, publish, should_stop, clock, outlook))
+            common = (prepared.dataset, memory, number, store, publish, should_stop, clock, outlook)
+            statuses.append(run(config, *common, training))
     return statuses
 
 

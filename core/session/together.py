@@ -1,7 +1,7 @@
 """One run on several processes: the first runs the experiment, and the others follow it run by run."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from core.config.derived import dataset_settings
@@ -30,7 +30,7 @@ class Job:
     threads: int
 
 
-def led(job: Job, training: Callable[[], Iterator[Event]]) -> Iterator[Event]:
+def led(job: Job, training: Callable[[], Iterator[Event]]) -> Generator[Event, None, None]:
     """Yield the events of a run that the other processes train as well, and tell them of its end, however it comes."""
     together = world()
     if not isinstance(together, Together):
@@ -50,13 +50,16 @@ def led(job: Job, training: Callable[[], Iterator[Event]]) -> Iterator[Event]:
     together.leave()
 
 
-def follow(together: Together, should_stop: Callable[[], bool]) -> None:
+def follow(together: Together, should_stop: Callable[[], bool], known: Mapping[str, Dataset] | None = None) -> None:
     """Train with the first process whatever it trains, until there is no more.
+
+    Args:
+        known: datasets that need not be read, by their fingerprints.
 
     Raises:
         LostProcessError: it is gone.
     """
-    memory, datasets = StageMemory(), dict[str, Dataset]()
+    memory, datasets = StageMemory(), dict(known or {})
     while (job := together.receive()) is not None:
         try:
             config, dataset = _read(job, datasets)

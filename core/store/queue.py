@@ -112,8 +112,8 @@ def leave(store: Writer, run: int) -> None:
         connection.execute("DELETE FROM queue WHERE run_id = ?", [run])
 
 
-def drop(store: Writer, runs: Sequence[int]) -> None:
-    """Take runs that nobody holds out of the queue; they are interrupted.
+def drop(store: Writer, runs: Sequence[int], reason: str = TAKEN_OUT) -> None:
+    """Take runs that nobody holds out of the queue; they are interrupted, for that reason.
 
     Raises:
         UsageError: a process holds one of them; nothing is changed.
@@ -123,7 +123,7 @@ def drop(store: Writer, runs: Sequence[int]) -> None:
             _require_nobodys(store, connection, run)
         connection.executemany("DELETE FROM queue WHERE run_id = ?", [[run] for run in runs])
     for run in runs:
-        store.end(run, RunInterrupted(TAKEN_OUT, 0.0))
+        store.end(run, RunInterrupted(reason, 0.0))
 
 
 def move(store: Writer, run: int, place: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from core.config.messages import shortened
 from core.errors import RunLookupError
 from core.metrics import STORED
+from core.store.liveness import IS_LIVE, this_process
 from core.store.reader import Reader
 
 FIGURES = tuple(column.name for column, _ in STORED)
@@ -96,6 +97,32 @@ def cells_of(reader: Reader, sweep: int, *, windows: bool = False) -> list[dict[
         text = row["setting"]
         row["setting"] = settings[text] if text in settings else settings.setdefault(text, json.loads(text))
     return rows
+
+
+def held(reader: Reader, sweep: int) -> list[dict[str, Any]]:
+    """Return number, name, pid and host of the runs of a sweep that another process trains, or has taken to train."""
+    own = this_process()
+    return reader.select(
+        "SELECT id, name, runs.pid, runs.host FROM sweep_cells JOIN runs ON id = run_id WHERE sweep_id = ? AND "
+        f"{IS_LIVE} AND runs.pid IS NOT NULL AND NOT (runs.pid = ? AND runs.host = ?) ORDER BY point, seed",
+        [sweep, own["pid"], own["host"]],
+    )
+
+
+def has_run_of(reader: Reader, sweep: int, pid: int) -> bool:
+    """Whether a process of this machine is the last one that took one of a sweep's runs."""
+    query = "SELECT 1 AS found FROM sweep_cells JOIN runs ON id = run_id WHERE sweep_id = ? AND pid = ? AND host = ?"
+    return bool(reader.select(query, [sweep, pid, this_process()["host"]]))
+
+
+def trial_of(reader: Reader, run: int) -> list[dict[str, Any]]:
+    """Return number, seed, status, error and point of the runs that share a run's combination of values, by seed."""
+    return reader.select(
+        "SELECT id, seed, status, error, other.point FROM sweep_cells AS own "
+        "JOIN sweep_cells AS other ON other.sweep_id = own.sweep_id AND other.point = own.point "
+        "JOIN runs ON id = other.run_id WHERE own.run_id = ? ORDER BY seed",
+        [run],
+    )
 
 
 def is_pruned(cell: Mapping[str, Any]) -> bool:

@@ -23,6 +23,7 @@ from eetui.summary.log_lines import line_of, live_figures
 from eetui.summary.progress import all_steps, steps_done
 
 if TYPE_CHECKING:
+    from core.session.run import Training
     from eetui.console.training_thread import Request
     from eetui.trackers.contract import Trackers
 
@@ -115,11 +116,19 @@ class Stop:
             os.write(2, b"\nfinishing the step" + hint + b"\n")
 
 
-def train_headless(request: "Request", database: Path, *, as_json: bool = False, mirrors: "Trackers" = ()) -> int:
+def train_headless(
+    request: "Request",
+    database: Path,
+    *,
+    as_json: bool = False,
+    mirrors: "Trackers" = (),
+    training: "Training | None" = None,
+) -> int:
     """Train the requested runs, print the profiles of those that have one, and return the exit code.
 
     Args:
         mirrors: trackers that get the events too (`eetui.trackers.live.parsed`).
+        training: what trains each run; None: this process.
     """
     from core.session import run as session
     from core.store.writer import Writer
@@ -136,7 +145,7 @@ def train_headless(request: "Request", database: Path, *, as_json: bool = False,
             headless = Headless(names, console)
             with stop.listening(), headless.progress, Mirrors(mirrors, database, headless.warn).running() as mirroring:
                 publish = with_mirrors(headless.publish, mirroring)
-                statuses = session.run_experiment(prepared, store, publish, stop)
+                statuses = session.run_experiment(prepared, store, publish, stop, training)
     except KeyboardInterrupt:
         return INTERRUPTED
     if prepared.profile:

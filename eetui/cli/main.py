@@ -97,12 +97,8 @@ class HarmlessGroup(TyperGroup):
         with _complaining():
             return super().invoke(ctx)
 
-
-class SweepGroup(HarmlessGroup):
-    """The commands of sweeps, whose option `--ray` may be without its value."""
-
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line."""
+        """Read the command line, in which the option `--ray` may be without its value."""
         return super().parse_args(ctx, with_ray_address(args))
 
 
@@ -135,7 +131,7 @@ def _add_group(name: str, commands: Mapping[str, Callable[..., None]], **options
     return group
 
 
-_add_group("sweep", SWEEP, cls=SweepGroup, invoke_without_command=True).callback()(sweep.sweep)
+_add_group("sweep", SWEEP, invoke_without_command=True).callback()(sweep.sweep)
 _add_group("queue", QUEUE, no_args_is_help=True, help="Runs that wait in the database for eetui work.")
 
 

@@ -127,7 +127,8 @@ def work(
     """Train runs from the queue, one after the other, until told to stop (Ctrl-C, SIGTERM)."""
     from core.store.stored_sweeps import find_sweep
     from eetui.cli.headless import Stop, exit_code
-    from eetui.cli.working import stop_with_parent, work_here, work_on
+    from eetui.cli.worker_processes import stop_with_parent
+    from eetui.cli.working import work_here, work_on
 
     stop = Stop()
     if with_parent:
@@ -144,4 +145,4 @@ def work(
         with reading(db, exact=True) as reader:
             lane = find_sweep(reader, sweep).number
     statuses = work_here(db, lane, stop, once=once, idle=FOREVER if idle is None and not once else idle or 0.0)
-    raise typer.Exit(stop.code or int("failed" in statuses.values()))
+    raise typer.Exit(stop.code or exit_code([status for status in statuses.values() if status != "interrupted"]))

@@ -25,10 +25,14 @@ from eetui.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from core.state import Status
     from core.sweeps.create import PlannedSweep
     from core.sweeps.remote.ray_cluster import Cluster
     from core.sweeps.spec import Spec
     from core.sweeps.values import Axis
+    from eetui.cli.headless import Stop
 
 Jobs = Annotated[
     int | None,
@@ -117,7 +121,7 @@ def _search(
     """
     from dataclasses import replace
 
-    from core.sweeps.search import search_from
+    from core.sweeps.search_space import search_from
     from core.sweeps.spec import full_name
     from core.sweeps.values import Axis
 
@@ -139,7 +143,7 @@ def _make(
         raise UsageError("--print writes commands for elsewhere, and --ray trains now: leave one out")
     spec, remark = with_threads(spec, jobs or 1, each=1 if ray is not None else None)
     if spec.search is not None:
-        from core.sweeps.search import check_space
+        from core.sweeps.search_space import check_space
 
         check_space(spec)
     planned = plan_sweep(spec, [] if spec.search is not None else grid(spec), name)
@@ -178,9 +182,20 @@ def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]"
 def run_sweep(db: Path, number: int, name: str, jobs: int | None, cluster: "Cluster | None" = None) -> int:
     """Train what is left of a sweep, on a cluster where there is one, say how it went, and return the exit code."""
     from eetui.cli.headless import Stop
-    from eetui.cli.working import work_here, work_in_processes
+    from eetui.cli.working import wait_for_others
 
     stop = Stop()
+    _work(db, number, jobs, cluster, stop)
+    while wait_for_others(db, number, stop):
+        _work(db, number, jobs, cluster, stop)
+    return _say_how_it_went(db, number, name, stop.code)
+
+
+def _work(db: Path, number: int, jobs: int | None, cluster: "Cluster | None", stop: "Stop") -> None:
+    """Train the runs of a sweep that nobody else does, in this process, in several, or on a cluster."""
+    from eetui.cli.worker_processes import work_in_processes
+    from eetui.cli.working import work_here
+
     if cluster is not None:
         from core.sweeps.remote.training import RemoteTraining
 
@@ -189,7 +204,6 @@ def run_sweep(db: Path, number: int, name: str, jobs: int | None, cluster: "Clus
         work_here(db, number, stop)
     else:
         work_in_processes(db, number, jobs or 1, stop)
-    return _say_how_it_went(db, number, name, stop.code)
 
 
 def print_run_commands(db: Path, number: int) -> None:
@@ -246,6 +260,7 @@ def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
     from collections import Counter
 
     from core.store.stored_sweeps import cells_of, is_pruned
+    from eetui.cli.headless import exit_code
     from eetui.summary.shown_reader import ShownReader
 
     with ShownReader(db) as reader:
@@ -259,4 +274,14 @@ def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
     print(f"side by side: eetui sweep show {name}", file=sys.stderr)
     if left:
         print(f"to go on: eetui sweep resume {name}", file=sys.stderr)
-    return stopped or int(left > 0)
+    return stopped or exit_code([_outcome(cell) for cell in cells])
+
+
+def _outcome(cell: "Mapping[str, Any]") -> "Status":
+    """Return what a run of a sweep counts as, once nothing trains it: one that was pruned has done what it was for."""
+    from core.store.queue import DIED
+    from core.store.stored_sweeps import is_pruned
+
+    if cell["status"] == "finished" or is_pruned(cell):
+        return "finished"
+    return "interrupted" if cell["status"] == "interrupted" and cell["error"] != DIED else "failed"

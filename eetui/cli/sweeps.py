@@ -146,7 +146,7 @@ def _wait_again(store: "Writer", found: "StoredSweep", spec: "Spec", trials: int
     from core.store.sweeps import update_spec, wait_again
 
     if trials is not None:
-        from core.sweeps.search import with_trials
+        from core.sweeps.search_space import with_trials
 
         update_spec(store, found.number, with_trials(spec, trials).as_plain())
     wait_again(store, found.number, failed=spec.search is None)

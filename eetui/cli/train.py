@@ -9,6 +9,7 @@ import typer
 
 from core.errors import UsageError
 from core.parallel.launch import is_follower, launch
+from eetui.cli.on_cluster import Ray, Workers, one_thread, train_on_cluster
 from eetui.cli.open_console import has_terminal, open_console
 from eetui.cli.options import (
     Assignments,
@@ -84,6 +85,8 @@ def run(
         typer.Option(metavar="TRACKER:DIR", help="Tell a tracker too, offline: tensorboard, mlflow, …; repeatable."),
     ] = None,
     no_ui: NoUi = False,
+    ray: Ray = None,
+    workers: Workers = None,
     help_config: Annotated[
         bool, typer.Option("--help-config", help="List all config values.", callback=_print_config_help, is_eager=True)
     ] = False,
@@ -93,6 +96,7 @@ def run(
     """Train one run for each method and seed, and store them as one experiment."""
     from core.session.plan import plan_from
 
+    _check_workers(ray, workers, no_ui=no_ui)
     if as_json and not profile:
         raise UsageError("--json prints the profile, and there is none without --profile")
     if as_json and _in_console(no_ui=no_ui):
@@ -101,36 +105,64 @@ def run(
     layers = config_layers(
         preset, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device, model=model
     )
+    if ray is not None:
+        layers.insert(1, one_thread())
     plan = plan_from(layers, method or (), seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
-    _train(request_for(plan), db, no_ui=no_ui, as_json=as_json, mirrors=_mirrors(mirror or (), no_ui=no_ui))
+    request, mirrors = request_for(plan, workers or 1), _mirrors(mirror or (), no_ui=no_ui)
+    if ray is not None:
+        machine = plan.configs[0].machine.model_dump()
+        raise typer.Exit(train_on_cluster(request, db, ray, workers or 1, machine, as_json=as_json, mirrors=mirrors))
+    _train(request, db, no_ui=no_ui, as_json=as_json, mirrors=mirrors)
 
 
-def resume(references: References, no_ui: NoUi = False, *, db: Database) -> None:
+def resume(
+    references: References, no_ui: NoUi = False, ray: Ray = None, workers: Workers = None, *, db: Database
+) -> None:
     """Resume runs that were interrupted or failed, from their last complete epoch."""
     from core.store.reader import Reader
 
-    numbers = list[int]()
+    _check_workers(ray, workers, no_ui=no_ui)
+    numbers, machine = list[int](), dict[str, Any]()
     if not is_follower():  # which needs no database
         with Reader(db) as reader:
             numbers = [reader.find(reference) for reference in references]
+            machine = reader.run(numbers[0])["config"]["machine"]
 
     def prepare(store: "Writer") -> "Prepared":
         from core.session.prepare import prepare_resume
 
-        return prepare_resume(numbers, store)
+        return prepare_resume(numbers, store, workers or 1)
 
+    if ray is not None:
+        raise typer.Exit(train_on_cluster(prepare, db, ray, workers or 1, machine))
     _train(prepare, db, no_ui=no_ui)
 
 
-def request_for(plan: "Plan") -> "Request":
+def request_for(plan: "Plan", workers: int = 1) -> "Request":
     """Return a function that prepares the experiment in a store; torch is imported when it is called."""
 
     def prepare(store: "Writer") -> "Prepared":
         from core.session.prepare import prepare
 
-        return prepare(plan, store)
+        return prepare(plan, store, workers)
 
     return prepare
+
+
+def _check_workers(ray: str | None, workers: int | None, *, no_ui: bool) -> None:
+    """Refuse `--ray` and `--workers` where they can't be meant.
+
+    Raises:
+        UsageError: it is so.
+    """
+    if ray is None and workers is not None:
+        raise UsageError(
+            "--workers is for --ray; several processes of this machine: torchrun --nproc-per-node N -m eetui …"
+        )
+    if ray is not None and launch():
+        raise UsageError("--ray starts the processes of a run itself: leave torchrun out")
+    if ray is not None and _in_console(no_ui=no_ui):
+        raise UsageError("--ray trains without the console: add --no-ui")
 
 
 def _in_console(*, no_ui: bool) -> bool:

@@ -1,13 +1,10 @@
-"""Working off a queue without the console: in this process, or in several that this one starts and watches."""
+"""Working off a queue without the console, in this process; and waiting for those who do so elsewhere."""
 
-import os
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from core.state import Status
 from eetui.cli.harmless_console import HarmlessConsole
@@ -17,11 +14,9 @@ if TYPE_CHECKING:
     from core.session.run import Training
 
 LOOK_SECONDS = 0.1
-"""Interval at which processes and signals are looked at."""
+"""Interval at which signals are looked at."""
 IDLE_LOOK_SECONDS = 1.0
 """Interval at which a worker with nothing to do looks into the queue."""
-TOLD = (0, 1, 2, 130, 143)
-"""Exit codes of workers that ended by themselves, or were told to."""
 
 
 def work_here(
@@ -76,68 +71,31 @@ def work_on(database: Path, run: int, stop: Stop) -> Status | None:
             return Worker(store, None, headless.publish, headless.begin, stop).train(run)
 
 
-def work_in_processes(database: Path, sweep: int, jobs: int, stop: Stop) -> None:
-    """Train the runs of a sweep in so many processes; one that dies is started again, its run is not lost.
+def wait_for_others(database: Path, sweep: int, stop: Stop) -> bool:
+    """Wait while other processes train runs of a sweep; whether one of them left a run that waits again."""
+    from core.store.queue import waiting
+    from core.store.reader import Reader
+    from core.store.stored_sweeps import held
 
-    They end with this process, at a step and with their checkpoints, whatever ends it.
-    """
-    workers = [_Process(database, sweep) for _ in range(jobs)]
-    with stop.listening():
-        while any(worker.is_busy() for worker in workers):
-            if stop():
-                for worker in workers:
-                    worker.end()
-            time.sleep(LOOK_SECONDS)
-
-
-class _Process:
-    """A worker in a process of its own; what it says is passed on."""
-
-    def __init__(self, database: Path, sweep: int) -> None:
-        words = ["work", "--sweep", str(sweep), "--idle", "0", "--with-parent", "--db", str(database)]
-        self._command = [sys.executable, "-m", "eetui", *words]
-        self._ended = False
-        self._process, self._relay = self._started()
-
-    def is_busy(self) -> bool:
-        """Whether it works; one that died is started again, unless it was told to end."""
-        code = self._process.poll()
-        if code is None:
-            return True
-        self._relay.join()
-        if self._process.stdin:
-            self._process.stdin.close()
-        if code in TOLD or self._ended:
-            return False
-        print(f"a worker died (exit code {code}); its run goes on in another", file=sys.stderr)
-        self._process, self._relay = self._started()
-        return True
-
-    def end(self) -> None:
-        """Tell it to end after its step."""
-        if not self._ended:
-            self._ended = True
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-
-    def _started(self) -> tuple[subprocess.Popen[str], threading.Thread]:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(self._command, stdin=pipe, stderr=pipe, text=True, start_new_session=True)
-        assert process.stderr is not None
-        relay = threading.Thread(target=_pass_on, args=(process.stderr,), daemon=True)
-        relay.start()
-        return process, relay
-
-
-def stop_with_parent(stop: Stop) -> None:
-    """Stop once standard input ends, as it does with the process at its other end."""
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        stop.code = stop.code or 143
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+    seen, said = set[int](), set[int]()
+    with stop.listening(), Reader(database) as reader:
+        while not stop():
+            runs = held(reader, sweep)
+            if seen & set(waiting(reader, sweep)):
+                return True
+            if not runs:
+                return False
+            for run in runs:
+                if run["id"] not in said:
+                    by = f"process {run['pid']} on {run['host']}"
+                    print(f"waits for {run['name']} (run {run['id']}), which {by} trains", file=sys.stderr)
+            said.update(run["id"] for run in runs)
+            seen = {run["id"] for run in runs}
+            for _ in range(round(IDLE_LOOK_SECONDS / LOOK_SECONDS)):
+                if stop():
+                    break
+                time.sleep(LOOK_SECONDS)
+    return False
 
 
 def _searches(database: Path, sweep: int) -> bool:
@@ -146,13 +104,6 @@ def _searches(database: Path, sweep: int) -> bool:
 
     with Reader(database) as reader:
         return find_sweep(reader, str(sweep)).spec["search"] is not None
-
-
-def _pass_on(lines: IO[str]) -> None:
-    with lines:
-        for line in lines:
-            sys.stderr.write(line)
-            sys.stderr.flush()
 
 
 def _waits(database: Path, sweep: int | None, idle: float, stop: Stop) -> bool:

@@ -32,12 +32,15 @@ LOOK_SECONDS = 0.2
 class Cluster:
     """The nodes of a cluster, as places for runs. Places are kept from run to run, and taken by several threads.
 
+    Args:
+        trainer: what is started there.
+
     Attributes:
         taken: the places with a run.
     """
 
-    def __init__(self) -> None:
-        self._actor = ray.remote(RayTrainer)
+    def __init__(self, trainer: type[RayTrainer] = RayTrainer) -> None:
+        self._actor = ray.remote(trainer)
         self._shipped = Shipped()
         self.taken: list[RayPlace] = []
         self._idle: list[RayPlace] = []
@@ -45,12 +48,12 @@ class Cluster:
 
     def slots(self, threads: int, *, gpu: bool) -> int:
         """Return how many runs with so many threads all nodes have room for at once."""
-        return sum(_fits(found, _needs(threads, gpu=gpu)) for found in _resources())
+        return room(needs_of(threads, gpu=gpu))
 
     @contextlib.contextmanager
     def take(self, config: RunConfig, threads: int, should_stop: Callable[[], bool]) -> Iterator[RayPlace]:
         """Take a free place for a run; see `core.sweeps.remote.training.Places`."""
-        needs = _needs(threads, gpu=config.machine.device.startswith("cuda"))
+        needs = needs_of(threads, gpu=config.machine.device.startswith("cuda"))
         place = self._idle_place(needs) or self._new_place(needs, should_stop)
         self.taken.append(place)
         try:
@@ -80,7 +83,7 @@ class Cluster:
                 place = RayPlace(actor, needs, self._shipped)
             if ray.wait([place.hello], timeout=LOOK_SECONDS)[0]:
                 try:
-                    _require_same(place.greet(), place.name)
+                    require_same(place.greet(), place.name)
                 except UsageError as error:
                     place.end()
                     raise TrainingError(str(error)) from error
@@ -121,7 +124,7 @@ def cluster(address: str = LOCAL, *, object_store_memory: int | None = None) -> 
                 address=address, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=True,
                 **(own if address == LOCAL else {}),
             )  # fmt: skip
-    except (RuntimeError, ValueError, OSError, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # Ray raises bare ones too, as where its processes start too slowly
         ray.shutdown()
         raise UsageError(
             f"Ray can't be used at {address}: {str(error).strip().partition(chr(10))[0]}"
@@ -158,12 +161,12 @@ def _check_nodes() -> None:
                 ) from None
             except ray.exceptions.RayError:  # it has gone meanwhile; places on any node are looked at again
                 continue
-            _require_same(facts, f"node {address} ({facts['host']})")
+            require_same(facts, f"node {address} ({facts['host']})")
     finally:
         ray.cloudpickle.unregister_pickle_by_value(node)
 
 
-def _require_same(facts: dict[str, str], name: str) -> None:
+def require_same(facts: dict[str, str], name: str) -> None:
     """Refuse a node that has another eetui or torch than this machine.
 
     Raises:
@@ -176,8 +179,14 @@ def _require_same(facts: dict[str, str], name: str) -> None:
         )
 
 
-def _needs(threads: int, *, gpu: bool) -> dict[str, float]:
+def needs_of(threads: int, *, gpu: bool) -> dict[str, float]:
+    """Return the resources that a process takes which computes with so many threads."""
     return {"CPU": float(threads), "GPU": float(gpu)}
+
+
+def room(needs: dict[str, float]) -> int:
+    """Return how many processes with such needs all nodes have room for, were they free."""
+    return sum(_fits(found, needs) for found in _resources())
 
 
 def _require_room(needs: dict[str, float]) -> None:

@@ -26,7 +26,8 @@ from core.protocol.memory import StageMemory
 from core.protocol.stage_key import surroundings
 from core.protocol.train import train
 from core.protocol.weights_file import Kept
-from core.session.run import new_clock
+from core.session.run import Training, new_clock
+from core.session.together import Job, led
 from core.stages.lm import Progress
 from core.stages.trainer import Weights
 from core.sweeps.remote.messages import Answer, Happened, Left, Message, Over, Reached, Task, Trained, Wanted
@@ -44,7 +45,13 @@ class _ToldToStop(BaseException):
 
 
 class Trainer:
-    """Trains one run at a time, and keeps the dataset and shared results for the next."""
+    """Trains one run at a time, and keeps the dataset and shared results for the next.
+
+    Attributes:
+        training: what trains a run.
+    """
+
+    training: Training = staticmethod(train)
 
     def __init__(self) -> None:
         self._memory = StageMemory()
@@ -61,7 +68,7 @@ class Trainer:
         config = rebuilt(json.loads(task.config), "the sweep")
         if self._held is None or self._held[0] != key:
             self._held = key, get()
-        self._run = _Run(config, task, self._held[1], self._memory)
+        self._run = _Run(self.training, config, task, self._held[1], self._memory)
         return surroundings(config.machine.device)
 
     def fetch(self, wait: float) -> list[Message]:
@@ -82,12 +89,14 @@ class Trainer:
 class _Run:
     """A run in training in a thread of its own."""
 
-    def __init__(self, config: RunConfig, task: Task, dataset: Dataset, memory: StageMemory) -> None:
+    def __init__(
+        self, training: Training, config: RunConfig, task: Task, dataset: Dataset, memory: StageMemory
+    ) -> None:
         self.answers: queue.Queue[Answer | None] = queue.Queue()
         self._messages: queue.Queue[Message] = queue.Queue(MOST_WAITING)
         self._told_to_stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._train, args=(config, task, dataset, memory), name="training", daemon=True
+            target=self._train, args=(training, config, task, dataset, memory), name="training", daemon=True
         )
         self._thread.start()
 
@@ -129,12 +138,13 @@ class _Run:
             raise _ToldToStop
         return answer
 
-    def _train(self, config: RunConfig, task: Task, dataset: Dataset, memory: StageMemory) -> None:
+    def _train(self, training: Training, config: RunConfig, task: Task, dataset: Dataset, memory: StageMemory) -> None:
         try:
             clock = new_clock(config, profile=task.profile)
-            events = train(config, dataset, memory, _Sender(self.say, self.ask), clock, task.threads)
+            alone = partial(training, config, dataset, memory, _Sender(self.say, self.ask), clock, task.threads)
+            events = led(Job(task.config, dataset.fingerprint, task.threads), alone)
             pace = Pace(task.threads, NO_OUTLOOK, partial(peak_flops, config))
-            with closing(pace.watch(events)) as watched:
+            with closing(events), closing(pace.watch(events)) as watched:
                 for event in watched:
                     self.say(Happened(event))
             self.say(Over())

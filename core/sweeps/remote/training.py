@@ -65,9 +65,14 @@ class Places(Protocol):
 
 @dataclass(frozen=True)
 class RemoteTraining:
-    """Trains each run in one of several places."""
+    """Trains each run in one of several places.
+
+    Attributes:
+        again: whether a run whose place is lost starts again in another; else it is interrupted.
+    """
 
     places: Places
+    again: bool = True
 
     def __call__(
         self,
@@ -82,6 +87,7 @@ class RemoteTraining:
 
         Raises:
             TrainingError: no place has the resources that it needs, or several were lost with it.
+            StoppedError: its place was lost, and it is not to start again.
         """
         assert checkpoint is not None
         task = Task(config.model_dump_json(), threads or config.machine.threads, clock is not UNPROFILED)
@@ -97,6 +103,8 @@ class RemoteTraining:
                     yield from _followed(place, files, notes)
                 return
             except LostPlaceError as error:
+                if not self.again:
+                    raise StoppedError(f"{error}: eetui resume goes on from the last checkpoint") from error
                 lost = error
         raise TrainingError(f"{MOST_DEATHS} places were lost with it, the last one so: {lost}")
 

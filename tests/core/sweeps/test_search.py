@@ -1,18 +1,20 @@
 """Searches: the total of trials, whoever dies; the same choices after an interruption."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from core.errors import ConfigError, UsageError
+from core.events import Epoch, Event, RunInterrupted, RunStarted
 from core.store.files import search_journal
-from core.store.queue import take
+from core.store.queue import take, take_run
 from core.store.reader import Reader
 from core.store.stored_sweeps import cells_of
 from core.store.sweeps import create_sweep, update_spec, wait_again
 from core.store.writer import Writer
-from core.sweeps.search import GIVEN_UP, Search, check_space, search_from, with_trials
+from core.sweeps.search import GIVEN_UP, Search
+from core.sweeps.search_space import check_space, search_from, with_trials
 from core.sweeps.spec import Spec
 from core.sweeps.values import read_axis
 from core.sweeps.work import Worker
@@ -138,3 +140,26 @@ def test_a_search_that_can_not_be_meant_is_refused(words: dict[str, Any], messag
     axes = [read_axis("exit.hard_ratio", "0.2..0.8")]
     with pytest.raises(ConfigError, match=message):
         search_from(**{**usual, "axes": axes, **words})  # type: ignore[arg-type]
+
+
+def test_the_other_seeds_of_a_trial_that_is_pruned_elsewhere_wait_no_more_and_end_at_an_epoch(
+    writer: Writer, reader: Reader, make_search: MakeSpec
+) -> None:
+    sweep = create_sweep(writer, "search", make_search(1, seeds=3, prune=True).as_plain(), [])
+    elsewhere = Search(writer, sweep)
+    assert elsewhere.more()
+    first, second, third = (cell["id"] for cell in cells_of(reader, sweep))
+    assert take_run(writer, first)
+
+    def prune_first(run: int, events: Sequence[Event]) -> None:
+        if any(isinstance(event, RunStarted) for event in events):
+            writer.end(first, RunInterrupted("stopped by the user", 0.0))
+            elsewhere.pruned.add(first)
+            elsewhere.after(first, "interrupted")
+
+    search = Search(writer, sweep)
+    publish = search.watching(prune_first)
+    assert Worker(writer, sweep, publish, after=search.after, given_up=search.pruned).work() == {second: "interrupted"}
+    assert {cell["error"] for cell in cells_of(reader, sweep)} == {GIVEN_UP}
+    assert any(isinstance(event, Epoch) for event in reader.events(second)[0])
+    assert [type(event) for event in reader.events(third)[0]] == [RunInterrupted]

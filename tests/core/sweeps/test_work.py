@@ -1,16 +1,21 @@
 """Workers: every run of a sweep once, no stage trained twice, whoever dies, and the bits of runs trained alone."""
 
+import errno
 import os
 import time
 from array import array
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from core.config.run_config import Layer, build
 from core.config.stored import completed
 from core.data.windows import load_dataset
-from core.events import Epoch, Measured, Threshold
+from core.events import Epoch, Measured, Threshold, Warned
+from core.protocol import weights_file
 from core.protocol.train import train
 from core.state import Status
 from core.store.files import stages_folder
@@ -109,3 +114,30 @@ def test_a_worker_that_is_told_to_stop_leaves_its_run_in_the_queue(
     assert [*statuses.values()] == ["finished", "finished"]
     assert set(completed_trainings(reader, sweep).values()) == {1}
     assert stages_folder(writer.path).is_dir()
+
+
+@pytest.mark.parametrize("trouble", ["none can be made", "full for a while"])
+def test_stages_that_can_not_be_shared_are_trained_by_each_run_and_a_full_disk_is_waited_for(
+    trouble: str, writer: Writer, reader: Reader, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, write = stages_folder(writer.path), weights_file.write_atomically
+    refusals = iter([OSError(errno.ENOSPC, "No space left on device")] * 2)
+
+    def full(path: Path, *arguments: Any, **more: Any) -> None:
+        if folder in path.parents and (error := next(refusals, None)):
+            raise error
+        write(path, *arguments, **more)
+
+    if trouble == "full for a while":
+        monkeypatch.setattr(weights_file, "write_atomically", full)
+    else:  # as on a read-only mount
+        folder.write_text("")
+    sweep = stored(writer, make_spec(hard_ratio="0.3,0.5"))
+    said: list[str] = []
+    listen = lambda run, events: said.extend(event.message for event in events if isinstance(event, Warned))  # noqa: E731
+    assert [*Worker(writer, sweep, listen).work().values()] == ["finished", "finished"]
+    waited = [message for message in said if "paused, and goes on by itself" in message]
+    alone = [message for message in said if "each run trains its stages itself" in message]
+    assert (bool(waited), bool(alone)) == ((True, False) if trouble == "full for a while" else (False, True))
+    assert max(completed_trainings(reader, sweep).values()) == (1 if waited else 2)
+    assert all(same_as_alone(reader, cell["id"]) for cell in cells_of(reader, sweep))

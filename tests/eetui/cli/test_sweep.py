@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from core.events import RunInterrupted
+from core.store import liveness
 from core.store.queue import take
+from core.store.reader import Reader
+from core.store.stored_sweeps import held
 from core.store.writer import Writer
 from eetui.cli.main import app
 from eetui.cli.on_cluster import with_ray_address
@@ -115,6 +119,34 @@ def test_a_worker_takes_from_the_queue_until_it_is_told_to_stop(
     assert json.loads(run(app, ["queue", "list", "--json", "--db", db]).output) == []
 
 
+def test_a_sweep_waits_for_who_trains_its_runs_and_ends_with_the_codes_of_run(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, run = tmp_path / "runs.db", CliRunner().invoke
+    words = ["sweep", "-m", "loss", "--set", "lr=0.01,1e37", "--seeds", "1", "--print", "--corpus", str(text)]
+    assert run(app, ["--db", str(db), *words, *OPTIONS]).exit_code == 0
+    with subprocess.Popen(["sleep", "100"]) as other, Writer(db) as store:
+        run_held = take(store, 1, lambda key: False)
+        assert run_held is not None
+        holder = dict(zip(("pid", "host", "process"), liveness._own(other.pid), strict=True))
+        with store.transaction() as connection:
+            connection.execute("UPDATE runs SET pid = :pid, process = :process WHERE id = 1", holder)
+
+        def look(reader: Reader, sweep: int) -> list[dict[str, Any]]:
+            found = held(reader, sweep)
+            other.kill()
+            other.wait()
+            return found
+
+        monkeypatch.setattr("core.store.stored_sweeps.held", look)
+        done = run(app, ["sweep", "resume", "sweep-1", "--db", str(db)])
+    assert f"waits for sweep-1-0-s42 (run 1), which process {other.pid} on" in done.output
+    assert "sweep-1: 1 finished, 1 failed" in done.output
+    assert done.exit_code == 3
+    again = run(app, ["sweep", "resume", "sweep-1", "--db", str(db)])
+    assert (again.exit_code, again.output.count("finished in")) == (3, 0)
+
+
 def test_a_sweep_is_cancelled_and_deleted_with_its_runs(tmp_path: Path, text: Path) -> None:
     db, run = str(tmp_path / "runs.db"), CliRunner().invoke
     words = ["sweep", "--set", "hard_ratio=0.3,0.5", "-m", "loss", "--print", "--corpus", str(text), *OPTIONS]
@@ -167,7 +199,22 @@ def test_a_cluster_that_can_not_be_reached_leaves_nothing_behind(
     assert not db.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--no-ui", "--workers", "2"], "--workers is for --ray"),
+        (["run", "--no-ui", "--ray", "somewhere", "--workers", "2"], "needs the address HOST:PORT"),
+    ],
+)
+def test_workers_are_those_of_a_cluster(words: list[str], message: str, tmp_path: Path, text: Path) -> None:
+    pytest.importorskip("ray")
+    result = CliRunner().invoke(app, ["--db", str(tmp_path / "runs.db"), *words, "--corpus", str(text), *OPTIONS])
+    assert message in said(result.exception)
+    assert not (tmp_path / "runs.db").exists()
+
+
 def test_ray_takes_an_address_or_none() -> None:
     assert with_ray_address(["--ray", "-m", "loss"]) == ["--ray=local", "-m", "loss"]
     assert with_ray_address(["resume", "rates", "--ray"]) == ["resume", "rates", "--ray=local"]
+    assert with_ray_address(["run", "--ray", "--workers", "2"]) == ["run", "--ray=local", "--workers", "2"]
     assert with_ray_address(["--ray", "10.0.0.1:6379"]) == ["--ray", "10.0.0.1:6379"]

@@ -90,6 +90,21 @@ def test_a_run_is_given_up_after_three_places(writer: Writer, reader: Reader, ma
     assert "3 places were lost with it, the last one so: nearby burnt down" in str(reader.run(failed)["error"])
 
 
+def test_a_run_that_is_not_to_start_again_is_interrupted_with_its_checkpoint(
+    writer: Writer, reader: Reader, make_spec: MakeSpec
+) -> None:
+    sweep = stored(writer, make_spec(hard_ratio="0.3,0.5"))
+    training = RemoteTraining(Neighbours(1), again=False)
+    ((run, status),) = Worker(writer, sweep, ignore, training=training).work(once=True).items()
+    assert (status, reader.run(run)["error"]) == (
+        "interrupted",
+        "nearby burnt down: eetui resume goes on from the last checkpoint",
+    )
+    assert [*Worker(writer, sweep, ignore).work().values()] == ["finished", "finished"]
+    assert set(completed_trainings(reader, sweep).values()) == {1}
+    assert same_as_alone(reader, run)
+
+
 def test_what_fails_elsewhere_fails_as_here_and_a_bug_keeps_its_traceback(
     writer: Writer, reader: Reader, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
