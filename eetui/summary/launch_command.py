@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.config.dotted_names import flatten
+from core.config.stored import is_imported
 
 
 def recorded_command(row: Mapping[str, Any]) -> str | None:
@@ -16,7 +17,12 @@ def recorded_command(row: Mapping[str, Any]) -> str | None:
 
 
 def launch_command(row: Mapping[str, Any]) -> str:
-    """Return the `eetui run …` that gives a stored run's config, written as differences from its preset."""
+    """Return the `eetui run …` that gives a stored run's config, written as differences from its preset.
+
+    Of an imported run it is the `eetui import …` that made it.
+    """
+    if is_imported(row):
+        return str(row["record"].get("command") or "eetui import FILE")
     from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names, rebuilt
 
     preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
