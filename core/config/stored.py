@@ -11,7 +11,7 @@ from core.extensions.imported import IMPORTED
 
 
 def is_imported(row: Mapping[str, Any]) -> bool:
-    """Tell of a stored run whether its numbers were imported."""
+    """Tell of a stored run whether its numbers were imported, or logged by somebody else's loop."""
     return bool(row["config"].get("model", {}).get("source") == IMPORTED)
 
 

@@ -141,5 +141,10 @@ def stored_view(reader: Reader, run: int) -> RunView:
         RunLookupError: there is no run of that number.
     """
     row = reader.run(run)
-    config = {"preset": row["preset"], **shown(row["config"]), "method": run_facts(row).label}
+    config = {
+        "preset": row["preset"],
+        **shown(row["config"]),
+        **row["record"].get("logged", {}),
+        "method": run_facts(row).label,
+    }
     return view(row, reader.state(run), reader.window_figures(run), config)
