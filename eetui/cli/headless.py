@@ -19,6 +19,8 @@ from core.state import RunState, StageState, Status, reduce
 from eetui.cli.harmless_console import HarmlessConsole
 from eetui.cli.options import output
 from eetui.cli.streams import NobodyReadsError
+from eetui.console.on_end import ENDS, tell_end
+from eetui.console.settings import load_settings
 from eetui.summary.log_lines import line_of, live_figures
 from eetui.summary.progress import all_steps, steps_done
 
@@ -31,7 +33,8 @@ INTERRUPTED = 130
 class Headless:
     """Shows an experiment on stderr: a live line on a terminal, and a line for each notable event."""
 
-    def __init__(self, names: Mapping[int, str], console: Console) -> None:
+    def __init__(self, names: Mapping[int, str], console: Console, database: Path) -> None:
+        self.database, self.on_end = database, load_settings().on_end
         self.names, self.console = dict(names), console
         self.states = {run: RunState() for run in names}
         self.progress = Progress(
@@ -56,8 +59,14 @@ class Headless:
             self.states[run] = state = reduce(self.states[run], event)
             if (line := line_of(event, state)) is not None:
                 self.console.print(Text(f"{self.names[run]}  {line}"), soft_wrap=True)
+            if status := ENDS.get(type(event)):
+                self._tell_end(run, status)
         if self.console.is_terminal and self.states[run].stages:
             self._show(run, self.states[run].stages[-1])
+
+    def _tell_end(self, run: int, status: str) -> None:
+        if not is_follower() and (why := tell_end(self.on_end, self.database, run, self.names[run], status)):
+            self.console.print(Text(f"{self.names[run]}  ! {why}"), soft_wrap=True)
 
     def _show(self, run: int, stage: StageState) -> None:
         self.progress.update(
@@ -123,7 +132,7 @@ def train_headless(request: "Request", database: Path, *, as_json: bool = False)
                 prepared = request(store)
             with ShownReader(database) as reader:
                 names = {number: str(reader.run(number)["name"]) for number in prepared.runs}
-            headless = Headless(names, console)
+            headless = Headless(names, console, database)
             with stop.listening(), headless.progress:
                 statuses = session.run_experiment(prepared, store, headless.publish, stop)
     except KeyboardInterrupt:

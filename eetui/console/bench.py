@@ -40,7 +40,7 @@ class Bench(App[None]):
             with self.writing():
                 pass
         self.reader = ShownReader(database)
-        self.trainer = Trainer(database)
+        self.trainer = Trainer(database, settings.on_end)
         self.marked: Marks = {}
         """Marked runs, in the order they were marked."""
         self.kept: dict[str, Any] = {}
@@ -71,7 +71,9 @@ class Bench(App[None]):
             StoreError: it was opened to read only.
         """
         if self.read_only:
-            raise StoreError("this console only reads: nothing is trained or changed here; start eetui by itself for that")
+            raise StoreError(
+                "this console only reads: nothing is trained or changed here; start eetui by itself for that"
+            )
 
     def attempt(self, work: Callable[[], object]) -> bool:
         """Call `work`; show an `EetuiError` to the user and return False if it raises one."""

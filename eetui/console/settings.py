@@ -3,6 +3,7 @@
 db = "~/experiments/runs.db"      # the database; --db and EETUI_DB win over it
 theme = "eetui-light"
 bell = false                      # no terminal bell when a run ends
+on_end = "notify-send eetui"      # started when a run has ended (`eetui.console.on_end`)
 
 [keys]                            # binding ids, as the help screen shows them
 "runs.mark" = "m"
@@ -18,6 +19,7 @@ import platformdirs
 
 from core.config.toml_file import read_toml
 from core.errors import ConfigError
+from eetui.console.on_end import words_of
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,11 @@ class Settings:
     bell: bool = True
     keys: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
+    on_end: str | None = None
 
 
 DEFAULTS = Settings()
-KINDS: dict[str, type] = {"db": str, "theme": str, "bell": bool, "keys": dict}
+KINDS: dict[str, type] = {"db": str, "theme": str, "bell": bool, "on_end": str, "keys": dict}
 
 
 def settings_path() -> Path:
@@ -58,7 +61,8 @@ def load_settings() -> Settings:
         raise ConfigError(f"settings file {path} is not valid TOML: {error}") from error
     _check(path, values)
     db = Path(values["db"]).expanduser() if "db" in values else None
-    return Settings(db, values.get("theme"), values.get("bell", True), values.get("keys", {}), path)
+    bell, keys = values.get("bell", True), values.get("keys", {})
+    return Settings(db, values.get("theme"), bell, keys, path, values.get("on_end"))
 
 
 def _check(path: Path, values: Mapping[str, Any]) -> None:
@@ -67,6 +71,11 @@ def _check(path: Path, values: Mapping[str, Any]) -> None:
             raise ConfigError(f"settings file {path}: {name!r} must be one of {', '.join(KINDS)}")
         if not isinstance(value, KINDS[name]):
             raise ConfigError(f"settings file {path}: {name} must be of type {KINDS[name].__name__}, got {value!r}")
+    if "on_end" in values:
+        try:
+            words_of(values["on_end"])
+        except ConfigError as error:
+            raise ConfigError(f"settings file {path}: {error}") from None
     for binding, key in values.get("keys", {}).items():
         if not isinstance(key, str) or not key.strip():
             raise ConfigError(f'settings file {path}: keys.{binding} must be a key such as "ctrl+d", got {key!r}')
