@@ -10,6 +10,7 @@ from typing import Any
 
 from core.session.logged import LoggedRun
 
+__all__ = ["LoggedRun", "log", "logging_run"]
 _current: LoggedRun | None = None
 """The run that `log` tells of: the one begun last."""
 

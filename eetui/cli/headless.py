@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from core.events import Event
+from core.events import Event, RunFailed, RunFinished, RunInterrupted
 from core.parallel.launch import is_follower, launch
 from core.state import RunState, StageState, Status, reduce
 from eetui.cli.harmless_console import HarmlessConsole
 from eetui.cli.options import output
 from eetui.cli.streams import NobodyReadsError
-from eetui.console.on_end import ENDS, tell_end
+from eetui.console.on_end import tell_end
 from eetui.console.settings import load_settings
 from eetui.summary.log_lines import line_of, live_figures
 from eetui.summary.progress import all_steps, steps_done
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from eetui.console.training_thread import Request
 
 INTERRUPTED = 130
+ENDS: dict[type, Status] = {RunFinished: "finished", RunFailed: "failed", RunInterrupted: "interrupted"}
+"""Statuses of the events that end a run."""
 
 
 class Headless:

@@ -7,10 +7,6 @@ import threading
 from pathlib import Path
 
 from core.errors import ConfigError
-from core.events import RunFailed, RunFinished, RunInterrupted
-
-ENDS: dict[type, str] = {RunFinished: "finished", RunFailed: "failed", RunInterrupted: "interrupted"}
-"""Statuses of the events that end a run."""
 
 
 def words_of(command: str) -> list[str]:
