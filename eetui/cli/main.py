@@ -27,6 +27,7 @@ from eetui.cli import (
     probe,
     queue,
     runs,
+    serving,
     speculate,
     sweep,
     sweeps,
@@ -60,6 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "restore": deleting.restore,
     "doctor": doctor.doctor,
     "tour": tour.tour,
+    "serve": serving.serve,
 }
 """All commands, in the order of the help."""
 SWEEP: dict[str, Callable[..., None]] = {
