@@ -39,6 +39,8 @@ from tests.stored_tokens import SEQ_LEN, store_run
 
 EETUI = [sys.executable, "-m", "eetui"]
 SIZE = (50, 160)
+SLOW_LINK = 14.0
+"""KiB a second of a link of 115,200 bits a second."""
 RIGHT = b"\x1b[C"
 TOKENS, MOVES = 640_000, 30
 TRAINING = ["--method", "loss", "--set", "machine.threads=1", "--set", "patience=1000000"]
@@ -77,11 +79,12 @@ class Terminal:
             seen = seen[-200:] + self.read(0.5)
         return time.perf_counter() - began
 
-    def drain(self, seconds: float) -> None:
-        """Let it go on for a while, reading what it writes."""
-        until = time.perf_counter() + seconds
+    def drain(self, seconds: float) -> int:
+        """Let it go on for a while, reading what it writes; return the number of bytes."""
+        until, count = time.perf_counter() + seconds, 0
         while (left := until - time.perf_counter()) > 0:
-            self.read(left)
+            count += len(self.read(left))
+        return count
 
     def press(self, keys: bytes) -> None:
         os.write(self.descriptor, keys)
@@ -150,6 +153,14 @@ def console_rate(folder: Path, options: Sequence[str], seconds: float, keys: int
             terminal.press(b"k")
             terminal.drain(0.3)
     return training_rate(database), latencies
+
+
+def written_rates(folder: Path, options: Sequence[str], seconds: float) -> list[float]:
+    """KiB a second that the Live screen writes to its terminal while it trains, second by second."""
+    database = folder / "link.db"
+    with in_terminal([*EETUI, "run", *TRAINING, *options], database) as terminal:
+        wait_for_epochs(database, terminal, 1)
+        return [terminal.drain(1.0) / 1024 for _ in range(int(seconds))]
 
 
 def wait_for_epochs(database: Path, terminal: Terminal, count: int) -> None:
@@ -275,6 +286,9 @@ def report(folder: Path, arguments: argparse.Namespace, kept: Report) -> None:
         latencies += console_rate(place, options, arguments.seconds, arguments.keys)[1]
     kept.add(figure("key to repaint while training", [1000 * value for value in latencies], "ms", most=50))
     kept.add(figure("its 95th percentile", [1000 * statistics.quantiles(latencies, n=20)[-1]], "ms", most=150))
+
+    written = written_rates(folder, options, arguments.seconds)
+    kept.add(figure("Live while training, written to the terminal", written, "KiB/s", most=SLOW_LINK))
 
     tiny = ["num_samples=4000", "seq_len=16", "dim=16", "num_heads=2", "ffn_dim=32", "vocab_size=300", "batch_size=16"]
     settings = [word for value in (*tiny, "max_epochs=1000") for word in ("--set", value)]

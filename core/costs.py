@@ -94,15 +94,15 @@ class StepFlops:
     Attributes:
         forward, backward: FLOPs per token of the windows, active or not.
         head: FLOPs per prediction, gradients included.
-        predictions: number of predictions per active token.
+        predictions: mean number of predictions per active token.
     """
 
     forward: int
     backward: int
     head: int
-    predictions: int
+    predictions: float
 
-    def total(self, tokens: int, active: int) -> int:
+    def total(self, tokens: int, active: int) -> float:
         """FLOPs of windows with that many tokens, `active` of them active."""
         return tokens * (self.forward + self.backward) + active * self.predictions * self.head
 
@@ -110,7 +110,7 @@ class StepFlops:
 def step_flops(
     model: ModelConfig,
     blocks: Iterable[int],
-    predictions: int,
+    predictions: float,
     vocab_size: int,
     seq_len: int,
     *,

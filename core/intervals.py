@@ -76,6 +76,8 @@ class Estimate:
     def p_value(self) -> float:
         """Return 1 minus the level at which the interval just reaches 0, of two-sided tests; at least `LEAST_P`."""
         wanted = abs(self.mean)
+        if not wanted:
+            return 1.0  # also where nothing varies, as between runs that are the same
         if self.half_width(1 - LEAST_P) < wanted:
             return LEAST_P
         low, high = math.log(LEAST_P), 0.0

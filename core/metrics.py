@@ -5,7 +5,9 @@ derived from these rows. To add a metric, add a row here, the event that carries
 it, a migration that adds its column to the store.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import math
+import statistics
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -311,6 +313,17 @@ def _applicable(state: RunState, config: Config) -> Iterator[Metric]:
             yield way_bits(found.way, found.block)
     for block in dict.fromkeys(stage.block for stage in state.stages):
         yield from (row.at(block, frozen=frozen) for row in TRAINING)
+
+
+def value_of(values: Sequence[float]) -> Value:
+    """Return the mean, and over several values the sample standard deviation; infinite values have none."""
+    mean = statistics.fmean(values)
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return Value(mean)
+    squares = math.fsum(
+        (value - mean) ** 2 for value in values
+    )  # statistics.stdev, of fractions, takes 30 times as long
+    return Value(mean, math.sqrt(squares / (len(values) - 1)))
 
 
 def best_of(values: Iterable[float], better: Better) -> float:

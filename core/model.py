@@ -284,6 +284,9 @@ class Transformer(nn.Module):
         before, own = (cast(Block, self.blocks[index]).readout for index in (block - 1, block))
         own.load_state_dict(before.state_dict())
 
+    def end_training(self) -> None:
+        """Get ready for use once all blocks are trained together; a model of our own is."""
+
     @contextmanager
     def dropping(self, generator: torch.Generator, rows: tuple[int, slice] | None = None) -> Iterator[None]:
         """Context in which dropout is active, drawn from that generator.

@@ -12,7 +12,7 @@ import pkgutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
@@ -23,9 +23,11 @@ from core.errors import ConfigError, EetuiError
 from eetui.console.bench import Bench
 from eetui.console.dialogs import Question
 from eetui.console.keys import active_keys
+from eetui.console.link import Link
 from eetui.console.screen import BenchScreen
 from eetui.console.settings import DEFAULTS, Settings
 from eetui.console.terminal import NOTHING, StrayOutput, stray_output_kept
+from eetui.console.theme_files import load_themes
 from eetui.console.training_thread import Request
 from eetui.drawing.themes import THEMES
 from eetui.runs.screen import RunsScreen
@@ -41,6 +43,7 @@ SCREENS = {
     "compare": "eetui.compare.screen:CompareScreen",
     "inspect": "eetui.inspection.screen:InspectScreen",
     "generate": "eetui.generate.screen:GenerateScreen",
+    "sweeps": "eetui.sweeps.screen:SweepsScreen",
 }
 """Import path of each screen that is opened by name."""
 
@@ -71,7 +74,7 @@ class EetuiApp(Bench):
 
         Raises:
             StoreError: the database can't be opened.
-            ConfigError: there is no such theme.
+            ConfigError: there is no such theme, or a theme file is not valid.
         """
         super().__init__(database, settings, stray, read_only)
         self._request = request
@@ -80,7 +83,8 @@ class EetuiApp(Bench):
         self._database_problem: str | None = None
         self._live: dict[int, str] = {}
         self._leaving = False
-        for theme in THEMES:
+        self._link = Link(settings.kib_per_second * 1024 if settings.kib_per_second else None)
+        for theme in (*THEMES, *(load_themes(settings.themes) if settings.themes else ())):
             self.register_theme(theme)
         self._first_theme = settings.theme or THEMES[0].name
         if self._first_theme not in self.available_themes:
@@ -181,11 +185,26 @@ class EetuiApp(Bench):
         for number in SIGNALS:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.leave, 128 + number)
+        if self.settings.kib_per_second:
+            self._count_written()
         self.theme = self._first_theme
         self.set_keymap(dict(self.settings.keys))
         self.push_screen(RunsScreen())
         self.set_interval(UPDATE_SECONDS, self.look_for_news)
         self.call_after_refresh(self._first_frame_is_out)
+
+    def _count_written(self) -> None:
+        """Tell the link of all that is written to the terminal from now on."""
+        driver = self._driver
+        if driver is None:
+            return
+        write = driver.write
+
+        def counting(data: str) -> None:
+            self._link.wrote(len(data.encode()))
+            write(data)
+
+        driver.write = counting  # type: ignore[method-assign]
 
     def _first_frame_is_out(self) -> None:
         if self._request is not None:
@@ -199,8 +218,9 @@ class EetuiApp(Bench):
             self.run_worker(self.trainer.work, thread=True, group="training", exit_on_error=False)
         try:
             self._open_requested()
-            if isinstance(self.screen, BenchScreen) and self.screen.ready and self._something_new():
-                self.screen.update()
+            shown = self._link.free and isinstance(self.screen, BenchScreen) and self.screen.ready
+            if shown and self._something_new():
+                cast(BenchScreen, self.screen).update()
             self._database_problem = None
         except EetuiError as error:  # the database can't be read now: notify once, retry at the next update
             if str(error) != self._database_problem:
@@ -260,9 +280,7 @@ class EetuiApp(Bench):
             await asyncio.sleep(0.02)
 
 
-def run_console(
-    database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False
-) -> int:
+def run_console(database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False) -> int:
     """Run the console, train the requested runs if there are any, and return the exit code.
 
     Raises:

@@ -57,7 +57,8 @@ def adapter_of(reader: Reader, number: int) -> Adapter:
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: its model is not a pretrained one, it has not finished, its weights or the base model are gone.
+        UsageError: its model is not a pretrained one or was trained on, it has not finished, its weights or the base
+            model are gone.
     """
     run = stored_run(reader, number)
     if run.config.model.imported:
@@ -66,6 +67,11 @@ def adapter_of(reader: Reader, number: int) -> Adapter:
         raise UsageError(
             f"{run.name} (run {number}) trained a model of its own: an adapter holds the exits of a pretrained model, "
             f"and is exported of runs with --model hf:…"
+        )
+    if run.config.train.backbone == "all":
+        raise UsageError(
+            f"{run.name} (run {number}) trained all weights of its model (train.backbone=all): an adapter holds the "
+            f"exits of a model that stays as it is; eetui generate, evaluate and lm-eval open the run itself"
         )
     checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"], run.created)
     weights = {

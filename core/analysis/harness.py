@@ -99,14 +99,31 @@ class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
             for block in reached.tolist():
                 counts[block] += 1
 
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """The token that every text begins with, where the run was trained so (`data.bos_token`); else none."""
+        found = self.generator.vocabulary.beginning if self.config.data.bos_token else None
+        return () if found is None else (found,)
+
+    @property
+    def prefix_token_id(self) -> int:
+        """Token that stands for a context without a text."""
+        return self.beginning[0] if self.beginning else self.eot_token_id
+
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Return the tokens of a text."""
-        return list(self.generator.vocabulary.encode(string))
+        """Return the tokens of a text, after the one that texts begin with where the run was trained so."""
+        return [*(self.beginning if add_special_tokens is not False else ()), *self.generator.vocabulary.encode(string)]
+
+    def _window(self, tokens: list[int]) -> list[int]:
+        """Return the last tokens of a text that are read at once, with the one after them; begun as in training."""
+        start = self.beginning
+        own = tokens[len(start) :] if tuple(tokens[: len(start)]) == start else tokens
+        return [*start, *own[-self.max_length - 1 + len(start) :]]
 
     def _loglikelihood_tokens(self, requests: Sequence[Request], **_: Any) -> list[tuple[float, bool]]:
         """Return the log-probability of each continuation after its context, and whether it is the likeliest."""
         results: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
-        tokens = [(context + wanted)[-self.max_length - 1 :] for _, context, wanted in requests]
+        tokens = [self._window(context + wanted) for _, context, wanted in requests]
         for batch in _batches([len(some) for some in tokens]):
             found = self._read([tokens[index] for index in batch])
             for row, index in enumerate(batch):
@@ -119,7 +136,8 @@ class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
         """Return the log-probability of each text, window by window."""
         results = []
         for (text,) in (request.args for request in requests):
-            windows = get_rolling_token_windows(self.tok_encode(text), self.eot_token_id, self.max_length, 1)
+            tokens = self.tok_encode(text, add_special_tokens=False)
+            windows = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, 1)
             pairs = [(("", ""), *make_disjoint_window(window)) for window in windows]
             results.append(sum(found for found, _ in self._loglikelihood_tokens(pairs)))
         return results

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.analysis.price_curve import price_curve
 from core.analysis.token_table import Floats, TokenTable
-from core.analysis.tradeoff import quality_curve, trade_off
 from core.backbones.model import PretrainedModel, load_pretrained, replace_model
 from core.backbones.readouts import AffineReadout
 from core.backbones.state_cache import StateCache
 from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
+from core.costs import PricedCosts
 from core.data.windows import load_dataset
 from core.events import Step
 from core.formulas import layers_saved, perplexity
@@ -90,7 +91,7 @@ class Probe:
     Attributes:
         fitted, tokens: number of tokens that maps were fitted on, and that layers were judged on.
         gain: nats below the static line, on average over the savings, of exits by largest probability after each of
-            `EXITS` even blocks, with fitted maps; None if they save nothing.
+            `EXITS` even blocks at one price, with fitted maps; None if they save nothing.
         stable: share of the layers after which no token's prediction changes any more, on average.
     """
 
@@ -107,12 +108,12 @@ class Probe:
         """Whether early exit is worth trying, with the figure that says so."""
         if self.gain is None:
             return "not worth trying: no exit saves anything"
-        figure = f"exits by largest probability stand {self.gain:.3f} nats below the static line on average"
+        figure = f"priced exits by largest probability stand {self.gain:.3f} nats below the static line on average"
         if self.gain >= WORTH:
             return f"worth trying: {figure}"
         if self.gain >= LITTLE:
             return f"little to gain: {figure}"
-        above = f"exits by largest probability stand {-self.gain:.3f} nats above the static line on average"
+        above = f"priced exits by largest probability stand {-self.gain:.3f} nats above the static line on average"
         return f"not worth trying: {above if self.gain < 0 else figure}"
 
 
@@ -246,7 +247,11 @@ def priced_oracles(table: TokenTable, saved: tuple[float, ...]) -> Iterator[Pric
 
 
 def exits_gain(table: TokenTable, layers: tuple[int, ...]) -> float | None:
-    """Return how far below the static line exits by the table's signal stand, with `EXITS` even blocks; nats."""
+    """Return how far below the static line exits by the table's signal get, with `EXITS` even blocks, in nats.
+
+    Their thresholds are set together, for one price, on one half of the tokens, and judged on the other: the average
+    over the savings, None where no price saves anything.
+    """
     ends = np.cumsum(layers)
     wanted = [ends[-1] * block / EXITS for block in range(1, EXITS + 1)]
     blocks = sorted({int(np.abs(ends - end).argmin()) for end in wanted})
@@ -259,8 +264,14 @@ def exits_gain(table: TokenTable, layers: tuple[int, ...]) -> float | None:
         targets=table.targets,
         seq_len=table.seq_len,
     )
-    per_block = layers_saved(tuple(np.diff([0, *ends[blocks]]).tolist()))
-    return trade_off(cut, quality_curve(cut), per_block, per_block).mean_gain
+    even = tuple(np.diff([0, *ends[blocks]]).tolist())
+    depths, free = tuple(float(end) for end in ends[blocks] / ends[-1]), (0.0,) * (len(blocks) - 1)
+    points = price_curve(cut, PricedCosts(depths, free), layers_saved(even), is_price=False).points
+    saved = np.array([point.savings for point in points])
+    order = saved.argsort()
+    below = np.array([point.line - point.loss for point in points])[order]
+    reach = saved.max() - saved.min()
+    return float(np.trapezoid(below, saved[order]) / reach) if reach > 0 else None
 
 
 def stable_share(table: TokenTable, saved: tuple[float, ...]) -> float:

@@ -1,13 +1,16 @@
 """A pretrained model with exits: its layers in blocks, a readout and an exit classifier for each block.
 
 It offers the parts of `core.model.Transformer`, so that stages, evaluation and early exit work on either. The layers
-have the config's dtype and are never trained; readouts, classifiers and heads compute in float32.
+have the config's dtype; readouts, classifiers and heads compute in float32. While the layers are trained
+(`train.backbone=all`) their weights are float32.
 
 Shapes: B windows, T tokens of a window, D model width, V vocabulary size.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -16,8 +19,9 @@ from torch import Tensor, nn
 
 from core.backbones.attention import use_packed_attention, within_window
 from core.backbones.families._contract import Dimensions, Family
+from core.backbones.layer_training import LayerTraining
 from core.backbones.load import load_weights, read_dimensions
-from core.backbones.readouts import Readout, new_readout
+from core.backbones.readouts import Readout, new_readout, shared_norm
 from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
 from core.errors import ConfigError
@@ -32,11 +36,14 @@ class PretrainedBlock(nn.Module):
 
     Args:
         numbers: numbers of its layers in the model.
+        mode: how the model's layers run.
     """
 
-    def __init__(self, family: Family, body: Any, numbers: range, windows: Sequence[int | None]) -> None:
+    def __init__(
+        self, family: Family, body: Any, numbers: range, windows: Sequence[int | None], mode: LayerTraining
+    ) -> None:
         super().__init__()
-        self.family, self.numbers, self.windows = family, numbers, windows
+        self.family, self.numbers, self.windows, self.mode = family, numbers, windows, mode
         self._body = (body,)  # a tuple, so that the block does not own the modules
 
     @property
@@ -53,7 +60,6 @@ class PretrainedBlock(nn.Module):
         """Return the keyword arguments of each of the block's layers (`Family.layer_inputs`)."""
         return self.family.layer_inputs(self.body, states, positions)[self.numbers.start : self.numbers.stop]
 
-    @torch.no_grad()
     def forward(self, x: Tensor, active: Tensor | None = None, exited_state: ExitedState = "input") -> Tensor:
         """Run states through the block, `[B, T, D]` to `[B, T, D]`; position 0 is the window's first token.
 
@@ -61,10 +67,16 @@ class PretrainedBlock(nn.Module):
         """
         assert exited_state != "drop", "the config refuses it"
         positions = torch.arange(x.shape[1], device=x.device)[None]  # [1, T]
-        for layer, inputs, window in zip(self.layers, self.layer_inputs(x, positions), self.windows, strict=True):
-            output = self.family.run_layer(layer, x, inputs, self._seen(x, window))
-            x = output if active is None or exited_state in RUNS_THROUGH else torch.where(active[..., None], output, x)
+        with self.mode.running(x.device):
+            inputs = self.layer_inputs(x, positions)
+            for number, layer, own, window in zip(self.numbers, self.layers, inputs, self.windows, strict=True):
+                output = self.mode.run(number, x, partial(self._layer, layer, own, window))
+                stays = None if active is None or exited_state in RUNS_THROUGH else active[..., None]
+                x = output if stays is None else torch.where(stays, output, x)
         return x
+
+    def _layer(self, layer: nn.Module, inputs: dict[str, Any], window: int | None, x: Tensor) -> Tensor:
+        return self.family.run_layer(layer, x, inputs, self._seen(x, window))
 
     @staticmethod
     def _seen(x: Tensor, window: int | None) -> Tensor | None:
@@ -80,9 +92,11 @@ class PretrainedModel(Transformer):
     """A pretrained model with exits.
 
     Args:
-        causal_lm: transformers' model with its head, frozen.
+        causal_lm: transformers' model with its head, frozen; to be trained, in float32.
         config: with the model's own dimensions, and blocks that add up to its layers.
         classifier_outputs, classifier_width: as in `Transformer`.
+        dtype: that of the layers once they are used.
+        to_train: whether all weights are to be trained first.
     """
 
     def __init__(
@@ -94,16 +108,19 @@ class PretrainedModel(Transformer):
         *,
         classifier_outputs: Sequence[int] = (),
         classifier_width: int = 0,
+        dtype: torch.dtype = torch.float32,
+        to_train: bool = False,
     ) -> None:
         nn.Module.__init__(self)  # none of our own transformer's parts
+        self.dtype, self.mode, self._digest = dtype, LayerTraining(to_train, dtype), ""
         self.family, self.dimensions, self.reads = family, dimensions, config.readout
         self.body = family.body(causal_lm)
         use_packed_attention(self.body)
         self.blocks = nn.ModuleList(
-            PretrainedBlock(family, self.body, numbers, dimensions.windows[numbers.start : numbers.stop])
+            PretrainedBlock(family, self.body, numbers, dimensions.windows[numbers.start : numbers.stop], self.mode)
             for numbers in cut(config.block_layers)
         )
-        blocks, norm = len(self.blocks), family.final_norm(self.body)
+        blocks, norm = len(self.blocks), shared_norm(family.final_norm(self.body))
         kinds = [config.readout] * (blocks - 1) + [config.readout if config.last_readout else "final"]
         self.readouts = nn.ModuleList(new_readout(kind, norm, config.dim) for kind in kinds)
         self.classifiers = nn.ModuleList(
@@ -121,16 +138,19 @@ class PretrainedModel(Transformer):
         self.own_readout = [kind != "final" for kind in kinds]
         for classifier in self.classifiers:
             nn.init.zeros_(cast(ExitClassifier, classifier).linear.weight)
+        if to_train:
+            for trained in self.learning_weights():
+                trained.requires_grad_(True)
 
     @property
     def embedding(self) -> nn.Embedding:  # type: ignore[override]  # an attribute there
         """The model's embedding."""
         return cast(nn.Embedding, self.body.get_input_embeddings())
 
-    @torch.no_grad()
     def embed(self, token_ids: Tensor) -> Tensor:
         positions = torch.arange(token_ids.shape[1], device=token_ids.device)[None]  # [1, T]
-        return self.family.embed(self.body, token_ids, positions)
+        with self.mode.running(token_ids.device):
+            return self.family.embed(self.body, token_ids, positions)
 
     @torch.no_grad()
     def embed_at(self, token_ids: Tensor, positions: Tensor) -> Tensor:
@@ -151,10 +171,56 @@ class PretrainedModel(Transformer):
             name: weight for name, weight in self.named_parameters() if name.startswith(names) and weight.requires_grad
         }
 
+    def learning_weights(self) -> list[nn.Parameter]:
+        """Return the weights that are trained with the backbone: all but the classifiers.
+
+        The norm before the head is that of the readouts, in float32; the body's own is never used.
+        """
+        unused = {id(weight) for weight in self.family.final_norm(self.body).parameters()}
+        unused |= {id(weight) for weight in self.classifiers.parameters()}
+        return [weight for weight in self.parameters() if id(weight) not in unused]
+
+    def end_training(self) -> None:
+        """Freeze all weights, and give the layers the dtype in which they are used."""
+        if not self.mode.learns:
+            return
+        self.mode.learns = False
+        self.requires_grad_(False)
+        self.classifiers.requires_grad_(True)
+        self._digest = self._hash_of_body()
+        if self.dtype != torch.float32:
+            self.head.weight = nn.Parameter(self.head.weight.detach().clone(), requires_grad=False)  # may be tied
+            for weight in self.body.parameters():
+                weight.data = weight.data.to(self.dtype)
+
+    @property
+    def trained_digest(self) -> str:
+        """SHA-256, in hex, of the weights of the layers that were trained in this process; empty if none were."""
+        return self._digest
+
+    def _hash_of_body(self) -> str:
+        found = hashlib.sha256()
+        for weight in self.body.parameters():
+            found.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
     @contextmanager
     def dropping(self, generator: torch.Generator, rows: tuple[int, slice] | None = None) -> Iterator[None]:
-        """A pretrained model has no dropout of ours."""
+        """A pretrained model has no dropout of ours, but for that of whole layers."""
         yield
+
+    @contextmanager
+    def dropping_layers(
+        self, rates: Sequence[float], generator: torch.Generator, rows: tuple[int, slice] | None = None
+    ) -> Iterator[None]:
+        """Context in which windows skip layers, each layer with a probability of its own.
+
+        Args:
+            rates: probabilities, one a layer.
+            rows: as in `Transformer.dropping`.
+        """
+        with self.mode.dropping(rates, generator, rows):
+            yield
 
 
 def cut(block_layers: Sequence[int]) -> list[range]:
@@ -163,15 +229,18 @@ def cut(block_layers: Sequence[int]) -> list[range]:
     return [range(end - layers, end) for layers, end in zip(block_layers, ends, strict=True)]
 
 
-def load_pretrained(config: RunConfig) -> PretrainedModel:
+def load_pretrained(config: RunConfig, *, to_train: bool = False) -> PretrainedModel:
     """Load the pretrained model of a resolved config, with untrained readouts and classifiers, on the CPU.
+
+    Args:
+        to_train: whether all its weights are to be trained; then they are float32, whatever `machine.dtype` says.
 
     Raises:
         ConfigError: it can't be loaded, or has changed.
     """
     place = find(config.model.source)
     family, dimensions = read_dimensions(place)
-    weights = load_weights(place, dimensions, config.machine.dtype)
+    weights = load_weights(place, dimensions, "float32" if to_train else config.machine.dtype)
     return PretrainedModel(
         weights,
         family,
@@ -179,6 +248,8 @@ def load_pretrained(config: RunConfig) -> PretrainedModel:
         config.model,
         classifier_outputs=classifier_outputs(config),
         classifier_width=classifier_width(config),
+        dtype=getattr(torch, config.machine.dtype),
+        to_train=to_train,
     )
 
 

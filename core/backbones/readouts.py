@@ -16,11 +16,11 @@ ReadoutKind = Literal["final", "norm", "affine", "mlp", "head"]
 
 
 class Readout(nn.Module):
-    """The model's final norm, in float32; the base of all others, whose map comes before it."""
+    """The model's final norm, in float32, shared by all exits; the base of all others, whose map comes before it."""
 
-    def __init__(self, final_norm: nn.Module) -> None:
+    def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        self.norm = copy.deepcopy(final_norm).float().requires_grad_(False)
+        self.norm = norm
 
     def map(self, states: Tensor) -> Tensor:
         """Map states before the norm, `[N, D]` to `[N, D]`."""
@@ -35,16 +35,15 @@ class Readout(nn.Module):
 class NormReadout(Readout):
     """A norm of its own."""
 
-    def __init__(self, final_norm: nn.Module) -> None:
-        super().__init__(final_norm)
-        self.norm.requires_grad_(True)
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__(copy.deepcopy(norm).requires_grad_(True))
 
 
 class AffineReadout(Readout):
     """`h + A h + b` before the model's norm."""
 
-    def __init__(self, final_norm: nn.Module, dim: int) -> None:
-        super().__init__(final_norm)
+    def __init__(self, norm: nn.Module, dim: int) -> None:
+        super().__init__(norm)
         self.linear = nn.Linear(dim, dim)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -57,8 +56,8 @@ class AffineReadout(Readout):
 class MlpReadout(Readout):
     """`h + W₂ gelu(W₁ norm(h))` before the model's norm, as wide as the model."""
 
-    def __init__(self, final_norm: nn.Module, dim: int) -> None:
-        super().__init__(final_norm)
+    def __init__(self, norm: nn.Module, dim: int) -> None:
+        super().__init__(norm)
         self.rise, self.fall = nn.Linear(dim, dim), nn.Linear(dim, dim)
         nn.init.eye_(self.rise.weight)
         nn.init.zeros_(self.rise.bias)
@@ -70,12 +69,21 @@ class MlpReadout(Readout):
         return mapped
 
 
-def new_readout(kind: ReadoutKind, final_norm: nn.Module, dim: int) -> Readout:
-    """Build an untrained readout; it predicts what the model's own norm does. A `head` of its own reads that norm."""
+def shared_norm(final_norm: nn.Module) -> nn.Module:
+    """Return a copy of the model's norm before the head, in float32 and frozen, for all exits."""
+    return copy.deepcopy(final_norm).float().requires_grad_(False)
+
+
+def new_readout(kind: ReadoutKind, norm: nn.Module, dim: int) -> Readout:
+    """Build an untrained readout; it predicts what the model's own norm does. A `head` of its own reads that norm.
+
+    Args:
+        norm: the `shared_norm` of all exits.
+    """
     if kind == "norm":
-        return NormReadout(final_norm)
+        return NormReadout(norm)
     if kind == "affine":
-        return AffineReadout(final_norm, dim)
+        return AffineReadout(norm, dim)
     if kind == "mlp":
-        return MlpReadout(final_norm, dim)
-    return Readout(final_norm)
+        return MlpReadout(norm, dim)
+    return Readout(norm)

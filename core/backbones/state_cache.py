@@ -91,18 +91,22 @@ def cache_bytes(tokens: int, config: RunConfig) -> int:
     return len(config.model.block_layers) * tokens * (2 * config.model.dim + 4)
 
 
-def cache_key(inputs: Tensor, config: RunConfig) -> str:
-    """Return the hash, in hex, of all that the states of these windows `[N, T]` depend on; `config` is resolved."""
+def cache_key(inputs: Tensor, config: RunConfig, trained: str = "") -> str:
+    """Return the hash, in hex, of all that the states of these windows `[N, T]` depend on; `config` is resolved.
+
+    Args:
+        trained: hash of the layers' weights where they were trained (`PretrainedModel.trained_digest`).
+    """
     depends_on = [
         FORMAT, config.model.source, list(accumulate(config.model.block_layers)), config.machine.dtype, inputs.shape[1],
     ]  # fmt: skip
     text = hashlib.sha256(inputs.cpu().contiguous().numpy().astype("<i4").tobytes()).hexdigest()
-    return hashlib.sha256(json.dumps([*depends_on, text]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*depends_on, text, *filter(None, [trained])]).encode()).hexdigest()
 
 
-def find_states(inputs: Tensor, config: RunConfig) -> StateCache | None:
-    """Return the cache of these windows `[N, T]`; None if there is none."""
-    folder = caches_folder() / cache_key(inputs, config)
+def find_states(inputs: Tensor, config: RunConfig, trained: str = "") -> StateCache | None:
+    """Return the cache of these windows `[N, T]`; None if there is none. Arguments as for `cache_key`."""
+    folder = caches_folder() / cache_key(inputs, config, trained)
     if not folder.is_dir():
         return None
     os.utime(folder)
@@ -111,8 +115,10 @@ def find_states(inputs: Tensor, config: RunConfig) -> StateCache | None:
 
 
 @contextmanager
-def writing_states(inputs: Tensor, config: RunConfig) -> Iterator[StateWriter]:
+def writing_states(inputs: Tensor, config: RunConfig, trained: str = "") -> Iterator[StateWriter]:
     """Write the cache of these windows `[N, T]`; it is there once the context ends without an error, never in part.
+
+    Arguments as for `cache_key`.
 
     Raises:
         ConfigError: it is too large, or the disk is too full.
@@ -128,9 +134,9 @@ def writing_states(inputs: Tensor, config: RunConfig) -> Iterator[StateWriter]:
         writer.flush()
         np.save(partial / SCALES, writer.scales)
         try:
-            partial.rename(parent / cache_key(inputs, config))
+            partial.rename(parent / cache_key(inputs, config, trained))
         except OSError:  # another process was faster
-            if not (parent / cache_key(inputs, config)).is_dir():
+            if not (parent / cache_key(inputs, config, trained)).is_dir():
                 raise
             shutil.rmtree(partial, ignore_errors=True)
     except BaseException:

@@ -6,6 +6,7 @@ Functions on plain values also serve runs that are read back from a store, witho
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from core.config.layerskip import all_shares
 from core.extensions.kinds import EXIT_METHODS
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ def loss_shares(config: "RunConfig") -> Shares:
     """Return the weights of the blocks' losses when all blocks are trained together.
 
     joint: proportional to the block's number, as in CALM (Schuster et al. 2022: ω_i = i / Σ_j j). full_depth: the last
-    block's loss only.
+    block's loss only. A pretrained backbone: as in LayerSkip, with all exits on.
     """
+    if config.model.pretrained:
+        return all_shares(config)
     blocks = len(config.model.block_layers)
     if config.protocol == "full_depth":
         return {block: float(block == blocks - 1) for block in range(blocks)}

@@ -84,7 +84,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _switches_agree(self) -> Self:
-        if self.model.tie_embedding and not self.train.train_embedding:
+        if self.model.tie_embedding and not self.train.train_embedding and not self.model.pretrained:
             raise ValueError(
                 "model.tie_embedding needs train.train_embedding: the head is trained, and the embedding is the same "
                 "matrix"
@@ -139,6 +139,16 @@ class RunConfig(Section):
                 raise ValueError("exit.calibration must be heldout or spread where protocol is frozen")
             if self.data.tokenizer not in ("auto", "model"):
                 raise ValueError("data.tokenizer must be auto or model: a pretrained model knows its own tokens only")
+            if self.train.backbone == "all" and self.machine.dtype not in ("float32", "bfloat16"):
+                raise ValueError(
+                    f"machine.dtype must be float32 or bfloat16 where train.backbone is all, got {self.machine.dtype}: "
+                    "small gradients would be 0 in float16, and float64 is twice as large for nothing"
+                )
+        elif self.train.backbone == "all":
+            raise ValueError(
+                "train.backbone must be frozen for a model of our own, whose layers are trained anyway: leave it out, "
+                "or name a pretrained model in model.source"
+            )
         elif self.machine.dtype in ("bfloat16", "float16"):
             raise ValueError("machine.dtype must be float32 or float64 for a model that is trained")
         elif self.data.tokenizer == "model":

@@ -45,6 +45,8 @@ Windows = Annotated[PositiveInt, FieldUnit("windows")]
 Epochs = Annotated[PositiveInt, FieldUnit("epochs")]
 PRETRAINED_FIELDS = ("source", "num_kv_heads", "head_dim", "ffn", "every", "readout", "last_readout")
 """Fields of `ModelConfig` that only pretrained models may have other than by default."""
+RECIPE_FIELDS = ("layer_dropout", "dropout_schedule", "exit_loss_scale", "exit_curriculum", "exit_rotation")
+"""Fields of `TrainConfig` that say how a pretrained backbone is trained."""
 BlockLayers = Annotated[tuple[Layers, ...], BeforeValidator(_as_tuple), FieldUnit("layers")]
 
 
@@ -237,6 +239,36 @@ class TrainConfig(Section):
         description="pretrained: what readouts are trained on: text: the next token; last: the last block's "
         "distribution (KL divergence)",
     )
+    backbone: Literal["frozen", "all"] = Field(
+        "frozen",
+        description="pretrained: frozen: the model stays as it is; all: first all its weights are trained on, together "
+        "with the exits, by LayerSkip's recipe",
+    )
+    layer_dropout: Annotated[float, FieldUnit("of windows")] = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="backbone=all: share of a batch's windows that skip the last layer; it falls exponentially to 0 at "
+        "the first layer",
+    )
+    dropout_schedule: Literal["constant", "rising"] = Field(
+        "constant",
+        description="backbone=all: layer dropout over the training: constant, or rising exponentially from 0",
+    )
+    exit_loss_scale: Annotated[float, FieldUnit("× their weight")] = Field(
+        0.2, gt=0, le=100, description="backbone=all: factor on the exits' losses beside the last block's"
+    )
+    exit_curriculum: Literal["every", "rotational", "gradual"] = Field(
+        "rotational",
+        description="backbone=all: exits with a loss in a step: every one; every exit_rotation-th, taking turns; "
+        "gradual: one more at a time, the deepest first, all from the middle of the training on",
+    )
+    exit_rotation: Annotated[int, FieldUnit("exits")] = Field(
+        0,
+        ge=0,
+        le=MOST_BLOCKS,
+        description="backbone=all, rotational: one in so many exits has a loss in a step; 0: one exit a step",
+    )
     label_smoothing: Annotated[float, FieldUnit("of a target")] = Field(
         0.0,
         ge=0,
@@ -250,6 +282,18 @@ class TrainConfig(Section):
         description="first epoch of protocol joint in which the tokens that leave early are gone for the later blocks; "
         "0: none",
     )
+
+    @model_validator(mode="after")
+    def _frozen_has_no_recipe(self) -> Self:
+        changed = [name for name in RECIPE_FIELDS if getattr(self, name) != type(self).model_fields[name].default]
+        if changed and self.backbone == "frozen":
+            raise ValueError(f"train.{changed[0]} is for train.backbone all: set that too, or leave it out")
+        if self.backbone == "all" and self.readout_target != "text":
+            raise ValueError(
+                "train.readout_target must be text where train.backbone is all: the last block's distribution changes "
+                "while it is trained"
+            )
+        return self
 
 
 class ExitConfig(Section):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from core.config.run_config import RunConfig
 from core.errors import UsageError
 from core.estimate.workload import Sizes, memory
-from core.machine.free_memory import WHAT_TO_LOWER, WHAT_TO_LOWER_FROZEN, free_memory
+from core.machine.free_memory import WHAT_TO_LOWER, WHAT_TO_LOWER_FROZEN, WHAT_TO_LOWER_TRAINED, free_memory
 
 LEAST_VOCABULARY = {"bpe": 257, "word": 3}
 """Fewest tokens of each tokenizer."""
@@ -27,6 +27,8 @@ def require_memory(configs: Sequence[RunConfig], sizes: Sizes | None = None) -> 
     needed, free = max(memory(config, sizes) for config in configs), free_memory(device)
     if free is not None and needed > free:
         lower = WHAT_TO_LOWER_FROZEN if configs[0].model.pretrained else f"lower {WHAT_TO_LOWER}"
+        if any(config.train.backbone == "all" for config in configs):
+            lower = WHAT_TO_LOWER_TRAINED
         raise UsageError(f"a run needs {_size(needed)} of memory, and {_size(free)} is free on {device}: {lower}")
 
 

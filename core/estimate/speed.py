@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from core import costs
 from core.config.run_config import RunConfig
 from core.estimate.frozen_speed import time_frozen
 from core.events import Event, Step
@@ -99,7 +100,9 @@ def _measure_frozen(config: RunConfig, vocab_size: int) -> Speed:
     layer, head = time_frozen(config, vocab_size, prepare(config))
     # a fit sums the products of all pairs of a state's values in float64, which takes twice as long
     classifier = 2 * head * config.model.dim / vocab_size
-    return Speed({}, {count: count * layer for count in set(config.model.block_layers)}, head, classifier)
+    layers = {count: count * layer for count in set(config.model.block_layers)}
+    training = {count: costs.TRAINING * (seconds + head) for count, seconds in layers.items()}
+    return Speed(training, layers, head, classifier)
 
 
 def _watch(

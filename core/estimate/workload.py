@@ -18,6 +18,7 @@ from core.config.derived import (
     target_exit_shares,
     with_calibration_windows,
 )
+from core.config.layerskip import mean_predictions
 from core.config.run_config import RunConfig
 from core.events import PlannedStage
 from core.exits import exit_method
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 TRAINED_COPIES = 12
 """Copies of the weights in training: weights, gradients and two moments; the progress with its moments, twice while it
 is replaced; the weights of the best epoch, and a sibling run's."""
+TRAINED_BACKBONE_COPIES = 11
+"""The same of a pretrained model: it has no sibling's weights beside its own."""
 LAYER_WIDTHS, LAYER_FFN_WIDTHS = 16, 4
 """Values that a layer keeps of each token for its backward pass, in units of `dim` and of `ffn_dim`."""
 CHUNK_TOKENS, ACCELERATOR_CHUNK_TOKENS = 256, 1024
@@ -138,7 +141,7 @@ def stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterat
             yield Pass(overlaps, layers, _heads(config))
     elif stage == BACKBONE:
         yield Pass(_once(sizes.train_windows * config.data.seq_len), layers, heads=0)
-    elif config.protocol == "frozen" and stage.kind in ("lm", "statistics"):
+    elif config.protocol == "frozen" and stage.block is not None and stage.kind in ("lm", "statistics"):
         yield from _readout_passes(stage, config, sizes)
     elif stage.kind == "statistics" and stage.block is None:  # every block, with no token gone
         read = calibration_windows(sizes.train_windows, config) or sizes.train_windows
@@ -228,9 +231,12 @@ def memory(config: RunConfig, sizes: Sizes) -> int:
 def _pretrained_memory(config: RunConfig, sizes: Sizes) -> int:
     """Return the bytes of a run on a pretrained model; cached states are on the disk, but for the calibration's."""
     model, width, blocks = config.model, config.data.seq_len, len(config.model.block_layers)
-    size = DTYPE_BYTES[config.machine.dtype]
+    trained = config.train.backbone == "all"
+    size = DTYPE_BYTES["float32" if trained else config.machine.dtype]
     loaded = UNPACKED_BYTES if unpinned(model.source).lower().endswith(".gguf") else size
     weights = loaded * costs.parameters(model, sizes.vocab_size) + (size < 4) * 4 * sizes.vocab_size * model.dim
+    if trained:  # what a GGUF file takes while it is unpacked is given back before
+        weights = 4 * TRAINED_BACKBONE_COPIES * costs.parameters(model, sizes.vocab_size)
     readouts = 4 * blocks * READOUT_COPIES * costs.readout_flops(model, 0) // 2
     heads = 4 * blocks * READOUT_COPIES * sizes.vocab_size * model.dim * (model.readout == "head")
     calibration = calibration_windows(sizes.train_windows, config) * width * model.dim
@@ -262,7 +268,8 @@ def _activations(config: RunConfig, vocab_size: int) -> int:
         threads = max(1, min(threads, tokens // LEAST_SHARE))
     head = (threads * chunk + (threads - 1) * model.dim) * vocab_size
     layers = max(model.block_layers) if config.protocol == "staged" else sum(model.block_layers)
-    layers = 1 if config.protocol == "frozen" else layers  # nothing goes back through them
+    if config.protocol == "frozen" and config.train.backbone == "frozen":
+        layers = 1  # nothing goes back through them
     return tokens * (layers * layer + 2 * model.dim) + head
 
 
@@ -300,8 +307,10 @@ def _shares_in(config: RunConfig) -> list[float]:
     return [1.0 if all_tokens else config.exit.hard_ratio**block for block in range(len(config.model.block_layers))]
 
 
-def _heads_trained(config: RunConfig) -> int:
-    """Return the number of blocks with a loss of their own where all are trained together."""
+def _heads_trained(config: RunConfig) -> float:
+    """Return the mean number of blocks with a loss of their own where all are trained together."""
+    if config.model.pretrained:
+        return mean_predictions(config)
     return 1 if config.protocol == "full_depth" else len(config.model.block_layers)
 
 

@@ -26,11 +26,14 @@ from core.head.token_statistics import TokenStatistics
 from core.intervals import over_windows
 from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
+from core.pretrained.place import is_pretrained
 from core.pricing.policy import Outcome
 from core.static_line import A_HAIR
 
 LARGEST_RATE_GAP = 0.05
 """Difference between target and realised exit rate, or savings, above which a warning is given."""
+LARGEST_STATE_COST = 0.05
+"""Nats a token that the states of exited tokens may cost without a warning."""
 LARGEST_FLOP_LOSS = 0.01
 """Share of the full model's FLOPs that exits may cost without a warning: classifiers alone cost almost nothing."""
 
@@ -127,8 +130,10 @@ def evaluate(
         measured(stage, "oracle", oracle(static), config),
     ]
     yield from results
+    if thresholds:
+        yield from _costly_states(early, traces, config)
     if again:
-        yield from strided(model, thresholds, windows, config, stage, len(batches) + 1)
+        yield from strided(model, thresholds, windows, config, stage, len(batches) + 1, clock)
     flops = cost.full * (1 - fmean(results[0].window_flop_savings) if thresholds else 1)
     clock.count("early exit", results[0].tokens * flops)
     if thresholds:
@@ -144,6 +149,22 @@ def evaluate_block(model: Transformer, block: int, windows: Windows, config: Run
         *_, seen = static_depths(model, windows, batch, block + 1, config)
         trace.fill(batch, seen.known)
     return measured(stage, "as trained", trace.alone(block), config, block)
+
+
+def _costly_states(early: Pass, traces: Sequence[BlockTrace], config: RunConfig) -> Iterator[Warned]:
+    """Warn if the states of exited tokens cost much: early exit against the same exits with all states exact."""
+    exact = torch.stack([trace.cross_entropy for trace in traces]).gather(0, early.left_at[None])  # [1, N, T]
+    cost = float((early.cross_entropy - exact).mean())
+    if config.exit.exited_state != "deferred" and cost > LARGEST_STATE_COST:
+        hint = (
+            "; the layers of a pretrained model were never trained on such states"
+            if is_pretrained(config.model.source)
+            else ""
+        )
+        yield Warned(
+            f"exited_state={config.exit.exited_state} costs {cost:.3f} nats: what later tokens attend to of those that "
+            f"left is not what it would have been{hint}; exited_state=deferred keeps it exact, and saves less"
+        )
 
 
 @torch.no_grad()

@@ -15,6 +15,11 @@ WHAT_TO_LOWER_FROZEN = (
     "train.batch_size"
 )
 """The same for a pretrained model."""
+WHAT_TO_LOWER_TRAINED = (
+    "take train.backbone frozen, which keeps no gradients and moments, or a smaller model, or lower train.batch_size "
+    "or data.seq_len"
+)
+"""The same for a pretrained model whose weights are all trained."""
 OUT_OF_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
 """What the errors of torch's allocators say, in lower case."""
 UNLIMITED = 1 << 60

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from core.config.run_config import RunConfig, fields
-from core.config.sections import PRETRAINED_FIELDS
+from core.config.sections import PRETRAINED_FIELDS, RECIPE_FIELDS
 from core.errors import UsageError
 from core.events import Epoch, Event, Warned
 from core.model import Transformer
@@ -188,7 +188,7 @@ def _text(config: RunConfig) -> str:
         "machine": {"head_dtype"},
         "data": {"full_batches", "stride", "bos_token"},
         "model": set(PRETRAINED_FIELDS),
-        "train": {"readout_target", "exits_from"},
+        "train": {"readout_target", "exits_from", "backbone", *RECIPE_FIELDS},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
     }
     implied = {

@@ -39,8 +39,12 @@ def block_stage(block: int, part: Part) -> PlannedStage:
 
 
 def common_training(config: RunConfig) -> PlannedStage:
-    """Return the stage that trains all blocks together in the protocols `joint` and `full_depth`: `joint.lm`."""
-    return PlannedStage(f"{config.protocol}.lm", "lm", None, trains=True)
+    """Return the stage that trains all blocks together: `joint.lm`, `full_depth.lm`.
+
+    Of a pretrained model it is `backbone.lm`, and planned where `train.backbone` is `all`.
+    """
+    name = BACKBONE.name if config.protocol == "frozen" else config.protocol
+    return PlannedStage(f"{name}.lm", "lm", None, trains=True)
 
 
 def block0_origin(config: RunConfig, fingerprint: str) -> str:
@@ -98,15 +102,20 @@ def _exit_stages(config: RunConfig) -> Iterator[PlannedStage]:
 
 
 def readout_order(config: RunConfig) -> list[int]:
-    """Return the blocks of a pretrained model whose readout is trained: the last first, as others may learn from it."""
-    if config.model.readout == "final":
+    """Return the blocks of a pretrained model whose readout is trained alone: the last first, as others learn from it.
+
+    Where the backbone is trained, readouts are trained with it.
+    """
+    if config.model.readout == "final" or config.train.backbone == "all":
         return []
     *others, last = range(len(config.model.block_layers))
     return [last, *others] if config.model.last_readout else others
 
 
 def _frozen(config: RunConfig) -> Iterator[PlannedStage]:
-    """Yield the stages of a pretrained model that stays as it is (`core.protocol.frozen`)."""
+    """Yield the stages of a pretrained model (`core.protocol.frozen`)."""
+    if config.train.backbone == "all":
+        yield common_training(config)
     yield BACKBONE
     yield from (block_stage(block, "lm") for block in readout_order(config))
     blocks = range(len(config.model.block_layers))

@@ -3,9 +3,10 @@
 staged: for each block, train it and the head, run it once over its windows, fit its exit classifier, set its
 threshold, and pass the tokens below it to the next block. joint: train all blocks together, then do the other stages
 for each block; with `train.exits_from`, exits are also set before each epoch from that one on, and later blocks train
-on the tokens that stay. full_depth: train all blocks for the last one's prediction; there are no exits. frozen: see
-`core.protocol.frozen`. Methods that need the later blocks are fitted, and their thresholds set, once all blocks are
-trained. Each protocol ends with the evaluation.
+on the tokens that stay. full_depth: train all blocks for the last one's prediction; there are no exits. frozen: of a
+pretrained model, which is trained on first if `train.backbone` says so; see `core.protocol.frozen`. Methods that need
+the later blocks are fitted, and their thresholds set, once all blocks are trained. Each protocol ends with the
+evaluation.
 
 Stages that do not depend on the exit method are computed once for all runs of an experiment (`StageMemory`); their
 results are bit for bit those that each run would compute itself. A run that was interrupted does not repeat the
@@ -66,6 +67,7 @@ from core.protocol.order import (
     planned_stages,
     stages_ahead,
 )
+from core.stages.backbone_training import BackboneTrainer
 from core.stages.block_data import BlockData, from_tokens
 from core.stages.exit_classifier import fit_classifier
 from core.stages.gain_fit import fit_gains, held_out_signal
@@ -74,7 +76,7 @@ from core.stages.lm import train_blocks
 from core.stages.price import check_price, find_price
 from core.stages.splits import Splits
 from core.stages.statistics import BlockOutput, block_outputs, foreseen_outputs, own_outputs
-from core.stages.trainer import Weights
+from core.stages.trainer import Trainer, Weights
 
 Result = TypeVar("Result")
 Stage = Generator[Event, None, Result]
@@ -106,7 +108,7 @@ def train(
     began = time.perf_counter()
     threads = threads or config.machine.threads
     device = prepare(config, threads)
-    model = build_model(config, dataset.vocabulary.size).to(device)
+    model = build_model(config, dataset.vocabulary.size, to_train=True).to(device)
     train_windows, eval_windows = dataset.train.to(device), dataset.evaluation.to(device)
     yield RunStarted(
         stages=planned_stages(config),
@@ -184,6 +186,7 @@ class _Protocol:
         if (stage := common_training(self.config)) in self.planned:
             leaving = partial(exiting_tokens, self.model, data, self.config) if self.config.train.exits_from else None
             yield from self._lm(stage, loss_shares(self.config), data.train, leaving)
+            self.model.end_training()
         if self.config.protocol == "frozen":
             stages = Frozen(self.config, self.model, data, self._stage, self._timed, self.clock)
             thresholds = yield from self._set_exits((yield from stages.outputs()))
@@ -296,6 +299,7 @@ class _Protocol:
         train = partial(
             train_blocks, self.model, shares, data, self.config, name,
             clock=self.clock, leaving=leaving, token_bytes=self.token_bytes,
+            trainer_type=BackboneTrainer if self.config.model.pretrained else Trainer,
         )  # fmt: skip
         if self.checkpoint is None:
             return train()

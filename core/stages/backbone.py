@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from core import costs
+from core.backbones.model import PretrainedModel
 from core.backbones.state_cache import StateCache, cache_bytes, caches_folder, find_states, writing_states
 from core.config.run_config import RunConfig
 from core.data.batches import in_order
@@ -32,13 +33,14 @@ def cache_states(
     """
     batches, width = list(in_order(len(inputs), config)), inputs.shape[1]
     flops = sum(costs.block_flops(config.model, block, width) for block in range(len(model.blocks)))
-    found = find_states(inputs, config)
+    trained = model.trained_digest if isinstance(model, PretrainedModel) else ""
+    found = find_states(inputs, config, trained)
     steps = 1 if found else len(batches)
     yield StageStarted(stage, "statistics", None, 1, steps, inputs.numel(), reused=bool(found), flops=flops)
     if found is None:
         if (size := cache_bytes(inputs.numel(), config)) >= LARGE:
             yield Warned(f"the states of {inputs.numel():,} tokens take {size / 1e9:,.1f} GB in {caches_folder()}")
-        with writing_states(inputs, config) as writer:
+        with writing_states(inputs, config, trained) as writer:
             for step, windows in enumerate(batches, start=1):
                 began, tokens = time.perf_counter(), inputs[windows].numel()
                 with clock.part("forward", tokens * flops):
@@ -49,6 +51,6 @@ def cache_states(
                     with clock.part("data"):
                         writer.put(block, windows, states)
                 yield Step(stage, 1, step, None, tokens, time.perf_counter() - began)
-        found = find_states(inputs, config)
+        found = find_states(inputs, config, trained)
     assert found is not None, "it was just written"
     return found

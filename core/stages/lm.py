@@ -80,6 +80,7 @@ def train_blocks(
     clock: Clock = UNPROFILED,
     leaving: Callable[[], Tensor] | None = None,
     token_bytes: Tensor | None = None,
+    trainer_type: type[Trainer] = Trainer,
 ) -> Generator[Event, None, Weights]:
     """Train consecutive blocks, with the heads and the embedding where these learn, and load the best epoch's weights.
 
@@ -97,6 +98,7 @@ def train_blocks(
             has left keeps its state in the later blocks, and has no loss there. Early stopping looks at all tokens
             in all blocks nevertheless, so that epochs with exits and without compare.
         token_bytes: UTF-8 bytes of each token of the vocabulary, `[V]`, for `StageStarted`; None: not known.
+        trainer_type: what takes the steps.
 
     Returns:
         The trained weights, by their names in the model.
@@ -109,13 +111,14 @@ def train_blocks(
         train_windows, val_windows = _windows(data, config, stage)
     steps, tokens = -(-len(train_windows) // config.train.batch_size), _tokens(data, train_windows)
     with clock.part("set-up"):
-        trainer = Trainer(model, shares, data, config, stage, steps, clock)
+        trainer = trainer_type(model, shares, data, config, stage, steps, clock)
         world().require_same(f"{stage}, {steps} steps, {tokens} tokens, weights of sum {trainer.checksum()!r}")
     flops = trainer.flops.total(data.targets[train_windows].numel(), tokens) / tokens
     lengths = [_bytes_per_token(token_bytes, data, windows) for windows in (train_windows, val_windows)]
     yield StageStarted(stage, "lm", trainer.only_block, config.train.max_epochs, steps, tokens, False, flops, *lengths)
     if progress is None:
-        progress = Progress((), trainer.weights(), trainer.weights(), {})
+        begun = trainer.weights()
+        progress = Progress((), begun, begun, {})
     else:
         trainer.restore(progress.weights, progress.moments)
         yield from progress.epochs

@@ -5,6 +5,7 @@ Shapes: B windows of a batch, T tokens of a window, D model width; n active toke
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -110,15 +111,16 @@ class Trainer:
         """
         rows = world().rows(len(windows))
         own, deepest = windows[rows.own], self._deepest(windows)
-        with self.model.dropping(self.dropout, (rows.total, rows.own)):
-            total, sums = self._losses(own, deepest)
+        shares = self._shares_in_step()
+        with self._dropping((rows.total, rows.own)):
+            total, sums = self._losses(own, deepest, shares)
         self.optimizer.zero_grad(set_to_none=True)
         with self.clock.part("backward", self.flops.backward * self.data.targets[own].numel()):
             (total if rows.weight else 0 * total).backward()
         if world().size > 1:
             with self.clock.part("exchange"):
                 sums = sums.over_all(rows.weight)
-                world().add_up(self.trained.values(), some_lack=deepest is not None)
+                world().add_up(self.trained.values(), some_lack=deepest is not None or shares is not self.shares)
         with self.clock.part("optimizer"):
             nn.utils.clip_grad_norm_(self.trained.values(), self.config.train.grad_clip)
             for group in self.optimizer.param_groups:
@@ -169,26 +171,34 @@ class Trainer:
         """Return the last block that a token of those windows reaches; None: all reach all blocks."""
         return None if self.left_at is None else int(self.left_at[windows].max())
 
-    def _losses(self, windows: Tensor, deepest: int | None) -> tuple[Tensor, Sums]:
+    def _shares_in_step(self) -> Shares:
+        """Return the weights of the blocks' losses in the next step."""
+        return self.shares
+
+    def _dropping(self, rows: tuple[int, slice]) -> AbstractContextManager[None]:
+        """Return the context in which dropout is active in the next step; `rows` as in `Transformer.dropping`."""
+        return self.model.dropping(self.dropout, rows)
+
+    def _losses(self, windows: Tensor, deepest: int | None, shares: Shares) -> tuple[Tensor, Sums]:
         """Return the objective, a differentiable scalar, and the sums over the active tokens."""
         with self.clock.part("data"):
             targets = self.data.active_targets(windows)  # [n]
         total, sums = self.model.head.weight.new_zeros(()), Sums(tokens=len(targets))
         left_at = None if self.left_at is None else self.left_at[windows]  # [B, T]
-        arguments = (self.model, self.shares, self.data, windows, self.config, self.clock, left_at, deepest)
+        arguments = (self.model, shares, self.data, windows, self.config, self.clock, left_at, deepest)
         for seen in observations(*arguments):
             if left_at is not None:
                 targets = self.data.targets.flatten()[seen.tokens]  # [n], those that arrive
             with self.clock.part("head", self.flops.head * len(targets)):
-                total = total + self._loss(seen, targets, sums)
-            sums.weight += self.shares[seen.block] * len(targets)
+                total = total + self._loss(seen, targets, sums, shares[seen.block])
+            sums.weight += shares[seen.block] * len(targets)
         if left_at is None:
             sums.weight = sums.tokens  # the shares add up to 1, but for rounding
         return total, sums
 
-    def _loss(self, seen: Observation, targets: Tensor, sums: Sums) -> Tensor:
+    def _loss(self, seen: Observation, targets: Tensor, sums: Sums, share: float) -> Tensor:
         """Return a block's term of the objective, and add its losses to the sums."""
-        share, head = self.shares[seen.block], self.model.head_weight(seen.block)
+        head = self.model.head_weight(seen.block)
         weight = head if id(head) in self.learning else head.detach()
         arguments = (seen.hidden, weight, targets, self.config.train.label_smoothing, self.matmul_dtype)
         if not self.joint:

@@ -1,4 +1,4 @@
-"""Sweeps in the store: what each varies, the runs that it has, and the stages that these share."""
+"""The writing side of sweeps in the store: what each varies, the runs that it has, and the stages that these share."""
 
 import json
 import sqlite3
@@ -7,17 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.config.messages import shortened
-from core.errors import RunLookupError, StoreError
-from core.metrics import STORED
+from core.errors import StoreError
 from core.store.files import delete_search
 from core.store.queue import enqueue
-from core.store.reader import Reader
+from core.store.stored_sweeps import PRUNED
 from core.store.writer import NewRun, Writer
-
-FIGURES = tuple(column.name for column, _ in STORED)
-PRUNED = "pruned:"
-"""Beginning of the error of an interrupted run that a search has given up; it is not put into the queue again."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +30,6 @@ class Cell:
     setting: Mapping[str, Any]
     stages: Mapping[str, str]
     origin: str
-
-
-@dataclass(frozen=True)
-class StoredSweep:
-    """A sweep as it is stored; `spec` is a `core.sweeps.spec.Spec` as plain values."""
-
-    number: int
-    name: str
-    spec: dict[str, Any]
-    created: float
 
 
 def create_sweep(store: Writer, name: str, spec: Mapping[str, Any], cells: Sequence[Cell]) -> int:
@@ -121,53 +105,6 @@ def delete_sweep(store: Writer, sweep: int) -> list[str]:
         )
         connection.execute("DELETE FROM sweeps WHERE id = ?", [sweep])
     return sorted(mine - others)
-
-
-def find_sweep(reader: Reader, reference: str) -> StoredSweep:
-    """Return the sweep of a number or a name.
-
-    Raises:
-        RunLookupError: there is none.
-    """
-    number = int(reference) if reference.isdecimal() and len(reference) < 19 else -1
-    rows = reader.select(
-        "SELECT * FROM sweeps WHERE name = ? OR id = ? ORDER BY name <> ?", [reference, number, reference]
-    )
-    if not rows:
-        raise RunLookupError(
-            f"there is no sweep {shortened(reference)!r} in {reader.path}: eetui sweep list shows them"
-        )
-    return StoredSweep(rows[0]["id"], rows[0]["name"], json.loads(rows[0]["spec"]), rows[0]["created"])
-
-
-def list_sweeps(reader: Reader) -> list[dict[str, Any]]:
-    """Return number, name, time and the number of runs by status of every sweep, the newest last."""
-    rows = reader.select(
-        "SELECT sweeps.id, sweeps.name, sweeps.created, status, count(runs.id) AS runs FROM sweeps "
-        "LEFT JOIN sweep_cells ON sweep_id = sweeps.id LEFT JOIN runs ON runs.id = run_id "
-        "GROUP BY sweeps.id, status ORDER BY sweeps.id"
-    )
-    found: dict[int, dict[str, Any]] = {}
-    for row in rows:
-        one = found.setdefault(row["id"], {name: row[name] for name in ("id", "name", "created")} | {"runs": {}})
-        if row["status"] is not None:
-            one["runs"][row["status"]] = row["runs"]
-    return list(found.values())
-
-
-def cells_of(reader: Reader, sweep: int) -> list[dict[str, Any]]:
-    """Return the runs of a sweep by point and seed: `point`, `setting`, number, name, status, error and figures."""
-    rows = reader.select(
-        f"SELECT point, setting, id, name, method, seed, status, error, seconds, {', '.join(FIGURES)} "
-        "FROM sweep_cells JOIN runs ON id = run_id WHERE sweep_id = ? ORDER BY point, seed",
-        [sweep],
-    )
-    return [{**row, "setting": json.loads(row["setting"])} for row in rows]
-
-
-def is_pruned(cell: Mapping[str, Any]) -> bool:
-    """Whether a run of a sweep (`cells_of`) was given up by its search."""
-    return str(cell["error"] or "").startswith(PRUNED)
 
 
 def _set_spec(connection: sqlite3.Connection, sweep: int, spec: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ ALIASES = {"eval_ppl": "final_ppl"}
 _CONSTRAINT = re.compile(r"(?P<metric>[a-z0-9_.]+)\s*(?P<operator><=|>=)\s*(?P<number>.+)")
 
 Cells = Sequence[Mapping[str, Any]]
-"""Runs as `core.store.sweeps.cells_of` has them."""
+"""Runs as `core.store.stored_sweeps.cells_of` has them."""
 
 
 def _known() -> dict[str, Metric]:
@@ -26,8 +26,10 @@ def _known() -> dict[str, Metric]:
     return found | {alias: found[name] for alias, name in ALIASES.items()}
 
 
-def _column(metric: Metric) -> str:
-    return next(column.name for column, other in STORED if other is metric)
+def column_of(metric: Metric) -> str:
+    """Return the column of the store that holds a metric of lists."""
+    assert metric.list_column is not None
+    return metric.list_column.name
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,10 @@ def read_objectives(text: str) -> tuple[Objective, ...]:
     """
     found = list[Objective]()
     for name in (part.strip() for part in text.split(",")):
-        metric = _metric(name, "--objective")
+        metric = metric_called(name, "--objective")
         if metric.better is None:
             raise ConfigError(f"--objective {name}: it is neither better low nor high; use it in a --constraint")
-        found.append(Objective(name, _column(metric), metric.better == "higher"))
+        found.append(Objective(name, column_of(metric), metric.better == "higher"))
     if len({one.column for one in found}) < len(found):
         raise ConfigError(f"--objective {shortened(text)} names a metric twice")
     return tuple(found)
@@ -84,11 +86,19 @@ def read_constraint(text: str) -> Constraint:
         match = None
     if match is None or bound != bound:
         raise ConfigError(f"--constraint takes METRIC>=NUMBER or METRIC<=NUMBER, got {shortened(text)!r}")
-    column = _column(_metric(match["metric"], "--constraint"))
+    column = column_of(metric_called(match["metric"], "--constraint"))
     return Constraint(text.strip(), column, match["operator"] == ">=", bound)
 
 
-def _metric(name: str, option: str) -> Metric:
+def metric_called(name: str, option: str) -> Metric:
+    """Return the metric of lists that a name stands for.
+
+    Args:
+        option: where the name was given, for the message.
+
+    Raises:
+        ConfigError: there is none.
+    """
     known = _known()
     if name not in known:
         near = did_you_mean(name, tuple(known)).partition("; eetui")[0]
@@ -124,8 +134,12 @@ def front(cells: Cells, objectives: Sequence[Objective], constraints: Iterable[C
         if all(one.violation(value) <= 0 for one, value in zip(bounds, limits, strict=True) if value is not None):
             signed = zip(values, objectives, strict=True)
             kept[point] = tuple(-value if one.higher else value for value, one in signed if value is not None)
-    return sorted((point for point in kept if not _beaten(kept[point], kept.values())), key=lambda point: kept[point])
+    found = list[int]()
+    for point in sorted(kept, key=lambda point: kept[point]):  # none can be beaten by one that comes later
+        if not any(_beats(kept[other], kept[point]) for other in found):
+            found.append(point)
+    return found
 
 
-def _beaten(one: tuple[float, ...], others: Iterable[tuple[float, ...]]) -> bool:
-    return any(other != one and all(a <= b for a, b in zip(other, one, strict=True)) for other in others)
+def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

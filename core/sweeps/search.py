@@ -22,7 +22,7 @@ from core.store.files import search_journal
 from core.store.lock import holding
 from core.store.queue import leave
 from core.store.reader import Reader
-from core.store.sweeps import PRUNED, cells_of, find_sweep
+from core.store.stored_sweeps import PRUNED, cells_of, find_sweep
 from core.store.writer import Writer
 from core.sweeps.create import plan_sweep, store_more
 from core.sweeps.objective import mean_of, read_constraint, read_objectives

@@ -24,6 +24,7 @@ from eetui.cli.options import (
 from eetui.cli.options import output as console
 from eetui.cli.selection import expanded, selected
 
+FORMATS = ("table", "md", "csv", "json", "latex")
 MOST_CURVES = 30
 """Number of runs up to which files say how far they lie below their static depths: it takes a second a run."""
 
@@ -49,7 +50,7 @@ def compare(
             help="Group by config keys or figures, such as method,hard_ratio, and compare every pair.",
         ),
     ] = None,
-    output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
+    output: Annotated[str, typer.Option("--format", help="table, md, csv, json or latex.")] = "table",
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
     each_seed: Annotated[
         bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")
@@ -65,10 +66,9 @@ def compare(
     from eetui.compare import tables_text as rendered
     from eetui.compare.comparison import compare as compare_runs
 
-    texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
     output = "json" if as_json else output
-    if output not in ("table", *texts):
-        raise UsageError(f"--format must be one of table, {', '.join(texts)}, got {output!r}")
+    if output not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got {output!r}")
     if group_by is not None:
         if only_changed or each_seed or baseline is not None:
             raise UsageError("--group-by goes with neither --only-changed nor --each-seed nor --baseline")
@@ -81,11 +81,18 @@ def compare(
     result = compare_runs(
         views, group_seeds=not each_seed, only_changed=only_changed, baseline=base.name if base else None
     )
-    if output in texts:
-        print_data(texts[output](_with_savings(result, db, only_changed=only_changed)))
-    else:
+    if output == "table":
         out = console()
         out.print(rendered.as_tables(result, out.width))
+        return
+    result = _with_savings(result, db, only_changed=only_changed)
+    if output == "latex":
+        from eetui.compare.latex import as_latex
+
+        print_data(as_latex(result))
+    else:
+        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
+        print_data(texts[output](result))
 
 
 def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> None:
@@ -98,6 +105,7 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
     from core.store.reader import Reader
     from eetui.compare import groups_text as rendered
     from eetui.compare.groups import group_runs
+    from eetui.compare.latex import groups_as_latex
 
     names = [name.strip() for name in group_by.split(",")]
     if not all(names) or len(set(names)) < len(names):
@@ -107,7 +115,7 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
     if output == "table":
         console().print(rendered.as_tables(grouping))
     else:
-        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
+        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json, "latex": groups_as_latex}
         print_data(texts[output](grouping))
 
 

@@ -52,7 +52,7 @@ def reaching(ray: str | None) -> "Iterator[Cluster | None]":
 def slots_for(db: Path, number: int, cluster: "Cluster") -> int:
     """Return how many runs of a sweep a cluster has room for at once, by what the first of them needs."""
     from core.store.reader import Reader
-    from core.store.sweeps import cells_of
+    from core.store.stored_sweeps import cells_of
 
     with Reader(db) as reader:
         cells = cells_of(reader, number)

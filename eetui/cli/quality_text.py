@@ -26,9 +26,10 @@ BARS = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN = 25
 LEGEND = f"{BEATS} saves, and is clearly better than the static depths that save as much (95%); {LOSES} not"
 DEFERRED_NOTE = (
-    "exited_state=deferred computes the layers after an exit for later tokens that go deeper, and saves only what none "
-    "needed (eetui show, eetui calibrate). Above, layers saved are of each token's own way, as if none needed them, "
-    "and FLOPs saved as if all did, unless every token leaves: the truth lies between"
+    "exited_state=deferred: losses above are exact, as later tokens read exact keys and values of those that left. "
+    "Savings are bounds: layers after an exit are computed for later tokens that go deeper, and only what none needed "
+    "is saved (eetui show, eetui calibrate). Layers saved are of each token's own way, as if none needed them, and "
+    "FLOPs saved as if all did, unless every token leaves: the truth lies between"
 )
 CLAIM_WORDS = {"gain": "a gain, nats", "price": "a price, nats", "rank": "an order only"}
 """How a claim is written where its name does not say it."""

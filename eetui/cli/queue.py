@@ -125,7 +125,7 @@ def work(
     db: Database,
 ) -> None:
     """Train runs from the queue, one after the other, until told to stop (Ctrl-C, SIGTERM)."""
-    from core.store.sweeps import find_sweep
+    from core.store.stored_sweeps import find_sweep
     from eetui.cli.headless import Stop, exit_code
     from eetui.cli.working import stop_with_parent, work_here, work_on
 

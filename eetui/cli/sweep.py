@@ -207,7 +207,7 @@ def _free_name(db: Path) -> str:
     if not db.exists():
         return "sweep-1"
     from core.store.reader import Reader
-    from core.store.sweeps import list_sweeps
+    from core.store.stored_sweeps import list_sweeps
 
     with Reader(db) as reader:
         rows = list_sweeps(reader)
@@ -245,7 +245,7 @@ def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
     """Say which runs of a sweep finished and which did not, and return the exit code."""
     from collections import Counter
 
-    from core.store.sweeps import cells_of, is_pruned
+    from core.store.stored_sweeps import cells_of, is_pruned
     from eetui.summary.shown_reader import ShownReader
 
     with ShownReader(db) as reader:

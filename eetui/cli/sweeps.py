@@ -1,6 +1,7 @@
 """Commands of sweeps that are there: list, show, resume, add-seeds, cancel, delete."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,34 +9,107 @@ import typer
 
 from core.errors import UsageError
 from eetui.cli.on_cluster import Ray, reaching
-from eetui.cli.options import AsJson, Database, output_shape, print_data, reading
+from eetui.cli.options import AsJson, Database, as_share, output_shape, print_data, reading
+from eetui.cli.plot import Force, Width
 from eetui.cli.sweep import Jobs, run_sweep
+from eetui.cli.sweep_figures import write_sweep_figures
 
 if TYPE_CHECKING:
-    from core.store.sweeps import StoredSweep
+    from core.metrics import Metric
+    from core.store.stored_sweeps import StoredSweep
     from core.store.writer import Writer
+    from core.sweeps.combinations import Combination
     from core.sweeps.spec import Spec
 
 Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="Name or number of a sweep.")]
 
 
-def show(reference: Sweep, as_json: AsJson = False, *, db: Database) -> None:
-    """Show a sweep: each combination with its figures, mean ± deviation over the seeds."""
-    from core.store.sweeps import cells_of, find_sweep
-    from eetui.summary.sweep_text import sweep_json, sweep_lines
+def show(
+    reference: Sweep,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric of the heat table and of the importance, such as ppl or accuracy.")
+    ] = None,
+    rows: Annotated[str | None, typer.Option(metavar="FIELD", help="Field down the heat table.")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="FIELD", help="Field across the heat table.")] = None,
+    within: Annotated[
+        str, typer.Option(metavar="SHARE", help="How far above the best a PPL may be where savings are wanted.")
+    ] = "1%",
+    importance: Annotated[
+        bool, typer.Option(help="Work out how much each field matters, with Optuna: takes seconds.")
+    ] = True,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw heat table and front: FILE-heat, FILE-front.")
+    ] = None,
+    pdf: Annotated[Path | None, typer.Option("--pdf", metavar="FILE", help="The same as PDF.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="The same as PNG.")] = None,
+    width: Width = "column",
+    force: Force = False,
+    as_json: AsJson = False,
+    *,
+    db: Database,
+) -> None:
+    """Show a sweep: combinations with figures over seeds, heat table, front, best by purpose, importance."""
+    from core.store.stored_sweeps import find_sweep
+    from core.sweeps.combinations import stored_combinations
+    from core.sweeps.heat import heat_table
+    from core.sweeps.objective import metric_called
+    from core.sweeps.purposes import best_by_purpose, savings_front
+    from eetui.summary import sweep_views_text as views
+    from eetui.summary.sweep_text import sweep_json, sweep_lines, view_lines
 
+    chosen = None if metric is None else metric_called(metric, "--metric")
+    share = as_share("--within", within)
+    if share is None or not 0 <= share <= 1:
+        raise UsageError(f"--within must be from 0 to 100%, got {within!r}")
     with reading(db, exact=as_json) as reader:
-        found = find_sweep(reader, reference)
-        cells = cells_of(reader, found.number)
-    if as_json:
-        print_data(sweep_json(found, cells))
-    else:
-        print("\n".join(sweep_lines(found, cells, output_shape()[0])))
+        sweep = find_sweep(reader, reference)
+        found = stored_combinations(reader, sweep)
+        table = heat_table(found, chosen, rows, columns)
+        choices = best_by_purpose(found, share, reader)
+    if files := {suffix: path for suffix, path in (("svg", svg), ("pdf", pdf), ("png", png)) if path is not None}:
+        write_sweep_figures(sweep.name, found, table, files, width, force=force)
+        return
+    if not as_json:
+        print(
+            "\n".join([*sweep_lines(sweep, found, output_shape()[0]), *view_lines(found, table, choices)]), flush=True
+        )
+        if importance:
+            print("\n".join(_importance_lines(found, chosen)))
+        return
+    data: dict[str, object] = {
+        "heat": views.heat_data(table),
+        "front": views.front_data(savings_front(found)),
+        "best_by_purpose": views.best_data(choices),
+    }
+    print_data(sweep_json(sweep, found, data | (_importance_data(found, chosen) if importance else {})))
+
+
+def _importance_lines(found: "Sequence[Combination]", metric: "Metric | None") -> "Iterable[str]":
+    from core.metrics import FINAL_PPL
+    from core.sweeps.importance import importance
+    from eetui.summary.sweep_text import importance_lines
+    from eetui.summary.sweep_views_text import unknown_shares
+
+    try:
+        return importance_lines(importance(found, metric or FINAL_PPL))
+    except UsageError as error:
+        return ("", unknown_shares(error))
+
+
+def _importance_data(found: "Sequence[Combination]", metric: "Metric | None") -> dict[str, object]:
+    from core.metrics import FINAL_PPL
+    from core.sweeps.importance import importance
+    from eetui.summary.sweep_views_text import importance_data
+
+    try:
+        return {"importance": importance_data(importance(found, metric or FINAL_PPL))}
+    except UsageError as error:
+        return {"importance": {"not_known": str(error)}}
 
 
 def list_all(as_json: AsJson = False, *, db: Database) -> None:
     """List sweeps, with their runs by status."""
-    from core.store.sweeps import list_sweeps
+    from core.store.stored_sweeps import list_sweeps
     from eetui.drawing.formats import json_text
     from eetui.summary.sweep_text import list_lines
 
@@ -134,7 +208,8 @@ def delete(
     from core.store.files import clear_stages, delete_search
     from core.store.queue import drop, waiting
     from core.store.reader import Reader
-    from core.store.sweeps import cells_of, delete_sweep
+    from core.store.stored_sweeps import cells_of
+    from core.store.sweeps import delete_sweep
     from core.store.writer import Writer
 
     with Writer(db) as store:
@@ -157,7 +232,7 @@ def delete(
 
 def _find(db: Path, reference: str) -> "StoredSweep":
     from core.store.reader import Reader
-    from core.store.sweeps import find_sweep
+    from core.store.stored_sweeps import find_sweep
 
     with Reader(db) as reader:
         return find_sweep(reader, reference)

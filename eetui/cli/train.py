@@ -52,7 +52,8 @@ def run(
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="sound (default), seed, quick, or pretrained, the default with --model.")
+        str | None,
+        typer.Option(help="sound (default), seed, quick, deep, pretrained (the default with --model) or layerskip."),
     ] = None,
     config: ConfigFiles = None,
     assign: Assignments = None,

@@ -142,7 +142,7 @@ def stop_with_parent(stop: Stop) -> None:
 
 def _searches(database: Path, sweep: int) -> bool:
     from core.store.reader import Reader
-    from core.store.sweeps import find_sweep
+    from core.store.stored_sweeps import find_sweep
 
     with Reader(database) as reader:
         return find_sweep(reader, str(sweep)).spec["search"] is not None

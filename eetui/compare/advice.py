@@ -29,21 +29,28 @@ HEAD_NOTE = "; its signal reads the whole head, which layers do not count"
 
 def differences(columns: Sequence[Column], baseline: Column | None = None) -> tuple[str, ...]:
     """Final loss of each column against the baseline, or the best, with its interval; on the same windows only."""
+    return tuple(_difference(column, base, found) for column, base, found in loss_intervals(columns, baseline))
+
+
+def loss_intervals(
+    columns: Sequence[Column], baseline: Column | None = None
+) -> tuple[tuple[Column, Column, Interval], ...]:
+    """Return each column, the baseline or else the best, and the interval of the difference of their final losses.
+
+    Only columns of the same windows are there, and only those of which an interval is known.
+    """
     ranked = _ranked(columns)
     if len(ranked) < 2 or (baseline is not None and baseline not in ranked):
         return ()
     base = ranked[0] if baseline is None else baseline
     return tuple(
-        text
+        (column, base, found)
         for column in ranked
-        if column is not base and column.fingerprint == base.fingerprint and (text := _difference(column, base))
+        if column is not base and column.fingerprint == base.fingerprint and (found := loss_difference(column, base))
     )
 
 
-def _difference(column: Column, base: Column) -> str | None:
-    found = loss_difference(column, base)
-    if found is None:
-        return None
+def _difference(column: Column, base: Column, found: Interval) -> str:
     clear = "" if found.clear else "; no clear difference"
     interval = f"[{found.low:+z.4f}, {found.high:+z.4f}] over {found.kind}"
     difference = f"{found.mean:+z.4f} nats {interval}, {ppl_change(found.mean):+z.2%} PPL"

@@ -8,9 +8,9 @@ from typing import Literal
 
 from core.events import FIXED_DEPTHS, Way, way_name
 from core.formulas import perplexity, share_of_layers_saved
-from core.metrics import BITS_PER_BYTE, FINAL_PPL, LAYER_SAVINGS, Value, final_rows, way_bits
+from core.metrics import BITS_PER_BYTE, FINAL_PPL, LAYER_SAVINGS, Value, final_rows, value_of, way_bits
 from eetui.compare.advice import main_fingerprint
-from eetui.compare.columns import Column, value_of
+from eetui.compare.columns import Column
 from eetui.compare.comparison import Comparison, Row
 
 View = Literal["final", "training", "config", "curves", "savings", "advice"]

@@ -1,12 +1,11 @@
 """A column of a comparison: one run, or several seeds of one config."""
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.intervals import Interval, of_two, over_seeds, paired, unpaired, unpaired_seeds
-from core.metrics import FINAL_PPL, Metric, Value, best_of
+from core.metrics import FINAL_PPL, Metric, Value, best_of, value_of
 from eetui.compare.run_view import RunView
 from eetui.drawing.harmless import one_line
 
@@ -114,9 +113,3 @@ def clearly_worse(column: Column, best: Column, metric: Metric) -> bool:
     """Tell whether the interval of the difference excludes 0, on the side that is worse."""
     found = difference(column, best, metric)
     return found is not None and (found.low > 0 if metric.better == "lower" else found.high < 0)
-
-
-def value_of(values: Sequence[float]) -> Value:
-    """Return the mean, and over several values the sample standard deviation; infinite values have none."""
-    several = len(values) > 1 and all(map(math.isfinite, values))
-    return Value(statistics.fmean(values), statistics.stdev(values) if several else None)

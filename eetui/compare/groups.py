@@ -12,9 +12,8 @@ from core.config.messages import did_you_mean, shortened
 from core.config.stored import completed
 from core.errors import UsageError
 from core.intervals import LEVEL, Interval
-from core.metrics import FINAL_PPL, STORED, Metric, Value
+from core.metrics import FINAL_PPL, STORED, Metric, Value, value_of
 from core.store.reader import Query, Reader
-from eetui.compare.columns import value_of
 from eetui.compare.comparison import shown
 
 MOST_READ = 1000

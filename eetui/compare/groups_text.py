@@ -26,13 +26,15 @@ PAIR_HEADS = ("", "nats", "95% interval", "p (Holm)", "", "seeds to settle it")
 def as_tables(grouping: Grouping) -> RenderableType:
     """Draw the groups and their pairs for a terminal."""
     parts = [drawn_sheet(sheet) for sheet in _sheets(grouping)]
-    return Lines(*parts, *(Text(lines(line), style="dim") for line in _legend(grouping)), *map(Text, _notes(grouping)))
+    return Lines(
+        *parts, *(Text(lines(line), style="dim") for line in legend_of(grouping)), *map(Text, _notes(grouping))
+    )
 
 
 def as_markdown(grouping: Grouping) -> str:
     """Write pipe tables, then what their figures mean and the notes."""
     written = [line for sheet in _sheets(grouping) for line in markdown_sheet(sheet)]
-    return "\n".join([*written, *(f"- {markdown(line)}" for line in (*_legend(grouping), *_notes(grouping)))])
+    return "\n".join([*written, *(f"- {markdown(line)}" for line in (*legend_of(grouping), *_notes(grouping)))])
 
 
 def _notes(grouping: Grouping) -> Iterator[str]:
@@ -53,10 +55,10 @@ def _sheets(grouping: Grouping) -> Iterator[Sheet]:
         )
         for group in grouping.groups
     )
-    heads = (*map(one_line, grouping.keys), "n", *(_head(metric) for metric in grouping.metrics))
+    heads = (*map(one_line, grouping.keys), "n", *(head_of(metric) for metric in grouping.metrics))
     yield Sheet(GROUPS_TITLE, heads, rows)
     if grouping.pairs:
-        over = _over(grouping)
+        over = kinds_of(grouping)
         heads = PAIR_HEADS if len(over) < 2 else (*PAIR_HEADS, "over")
         pairs = tuple(
             (*_pair_cells(grouping, pair), *_kind(pair)[: len(heads) - len(PAIR_HEADS)]) for pair in grouping.pairs
@@ -64,12 +66,13 @@ def _sheets(grouping: Grouping) -> Iterator[Sheet]:
         yield Sheet(f"{PAIRS_TITLE}{', over ' + over[0] if len(over) == 1 else ''}", heads, pairs)
 
 
-def _head(metric: Metric) -> str:
+def head_of(metric: Metric) -> str:
+    """Return the heading of a metric's column."""
     column = metric.list_column
     return column.head if column and column.head else metric.label
 
 
-def _over(grouping: Grouping) -> list[str]:
+def kinds_of(grouping: Grouping) -> list[str]:
     """Return what the intervals are over."""
     return sorted({pair.interval.kind for pair in grouping.pairs if pair.interval})
 
@@ -79,7 +82,7 @@ def _kind(pair: Pair) -> tuple[str]:
 
 
 def _pair_cells(grouping: Grouping, pair: Pair) -> tuple[str, ...]:
-    name = one_line(_name(grouping, pair))
+    name = one_line(name_of(grouping, pair))
     if pair.interval is None or pair.p is None:
         return name, MISSING, one_line(f"not compared: {pair.reason}"), "", "", ""
     found = pair.interval
@@ -88,11 +91,13 @@ def _pair_cells(grouping: Grouping, pair: Pair) -> tuple[str, ...]:
     return name, f"{found.mean:+z.4f}", interval, p, " " if pair.clear else NOISE, str(pair.needed or "")
 
 
-def _name(grouping: Grouping, pair: Pair) -> str:
+def name_of(grouping: Grouping, pair: Pair) -> str:
+    """Return the name of a pair: first group − second."""
     return f"{grouping.groups[pair.first].title} − {grouping.groups[pair.second].title}"
 
 
-def _legend(grouping: Grouping) -> Iterator[str]:
+def legend_of(grouping: Grouping) -> Iterator[str]:
+    """Yield what signs and columns of the pairs mean."""
     compared = sum(pair.p is not None for pair in grouping.pairs)
     if compared:
         yield (

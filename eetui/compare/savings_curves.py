@@ -15,10 +15,10 @@ from core.analysis.tradeoff import RATES, quality_curve, trade_off
 from core.errors import EetuiError
 from core.formulas import layers_saved
 from core.intervals import Interval, over_all
-from core.metrics import Unit, Value
+from core.metrics import Unit, Value, value_of
 from core.store.reader import Reader
 from eetui.compare.advice import main_fingerprint
-from eetui.compare.columns import Column, value_of
+from eetui.compare.columns import Column
 from eetui.compare.comparison import Comparison, Row
 
 STEPS = 61
@@ -35,6 +35,7 @@ class PricedCurve:
         seeds: loss less that of the static depths, of each window of each seed, nats, `[S, J, W]`.
         gain: mean nats below the line over even steps of the savings.
         beats: share of the prices at which early exit lies clearly below the line.
+        deviation: standard deviation of the loss over seeds, nats, `[J]`; empty for one seed.
     """
 
     savings: tuple[float, ...]
@@ -42,6 +43,7 @@ class PricedCurve:
     seeds: tuple[Floats, ...] = field(repr=False, compare=False)
     gain: Value
     beats: Value
+    deviation: tuple[float, ...] = ()
 
     @property
     def furthest(self) -> "Furthest | None":
@@ -82,6 +84,7 @@ class SavingsCurve:
         gain: area divided by its width: mean nats below the line; None if nothing is saved.
         beats: share of the exit rates at which the curve lies clearly below the line, by its 95% interval over windows.
         priced: the same run at every price.
+        deviation: standard deviation of the loss over seeds, nats; empty for one seed.
     """
 
     savings: tuple[float, ...]
@@ -91,6 +94,7 @@ class SavingsCurve:
     gain: Value | None
     beats: Value
     priced: PricedCurve
+    deviation: tuple[float, ...] = ()
 
 
 def run_curve(reader: Reader, number: int) -> SavingsCurve:
@@ -143,6 +147,7 @@ def mean_curve(curves: Sequence[SavingsCurve]) -> SavingsCurve:
         gain=value_of(gains) if gains else None,
         beats=value_of([curve.beats.mean for curve in curves]),
         priced=_mean_priced([curve.priced for curve in curves]),
+        deviation=_deviation(grid, [(curve.savings, curve.loss) for curve in curves]),
     )
 
 
@@ -154,6 +159,7 @@ def _mean_priced(curves: Sequence[PricedCurve]) -> PricedCurve:
         seeds=tuple(_interpolated(grid, curve.savings, seed) for curve in curves for seed in curve.seeds),
         gain=value_of([curve.gain.mean for curve in curves]),
         beats=value_of([curve.beats.mean for curve in curves]),
+        deviation=_deviation(grid, [(curve.savings, curve.loss) for curve in curves]),
     )
 
 
@@ -164,7 +170,17 @@ def _common(savings: Sequence[Sequence[float]], steps: int) -> Floats:
 
 def _mean(grid: Floats, curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, ...]:
     """Return the mean of curves, each of savings and values, at common savings."""
-    return tuple(np.mean([np.interp(grid, savings, values) for savings, values in curves], axis=0).tolist())
+    return tuple(_at(grid, curves).mean(axis=0).tolist())
+
+
+def _deviation(grid: Floats, curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, ...]:
+    """Return the standard deviation over two or more such curves at common savings."""
+    return tuple(_at(grid, curves).std(axis=0, ddof=1).tolist())
+
+
+def _at(grid: Floats, curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Floats:
+    """Interpolate curves on the grid, `[curves, steps]`."""
+    return np.array([np.interp(grid, savings, values) for savings, values in curves])
 
 
 def _interpolated(grid: Floats, savings: Sequence[float], values: Floats) -> Floats:

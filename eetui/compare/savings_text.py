@@ -6,10 +6,10 @@ from rich.text import Text
 
 from eetui.compare.comparison import Comparison
 from eetui.compare.savings_curves import Furthest, SavingsCurve
-from eetui.compare.screen_text import savings_note, savings_series
+from eetui.compare.screen_text import BAND_MEANS, savings_note, savings_series
 from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, figure
-from eetui.drawing.series import Series
+from eetui.drawing.series import Series, mean_band
 from eetui.drawing.themes import hue
 
 ROWS = 8
@@ -17,11 +17,21 @@ ROWS = 8
 
 
 def series(comparison: Comparison, curves: Mapping[int, SavingsCurve]) -> list[Series]:
-    """Return each run's curves in its column's hue: static depths behind, one exit rate, one price; points on top."""
+    """Return each run's curves in its column's hue: static depths behind, one exit rate, one price; points on top.
+
+    Over several seeds, the bands of the latter two lie behind them.
+    """
+    bands = [
+        band
+        for index, curve in curves.items()
+        for each in (curve, curve.priced)
+        if each.deviation
+        for band in mean_band(each.savings, each.loss, each.deviation, index)
+    ]
     static = [Series("", curve.savings, curve.line, index, "behind") for index, curve in curves.items()]
     early = [Series("", curve.savings, curve.loss, index) for index, curve in curves.items()]
     priced = [Series("", curve.priced.savings, curve.priced.loss, index, "thick") for index, curve in curves.items()]
-    return [*static, *early, *priced, *savings_series(comparison)]
+    return [*bands, *static, *early, *priced, *savings_series(comparison)]
 
 
 def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int, *, dark: bool) -> Text:
@@ -57,10 +67,12 @@ def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: It
         words.append(
             "Lines: every exit rate, worked out; thick: every price; dotted: the static depths, the line to beat."
         )
+    if any(curve.deviation for curve in curves.values()):
+        words.append(BAND_MEANS)
     if deferred := ", ".join(_deferred(comparison, curves)):
         words.append(
-            f"Lines count the layers after each exit; of {deferred} (exited_state=deferred) only those were saved that "
-            "no later token needed."
+            f"Of {deferred} (exited_state=deferred) the lines' losses are exact, and their savings a bound: they count "
+            "the layers after each exit, and only those were saved that no later token needed."
         )
     if missing := ", ".join(without):
         words.append(f"No curve (no statistics of their tokens, or no exit): {missing}.")

@@ -12,10 +12,11 @@ from eetui.compare.charts import points
 from eetui.compare.comparison import Comparison
 from eetui.compare.tables_text import closing_lines
 from eetui.drawing.figures import figure
-from eetui.drawing.series import Series
+from eetui.drawing.series import Series, mean_band
 
 STATIC_SIGN = "◦"
 BASELINE = "baseline"
+BAND_MEANS = "Bands: mean ± standard deviation over seeds."
 
 
 def title_line(comparison: Comparison, runs: int, group_seeds: bool, only_changed: bool) -> Text:
@@ -47,14 +48,15 @@ def _subtitle(comparison: Comparison, index: int) -> str:
 
 
 def curve_series(comparison: Comparison, block: int) -> list[Series]:
-    """Return the loss in nats after each epoch, one series per column; for several seeds, their mean."""
-    return [
-        Series(
-            column.title, [float(epoch) for epoch in range(1, len(curve) + 1)], [v.mean for v in curve], index, "marked"
-        )
-        for index, column in enumerate(comparison.columns)
-        if (curve := column.curve(block))
-    ]
+    """Return the loss in nats after each epoch, one series per column; for several seeds, their mean and its band."""
+    bands, means = list[Series](), list[Series]()
+    for index, column in enumerate(comparison.columns):
+        curve = column.curve(block)
+        epochs, mean = [float(epoch) for epoch in range(1, len(curve) + 1)], [value.mean for value in curve]
+        if curve:
+            bands += mean_band(epochs, mean, [value.deviation for value in curve], index)
+            means.append(Series(column.title, epochs, mean, index, "marked"))
+    return [*bands, *means]
 
 
 def curves_note(comparison: Comparison, block: int, *, as_ppl: bool) -> str:
@@ -72,6 +74,8 @@ def curves_note(comparison: Comparison, block: int, *, as_ppl: bool) -> str:
     lines = [f"Best: {', '.join(best) or 'no epoch yet'}.", *(f"The same curve: {titles}." for titles in same)]
     if block and any(run.config["protocol"] != "frozen" for column in comparison.columns for run in column.runs):
         lines.append("Each is of its own hard tokens.")
+    if any(value.deviation is not None for column in comparison.columns for value in column.curve(block)):
+        lines.append(BAND_MEANS)
     return " ".join([*lines, "[ ] choose the block, v nats or PPL."])
 
 

@@ -41,7 +41,7 @@ def sheets(comparison: Comparison) -> Iterator[Sheet]:
     Runs are rows where they are many.
     """
     heads = tuple(column.title for column in comparison.columns)
-    for title, rows in _tables(comparison):
+    for title, rows in titled_tables(comparison):
         if rows:
             yield fitting(sheet(title, heads, rows))
     if comparison.config:
@@ -86,7 +86,8 @@ def parts_of(sheet: Sheet, widths: Sequence[int], width: int) -> Iterator[Sheet]
         first = end
 
 
-def _tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
+def titled_tables(comparison: Comparison) -> Iterator[tuple[str, tuple[Row, ...]]]:
+    """Yield the tables of figures with their titles."""
     yield FINAL_TITLE, comparison.final
     yield TRAINING_TITLE, comparison.training
     yield from comparison.further

@@ -1,13 +1,11 @@
 """Files of exported screen contents."""
 
-import re
 from pathlib import Path
 
 from core.errors import UsageError
+from eetui.drawing.formats import file_stem
 
 FOLDER = Path("eetui-exports")
-LONGEST_NAME = 100
-"""Characters of a file name."""
 
 
 def export(name: str, text: str) -> Path:
@@ -16,7 +14,7 @@ def export(name: str, text: str) -> Path:
     Raises:
         UsageError: it can't be written.
     """
-    stem, dot, suffix = re.sub(r"[^\w.+-]+", "-", name[-LONGEST_NAME:]).rpartition(".")
+    stem, dot, suffix = file_stem(name).rpartition(".")
     path, number = FOLDER / f"{stem}{dot}{suffix}", 2
     try:
         FOLDER.mkdir(exist_ok=True)

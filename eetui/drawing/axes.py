@@ -141,7 +141,7 @@ class View:
         return View(width=self.width)
 
 
-SIGNS = {"line": "⠒⠒", "thick": "▀▀", "faint": "⠂⠂", "behind": "⠂⠂"}
+SIGNS = {"line": "⠒⠒", "thick": "▀▀", "faint": "⠂⠂", "behind": "⠂⠂", "band": "⠂⠂"}
 
 
 def sign(series: Series) -> str:
@@ -154,7 +154,7 @@ def legend(title: str, series: Sequence[Series], dark: bool, width: int) -> Text
     """Write the title and each series with its sign in one line; as many series as fit, those behind last."""
     text = Text.assemble((title, "bold"))
     for one in sorted(series, key=lambda one: one.style == "behind"):
-        if one.style == "faint" or not one.name:
+        if one.style in ("faint", "band") or not one.name:
             continue
         entry = Text.assemble("  ", (sign(one), hue(one.hue).on(dark)), f" {one.name}")
         if text.cell_len + entry.cell_len > width:
@@ -165,7 +165,7 @@ def legend(title: str, series: Sequence[Series], dark: bool, width: int) -> Text
 
 def latest(title: str, series: Sequence[Series], axis: Axis, x_axis: Axis, x_label: str) -> str:
     """Write the newest value of every curve as a sentence."""
-    curves = [one for one in series if one.style not in ("faint", "behind", "scatter") and len(one.y)]
+    curves = [one for one in series if one.style not in ("faint", "behind", "scatter", "band") and len(one.y)]
     if not curves:
         return f"{title}: nothing yet".lstrip(": ")
     numbers = " · ".join(f"{one.name} {axis.value(one.y[-1])}" for one in curves)

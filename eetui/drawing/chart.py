@@ -27,7 +27,7 @@ from textual.widgets import Static
 
 from eetui.drawing.axes import LINEAR, Axis, Range, View, latest, legend
 from eetui.drawing.plot import MARGIN_LEFT, Drawing, Line, Plot
-from eetui.drawing.series import Series, reduce_to_columns, resample
+from eetui.drawing.series import Series, fill, reduce_to_columns, resample
 
 __all__ = ["Chart", "Line", "Series"]
 
@@ -37,6 +37,8 @@ SHARE_OF_TIME = 0.05
 """Largest share of the time spent drawing: after a slow redraw, the next one waits longer."""
 FEWEST_COLUMNS, FEWEST_ROWS = 20, 4
 """Smallest canvas on which curves are drawn; on a smaller one a sentence says more."""
+DOTS_A_COLUMN, DOTS_A_ROW = 2, 4
+"""Dots of a band across and down a cell of the canvas."""
 ZOOM, PAN = 0.7, 0.2
 """Factor of the x range for one zoom step, and share of a range for one step of panning."""
 
@@ -246,13 +248,20 @@ class Chart(Widget, can_focus=True):
         first, last = self.view.x(self.extent)
         shown = [_reduced(one, columns, first, last) for one in self.series]
         lines = [line for line in self.lines if first <= line.x <= last]
-        ys = [y for one in shown for y in one.y]
+        ys = [y for one in shown for y in (*one.y, *one.upper)]
+        low, high = self.view.y or _padded(ys)
+        shown = [fill(one, low, high, DOTS_A_ROW * rows) if one.style == "band" else one for one in shown]
         edge = (last - first) / columns
         x = (first - edge / 2, last + edge)
-        return Drawing(x, self.view.y or _padded(ys), shown, lines, max(columns // 12, 2), min(max(rows // 2, 2), 8))
+        return Drawing(x, (low, high), shown, lines, max(columns // 12, 2), min(max(rows // 2, 2), 8))
 
 
 def _reduced(series: Series, columns: int, first: float, last: float) -> Series:
+    if series.style == "band":
+        dots = DOTS_A_COLUMN * columns
+        x, y = resample(series.x, series.y, dots, first, last)
+        upper = resample(series.x, series.upper, dots, first, last)[1]
+        return Series(series.name, x, y, series.hue, series.style, upper=upper)
     if series.style == "scatter":
         inside = [(x, y) for x, y in zip(series.x, series.y, strict=True) if first <= x <= last]
         x, y = [x for x, _ in inside], [y for _, y in inside]

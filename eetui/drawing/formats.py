@@ -12,6 +12,10 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """What a spreadsheet takes for the beginning of a formula."""
 MARKED = re.compile(r"([\\`*_\[\]<>|#~$&])")
 """Characters with a meaning in Markdown."""
+UNSAFE = re.compile(r"[^\w.+-]+")
+"""Characters that file names do without."""
+LONGEST_NAME = 100
+"""Characters of a file name."""
 TEXT_CELL = "'"
 """What tells a spreadsheet that a cell is text."""
 
@@ -31,6 +35,11 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
         writer = quoting if any(isinstance(cell, str) and "\r" in cell for cell in cells) else usual
         writer.writerow(cells)
     return out.getvalue()
+
+
+def file_stem(text: str) -> str:
+    """Return a text as a part of a file name: letters, digits, `_.+-`, of a bounded length."""
+    return UNSAFE.sub("-", text[-LONGEST_NAME:])
 
 
 def pipes(cells: Iterable[str]) -> str:

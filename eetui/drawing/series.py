@@ -14,7 +14,7 @@ LIMIT = 2048
 """Number of points at which a curve merges neighbours in pairs."""
 
 Floats: TypeAlias = "array[float]"
-Style = Literal["line", "thick", "marked", "scatter", "faint", "behind"]
+Style = Literal["line", "thick", "marked", "scatter", "faint", "behind", "band"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,10 @@ class Series:
     Attributes:
         hue: index into `eetui.drawing.themes.HUES`; its sign marks the points of `marked` and `scatter`.
         style: `line` (braille), `thick` (blocks), `marked` (line with its points), `scatter` (points only),
-            `faint` (dots behind the others, not in the legend), `behind` (dotted line behind the others).
+            `faint` (dots behind the others, not in the legend), `behind` (dotted line behind the others),
+            `band` (dots from `y` up to `upper`, behind the others, not in the legend).
         marker: mark of its points; empty: the hue's sign.
+        upper: upper end of a band at each x.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Series:
     hue: int = 0
     style: Style = "line"
     marker: str = ""
+    upper: Sequence[float] = ()
 
 
 class Curve:
@@ -159,3 +162,32 @@ def _between(x: Sequence[float], y: Sequence[float], place: float) -> float:
     after = min(max(bisect_right(x, place), 1), len(x) - 1)
     run = x[after] - x[after - 1]
     return y[after - 1] + (y[after] - y[after - 1]) * ((place - x[after - 1]) / run if run else 0.0)
+
+
+def mean_band(x: Sequence[float], mean: Sequence[float], deviation: Sequence[float | None], hue: int) -> list[Series]:
+    """Return the band of a mean ± its deviation, where it is known; none where there are fewer than two such points."""
+    known = [(at, m, d) for at, m, d in zip(x, mean, deviation, strict=True) if d is not None]
+    if len(known) < 2:
+        return []
+    low, high = [m - d for _, m, d in known], [m + d for _, m, d in known]
+    return [Series("", [at for at, _, _ in known], low, hue, "band", upper=high)]
+
+
+def fill(band: Series, low: float, high: float, rows: int) -> Series:
+    """Return the dots of a band, every other one of a grid, as a series of style `faint`.
+
+    Args:
+        band: reduced to one point a column of dots.
+        low, high: ends of the y axis, outside of which nothing is drawn.
+        rows: rows of dots between them.
+    """
+    step = (high - low) / rows
+    xs, ys = list[float](), list[float]()
+    for column, (x, bottom, top) in enumerate(zip(band.x, band.y, band.upper, strict=True)):
+        first = math.ceil((max(bottom, low) - low) / step - 0.5)
+        last = math.floor((min(top, high) - low) / step - 0.5)
+        for row in range(first, last + 1):
+            if (row + column) % 2 == 0:
+                xs.append(x)
+                ys.append(low + (row + 0.5) * step)
+    return Series(band.name, xs, ys, band.hue, "faint")

@@ -32,10 +32,10 @@ def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
     head = Text.assemble((run.name, "bold"), f"  run {run.number}  {config.method_name}, seed {config.seed}, one run")
     total = f"{waterfall.total:+z.4f} nats from training to early exit, on {run.tokens:,} evaluation tokens"
     parts: list[RenderableType] = [head, Text(total, style="dim"), Text()]
-    start = "Whole model, calibration" if run.config.protocol == "frozen" else "Training, early stopping"
+    start, end = ends_of(config)
     lengths = run.bytes_per_token, run.start_bytes_per_token
     moved = run.diagnosis.moved
-    parts.append(_table(waterfall, start, "Early exit, evaluation", width, *lengths, moved=moved))
+    parts.append(_table(waterfall, start, end, width, *lengths, moved=moved))
     if any(step.worked_out for step in waterfall.steps):
         parts += [
             Text(f"{WORKED_OUT} worked out from tokens that went through every block; the others measured", "dim")
@@ -44,6 +44,12 @@ def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
     parts += [Text(line) for line in explanations(run, width)]
     parts += [Text(), *_last_block(run, width)]
     return Group(*parts)
+
+
+def ends_of(config: RunConfig) -> tuple[str, str]:
+    """Return the names of the waterfall's first and last loss."""
+    start = "Whole model, calibration" if config.protocol == "frozen" else "Training, early stopping"
+    return start, "Early exit, evaluation"
 
 
 def _last_block(run: Diagnosed, width: int) -> Iterator[RenderableType]:

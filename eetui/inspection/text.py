@@ -30,7 +30,10 @@ FIGURES: tuple[tuple[str, str, Unit], ...] = (
 """Figures of an outcome, and of a measurement: its field, or what follows from its loss."""
 RIGHT, WRONG = "✓", "✗"
 WIDE_TOKEN = 94
-NEEDED = "Saved are the layers after each exit; it saved only those that no later token needed (exited_state=deferred)."
+NEEDED = (
+    "So it is at any threshold (exited_state=deferred), but saved is a bound: all layers after each exit, and the run "
+    "saved only those that no later token needed."
+)
 
 
 def title(row: Mapping[str, Any], study: Study) -> Text:

@@ -51,7 +51,13 @@ class LiveScreen(LiveKeys):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "units", "PPL", id="live.units", tooltip="Switch the loss curves between nats and PPL"),
-        Binding("b", "behind", "Behind", id="live.behind", tooltip="Show the experiment's other runs behind"),
+        Binding(
+            "b",
+            "behind",
+            "Behind",
+            id="live.behind",
+            tooltip="Other runs of the experiment behind; marked ones stay",
+        ),
         Binding("l", "log", "Log", id="live.log", tooltip="Show or hide the log"),
         Binding("t", "times", "Times", show=False, id="live.times", tooltip="Where the time of a profiled stage went"),
         Binding("f", "follow", "Follow", show=False, id="live.follow", tooltip="Follow what is newest"),
@@ -195,7 +201,7 @@ class LiveScreen(LiveKeys):
 
     def _show_charts(self, stage: StageState) -> None:
         """Show the curves if they have changed; a stage without news is the same object as before."""
-        siblings = self.watching.sibling_stages(stage.name) if self.behind else {}
+        siblings = self.watching.stages_behind(stage.name, self.bench.marked, experiment=self.behind)
         of = (stage, self.as_ppl, siblings)
         if of[0] is not self._charted[0] or of[1:] != self._charted[1:] or self._view().stage != stage.name:
             self._charted = of

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from eetui.summary.profile import peak_of
 if TYPE_CHECKING:
     from eetui.console.training_thread import Snapshot
 
+MOST_PINS = 8
+"""Marked runs that are drawn behind a run at most."""
 SIBLING_SECONDS = 2.0
 """Interval between reads of a sibling in training."""
 ENDED = ("finished", "failed", "interrupted")
@@ -121,15 +124,17 @@ class Watching:
         index = runs.index(self.run) + direction if self.run in runs else -1
         return runs[index] if 0 <= index < len(runs) else None
 
-    def sibling_stages(self, stage: str) -> dict[str, StageState]:
-        """Return the same stage of the experiment's other runs, by run name."""
-        found = self._siblings.states(self.row["experiment"], self.run)
+    def stages_behind(self, stage: str, marked: Iterable[int], *, experiment: bool) -> dict[str, StageState]:
+        """Return the same stage of other runs, by run name: marked ones, and those of its experiment if asked for."""
+        rows = self._siblings.pinned(list(marked)[:MOST_PINS])
+        rows += self._siblings.rows(self.row["experiment"]) if experiment else []
+        found = self._siblings.states({row["id"]: row for row in rows}.values(), self.run)
         stages = {name: next((one for one in state.stages if one.name == stage), None) for name, state in found.items()}
         return {name: one for name, one in stages.items() if one is not None and one.history}
 
 
 class Siblings:
-    """The other runs of an experiment; runs that have ended are read once."""
+    """Other runs than the one that is watched; those that have ended are read once."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -139,10 +144,15 @@ class Siblings:
         """Return all runs of the experiment in their order."""
         return self.reader.runs(Query("experiment = ?", (experiment,)))
 
-    def states(self, experiment: int, run: int) -> dict[str, RunState]:
+    def pinned(self, runs: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the rows of these runs."""
+        marks = ", ".join("?" * len(runs))
+        return self.reader.runs(Query(f"id IN ({marks})", tuple(runs))) if runs else []
+
+    def states(self, rows: Iterable[dict[str, Any]], run: int) -> dict[str, RunState]:
         """Return the state of every run but this one, by name."""
         found: dict[str, RunState] = {}
-        for row in self.rows(experiment):
+        for row in rows:
             if row["id"] != run and row["status"] != "queued":
                 found[row["name"]] = self._state(row)
         return found

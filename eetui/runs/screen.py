@@ -73,6 +73,7 @@ class RunsScreen(BenchScreen):
             "i", "act('inspect')", "Inspect", show=False, id="runs.inspect", tooltip="Inspect the run token by token"
         ),
         Binding("w", "act('generate')", "Write", show=False, id="runs.generate", tooltip="Let the run write a text"),
+        Binding("W", "sweeps", "Sweeps", show=False, id="runs.sweeps", tooltip="Show the sweeps"),
         Binding("s", "sort", "Sort", show=False, id="runs.sort", tooltip="Sort by the next column"),
         Binding("S", "reverse", "Reverse", show=False, id="runs.reverse", tooltip="Reverse the order"),
         Binding("p", "preview", "Preview", show=False, id="runs.preview", tooltip="Show or hide the preview"),
@@ -262,6 +263,9 @@ class RunsScreen(BenchScreen):
             self.bench.open("compare", *self.bench.marked)
         else:
             self._with_row(self._actions.compare_experiment)
+
+    def action_sweeps(self) -> None:
+        self.bench.open("sweeps")
 
     def on_runs_table_opened(self, event: RunsTable.Opened) -> None:
         self.bench.open("live", event.run)

@@ -16,6 +16,25 @@ def recorded_command(row: Mapping[str, Any]) -> str | None:
     return command if "run" in words[1:] and "--no-ui" in words else None
 
 
+def changed_values(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a stored run's preset, and the values of its config that differ from it, method and seed aside.
+
+    An imported run has no preset: all that is known of its config differs.
+
+    Raises:
+        ConfigError: its method is a plug-in that is gone or has changed.
+    """
+    if is_imported(row):
+        return "none", {key: value for key, value in flatten(row["config"]).items() if key not in ("method", "seed")}
+    from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names, rebuilt
+
+    preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
+    own = {"method": row["config"]["method"], "seed": row["seed"]}
+    base = flatten(build([preset_layer(preset), Layer("the run", own)]).model_dump())
+    whole = flatten(rebuilt(row["config"], "the run").model_dump())
+    return preset, {key: value for key, value in whole.items() if value is not None and base.get(key) != value}
+
+
 def launch_command(row: Mapping[str, Any]) -> str:
     """Return the `eetui run …` that gives a stored run's config, written as differences from its preset.
 
@@ -23,17 +42,11 @@ def launch_command(row: Mapping[str, Any]) -> str:
     """
     if is_imported(row):
         return str(row["record"].get("command") or "eetui import FILE")
-    from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names, rebuilt
-
-    preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
+    preset, changed = changed_values(row)
     method = row["config"]["method"]  # a user's own by its file and the hash of its content
-    own = {"method": method, "seed": row["seed"]}
-    base = flatten(build([preset_layer(preset), Layer("the run", own)]).model_dump())
     words = ["eetui", "run", "--preset", preset, "--method", method, "--seed", str(row["seed"])]
-    whole = rebuilt(row["config"], "the run").model_dump()
-    for key, value in flatten(whole).items():
-        if value is not None and base.get(key) != value:
-            words += ["--set", f"{key}={_written(value)}"]
+    for key, value in changed.items():
+        words += ["--set", f"{key}={_written(value)}"]
     return shlex.join([*words, *_tags(row)])
 
 

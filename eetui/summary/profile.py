@@ -11,7 +11,7 @@ from core.state import RunState, StageState
 REST, BETWEEN = "other", "between stages"
 ORDER = (
     "set-up", "data", "forward", "head", "backward", "optimizer", "validation", "evaluation", "signal", "threshold",
-    "each block", "early exit", "checkpoint", "events", REST, BETWEEN,
+    "each block", "early exit", "with a stride", "checkpoint", "events", REST, BETWEEN,
 )  # fmt: skip
 
 

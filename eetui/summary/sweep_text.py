@@ -1,70 +1,110 @@
 """A sweep in words: its plan, its combinations with their figures, and the list of sweeps."""
 
-import statistics
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from core.metrics import STORED, Metric, Value
-from core.store.sweeps import StoredSweep
+from core.metrics import ACCURACY, FINAL_PPL, FLOP_SAVINGS, LAYER_SAVINGS
+from core.store.stored_sweeps import StoredSweep
+from core.sweeps.combinations import Combination, standings, varied, written
+from core.sweeps.heat import HeatTable
+from core.sweeps.importance import Importance
 from core.sweeps.objective import front, read_constraint, read_objectives
+from core.sweeps.purposes import Choice, savings_front
 from eetui.drawing.figures import duration, figure
 from eetui.drawing.formats import json_text
+from eetui.drawing.harmless import one_line
+from eetui.summary.sweep_views_text import (
+    BEST_HEADS,
+    FRONT_HEADS,
+    NO_BEST,
+    NO_FRONT,
+    NOTHING_VARIED,
+    aligned,
+    best_notes,
+    best_rows,
+    front_rows,
+    heat_heads,
+    heat_notes,
+    heat_rows,
+    heat_title,
+    importance_note,
+    importance_rows,
+    importance_title,
+    value_data,
+    word,
+)
 
 if TYPE_CHECKING:
     from core.sweeps.plan import Outline
 
-SHOWN = ("final_ppl", "accuracy", "layer_savings", "flop_savings")
-"""Columns of the figures that are shown of each combination."""
+SHOWN = (FINAL_PPL, ACCURACY, LAYER_SAVINGS, FLOP_SAVINGS)
+"""Figures that are shown of each combination."""
 
 
-def sweep_lines(sweep: StoredSweep, cells: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
+def sweep_lines(sweep: StoredSweep, found: Sequence[Combination], width: int) -> Iterator[str]:
     """Yield a head and one line for each combination of values, its figures over the seeds that finished."""
-    counts = Counter(cell["status"] for cell in cells)
-    yield f"{sweep.name} (sweep {sweep.number}): {', '.join(f'{count} {status}' for status, count in counts.items())}"
-    search, best = sweep.spec["search"], _best(sweep, cells)
+    counts = standings(cell for one in found for cell in one.cells)
+    said = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no runs"
+    yield f"{one_line(sweep.name)} (sweep {sweep.number}): {said}"
+    search, best = sweep.spec["search"], best_points(sweep, found)
     if search is not None:
         kept = "".join(f", {text}" for text in search["constraints"])
         yield f"search: {search['sampler']}, {search['trials']} trials, {search['objective']}{kept}; * best"
-    heads = ["", *_varied(cells), "done", *(metric.label for _, metric in _figures())]
+    heads = ["", *map(word, varied(found)), "done", *(metric.label for metric in SHOWN)]
     rows = [
-        ["*" if one["point"] in best else "", *(_word(value) for value in one["setting"].values())]
-        + [f"{one['finished']}/{one['runs']}"]
-        + [figure(value, metric.unit) for value, metric in zip(one["values"], _metrics(), strict=True)]
-        for one in combinations(cells)
+        ["*" if one.point in best else "", *(one_line(written(value, name)) for name, value in one.setting.items())]
+        + [f"{len(one.finished)}/{len(one.cells)}"]
+        + [figure(one.value(metric), metric.unit) for metric in SHOWN]
+        for one in found
     ]
-    widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
-    for row in [heads, *rows]:
-        yield "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()[: max(width, 40)]
+    for line in aligned(heads, rows, left=len(heads)):
+        yield line[: max(width, 40)]
 
 
-def combinations(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return each combination of values with its figures: mean and, over several seeds, deviation."""
-    groups: dict[int, list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        groups.setdefault(cell["point"], []).append(cell)
-    return [
-        {
-            "point": point,
-            "setting": group[0]["setting"],
-            "runs": len(group),
-            "finished": sum(cell["status"] == "finished" for cell in group),
-            "values": [_over_seeds(group, column.name) for column, _ in _figures()],
-        }
-        for point, group in groups.items()
-    ]
+def view_lines(found: Sequence[Combination], table: HeatTable | None, choices: Sequence[Choice]) -> Iterator[str]:
+    """Yield the heat table, the front of PPL against FLOP savings, and the best by purpose."""
+    yield from ("", NOTHING_VARIED) if table is None else ("", heat_title(table))
+    if table is not None:
+        yield from aligned(heat_heads(table), heat_rows(table))
+        yield from heat_notes(table)
+    front = [one for one in savings_front(found) if one.on_front]
+    yield from ("", "Front of PPL against FLOP savings") if front else ("", NO_FRONT)
+    if front:
+        yield from aligned(FRONT_HEADS, front_rows(front, {one.point: one for one in found}), left=2)
+    yield from ("", "Best by purpose") if choices else ("", NO_BEST)
+    if choices:
+        yield from aligned(BEST_HEADS, best_rows(choices), left=3)
+        yield from best_notes(choices)
 
 
-def sweep_json(sweep: StoredSweep, cells: Sequence[Mapping[str, Any]]) -> str:
-    """Write a sweep with all its runs as JSON, unrounded."""
+def importance_lines(found: Importance) -> Iterator[str]:
+    """Yield the importance of what the sweep varies."""
+    yield from ("", f"Importance: {importance_title(found)}")
+    yield from aligned(("", "", ""), importance_rows(found), left=2)
+    yield importance_note(found)
+
+
+def sweep_json(sweep: StoredSweep, found: Sequence[Combination], views: Mapping[str, object]) -> str:
+    """Write a sweep with all its runs and its views as JSON, unrounded."""
     return json_text(
         {
             "number": sweep.number,
             "name": sweep.name,
             "spec": sweep.spec,
-            "best": [*_best(sweep, cells)],
-            "runs": [*cells],
+            "best": [*best_points(sweep, found)],
+            "combinations": [
+                {
+                    "point": one.point,
+                    "setting": one.setting,
+                    "runs": one.runs,
+                    "finished": len(one.finished),
+                    "figures": {metric.key: value_data(one.value(metric)) for metric in SHOWN},
+                }
+                for one in found
+            ],
+            **views,
+            "runs": [cell for one in found for cell in one.cells],
         }
     )
 
@@ -96,11 +136,12 @@ def plan_lines(plan: "Outline") -> Iterator[str]:
         )
 
 
-def _best(sweep: StoredSweep, cells: Sequence[Mapping[str, Any]]) -> Sequence[int]:
+def best_points(sweep: StoredSweep, found: Sequence[Combination]) -> Sequence[int]:
     """Return the combinations that a search looked for: the best ones, or the front."""
     search = sweep.spec["search"]
     if search is None:
         return ()
+    cells = [cell for one in found for cell in one.cells]
     return front(cells, read_objectives(search["objective"]), map(read_constraint, search["constraints"]))
 
 
@@ -108,26 +149,3 @@ def _counted(stages: Mapping[str, int]) -> str:
     return f"{sum(stages.values())} stages" + (
         f" ({', '.join(f'{count} {kind}' for kind, count in stages.items())})" if stages else ""
     )
-
-
-def _figures() -> list[tuple[Any, Metric]]:
-    return [(column, metric) for column, metric in STORED if column.name in SHOWN]
-
-
-def _metrics() -> list[Metric]:
-    return [metric for _, metric in _figures()]
-
-
-def _over_seeds(cells: Sequence[Mapping[str, Any]], column: str) -> Value | None:
-    values = [cell[column] for cell in cells if cell["status"] == "finished" and cell[column] is not None]
-    if not values:
-        return None
-    return Value(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-
-def _varied(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [name.rpartition(".")[2] for name in cells[0]["setting"]] if cells else []
-
-
-def _word(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

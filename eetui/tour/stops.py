@@ -7,6 +7,8 @@ from core.errors import UsageError
 from core.store.reader import Query, Reader
 
 FINISHED = "status = 'finished'"
+LOOKED_INTO = f"{FINISHED} AND id IN (SELECT run_id FROM token_statistics)"
+"""Runs that Inspect opens: those whose tokens were kept."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def methods_of_one_seed(reader: Reader) -> tuple[int, ...]:
 
 
 def _newest(reader: Reader, *preferred: str) -> tuple[int, ...]:
-    for where in (*(f"{FINISHED} AND {each}" for each in preferred), FINISHED):
+    for where in (*(f"{LOOKED_INTO} AND {each}" for each in preferred), LOOKED_INTO, FINISHED):
         if rows := reader.runs(Query(where, descending=True, limit=1), ("id",)):
             return (rows[0]["id"],)
     return ()
@@ -90,8 +92,8 @@ STOPS = (
     ),
     Stop(
         "where the perplexity went",
-        "The final PPL of the report's protocol is twice the training one. The diagnosis leads from one to the other in "
-        "nats, one change at a time: other text, a head that drifted under an earlier block, tokens that left. d "
+        "The final PPL of the report's protocol is twice the training one. The diagnosis leads from one to the other, "
+        "in nats, one change at a time: other text, a head that drifted under an earlier block, tokens that left. d "
         "closes it.",
         "inspect",
         trained_as_reported,

@@ -39,6 +39,7 @@ def test_the_interval_at_a_p_value_ends_at_zero() -> None:
     assert found.interval(1 - found.p_value()).low == pytest.approx(0, abs=1e-7)
     assert Estimate(1.0, ((0.0, 2),), "seeds").p_value() == LEAST_P
     assert Estimate(0.0, ((1.0, 2),), "seeds").p_value() == pytest.approx(1, abs=1e-5)
+    assert Estimate(0.0, ((0.0, 2),), "seeds").p_value() == 1
 
 
 def test_a_difference_has_the_interval_of_its_windows_and_seeds() -> None:

@@ -89,6 +89,23 @@ def test_a_fixed_depth_scores_as_its_block_does_and_longer_neighbours_do_not_mat
         assert model.layers_saved == pytest.approx((2 - block) / 3)
 
 
+def test_texts_begin_as_the_run_s_did(generator: TextGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator.vocabulary, "beginning", 3)
+    plain = ExitsLM(generator, 2)
+    assert (plain.beginning, plain.tok_encode("w1")) == ((), [2])
+    data = generator.config.data.model_copy(update={"bos_token": True})
+    begun = ExitsLM(replace(generator, config=generator.config.model_copy(update={"data": data})), 2)
+    assert (begun.tok_encode("w1"), begun.tok_encode("w1", add_special_tokens=False)) == ([3, 2], [2])
+    assert begun.prefix_token_id == 3
+    long = list(range(5, 5 + begun.max_length + 1))
+    assert begun._window([3, *long]) == begun._window(long) == [3, *long[1:]]
+    pair = ("w1 w2", " w4 w5")
+    ((found, _),) = begun.loglikelihood([Instance(*pair)], disable_tqdm=True)
+    assert found == pytest.approx(by_hand(generator, 2, "w2 w1 w2", " w4 w5"), abs=1e-4)  # w2 is token 3
+    (rolling,) = begun.loglikelihood_rolling([Instance("w1 w2 w3 w4")])
+    assert rolling == pytest.approx(by_hand(generator, 2, "w2", "w1 w2 w3 w4"), abs=1e-4)
+
+
 def test_early_exit_is_a_depth_where_its_thresholds_say_so(generator: TextGenerator) -> None:
     pair = Instance("w1 w2 w3", " w4 w5")
     for thresholds, block in (((0.0, 2.0), 0), ((2.0, 0.0), 1), ((2.0, 2.0), 2)):

@@ -261,6 +261,12 @@ def test_the_seed_preset_is_the_report_s_configuration_in_full() -> None:
         "label_smoothing": 0.0,
         "readout_target": "text",
         "exits_from": 0,
+        "backbone": "frozen",
+        "layer_dropout": 0.1,
+        "dropout_schedule": "constant",
+        "exit_loss_scale": 0.2,
+        "exit_curriculum": "rotational",
+        "exit_rotation": 0,
     }
     assert config.exit.model_dump() == {
         "hard_ratio": 0.5,

@@ -9,7 +9,7 @@ from core.config.run_config import method_names
 from core.data.windows import Dataset
 from core.evaluation.evaluate import LARGEST_RATE_GAP, evaluate, judge
 from core.evaluation.passes import Pass, early_exit, static_depths
-from core.events import Measured, Savings, TokensMeasured
+from core.events import Measured, Savings, TokensMeasured, Warned
 from core.model import Transformer
 from core.pricing.policy import Outcome
 from tests.core.evaluation.plain import floats, middling_thresholds, static_signals
@@ -114,3 +114,26 @@ def test_exits_that_cost_more_than_they_save_are_a_warning(
     hard_ratio = 1 - EARLY.shallow_ratio
     found = [warned.message for warned in judge(EARLY, [], saved, tiny_config(hard_ratio=hard_ratio))]
     assert found == ([warning] if warning else [])
+
+
+@pytest.mark.parametrize("state", ["copy", "drop", "deferred"])
+@torch.no_grad()
+def test_what_the_states_of_exited_tokens_cost_is_a_warning(
+    state: str, tiny_config: MakeConfig, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.evaluation.evaluate.LARGEST_STATE_COST", -1.0)
+    config = tiny_config("softmax", exited_state=state, block_layers=(1, 2, 1))
+    model, windows = Transformer(config.model, WORDS, config.seed), tiny_dataset.evaluation
+    thresholds = [torch.tensor(median).item() for median in middling_thresholds(model, tiny_dataset, "softmax")]
+    events = list(evaluate(model, thresholds, windows, config, "evaluation"))
+    early = Pass.empty(windows.targets)
+    for batch in (slice(0, 8), slice(8, 16)):
+        foreseen = [seen.known for seen in static_depths(model, windows, batch, 3, config)]
+        early_exit(model, thresholds, windows, batch, early, config, foreseen)
+    exact = torch.stack([floats(event.cross_entropy) for event in of(TokensMeasured, events)]).view(
+        3, *early.left_at.shape
+    )
+    cost = float((early.cross_entropy - exact.gather(0, early.left_at[None])).mean())
+    said = [event.message for event in events if isinstance(event, Warned) and "exited_state" in event.message]
+    assert said == [] if state == "deferred" else f"exited_state={state} costs {cost:.3f} nats" in said[0]
+    assert abs(cost) < 1e-6 if state == "deferred" else abs(cost) > 1e-4

@@ -14,7 +14,9 @@ from core.early_exit.masked import early_exit_states
 from core.evaluation import strided as measured
 from core.evaluation.evaluate import evaluate
 from core.evaluation.passes import early_exit
+from core.evaluation.savings import exit_costs
 from core.events import StageStarted, Step, Strided
+from core.machine.clock import Stopwatch
 from core.protocol.resolve import resolve
 from tests.core.backbones.tiny import VOCABULARY, save_tiny, tiny_model
 
@@ -76,7 +78,14 @@ def test_the_loss_of_all_blocks_is_that_of_a_plain_loop(
 def test_early_exit_counts_the_same_tokens_and_the_evaluation_reports_both(folder: Path) -> None:
     config, windows, stride = make(folder, "data.stride=3"), _windows(None), 3
     model, thresholds = load_pretrained(config), (0.2, 0.2)
-    events = list(evaluate(model, thresholds, windows, config, "evaluation"))
+    clock = Stopwatch()
+    events = list(evaluate(model, thresholds, windows, config, "evaluation", clock))
+    (profile,) = clock.read("evaluation")
+    flops = dict(zip(profile.parts, profile.part_flops, strict=True))
+    apart, cost = _windows(None), exit_costs(VOCABULARY, config, thresholds)
+    overlaps = WIDTH * (1 + len(range(0, TOKENS - WIDTH, stride)))
+    assert apart.targets.numel() < overlaps
+    assert 1 < flops["with a stride"] / (overlaps * cost.full) < 2  # all blocks, and early exit
     (found,) = (event for event in events if isinstance(event, Strided))
     total = 0.0
     for start in [*range(0, TOKENS - WIDTH, stride), TOKENS - WIDTH]:

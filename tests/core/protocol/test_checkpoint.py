@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from core.config.dotted_names import flatten
 from core.config.run_config import Layer, build, set_layer
-from core.config.sections import PRETRAINED_FIELDS
+from core.config.sections import PRETRAINED_FIELDS, RECIPE_FIELDS
 from core.errors import UsageError
 from core.events import Event, Measured, RunFinished, RunInterrupted, StageStarted, Warned
 from core.protocol import checkpoint as checkpoints
@@ -84,7 +84,7 @@ def test_the_checkpoint_of_a_config_without_later_fields_is_that_of_their_defaul
         "machine": {"head_dtype"},
         "data": {"full_batches", "stride", "bos_token"},
         "model": set(PRETRAINED_FIELDS),
-        "train": {"readout_target", "exits_from"},
+        "train": {"readout_target", "exits_from", "backbone", *RECIPE_FIELDS},
         "exit": {"policy", "price", "savings", "loss_budget", "cost", "classifier"},
     }
     older = config.model_dump_json(exclude=later)

@@ -13,7 +13,7 @@ from core.data.windows import load_dataset
 from core.events import Event, StageEnded, StageStarted
 from core.protocol.stage_key import stage_keys
 from core.store.reader import Reader
-from core.store.sweeps import cells_of
+from core.store.stored_sweeps import cells_of
 from core.store.writer import Writer
 from core.sweeps.create import plan_sweep, store_sweep
 from core.sweeps.spec import Spec, grid, spec_from

@@ -9,7 +9,8 @@ from core.errors import ConfigError, UsageError
 from core.store.files import search_journal
 from core.store.queue import take
 from core.store.reader import Reader
-from core.store.sweeps import cells_of, create_sweep, update_spec, wait_again
+from core.store.stored_sweeps import cells_of
+from core.store.sweeps import create_sweep, update_spec, wait_again
 from core.store.writer import Writer
 from core.sweeps.search import GIVEN_UP, Search, check_space, search_from, with_trials
 from core.sweeps.spec import Spec

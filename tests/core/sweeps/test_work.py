@@ -15,7 +15,8 @@ from core.protocol.train import train
 from core.state import Status
 from core.store.files import stages_folder
 from core.store.reader import Reader
-from core.store.sweeps import cells_of, wait_again
+from core.store.stored_sweeps import cells_of
+from core.store.sweeps import wait_again
 from core.store.writer import Writer
 from core.sweeps.spec import Spec
 from core.sweeps.work import Worker

@@ -35,7 +35,7 @@ def test_light_commands_import_neither_torch_nor_textual(command: list[str], tra
         "import sys; from eetui.__main__ import main; code = 0\n"
         "try: main()\n"
         "except SystemExit as end: code = end.code\n"
-        "heavy = {'torch', 'textual', 'numpy', 'pandas', 'sqlite_utils', 'pydantic'} & set(sys.modules)\n"
+        "heavy = {'torch', 'textual', 'numpy', 'pandas', 'sqlite_utils', 'pydantic', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy and not code, (heavy, code)"
     )
     done = subprocess.run(

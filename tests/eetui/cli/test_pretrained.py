@@ -12,6 +12,7 @@ from core.analysis.text_generator import open_generator
 from core.early_exit.sampling import GenerationOptions
 from core.store.reader import Reader
 from eetui.cli.probe import probe_json, probe_text
+from eetui.inspection.study import load as load_study
 from tests.conftest import Eetui, set_options
 from tests.core.backbones.tiny import save_tiny
 from tests.eetui.plain_text import plain_words
@@ -22,7 +23,7 @@ FEW = ("seq_len=8", "num_samples=80", "batch_size=4", "max_epochs=1", "machine.t
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers")
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
+    return save_tiny(tmp_path_factory.mktemp("tiny"), tie_word_embeddings=True)
 
 
 def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path, tmp_path: Path) -> None:
@@ -32,12 +33,19 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
     assert ran.returncode == 0, ran.stderr
     assert "evaluation  early exit: PPL" in ran.stderr
     for command, words in (
+        (("show", "1"), "hf:"),
         (("diagnose", "1"), "Whole model, calibration"),
+        (("quality", "1"), "exited_state=deferred: losses above are exact"),
+        (("compare", "1"), "gain-1"),
+        (("calibrate", "1", "--max-ppl-increase", "20%"), "PPL, early exit"),
         (("generate", "1", "--prompt", "w1 w2", "--max-tokens", "3"), "w1 w2"),
     ):
         done = eetui(*command, **where)
         assert done.returncode == 0, done.stderr
         assert words in done.stdout
+    with Reader(Path(where["EETUI_DB"])) as reader:
+        study = load_study(reader, reader.run(1))
+    assert len(study.own.thresholds) == study.table.exits
     written = eetui("export", "1", "--adapter", str(tmp_path / "exits"), **where)
     assert (written.returncode, "wrote the exits of gain-1" in written.stderr) == (0, True), written.stderr
     assert {file.name for file in (tmp_path / "exits").iterdir()} == {"adapter.safetensors", "config.json", "README.md"}
@@ -54,13 +62,36 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
     assert "has changed: its content is no longer that of the run" in changed.stderr
 
 
+def test_a_run_whose_backbone_was_trained_is_looked_into(
+    eetui: Eetui, folder: Path, text: Path, tmp_path: Path
+) -> None:
+    where = {"EETUI_DB": str(tmp_path / "runs.db"), "EETUI_CACHE": str(tmp_path / "cache")}
+    values = set_options(*FEW, "block_layers=every=1", "warmup_steps=2")
+    options = ("--model", f"hf:{folder}", "--preset", "layerskip", "--corpus", str(text), "-m", "softmax", *values)
+    ran = eetui("run", "--no-ui", *options, **where)
+    assert ran.returncode == 0, ran.stderr
+    assert "backbone.lm  epoch 1" in ran.stderr
+    for command, words in (
+        (("show", "1"), "train.backbone"),
+        (("diagnose", "1"), "Whole model, calibration"),
+        (("quality", "1"), "At the run's own thresholds"),
+        (("calibrate", "1", "--exit-rate", "50%"), "PPL, early exit"),
+        (("generate", "1", "--prompt", "w1 w2", "--max-tokens", "3"), "w1 w2"),
+    ):
+        done = eetui(*command, **where)
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout, done.stdout
+    refused = eetui("export", "1", "--adapter", str(tmp_path / "exits"), **where)
+    assert (refused.returncode, "trained all weights of its model" in refused.stderr) == (2, True)
+
+
 def test_a_probe_is_written_as_tables_and_as_json() -> None:
     layers = (ProbedLayer(2, 0.5, 120.0, 80.0, 0.4, 0.6, 3.1), ProbedLayer(4, 0.0, 40.0, 40.0, 1.0, 1.0, 2.5))
     found = Probe("tiny", 512, 64, layers, (PricedOracle(1.0, 0.25, 3.0),), 0.25, 0.125)
     shown = plain_words(probe_text(found))
     for words in ("64 tokens judged; affine maps fitted on 512", "120.00 80.00 40.0% 60.0% 3.10", "1 25.0% 20.09"):
         assert words in shown
-    assert "Early exit is worth trying: exits by largest probability stand 0.250 nats below" in shown
+    assert "Early exit is worth trying: priced exits by largest probability stand 0.250 nats below" in shown
     data = json.loads(probe_json(found))
     assert (data["layers"][0]["affine_ppl"], data["oracle"][0]["saved"]) == (80.0, 0.25)
     assert data["verdict"] == found.verdict

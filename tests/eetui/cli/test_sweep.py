@@ -7,10 +7,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from core.events import RunInterrupted
@@ -18,6 +16,7 @@ from core.store.queue import take
 from core.store.writer import Writer
 from eetui.cli.main import app
 from eetui.cli.on_cluster import with_ray_address
+from tests.commands import commands_of, understood
 from tests.conftest import TINY, TINY_TRAINING, set_options
 
 OPTIONS = set_options(*TINY[:-1], "block_layers=[1,1]", *TINY_TRAINING)
@@ -142,20 +141,11 @@ def test_a_sweep_without_a_name_gets_one_that_is_free(tmp_path: Path, text: Path
     assert "sweep-3" in run(app, ["sweep", "list", "--db", db]).output
 
 
-def understood(command: Any, words: list[str]) -> None:
-    """Parse a command line as the command would, and run nothing."""
-    context = command.make_context("eetui", words)
-    if rest := [*getattr(context, "_protected_args", ()), *context.args]:
-        _, command, rest = command.resolve_command(context, rest)
-        understood(command, rest)
-
-
 def test_every_command_of_the_page_is_understood() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "sweeps.md").read_text()
-    lines = [line.partition("  #")[0] for line in page.splitlines() if line.startswith("eetui ")]
-    assert len(lines) > 20
-    for line in lines:
-        understood(get_command(app), shlex.split(line)[1:])
+    commands = commands_of("sweeps.md")
+    assert len(commands) > 20
+    for words in commands:
+        understood(words)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from io import StringIO
 
 from eetui.compare.charts import VIEWS, curve_rows, points, seen
 from eetui.compare.comparison import compare
-from eetui.compare.screen_text import curves_note
+from eetui.compare.screen_text import BAND_MEANS, curve_series, curves_note
 from eetui.compare.tables_text import as_csv, as_markdown
 from tests.eetui.comparing import run
 
@@ -18,6 +18,16 @@ def test_curves_are_the_mean_as_far_as_all_seeds_went() -> None:
     assert column.curve(1) == ()
     rows = curve_rows(compare(runs, group_seeds=False).columns, 0)
     assert [[value and value.mean for value in row.values] for row in rows] == [[5, 6], [4, 5], [3.5, None]]
+
+
+def test_several_seeds_have_a_band_of_their_deviation_and_the_caption_says_so() -> None:
+    seeds = [replace(run(f"a-{n}", n), curves={0: (5.0 + n, 4.0 + n)}) for n in (1, 2, 3)]
+    comparison = compare([*seeds, replace(run("b", 1), curves={0: (5.0, 4.0)})])
+    band, *means = curve_series(comparison, 0)
+    assert (band.style, band.hue, band.y, band.upper) == ("band", 0, [6.0, 5.0], [8.0, 7.0])
+    assert [(one.style, one.hue) for one in means] == [("marked", 0), ("marked", 1)]
+    assert BAND_MEANS in curves_note(comparison, 0, as_ppl=False)
+    assert BAND_MEANS not in curves_note(compare(seeds, group_seeds=False), 0, as_ppl=False)
 
 
 def test_points_are_early_exit_and_static_depths_of_the_tokens_that_most_share() -> None:

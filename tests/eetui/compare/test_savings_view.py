@@ -20,7 +20,7 @@ from eetui.app import EetuiApp
 from eetui.compare import savings_view
 from eetui.compare.comparison import Comparison, Value, compare
 from eetui.compare.savings_curves import PricedCurve, SavingsCurve, mean_curve, run_curve
-from eetui.compare.savings_text import note
+from eetui.compare.savings_text import note, series
 from eetui.compare.savings_view import SavingsView
 from eetui.drawing.chart import Chart
 from tests.eetui.comparing import run
@@ -101,6 +101,10 @@ def test_seeds_are_joined_at_common_savings() -> None:
     assert both.loss == pytest.approx([3 + saved for saved in both.savings]), "both lose as much as they save"
     assert both.priced.loss == pytest.approx([3 + saved for saved in both.priced.savings])
     assert (both.area.mean, both.area.deviation) == (pytest.approx(3.05), pytest.approx(0.1 / 2**0.5))
+    assert both.deviation == pytest.approx([0.0] * len(both.savings)), "and so they lie on one line"
+    assert curve((0.0, 0.5), (3.0, 3.5), [[0.0] * 24] * 2).deviation == ()
+    bands = [one for one in series(compare([run("a-1", 1), run("a-2", 2)]), {0: both}) if one.style == "band"]
+    assert [(one.hue, one.x[0], one.x[-1]) for one in bands] == [(0, 0.1, 0.5)] * 2
     found = both.priced.furthest
     assert found is not None
     assert found.savings == pytest.approx(0.4, abs=0.01)

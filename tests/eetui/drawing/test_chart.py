@@ -84,8 +84,8 @@ async def test_every_style_is_drawn() -> None:
     app = Demo()
     async with app.run_test(size=(80, 24)) as pilot:
         x, y = [0.0, 1.0, 2.0], [1.0, 2.0, 1.5]
-        for style in ("line", "thick", "marked", "scatter", "faint", "behind"):
-            app.chart.set_series([Series("a", x, y, 2, style)])  # type: ignore[arg-type]
+        for style in ("line", "thick", "marked", "scatter", "faint", "behind", "band"):
+            app.chart.set_series([Series("a", x, y, 2, style, upper=[2.0, 3.0, 3.5] if style == "band" else ())])  # type: ignore[arg-type]
             await settle()
             await pilot.pause()
             inside = "".join(line[1:-1] for line in drawn(app.chart).splitlines()[1:-1])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eetui.drawing.series import Curve, reduce_to_columns, resample, smooth, span_for
+from eetui.drawing.series import Curve, Series, fill, mean_band, reduce_to_columns, resample, smooth, span_for
 
 
 def filled(values: list[float], limit: int = 8) -> Curve:
@@ -89,3 +89,16 @@ def test_resampling_follows_the_line_and_stays_within_it() -> None:
     assert x == [1.5, 2.5]
     assert y == pytest.approx([15.0, 25.0])
     assert resample([1.0], [1.0], 4, 0.0, 4.0) == ([], [])
+
+
+def test_a_band_is_mean_and_deviation_where_that_is_known() -> None:
+    (band,) = mean_band([1.0, 2.0, 3.0], [5.0, 6.0, 7.0], [0.5, 1.0, None], 3)
+    assert (band.x, band.y, band.upper, band.hue, band.style) == ([1.0, 2.0], [4.5, 5.0], [5.5, 7.0], 3, "band")
+    assert mean_band([1.0, 2.0], [5.0, 6.0], [None, 0.1], 0) == []
+
+
+def test_a_band_is_filled_with_every_other_dot_between_its_ends_and_inside_the_axis() -> None:
+    dots = fill(Series("", [0.0, 1.0, 2.0], [2.0, 2.0, -9.0], style="band", upper=[6.0, 6.0, 99.0]), 0.0, 8.0, 8)
+    found = {x: [y for at, y in zip(dots.x, dots.y, strict=True) if at == x] for x in (0.0, 1.0, 2.0)}
+    assert found == {0.0: [2.5, 4.5], 1.0: [3.5, 5.5], 2.0: [0.5, 2.5, 4.5, 6.5]}
+    assert dots.style == "faint"

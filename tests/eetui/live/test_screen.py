@@ -194,6 +194,15 @@ async def test_siblings_are_shown_behind(database: Path, writer: Writer) -> None
         assert not any(one.style == "behind" for one in chart.series)
 
 
+async def test_marked_runs_of_any_experiment_stay_behind(database: Path, writer: Writer) -> None:
+    run, other = add(writer, list(HALF)), add(writer, list(scripted("softmax")))
+    async with watching(database, run) as (pilot, bench, screen):
+        chart = screen.query(Chart).first()
+        bench.marked.update({run: None, other: None})
+        await pilot.press("v")
+        assert [one.name for one in chart.series if one.style == "behind"] == [bench.reader.run(other)["name"]]
+
+
 async def test_the_log_opens_and_closes(database: Path, writer: Writer) -> None:
     run = add(writer, list(scripted()))
     async with watching(database, run) as (pilot, _, screen):

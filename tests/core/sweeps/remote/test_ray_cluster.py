@@ -7,7 +7,7 @@ import pytest
 from core.errors import TrainingError
 from core.events import Epoch, Event, RunStarted, StageEnded, Warned
 from core.store.reader import Reader
-from core.store.sweeps import cells_of
+from core.store.stored_sweeps import cells_of
 from core.store.writer import Writer
 from core.sweeps.remote.training import RemoteTraining
 from core.sweeps.spec import Spec

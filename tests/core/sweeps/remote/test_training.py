@@ -10,7 +10,7 @@ from core.config.run_config import RunConfig
 from core.data.windows import Dataset
 from core.events import Epoch, Warned
 from core.store.reader import Reader
-from core.store.sweeps import cells_of
+from core.store.stored_sweeps import cells_of
 from core.store.writer import Writer
 from core.sweeps.remote.messages import Answer, Message, Reached, Task
 from core.sweeps.remote.trainer import Trainer

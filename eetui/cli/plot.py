@@ -1,0 +1,133 @@
+"""The command that draws figures of runs: plot."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import UsageError
+from eetui.cli.compare import views_of
+from eetui.cli.options import Database
+from eetui.drawing.harmless import lines, one_line
+
+if TYPE_CHECKING:
+    from core.store.reader import Reader
+    from eetui.figures.kinds import Found, Kind
+    from eetui.figures.plot import Plot
+    from eetui.figures.render import Format
+
+KINDS = "curves, savings, waterfall, reliability, tokens"
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN|FILTER]...",
+        help="Numbers, names, unique prefixes, or report:METHOD; or a filter as in ls, such as experiment=3. "
+        "[default: the latest experiment]",
+    ),
+]
+Width = Annotated[str, typer.Option(metavar="column|text|CM", help="Width: a column of a paper, its text, or cm.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
+
+
+def plot(
+    runs: Runs = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", "-k", help=f"{KINDS}; repeatable. [default: all that the runs can give]"),
+    ] = None,
+    file_format: Annotated[
+        list[str] | None, typer.Option("--format", help="svg, pdf or png; repeatable. [default: svg]")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A folder, or a file where there is one figure. [default: figures/]"),
+    ] = None,
+    width: Width = "column",
+    ppl: Annotated[bool, typer.Option("--ppl", help="Curves as PPL instead of nats.")] = False,
+    first: Annotated[int, typer.Option(min=0, help="Token that a token map begins with.")] = 0,
+    token_lines: Annotated[int, typer.Option("--lines", min=1, max=200, help="Lines of a token map.")] = 24,
+    each_seed: Annotated[
+        bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")
+    ] = False,
+    force: Force = False,
+    *,
+    db: Database,
+) -> None:
+    """Draw figures of runs for a paper, with their numbers beside them as CSV."""
+    from eetui.compare.comparison import compare
+    from eetui.figures.files import read_formats, read_width, write_plots
+    from eetui.figures.kinds import Options, plots
+    from eetui.figures.render import require_matplotlib
+
+    require_matplotlib()
+    kinds, centimetres, formats = _kinds(kind), read_width(width), read_formats(file_format or [])
+    comparison = compare(views_of(runs or [], db), group_seeds=not each_seed)
+    with _reader(db, [run.name for column in comparison.columns for run in column.runs]) as reader:
+        found = list(plots(reader, comparison, kinds, Options(ppl, first, token_lines)))
+    drawn = _drawn(found, kinds if kind else ())
+    placed, chosen = _placed(drawn, output, formats)
+    for path in write_plots(placed, chosen, centimetres, force=force):
+        print(one_line(str(path), 4096))
+
+
+def _kinds(words: Sequence[str] | None) -> "tuple[Kind, ...]":
+    from eetui.figures.kinds import KINDS as ALL
+
+    for word in words or ():
+        if word not in ALL:
+            raise UsageError(f"--kind must be one of {', '.join(ALL)}, got {word!r}")
+    return tuple(each for each in ALL if not words or each in words)
+
+
+def _reader(db: Path, names: Sequence[str]) -> "AbstractContextManager[Reader | None]":
+    """Open the database; None where all are columns of the report, which is none of it."""
+    from core.store.reader import Reader
+    from eetui.compare.report_runs import PREFIX
+
+    return nullcontext() if all(name.startswith(PREFIX) for name in names) else Reader(db)
+
+
+def _drawn(found: "Iterable[Found]", wanted: "Sequence[Kind]") -> "list[Plot]":
+    """Return the figures that there are, and say why others are not.
+
+    Raises:
+        UsageError: there is none, or none of a kind that was asked for.
+    """
+    from eetui.figures.kinds import LeftOut
+    from eetui.figures.plot import Plot
+
+    each = list(found)
+    drawn = [one for one in each if isinstance(one, Plot)]
+    missing = [one for one in each if isinstance(one, LeftOut)]
+    there = {kind for kind in wanted if not any(one.kind == kind for one in missing)}
+    if not drawn or (set(wanted) - there and len(missing) == len(each)):
+        raise UsageError("; ".join(dict.fromkeys(f"{one.kind}: {one.why}" for one in missing)) or "nothing to draw")
+    for kind in dict.fromkeys(one.kind for one in missing):
+        why = [one.why for one in missing if one.kind == kind]
+        more = f" (and {len(why) - 1} more {'run' if len(why) == 2 else 'runs'} like it)" if len(why) > 1 else ""
+        print(lines(f"no {kind}: {why[0]}{more}"), file=sys.stderr)
+    return drawn
+
+
+def _placed(
+    drawn: "Sequence[Plot]", output: Path | None, formats: "Sequence[Format]"
+) -> "tuple[list[tuple[Plot, Path]], Sequence[Format]]":
+    """Return where each figure goes, and the formats.
+
+    Raises:
+        UsageError: several figures, or several formats, are to go into one file.
+    """
+    from eetui.figures.files import FOLDER, paths_of, suffix_format
+
+    own = None if output is None or output.is_dir() else suffix_format(output)
+    if output is None or own is None:
+        return paths_of(drawn, output or FOLDER), formats or ("svg",)
+    if len(drawn) > 1:
+        names = ", ".join(one.name for one in drawn)
+        raise UsageError(f"--output {output} is one file, and these are {len(drawn)} figures ({names}): name a folder")
+    if set(formats) - {own}:
+        raise UsageError(f"--output {output} is {own}, and --format asks for {', '.join(formats)}: leave one out")
+    return [(drawn[0], output.with_suffix(""))], (own,)

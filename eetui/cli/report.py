@@ -1,0 +1,90 @@
+"""The command that writes a page about an experiment or a few runs: report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import UsageError
+from eetui.cli.options import Database
+from eetui.cli.plot import Force, Runs
+from eetui.drawing.harmless import one_line
+
+if TYPE_CHECKING:
+    from eetui.report.blocks import Block
+
+FORMATS = ("html", "md")
+
+
+def report(
+    runs: Runs = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="html: one page; md: Markdown, figures beside it. [default: html]")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="The file. [default: report.html]")
+    ] = None,
+    force: Force = False,
+    *,
+    db: Database,
+) -> None:
+    """Write a page about an experiment: tables, figures, config, code state, and the commands that make it again."""
+    from core.store.reader import Reader
+    from eetui.cli.compare import views_of
+    from eetui.compare.report_runs import PREFIX
+    from eetui.figures.files import require_free, write_file
+    from eetui.report.content import report as blocks_of
+    from eetui.report.page import as_html
+
+    chosen = _format(file_format, output)
+    path = output or Path(f"report.{chosen}")
+    require_free([path], force=force)
+    views = views_of(runs or [], db)
+    if all(view.name.startswith(PREFIX) for view in views):
+        raise UsageError("these are columns of the seed report, of which there is nothing more to tell: name a run")
+    with Reader(db) as reader:
+        blocks = list(blocks_of(reader, views, runs or [], figures=_can_draw()))
+    if chosen == "html":
+        written = [write_file(path, as_html(blocks).encode())]
+    else:
+        written = _write_markdown(blocks, path, force=force)
+    for each in written:
+        print(one_line(str(each), 4096))
+
+
+def _format(asked: str | None, output: Path | None) -> str:
+    """Return the format that was asked for, or that the file's name has.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+    chosen = asked or ("md" if suffix in ("md", "markdown") else "html")
+    if chosen not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got {chosen!r}")
+    return chosen
+
+
+def _can_draw() -> bool:
+    from eetui.figures.render import require_matplotlib
+
+    try:
+        require_matplotlib()
+    except UsageError:
+        return False
+    return True
+
+
+def _write_markdown(blocks: "list[Block]", path: Path, *, force: bool) -> list[Path]:
+    """Write a page and the folder of its figures; return all paths."""
+    from eetui.figures.files import paths_of, write_file, write_plots
+    from eetui.figures.plot import Plot
+    from eetui.report.markdown_page import as_markdown
+    from eetui.report.page import WIDTH
+
+    folder = path.with_name(f"{path.stem}-figures")
+    placed = paths_of([block for block in blocks if isinstance(block, Plot)], folder)
+    names = {id(plot): f"{folder.name}/{stem.name}" for plot, stem in placed}
+    written = list(write_plots(placed, ("svg",), WIDTH, force=force))
+    text = as_markdown(blocks, lambda plot: names[id(plot)])
+    return [write_file(path, text.encode()), *written]

@@ -1,0 +1,1 @@
+"""Reports: one page about an experiment, as HTML or Markdown."""

@@ -1,0 +1,148 @@
+"""Pages about runs: self-contained, whole, and harmless whatever names there are."""
+
+import base64
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from core.store.reader import Reader
+from eetui.compare.run_view import stored_view
+from eetui.compare.sheets import Sheet
+from eetui.figures.plot import Plot
+from eetui.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph
+from eetui.report.content import report
+from eetui.report.markdown_page import as_markdown
+from eetui.report.page import as_html
+from tests.conftest import Eetui
+from tests.hostile import ALL, harmful, poison
+from tests.trained_run import train_run
+
+pytest.importorskip("matplotlib")
+Done = subprocess.CompletedProcess[str]
+ATTACK = "</title></style><script>alert(1)</script>\"'&amp; ![x](y) " + ALL
+VOID = ("meta", "br", "img")
+
+
+class Page(HTMLParser):
+    """Reads a page: its elements, ids, what it loads, and its text; elements must be closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags, self.ids, self.loads, self.text, self._open = list[str](), list[str](), list[str](), "", list[str]()
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._open += [] if tag in VOID else [tag]
+        for name, value in attrs:
+            assert not name.startswith("on"), "a script"
+            self.ids += [value or ""] if name == "id" else []
+            self.loads += [value or ""] if name in ("src", "href", "xlink:href") else []
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self._open += []
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory: pytest.TempPathFactory, text: Path) -> list[Block]:
+    path = tmp_path_factory.mktemp("report") / "runs.db"
+    train_run(path, text, method="loss", eval_ratio=0.4)
+    poison(path, ATTACK)
+    with Reader(path) as reader:
+        return list(report(reader, [stored_view(reader, 1)], ["1"], figures=True))
+
+
+def test_a_page_is_whole_harmless_and_loads_nothing(blocks: list[Block]) -> None:
+    html = as_html(blocks)
+    page = Page(html)
+    assert harmful(html) == []
+    assert "script" not in page.tags
+    assert page.tags.count("style") == 1
+    assert page.tags.count("svg") == page.tags.count("figure") == sum(isinstance(one, Plot) for one in blocks)
+    assert len(page.ids) == len(set(page.ids))
+    assert all(each.startswith(("data:text/csv;", "#")) for each in page.loads)
+    assert {each[1:] for each in page.loads if each.startswith("#")} <= set(page.ids)
+    assert "<script>alert(1)</script>" in page.text, "a name, as it is"
+    assert "prefers-color-scheme: dark" in html
+    assert html == as_html(blocks)
+
+
+def test_the_numbers_of_each_figure_are_in_the_page(blocks: list[Block]) -> None:
+    found = [base64.b64decode(each.partition("base64,")[2]) for each in Page(as_html(blocks)).loads if "base64" in each]
+    assert found == [block.csv().encode() for block in blocks if isinstance(block, Plot)]
+
+
+def test_a_report_says_what_was_trained_with_which_code_and_how_to_do_it_again(blocks: list[Block]) -> None:
+    assert [block.text for block in blocks if isinstance(block, Heading) and block.level == 2] == [
+        "Results", "Figures", "Config", "Code and data", "Make it again",
+    ]  # fmt: skip
+    tables = {row[0]: row[1] for block in blocks if isinstance(block, Sheet) for row in block.rows}
+    assert tables["model.dim"] == "8"
+    assert {"corpus", "fingerprint", "git_commit", "packages", "python"} <= set(tables)
+    train, again = (block.lines for block in blocks if isinstance(block, Commands))
+    assert train[0].startswith("eetui run ")
+    assert list(again) == ["eetui report 1", "eetui compare 1", "eetui plot 1"]
+    (whole,) = (block for block in blocks if isinstance(block, Folded) and block.summary == "Whole config")
+    (sheet,) = whole.blocks
+    assert isinstance(sheet, Sheet)
+    assert len(sheet.rows) > len(tables) / 2
+
+
+def test_markdown_escapes_what_it_is_given() -> None:
+    text = as_markdown(
+        [
+            Heading(ATTACK, 1),
+            Paragraph("a | b"),
+            Bullets(["*x*"]),
+            Commands(["eetui run ```"]),
+            Sheet("", ("key", "value"), (("a|b", "<c>"),)),
+        ],
+        lambda plot: "",
+    )
+    assert harmful(text) == []
+    assert text.startswith("# \\</title\\>")
+    assert "a \\| b" in text
+    assert "- \\*x\\*" in text
+    assert "````sh\neetui run ```\n````" in text
+    assert "| a\\|b | \\<c\\> |" in text
+
+
+def test_the_command_writes_one_page_or_markdown_with_its_figures(trained: Done, eetui: Eetui, tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
+    done = eetui("report", "2", "-o", str(page))
+    assert (done.returncode, done.stdout.strip()) == (0, str(page)), done.stderr
+    assert "experiment 1" in Page(page.read_text()).text
+    refused = eetui("report", "2", "-o", str(page))
+    assert (refused.returncode, "is there already: --force" in refused.stderr) == (2, True)
+    written = eetui("report", "1", "2", "3", "4", "5", "-o", str(tmp_path / "b.md")).stdout.split()
+    markdown = (tmp_path / "b.md").read_text()
+    assert "loss ×2" in markdown
+    assert "Figures of single runs are left out" in markdown
+    assert str(tmp_path / "b-figures" / "curves.csv") in written
+    for path in re.findall(r"\]\((b-figures/[^)]+)\)", markdown):
+        assert (tmp_path / path).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["2", "--format", "pdf"], "--format must be one of html, md, got 'pdf'"),
+        (["report:loss"], "name a run"),
+    ],
+)
+def test_bad_requests_are_refused(trained: Done, eetui: Eetui, arguments: list[str], message: str) -> None:
+    done = eetui("report", *arguments)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
