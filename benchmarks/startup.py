@@ -20,11 +20,20 @@ from tests.scripted_runs import append, many_runs, scripted
 
 RUNS = 10_000
 EETUI = (sys.executable, "-m", "eetui")
+
+
+def completing(line: str) -> tuple[str, ...]:
+    """The beginning of a command that completes a command line, as zsh starts it."""
+    return "env", "_EETUI_COMPLETE=complete_zsh", f"_TYPER_COMPLETE_ARGS={line}"
+
+
 COMMANDS: dict[str, tuple[tuple[str, ...], float | None]] = {
     "python -c pass": ((sys.executable, "-c", "pass"), None),
     "python -c 'import torch'": ((sys.executable, "-c", "import torch"), None),
     "eetui --version": ((*EETUI, "--version"), 100),
     "eetui --help": ((*EETUI, "--help"), None),
+    f"complete a run's name, {RUNS:,} runs": ((*completing("eetui show loss-1"), *EETUI), 150),
+    "complete a config key": ((*completing("eetui run --set tr"), *EETUI), 150),
     f"eetui ls, {RUNS:,} runs": ((*EETUI, "ls"), 300),
     f"eetui ls --limit 20, {RUNS:,} runs": ((*EETUI, "ls", "--limit", "20"), 300),
     f"eetui compare, {RUNS:,} runs": ((*EETUI, "compare"), 300),

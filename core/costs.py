@@ -186,9 +186,15 @@ class ExitCosts:
     off: frozenset[int] = frozenset()
 
     @property
-    def full(self) -> int:
+    def full(self) -> float:
         """FLOPs of all blocks without exits."""
         return full_flops(self.model, self.vocab_size, self.seq_len)
+
+    @property
+    def static(self) -> tuple[float, ...]:
+        """FLOPs of a token that leaves at each block without any signals, as all others do, `[K]`."""
+        blocks = range(len(self.model.block_layers))
+        return tuple(depth_flops(self.model, block, self.vocab_size, self.seq_len) for block in blocks)
 
     def flops(self, exit_shares: Sequence[float], attended: Sequence[float] | None = None) -> float:
         """Mean FLOPs per token when these shares of the tokens leave at each block.
@@ -211,7 +217,7 @@ class ExitCosts:
         return left + sum(share * flops for share, flops in zip(arriving, self.arriving, strict=False))
 
     @property
-    def leaving(self) -> tuple[int, ...]:
+    def leaving(self) -> tuple[float, ...]:
         """FLOPs of a token that leaves at each block, the signals of exits excepted, `[K]`.
 
         They are its layers, the keys and values of the layers it skips, and readout and head, unless a signal has read
@@ -228,7 +234,7 @@ class ExitCosts:
         )
 
     @property
-    def keys_values(self) -> tuple[int, ...]:
+    def keys_values(self) -> tuple[float, ...]:
         """FLOPs of a token in each block after the one it left at, `[K]`: keys and values for others to attend to.
 
         Where they are exact (`input`, `deferred`) they take the whole block.
@@ -238,7 +244,7 @@ class ExitCosts:
         return tuple(layers * skipped for layers in self.model.block_layers)
 
     @property
-    def arriving(self) -> tuple[int, ...]:
+    def arriving(self) -> tuple[float, ...]:
         """FLOPs of the signal of a token that arrives at each exit, `[K - 1]`; 0 where the exit is off.
 
         The readout comes before either kind of signal.
@@ -351,6 +357,10 @@ def priced_costs(
     if (cost or config.exit.cost) == "layers":
         layers = config.model.block_layers
         return PricedCosts(tuple(depth / sum(layers) for depth in accumulate(layers)), (0.0,) * (len(layers) - 1))
-    flops = exit_costs(config, vocab_size, reads_head=reads_head, learns=learns)
+    return as_shares(exit_costs(config, vocab_size, reads_head=reads_head, learns=learns))
+
+
+def as_shares(flops: ExitCosts) -> PricedCosts:
+    """Return costs of early exit as shares of the whole model's."""
     parts = (flops.leaving, flops.arriving, flops.keys_values)
     return PricedCosts(*(tuple(each / flops.full for each in part) for part in parts))

@@ -23,7 +23,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from core.config.stored import completed
+from core.config.stored import completed, shown
 from core.errors import UsageError
 from core.events import Event, Way
 from core.metrics import run_metrics
@@ -174,8 +174,11 @@ class Run:
 
     @cached_property
     def config(self) -> Values:
-        """The resolved config by dotted names, such as `train.lr`; fields newer than the run hold what it did."""
-        return completed(self._row["config"])
+        """The resolved config by dotted names, such as `train.lr`; fields newer than the run hold what it did.
+
+        Of an imported run it has None where nothing is known.
+        """
+        return shown(self._row["config"])
 
     @cached_property
     def state(self) -> RunState:
@@ -185,7 +188,8 @@ class Run:
     @cached_property
     def metrics(self) -> Mapping[str, float]:
         """Every figure of the run by its key, such as `final_ppl`, `block0.avg_label` or `eval.all blocks`."""
-        return {metric.key: value for metric, value in run_metrics(self.state, self.config).items()}
+        config = completed(self._row["config"])
+        return {metric.key: value for metric, value in run_metrics(self.state, config).items()}
 
     def events(self, *, steps: bool = True) -> list[Event]:
         """Read the run's events in order.

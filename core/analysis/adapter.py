@@ -25,6 +25,7 @@ from core.data.cache import write_atomically
 from core.data.tokenizers import model_vocabulary
 from core.errors import ConfigError, UsageError
 from core.exits import saved_by_leaving
+from core.extensions.imported import no_model
 from core.extensions.plugins import PIN, unpinned
 from core.metrics import run_metrics
 from core.pretrained.place import PREFIX, Place, content_hash, find
@@ -65,6 +66,8 @@ def adapter_of(reader: Reader, number: int) -> Adapter:
         UsageError: its model is not a pretrained one, it has not finished, its weights or the base model are gone.
     """
     run = stored_run(reader, number)
+    if run.config.model.imported:
+        raise UsageError(no_model(f"{run.name} (run {number})", "be exported as an adapter"))
     if not run.config.model.pretrained:
         raise UsageError(
             f"{run.name} (run {number}) trained a model of its own: an adapter holds the exits of a pretrained model, "

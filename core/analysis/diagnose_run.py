@@ -112,6 +112,11 @@ def diagnosis_steps(reader: Reader, number: int) -> Iterator[Diagnosed]:
 
 def _hard_tokens(reader: Reader, run: StoredRun, table: TokenTable) -> Measuring[tuple[HardTokens | None, str]]:
     """Return the waterfall of the last block, or None and why it was not measured."""
+    if run.config.model.imported:
+        return None, (
+            "the numbers were imported, and are of tokens that went through every block: what other tokens see of "
+            "those that left is not in them"
+        )
     if run.config.protocol != "staged" or not table.exits:
         return None, "no block was trained on hard tokens alone"
     from core.store.files import checkpoint_folder

@@ -192,7 +192,10 @@ def _calibration_loss(state: RunState, block: int) -> float:
     for found in state.measured:
         if (found.block, found.split) == (block, "calibration"):
             return found.loss
-    raise UsageError("the run has not measured its blocks yet: only a finished run can be diagnosed")
+    raise UsageError(
+        "the run has not measured its blocks on calibration windows: only a finished run can be diagnosed, and an "
+        "imported one only if its file has such windows (eetui import --calibration 20%)"
+    )
 
 
 def target_shares(state: RunState, config: RunConfig) -> Floats:
@@ -237,7 +240,8 @@ def _levels(
         yield _Level(name, drifted, float(weights @ loss), weights[weights > 0] @ windows[weights > 0], mixed)
     if _has_exits(config):
         yield _Level("exit decisions", None, float(own.mean(dtype=np.float64)), _of_windows(own, table.seq_len), True)
-        yield _Level("exited state", None, *_measured("early exit", None, state, window_losses, table))
+        if not config.model.imported:  # its early exit is worked out from the same tokens
+            yield _Level("exited state", None, *_measured("early exit", None, state, window_losses, table))
 
 
 def _mixtures(

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from core.analysis.given_costs import given_costs
 from core.analysis.token_table import TokenTable, token_table
 from core.analysis.tradeoff import DepthSavings, depth_savings
 from core.config.derived import exit_count
 from core.config.run_config import RunConfig, rebuilt
-from core.costs import ExitCosts, PricedCosts, exit_costs, priced_costs
+from core.costs import ExitCosts, PricedCosts, as_shares, exit_costs, priced_costs
 from core.errors import UsageError
 from core.exits._facts import MethodFacts, run_facts
 from core.pricing.thresholds import exits_off
@@ -125,12 +126,18 @@ def exit_savings(run: StoredRun, thresholds: Sequence[float] = ()) -> DepthSavin
 
 def run_costs(run: StoredRun, thresholds: Sequence[float] = ()) -> ExitCosts:
     """Return the costs of early exit in a run; exits off at these thresholds cost nothing."""
-    cost = exit_costs(run.config, run.record["vocab_size"], reads_head=run.method.reads_head, learns=run.method.learns)
+    if run.config.model.imported:
+        cost: ExitCosts = given_costs(run.config, run.record)
+    else:
+        facts = run.method
+        cost = exit_costs(run.config, run.record["vocab_size"], reads_head=facts.reads_head, learns=facts.learns)
     return replace(cost, off=exits_off(thresholds))
 
 
 def paid_costs(run: StoredRun, cost: Literal["layers", "flops"]) -> PricedCosts:
     """Return what a price is paid for in a run: layers, or FLOPs with the signals' own."""
+    if run.config.model.imported and cost == "flops":
+        return as_shares(given_costs(run.config, run.record))
     return priced_costs(
         run.config, run.record["vocab_size"], reads_head=run.method.reads_head, learns=run.method.learns, cost=cost
     )

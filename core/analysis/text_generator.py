@@ -14,6 +14,7 @@ from core.early_exit.generation import GeneratedToken, generate
 from core.early_exit.sampling import DEFAULTS, GenerationOptions
 from core.errors import UsageError
 from core.evaluation.savings import exit_costs
+from core.extensions.imported import no_model
 from core.formulas import share_of_layers_saved
 from core.model import Transformer
 from core.protocol.checkpoint import Checkpoint, load_model
@@ -91,6 +92,8 @@ def open_generator(reader: Reader, number: int) -> TextGenerator:
         UsageError: its checkpoint, its thresholds, its vocabulary or its own exit method can't be read.
     """
     run = stored_run(reader, number)
+    if run.config.model.imported:
+        raise UsageError(no_model(f"{run.name} (run {number})", "write text"))
     checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"], run.created)
     return TextGenerator(
         number=number,

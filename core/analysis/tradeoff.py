@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core import costs
 from core.analysis.threshold_sweep import sweep, threshold_grid
 from core.analysis.token_table import Booleans, Floats, TokenTable
+from core.costs import ExitCosts
 from core.formulas import layers_saved
 from core.intervals import block_edges, student_t
 from core.pricing.thresholds import where_left
@@ -41,16 +41,12 @@ class DepthSavings:
     static_flops: tuple[float, ...]
 
 
-def depth_savings(cost: costs.ExitCosts) -> DepthSavings:
+def depth_savings(cost: ExitCosts) -> DepthSavings:
     """Compute the savings of a token that leaves at each block."""
-    model = cost.model
-    blocks = range(len(model.block_layers))
     return DepthSavings(
-        layers=layers_saved(model.block_layers),
+        layers=layers_saved(cost.model.block_layers),
         flops=cost.savings_if_attended,
-        static_flops=tuple(
-            1 - costs.depth_flops(model, block, cost.vocab_size, cost.seq_len) / cost.full for block in blocks
-        ),
+        static_flops=tuple(1 - flops / cost.full for flops in cost.static),
     )
 
 

@@ -26,6 +26,7 @@ from core.config.sections import TrainConfig as TrainConfig
 from core.config.stored import completed
 from core.config.toml_file import read_toml
 from core.errors import ConfigError
+from core.extensions.imported import IMPORTED_SIGNAL
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import installed, pinned, short_name
 
@@ -75,7 +76,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _windows_fit_positions(self) -> Self:
-        if self.data.seq_len > self.model.max_seq_len and not self.model.pretrained:
+        if self.data.seq_len > self.model.max_seq_len and not (self.model.pretrained or self.model.imported):
             raise ValueError(
                 f"data.seq_len must be at most model.max_seq_len, got {self.data.seq_len} and {self.model.max_seq_len}"
             )
@@ -118,7 +119,11 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _frozen_is_pretrained(self) -> Self:
         """Check what the protocol of pretrained models needs, and that no other has what it alone knows."""
-        if self.model.pretrained != (self.protocol == "frozen"):
+        if self.method.startswith(IMPORTED_SIGNAL) != self.model.imported:
+            raise ValueError(
+                "model.source is imported, and method too, of runs that eetui import makes, and of no others"
+            )
+        if (self.model.pretrained or self.model.imported) != (self.protocol == "frozen"):
             raise ValueError(
                 "protocol must be frozen where model.source is a pretrained model, and only there: take preset "
                 "pretrained"

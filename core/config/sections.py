@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from core.extensions.imported import IMPORTED
 from core.extensions.kinds import CORPUS_READERS
 from core.pretrained.place import check_form, is_pretrained
 
@@ -161,6 +162,11 @@ class ModelConfig(Section):
         """Whether it is a pretrained model rather than one of our own."""
         return is_pretrained(self.source)
 
+    @property
+    def imported(self) -> bool:
+        """Whether only its numbers were imported: eetui has no such model."""
+        return self.source == IMPORTED
+
     @field_validator("source")
     @classmethod
     def _known_form(cls, value: str) -> str:
@@ -179,7 +185,7 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _own_has_no_others(self) -> Self:
         changed = [name for name in PRETRAINED_FIELDS if getattr(self, name) != type(self).model_fields[name].default]
-        if changed and not self.pretrained:
+        if changed and not self.pretrained and not (self.imported and changed == ["source"]):
             raise ValueError(f"{changed[0]} is for pretrained models: leave it out, or name one in source")
         return self
 

@@ -7,6 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from core.config.dotted_names import flatten
+from core.extensions.imported import IMPORTED
+
+
+def is_imported(row: Mapping[str, Any]) -> bool:
+    """Tell of a stored run whether its numbers were imported, or logged by somebody else's loop."""
+    return bool(row["config"].get("model", {}).get("source") == IMPORTED)
+
+
+def shown(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a run's config for readers: as `completed`, with None where an imported run does not know."""
+    given = flatten(config)
+    if given.get("model.source") != IMPORTED:
+        return completed(config)
+    return dict.fromkeys(completed(config)) | given
 
 
 @cache

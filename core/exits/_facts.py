@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
 
+from core.extensions.imported import IMPORTED_SIGNAL
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import PIN, SHORT_HASH, short_name
 
@@ -42,8 +43,10 @@ class MethodFacts:
 
     @property
     def label(self) -> str:
-        """Name for tables; a user's own method is marked, with the hash of its content."""
+        """Name for tables; a user's own method is marked, with the hash of its content, and so is an imported one."""
         name, digest = short_name(self.reference), self.reference.partition(PIN)[2]
+        if self.reference.startswith(IMPORTED_SIGNAL):
+            return f"{name} (imported)"
         return f"{name} (own, {digest[:SHORT_HASH]})" if digest else name
 
 

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
+from core.extensions.imported import IMPORTED_SIGNAL
 from core.extensions.kinds import Kind
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ def unpinned(reference: str) -> str:
 
 
 def short_name(reference: str) -> str:
-    """Return its name in lists and run names: `mine` for `/path/to/mine.py#sha256=…`."""
-    return Path(unpinned(reference)).stem if is_path(reference) else unpinned(reference)
+    """Return its name in lists and run names: `mine` for `/path/to/mine.py#sha256=…` and `imported:mine`."""
+    return Path(unpinned(reference)).stem if is_path(reference) else unpinned(reference).removeprefix(IMPORTED_SIGNAL)
 
 
 def installed(kind: Kind) -> dict[str, "list[EntryPoint]"]:
@@ -115,12 +116,12 @@ def installed(kind: Kind) -> dict[str, "list[EntryPoint]"]:
 
 
 def pinned(kind: Kind, reference: str) -> str:
-    """Pin the reference of a plug-in to its present content; leave a built-in name or a pinned reference alone.
+    """Pin the reference of a plug-in to its present content; leave what is built in, pinned or imported alone.
 
     Raises:
         PluginError: there is no such file or entry point, or it has a built-in's name.
     """
-    if reference in kind.built_in:
+    if reference in kind.built_in or reference.startswith(IMPORTED_SIGNAL):
         return reference
     if is_pinned(reference):
         if not _DIGEST.fullmatch(reference.partition(PIN)[2]):

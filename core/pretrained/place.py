@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from core.errors import ConfigError
+from core.extensions.imported import IMPORTED
 from core.extensions.plugins import PIN, unpinned
 
 OWN = "own"
@@ -61,12 +62,12 @@ def is_pretrained(source: str) -> bool:
 
 
 def check_form(source: str) -> str:
-    """Return a source as it is, if it is `own` or a reference that names a place.
+    """Return a source as it is, if it is `own`, `imported`, or a reference that names a place.
 
     Raises:
         ValueError: it is neither; the message reads on after the field's name.
     """
-    if source == OWN or (is_pretrained(source) and unpinned(source) != PREFIX):
+    if source in (OWN, IMPORTED) or (is_pretrained(source) and unpinned(source) != PREFIX):
         return source
     raise ValueError(f"must be {OWN} or {PREFIX}PLACE[@REVISION]: a folder, a GGUF file, or a hub id such as gpt2")
 

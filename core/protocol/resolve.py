@@ -12,6 +12,7 @@ from core.data.readers._contract import VocabularyName
 from core.data.tokenizers import resolve_tokenizer
 from core.errors import ConfigError
 from core.exits import exit_method
+from core.extensions.imported import no_model
 from core.machine.cores import Cores, read_cores
 from core.machine.thread_count import ThreadChoice, choose, needed, startable
 
@@ -54,6 +55,8 @@ def choose_threads() -> ThreadChoice:
 
 
 def _resolved(config: RunConfig, threads: int, tokenizer: Callable[[DataConfig, str], VocabularyName]) -> RunConfig:
+    if config.model.imported:
+        raise ConfigError(no_model("a run on imported numbers", "be trained"))
     exit_method(config.method)
     machine = config.machine.model_copy(
         update={

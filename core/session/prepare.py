@@ -7,10 +7,12 @@ from typing import Any
 
 from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig, rebuilt
+from core.config.stored import is_imported
 from core.data.windows import Dataset, load_dataset
 from core.errors import UsageError
 from core.estimate.memory_check import require_memory, require_states
 from core.estimate.workload import Sizes
+from core.extensions.imported import no_model
 from core.machine.pace import NO_OUTLOOK, Outlook
 from core.parallel.launch import Launch, launch
 from core.parallel.world import require_devices
@@ -114,6 +116,8 @@ def prepare_resume(runs: Sequence[int], store: Writer, workers: int = 1) -> Prep
     with Reader(store.path) as reader:
         rows = [reader.run(number) for number in sorted(set(runs))]
     for row in rows:
+        if is_imported(row):
+            raise UsageError(no_model(f"{row['name']} (run {row['id']})", "be resumed"))
         if row["status"] not in ("interrupted", "failed"):
             raise UsageError(
                 f"{row['name']} (run {row['id']}) is {row['status']}: only a run that was interrupted or failed can be "

@@ -45,15 +45,23 @@ def find_price(
         signals: of every exit, `[n]` each, on the same tokens.
     """
     first = outputs[0]
-    yield StageStarted(stage, "price", None, 1, 1, first.data.tokens)
     losses = [first.statistics.cross_entropy, *(block.cross_entropy for block in first.later)]
+    tokens = PricedTokens(
+        loss=torch.stack(losses).cpu().double().numpy(),
+        signal=torch.stack([signals[block] for block in sorted(signals)]).cpu().numpy(),
+        costs=_costs(config, vocab_size),
+        is_price=exit_method(config.method).claims == "price",
+    )
+    found = yield from report_price(tokens, config, stage, clock)
+    return found
+
+
+def report_price(
+    tokens: PricedTokens, config: RunConfig, stage: str, clock: Clock = UNPROFILED
+) -> Generator[Event, None, Outcome]:
+    """Find the thresholds of all exits at the price that is given, or that reaches the config's target; report them."""
+    yield StageStarted(stage, "price", None, 1, 1, tokens.loss.shape[1])
     with clock.part("threshold"):
-        tokens = PricedTokens(
-            loss=torch.stack(losses).cpu().double().numpy(),
-            signal=torch.stack([signals[block] for block in sorted(signals)]).cpu().numpy(),
-            costs=_costs(config, vocab_size),
-            is_price=exit_method(config.method).claims == "price",
-        )
         found, target = _found(tokens, config)
     if config.exit.policy == "savings" and abs(found.savings - target) > FAR and found.price > 0:
         yield Warned(

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from core.events import Event
+from core.events import Event, RunFailed, RunFinished, RunInterrupted
 from core.parallel.launch import is_follower, launch
 from core.state import RunState, StageState, Status, reduce
 from eetui.cli.harmless_console import HarmlessConsole
 from eetui.cli.options import output
 from eetui.cli.streams import NobodyReadsError
+from eetui.console.on_end import tell_end
+from eetui.console.settings import load_settings
 from eetui.summary.log_lines import line_of, live_figures
 from eetui.summary.progress import all_steps, steps_done
 
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
     from eetui.trackers.contract import Trackers
 
 INTERRUPTED = 130
+ENDS: dict[type, Status] = {RunFinished: "finished", RunFailed: "failed", RunInterrupted: "interrupted"}
+"""Statuses of the events that end a run."""
 
 
 class Headless:
     """Shows an experiment on stderr: a live line on a terminal, and a line for each notable event."""
 
-    def __init__(self, names: Mapping[int, str], console: Console) -> None:
+    def __init__(self, names: Mapping[int, str], console: Console, database: Path) -> None:
+        self.database, self.on_end = database, load_settings().on_end
         self.names, self.console = dict(names), console
         self.states = {run: RunState() for run in names}
         self.progress = Progress(
@@ -58,12 +63,18 @@ class Headless:
             self.states[run] = state = reduce(self.states[run], event)
             if (line := line_of(event, state)) is not None:
                 self.console.print(Text(f"{self.names[run]}  {line}"), soft_wrap=True)
+            if status := ENDS.get(type(event)):
+                self._tell_end(run, status)
         if self.console.is_terminal and self.states[run].stages:
             self._show(run, self.states[run].stages[-1])
 
     def warn(self, message: str) -> None:
         """Show a warning that is about no run."""
         self.console.print(Text(f"warning: {message}", "yellow"), soft_wrap=True)
+
+    def _tell_end(self, run: int, status: str) -> None:
+        if not is_follower() and (why := tell_end(self.on_end, self.database, run, self.names[run], status)):
+            self.console.print(Text(f"{self.names[run]}  ! {why}"), soft_wrap=True)
 
     def _show(self, run: int, stage: StageState) -> None:
         self.progress.update(
@@ -142,7 +153,7 @@ def train_headless(
                 prepared = request(store)
             with ShownReader(database) as reader:
                 names = {number: str(reader.run(number)["name"]) for number in prepared.runs}
-            headless = Headless(names, console)
+            headless = Headless(names, console, database)
             with stop.listening(), headless.progress, Mirrors(mirrors, database, headless.warn).running() as mirroring:
                 publish = with_mirrors(headless.publish, mirroring)
                 statuses = session.run_experiment(prepared, store, publish, stop, training)

@@ -23,11 +23,13 @@ from eetui.cli import (
     export,
     generate,
     harness,
+    importing,
     plot,
     probe,
     queue,
     report,
     runs,
+    serving,
     speculate,
     sql,
     sweep,
@@ -59,11 +61,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": runs.show,
     "export": export.export,
     "sql": sql.sql,
+    "import": importing.import_tokens,
     "lm-eval": harness.lm_eval,
     "rm": deleting.remove,
     "restore": deleting.restore,
     "doctor": doctor.doctor,
     "tour": tour.tour,
+    "serve": serving.serve,
 }
 """All commands, in the order of the help."""
 SWEEP: dict[str, Callable[..., None]] = {

@@ -16,7 +16,12 @@ INCAPABLE = ("", "dumb", "unknown")
 
 def has_terminal() -> bool:
     """Whether there is a terminal to draw a console on."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return is_served() or (sys.stdin.isatty() and sys.stdout.isatty())
+
+
+def is_served() -> bool:
+    """Whether the console is drawn in a browser, by the server that started this process (`eetui serve`)."""
+    return "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")
 
 
 def open_console(db: Path, request: "Request | None" = None, read_only: bool = False) -> int:
@@ -39,7 +44,7 @@ def require_capable_terminal() -> None:
         UsageError: it can't place text.
     """
     kind = os.environ.get("TERM", "")
-    if kind in INCAPABLE:
+    if kind in INCAPABLE and not is_served():
         raise UsageError(
             f"the console needs a terminal that can place text, and TERM says that this one is {kind or 'none'}: set "
             f"it, such as TERM=xterm-256color, train with --no-ui, or see eetui --help"

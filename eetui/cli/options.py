@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UsageError
+from eetui.cli.completing import config_keys
 from eetui.drawing.harmless import harmless
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--config", help="TOML file of config values, repeatable.")]
-Assignments = Annotated[list[str] | None, typer.Option("--set", help="One config value, a.b=value, repeatable.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One config value, a.b=value, repeatable.", autocompletion=config_keys),
+]
 Model = Annotated[
     str | None,
     typer.Option(

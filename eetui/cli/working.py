@@ -41,7 +41,7 @@ def work_here(
     from core.store.writer import Writer
     from core.sweeps.work import Worker
 
-    headless = Headless({}, HarmlessConsole(sys.stderr))
+    headless = Headless({}, HarmlessConsole(sys.stderr), database)
     with Writer(database) as store, stop.listening(), headless.progress:
         worker = Worker(store, sweep, headless.publish, headless.begin, stop, training)
         if sweep is not None and _searches(store.path, sweep):
@@ -63,7 +63,7 @@ def work_on(database: Path, run: int, stop: Stop) -> Status | None:
     from core.store.writer import Writer
     from core.sweeps.work import Worker
 
-    headless = Headless({}, HarmlessConsole(sys.stderr))
+    headless = Headless({}, HarmlessConsole(sys.stderr), database)
     with Writer(database) as store:
         if not take_run(store, run):
             return None

@@ -40,7 +40,7 @@ class Bench(App[None]):
             with self.writing():
                 pass
         self.reader = ShownReader(database)
-        self.trainer = Trainer(database)
+        self.trainer = Trainer(database, settings.on_end)
         self.marked: Marks = {}
         """Marked runs, in the order they were marked."""
         self.kept: dict[str, Any] = {}

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.config.stored import is_imported
+from core.extensions.imported import no_model
 from core.state import LIVE
 from core.store.files import checkpoint_folder
 from core.store.reader import Query
@@ -30,6 +32,8 @@ class RunActions:
         folder = checkpoint_folder(self.bench.database, row["id"])
         if row["status"] != "finished":
             self._say(f"{row['name']} is {row['status']}: only a finished run can write")
+        elif is_imported(row):
+            self._say(no_model(str(row["name"]), "write"))
         elif not any(folder.glob("*.safetensors")):
             self._say(f"{row['name']} can't write: its weights are not in {folder}; train it again (y copies how)")
         else:

@@ -3,6 +3,7 @@
 db = "~/experiments/runs.db"      # the database; --db and EETUI_DB win over it
 theme = "eetui-light"             # or a file themes/NAME.toml beside this one
 bell = false                      # no terminal bell when a run ends
+on_end = "notify-send eetui"      # started when a run has ended (`eetui.console.on_end`)
 kib_per_second = 4                # over a slow link: screens are updated less often instead of writing more
 
 [keys]                            # binding ids, as the help screen shows them
@@ -19,6 +20,7 @@ import platformdirs
 
 from core.config.toml_file import read_toml
 from core.errors import ConfigError
+from eetui.console.on_end import words_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Settings:
     """Folder of the user's themes, if there is one."""
     kib_per_second: float | None = None
     """Bound on what is written to the terminal while nothing is pressed."""
+    on_end: str | None = None
+    """Command that is started when a run has ended (`eetui.console.on_end`)."""
 
 
 DEFAULTS = Settings()
@@ -41,6 +45,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "db": str,
     "theme": str,
     "bell": bool,
+    "on_end": str,
     "keys": dict,
     "kib_per_second": (int, float),
 }
@@ -71,8 +76,9 @@ def load_settings() -> Settings:
         raise ConfigError(f"settings file {path} is not valid TOML: {error}") from error
     _check(path, values)
     db = Path(values["db"]).expanduser() if "db" in values else None
-    rate = values.get("kib_per_second")
-    return Settings(db, values.get("theme"), values.get("bell", True), values.get("keys", {}), path, themes, rate)
+    rate, on_end = values.get("kib_per_second"), values.get("on_end")
+    bell, keys = values.get("bell", True), values.get("keys", {})
+    return Settings(db, values.get("theme"), bell, keys, path, themes, rate, on_end)
 
 
 def _type_name(name: str) -> str:
@@ -86,6 +92,11 @@ def _check(path: Path, values: Mapping[str, Any]) -> None:
             raise ConfigError(f"settings file {path}: {name!r} must be one of {', '.join(KINDS)}")
         if not isinstance(value, KINDS[name]):
             raise ConfigError(f"settings file {path}: {name} must be of type {_type_name(name)}, got {value!r}")
+    if "on_end" in values:
+        try:
+            words_of(values["on_end"])
+        except ConfigError as error:
+            raise ConfigError(f"settings file {path}: {error}") from None
     if not values.get("kib_per_second", 1) > 0:
         raise ConfigError(f"settings file {path}: kib_per_second must be above 0, got {values['kib_per_second']!r}")
     for binding, key in values.get("keys", {}).items():

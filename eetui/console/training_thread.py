@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from core.errors import EetuiError, VanishedError
 from core.events import Event, RunInterrupted
 from core.machine.pace import NO_OUTLOOK, Outlook
+from core.state import Status
+from eetui.console.on_end import tell_end
 
 if TYPE_CHECKING:  # torch: only on the thread that trains
     from core.config.run_config import RunConfig
@@ -71,8 +73,8 @@ class Job:
 class Trainer:
     """The queue, and the controls of the run in training. Every method may be called from any thread."""
 
-    def __init__(self, database: Path) -> None:
-        self.database = database
+    def __init__(self, database: Path, on_end: str | None = None) -> None:
+        self.database, self.on_end = database, on_end
         self._lock = threading.RLock()
         self._snapshot = Snapshot()
         self._requests: deque[Request] = deque()
@@ -224,8 +226,22 @@ class Trainer:
             return self._cancelled or self._stopped
 
         clock = session.new_clock(job.config, profile=job.profile)
-        session.run(job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock, job.outlook)
+        status = session.run(
+            job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock, job.outlook
+        )
         self._set(run=None)
+        self._tell_end(job.number, status)
+
+    def _tell_end(self, run: int, status: Status) -> None:
+        """Start the user's command for a run that has ended, if there is one."""
+        from core.store.reader import Reader
+
+        if self.on_end is None:
+            return
+        with Reader(self.database) as reader:
+            why = tell_end(self.on_end, self.database, run, str(reader.run(run)["name"]), status)
+        if why:
+            self._set(problem=why)
 
     def _held(self) -> bool:
         with self._lock:

@@ -92,6 +92,8 @@ def told(step: WaterfallStep, run: Diagnosed, *, hard: bool) -> tuple[str, str]:
 def _meaning(step: WaterfallStep, run: Diagnosed) -> str:
     config = run.config
     match step.name:
+        case "split gap" if config.model.imported:
+            return "the whole model, from the calibration windows to the evaluation split."
         case "split gap" if config.protocol == "frozen":
             return "the pretrained model whole, from the calibration windows to the evaluation split."
         case "split gap":
@@ -169,6 +171,8 @@ def _repair(step: WaterfallStep, config: RunConfig) -> str:
     match step.name:
         case "split gap" if config.protocol == "frozen":
             return "Both are text that nothing was trained on: the difference is the text's."
+        case _ if config.model.imported:
+            return ""  # no switch of ours trained it
         case "depth" if config.protocol == "frozen":
             return _try("model.readout", config.model.readout, "affine", "a map of its own before each exit's head")
         case "split gap":

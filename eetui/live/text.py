@@ -107,12 +107,12 @@ def _language_model(stage: StageState, machine: Machine) -> list[Fact]:
     val = _ppl(None if best is None else best.val_loss)
     epoch = "" if best is None else f", epoch {best.epoch}"
     train = _ppl(None if best is None else best.loss)
-    left = patience_left(stage, machine.patience)
+    left, total = patience_left(stage, machine.patience), machine.patience
     bits = None if best is None else stage.val_bits(best.val_loss)
     found = [
         Fact("early-stop PPL", f"{val}  {token_set(stage)} tokens{epoch}", f"early-stop PPL {val}"),
         *([] if bits is None else [Fact("bits per byte", f"{figure(bits, 'bits'):>9}  of the same")]),
-        Fact("patience", patience(left, machine.patience), patience(left, machine.patience)),
+        *([Fact("patience", patience(left, total), patience(left, total))] if total else []),
         Fact("train PPL", f"{train}  same epoch"),
     ]
     return found + (_exit_figures(stage) if stage.history and stage.history[-1].exit_loss is not None else [])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.config.stored import completed
+from core.config.stored import completed, is_imported
 from core.events import RunInterrupted
 from core.state import LIVE, RunState, StageState, reduce
 from core.store.reader import Query, Reader
@@ -110,8 +110,9 @@ class Watching:
         """Machine of the run, for the facts."""
         record = self.row["record"]
         threads = record.get("threads")
-        parts = (record.get("device"), f"{threads} thread{'' if threads == 1 else 's'}", record.get("dtype"))
-        patience = int(completed(self.row["config"])["train.patience"])
+        counted = f"{threads} thread{'' if threads == 1 else 's'}" if threads else None
+        parts = (record.get("device"), counted, record.get("dtype"))
+        patience = 0 if is_imported(self.row) else int(completed(self.row["config"])["train.patience"])
         device = ", ".join(str(part) for part in parts if part)
         peak = self.state.peak_memory
         memory = peak if peak is not None else resident_memory() if self.phase else None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.config.dotted_names import flatten
+from core.config.stored import is_imported
 
 
 def recorded_command(row: Mapping[str, Any]) -> str | None:
@@ -18,9 +19,13 @@ def recorded_command(row: Mapping[str, Any]) -> str | None:
 def changed_values(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return a stored run's preset, and the values of its config that differ from it, method and seed aside.
 
+    An imported run has no preset: all that is known of its config differs.
+
     Raises:
         ConfigError: its method is a plug-in that is gone or has changed.
     """
+    if is_imported(row):
+        return "none", {key: value for key, value in flatten(row["config"]).items() if key not in ("method", "seed")}
     from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names, rebuilt
 
     preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
@@ -31,7 +36,12 @@ def changed_values(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def launch_command(row: Mapping[str, Any]) -> str:
-    """Return the `eetui run …` that gives a stored run's config, written as differences from its preset."""
+    """Return the `eetui run …` that gives a stored run's config, written as differences from its preset.
+
+    Of an imported run it is the `eetui import …` that made it.
+    """
+    if is_imported(row):
+        return str(row["record"].get("command") or "eetui import FILE")
     preset, changed = changed_values(row)
     method = row["config"]["method"]  # a user's own by its file and the hash of its content
     words = ["eetui", "run", "--preset", preset, "--method", method, "--seed", str(row["seed"])]

@@ -37,6 +37,8 @@ def line_of(event: Event, state: RunState) -> str | None:
 
 def _line_of(event: Event, state: RunState) -> str | None:
     match event:
+        case RunStarted(train_tokens=0, eval_tokens=0):
+            return "starts"
         case RunStarted():
             return (
                 f"starts: {event.train_tokens:,} training and {event.eval_tokens:,} evaluation tokens, vocabulary "

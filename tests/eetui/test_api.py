@@ -155,4 +155,4 @@ def test_the_page_on_python_runs_as_it_stands(text: Path, tmp_path: Path, monkey
     code = "\n".join(blocks).replace('"max_epochs": 2,', f'"max_epochs": 2, **{tiny_values!r},')
     names: dict[str, Any] = {}
     exec(compile(code, "docs/python.md", "exec"), names)
-    assert len(names["runs"]) == 2
+    assert len(names["runs"]) == 3

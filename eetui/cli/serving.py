@@ -1,0 +1,99 @@
+"""The command that shows the console in a browser, and the server behind it: textual-serve with a token before it."""
+
+import secrets
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import UsageError
+from eetui.cli.options import Database
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+HOST = "127.0.0.1"
+PARAMETER = "token"
+REFUSAL = "This console needs the whole address that eetui serve printed, with its token.\n"
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is reached from this machine only.")
+    ] = HOST,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Let those who look change nothing.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    *,
+    db: Database,
+) -> None:
+    """Show the console in a browser, to whoever has its address with the token."""
+    token = secrets.token_urlsafe(24)
+    server = make_server(console_command(db, read_only=read_only), host, port, token)
+    address = f"{server.public_url}/?{PARAMETER}={token}"
+    print(f"the console{', read only,' if read_only else ''} is at {address}\nCtrl-C ends it", flush=True)
+    if open_:
+        import webbrowser
+
+        webbrowser.open(address)
+    try:
+        server.serve()
+    except OSError as error:
+        raise UsageError(
+            f"port {port} of {host} can't be used ({error.strerror or error}): choose another with --port"
+        ) from error
+
+
+def console_command(db: Path, *, read_only: bool) -> str:
+    """Return the command line of one viewer's console."""
+    words = [sys.executable, "-m", "eetui", "--db", str(db.absolute())]
+    return shlex.join([*words, *(["--read-only"] if read_only else [])])
+
+
+def make_server(command: str, host: str, port: int, token: str) -> Any:
+    """Return a server that starts a console for each viewer who has the token.
+
+    Raises:
+        UsageError: textual-serve is not installed.
+    """
+    try:
+        from textual_serve.server import Server
+    except ImportError as error:
+        raise UsageError('eetui serve needs textual-serve: pip install "eetui[serve]"') from error
+
+    class TokenServer(Server):  # type: ignore[misc]  # it is optional, and Any without it
+        """A server that asks for the token."""
+
+        async def _make_app(self) -> "web.Application":
+            app: web.Application = await super()._make_app()
+            app.middlewares.append(asks_for(token, f"eetui_{port}"))
+            return app
+
+        async def on_startup(self, app: "web.Application") -> None:
+            """Say nothing: the command has said where it is."""
+
+    return TokenServer(command, host, port, title="eetui")
+
+
+def asks_for(token: str, cookie: str) -> Any:
+    """Return the middleware that lets in who has the token: once in the address, then in a cookie of that name."""
+    from aiohttp import web
+
+    def fits(given: str) -> bool:
+        return secrets.compare_digest(given.encode(errors="replace"), token.encode())
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
+        if fits(request.cookies.get(cookie, "")):
+            response: web.StreamResponse = await handler(request)
+            return response
+        if not fits(request.query.get(PARAMETER, "")):
+            raise web.HTTPForbidden(text=REFUSAL)
+        without = str(request.rel_url.with_query(None))
+        entered = web.Response(status=302, headers={"Location": without})
+        entered.set_cookie(cookie, token, httponly=True, samesite="Strict")
+        return entered
+
+    return guard

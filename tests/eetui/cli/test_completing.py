@@ -1,0 +1,64 @@
+"""Shell completion: runs, methods, presets and config keys, without Typer, torch or Textual."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.config.run_config import fields, preset_names
+from eetui.cli.completing import OF_RUNS, answer
+from eetui.cli.main import COMMANDS
+from tests.scripted_runs import make_database
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_database(tmp_path_factory.mktemp("completing") / "runs.db")
+
+
+def completed(line: str, db: Path) -> list[str] | None:
+    words = line.split(" ")
+    bash = {
+        "_EETUI_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "EETUI_DB": str(db),
+    }
+    found = answer(bash)
+    return None if found is None else found.split()
+
+
+def test_runs_complete_by_name_and_number_newest_first(db: Path) -> None:
+    assert completed("eetui show loss", db) == ["loss-4", "loss-1"]
+    assert completed("eetui compare loss-1 dist", db) == ["distill-2"]
+    assert completed("eetui show --json 2", db) == ["2"]
+    assert completed(f"eetui --db {db.parent / 'none.db'} show loss", db) == []
+    assert set(OF_RUNS) <= set(COMMANDS)
+
+
+def test_options_complete_their_values(db: Path) -> None:
+    assert completed("eetui run --method s", db) == ["saturation", "softmax"]
+    assert set(completed("eetui run --preset ", db) or ()) == set(preset_names())
+    assert completed("eetui run --set train.later_", db) == ["train.later_lr_scale=", "train.later_init="]
+    assert completed("eetui run --set hard_r", db) == ["hard_ratio="]
+    assert {f"{name}=" for name in fields()} == set(completed("eetui run --set ", db) or ())
+
+
+def test_what_typer_knows_is_left_to_it(db: Path) -> None:
+    for line in ("eetui sh", "eetui run --no", "eetui generate loss-1 --prompt a", "eetui ls los"):
+        assert completed(line, db) is None
+
+
+def test_zsh_is_told_in_its_own_words_and_nothing_slow_is_imported(db: Path) -> None:
+    code = (
+        "import sys; from eetui.__main__ import main; main(); "
+        "slow = {'typer', 'torch', 'textual', 'pydantic', 'rich', 'numpy'} & set(sys.modules); assert not slow, slow"
+    )
+    environment = {
+        "_EETUI_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "eetui show loss", "EETUI_DB": str(db),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+    }  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == """_arguments '*: :(("loss-4"\n"loss-1"))'\n"""

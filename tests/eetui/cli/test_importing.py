@@ -1,0 +1,46 @@
+"""`eetui import`: the page's own lines write a file that becomes a run, and its commands are understood."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from eetui.cli.main import app
+
+PAGE = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
+LOOKED_AT = ("show", "quality", "diagnose", "compare", "calibrate --max-ppl-increase 50%")
+
+
+def test_the_page_s_lines_write_a_file_that_becomes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)), "docs/importing.md", "exec"), {})
+    (command,) = re.findall(r"^\$ eetui (import .*)$", PAGE, re.MULTILINE)
+    done = CliRunner().invoke(app, ["--db", "runs.db", *shlex.split(command)])
+    assert done.exit_code == 0, done.output
+    assert "imported ours as run 1: 1,024 tokens, 3 exits, its exits set on 256 others" in done.output
+    for words in LOOKED_AT:
+        name, *options = words.split()
+        result = CliRunner().invoke(app, [name, "ours", *options, "--db", "runs.db"])
+        assert result.exit_code == 0, result.output
+    shown = json.loads(CliRunner().invoke(app, ["show", "ours", "--json", "--db", "runs.db"]).output)
+    assert shown["record"]["imported"]["costs"] == [4.5, 9.0, 13.0]
+    refused = CliRunner().invoke(app, ["generate", "ours", "--prompt", "a", "--db", "runs.db"])
+    assert "its numbers were imported" in str(refused.exception)
+
+
+def test_options_stand_for_arrays_and_what_is_not_used_is_said(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    targets, loss = draw.integers(0, 9, 64), draw.random((2, 64))
+    arrays = {"loss": loss, "max_prob": np.exp(-loss), "prediction": np.stack([targets] * 2), "targets": targets}
+    np.savez(tmp_path / "t.npz", lable=targets, **arrays)
+    words = ["import", str(tmp_path / "t.npz"), "--db", str(tmp_path / "runs.db"), "--seq-len", "8", "--costs", "1,3"]
+    done = CliRunner().invoke(app, [*words, "--method", "mine", "--savings", "20%"])
+    assert done.exit_code == 0, done.output
+    assert "not used: lable" in done.output
+    assert CliRunner().invoke(app, ["ls", "method:mine", "--db", str(tmp_path / "runs.db")]).output.count("t ") >= 1
+    wrong = CliRunner().invoke(app, [*words[:-1], "1,x"])
+    assert "--costs takes numbers separated by commas" in str(wrong.exception)
