@@ -24,7 +24,7 @@ $(BIN)/uv pip install --quiet --python $(BIN)/python $(PACKAGES) || $(PIP) $(PAC
 endef
 
 RESULTS = benchmarks/results
-BENCHMARKS = head_loss three_methods early_exit startup store growth console busy
+BENCHMARKS = head_loss three_methods early_exit startup store growth console busy scale
 
 .PHONY: demo test check soak static docs record bench clean
 
