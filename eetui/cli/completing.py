@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 MOST_RUNS = 200
 OF_RUNS = (
-    "show", "quality", "calibrate", "diagnose", "generate", "speculate", "export", "lm-eval", "compare", "rm", "resume",
+    "show", "quality", "calibrate", "diagnose", "generate", "speculate", "export", "lm-eval", "compare", "rm",
+    "resume", "plot",
 )  # fmt: skip
 """Commands whose arguments are runs."""
 FLAGS = ("--json", "--no-ui", "--yes", "--speculate")
