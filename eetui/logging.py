@@ -29,7 +29,8 @@ def logging_run(
     Args:
         name: a number is added to one that is taken.
         config: what the training depends on, as plain values; `seed` and `corpus` are the run's.
-        epochs, steps: upper bounds on the epochs, and on the steps of one, for the progress.
+        epochs: upper bound on the epochs, for the progress.
+        steps: upper bound on the steps of one.
         db: database, which is created if it is missing; None: `EETUI_DB`, else `runs.db`.
 
     Raises:

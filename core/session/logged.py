@@ -71,7 +71,8 @@ class LoggedRun:
             name: a number is added to one that is taken.
             config: what the training depends on, as plain values; shown with the run and compared. `seed` is the run's,
                 and runs of the same `corpus` are on the same text.
-            epochs, steps: upper bounds on the epochs, and on the steps of one, for the progress.
+            epochs: upper bound on the epochs, for the progress.
+            steps: upper bound on the steps of one.
 
         Raises:
             ConfigError: the name or a tag is not valid.
@@ -134,7 +135,8 @@ class LoggedRun:
             loss: mean training loss in nats; without it an epoch has the mean of its steps.
             tokens: number of tokens of the step, for the rate.
             val_loss: mean loss on text that the training does not see.
-            eval_loss, accuracy: of the trained model on evaluation text; its PPL is the run's in lists.
+            eval_loss: mean loss of the trained model on evaluation text; its PPL is the run's in lists.
+            accuracy: share of its predictions there that are right.
 
         Raises:
             UsageError: nothing is told, or the run has ended.
