@@ -84,7 +84,6 @@ def asks_for(token: str, cookie: str) -> Any:
     def fits(given: str) -> bool:
         return secrets.compare_digest(given.encode(errors="replace"), token.encode())
 
-    @web.middleware
     async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
         if fits(request.cookies.get(cookie, "")):
             response: web.StreamResponse = await handler(request)
@@ -96,4 +95,4 @@ def asks_for(token: str, cookie: str) -> Any:
         entered.set_cookie(cookie, token, httponly=True, samesite="Strict")
         return entered
 
-    return guard
+    return web.middleware(guard)
