@@ -316,7 +316,8 @@ def all_ids() -> frozenset[str]:
 
     for module in pkgutil.walk_packages(eetui.__path__, "eetui."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            with contextlib.suppress(ImportError):  # an extra that is not installed; no screen needs one
+                importlib.import_module(module.name)
     bindings = (binding for node in _subclasses(DOMNode) for binding in Binding.make_bindings(node.BINDINGS))
     return frozenset(binding.id for binding in bindings if binding.id)
 

@@ -32,7 +32,7 @@ class RunActions:
         folder = checkpoint_folder(self.bench.database, row["id"])
         if row["status"] != "finished":
             self._say(f"{row['name']} is {row['status']}: only a finished run can write")
-        elif is_imported(row):
+        elif is_imported(self.bench.reader.run(row["id"])):
             self._say(no_model(str(row["name"]), "write"))
         elif not any(folder.glob("*.safetensors")):
             self._say(f"{row['name']} can't write: its weights are not in {folder}; train it again (y copies how)")

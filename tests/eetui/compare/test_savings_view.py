@@ -130,7 +130,7 @@ def test_deferred_layers_are_not_called_saved_without_a_word() -> None:
     runs = [replace(run(state), config={"method": state, "exit.exited_state": state, **layers}) for state in states]
     curves = dict.fromkeys((0, 1), curve((0.0, 0.2), (3.0, 3.1), [[0.0] * 24] * 2))
     comparison = compare(runs)
-    assert "of deferred (exited_state=deferred)" in note(comparison, curves, (), busy=False)
+    assert "Of deferred (exited_state=deferred)" in note(comparison, curves, (), busy=False)
     assert "exited_state=deferred" not in note(comparison, {0: curves[0]}, (), busy=False)
 
 

@@ -53,7 +53,7 @@ def test_the_command_launches_the_very_config(
     config, row = stored(tmp_path / "runs.db", preset, values)
     plans: list[Plan] = []
 
-    def prepare(plan: Plan, store: Writer) -> None:
+    def prepare(plan: Plan, store: Writer, workers: int) -> None:
         plans.append(plan)
         raise UsageError("enough")
 
