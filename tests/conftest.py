@@ -33,18 +33,28 @@ CASES = 2
 LONG = (
     "tests/faults/",
     "tests/core/analysis/",
+    "tests/core/backbones/",
     "tests/core/early_exit/",
+    "tests/core/estimate/",
     "tests/core/evaluation/",
     "tests/core/exits/",
+    "tests/core/importing/",
+    "tests/core/parallel/",
     "tests/core/protocol/",
+    "tests/core/session/",
     "tests/core/stages/",
+    "tests/core/sweeps/",
     "tests/eetui/cli/",
     "tests/eetui/compare/",
+    "tests/eetui/exports/",
+    "tests/eetui/figures/",
     "tests/eetui/generate/",
     "tests/eetui/inspection/",
     "tests/eetui/live/",
+    "tests/eetui/report/",
     "tests/eetui/runs/",
     "tests/eetui/setup/",
+    "tests/eetui/sweeps/",
 )
 
 torch.set_num_threads(1)
