@@ -116,10 +116,10 @@ def test_early_exit_is_a_depth_where_its_thresholds_say_so(generator: TextGenera
 
 
 def test_deferred_layers_are_saved_where_no_later_token_needed_them(generator: TextGenerator) -> None:
-    own = generator.config
-    deferred = own.model_copy(update={"exit": own.exit.model_copy(update={"exited_state": "deferred"})})
     saved = []
-    for config in (own, deferred):
+    for state in ("copy", "deferred"):
+        own = generator.config
+        config = own.model_copy(update={"exit": own.exit.model_copy(update={"exited_state": state})})
         model = ExitsLM(replace(generator, config=config))
         for text in ((0, 2, 0), (), (1, 0)):
             model._count(text)
