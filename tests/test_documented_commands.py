@@ -125,7 +125,8 @@ def test_every_command_in_a_sentence_has_its_options() -> None:
     pages = [page.read_text(encoding="utf-8") for page in PAGES if page.name not in HISTORY]
     spans = [span for page in pages for span in re.findall(r"(?<!`)`(eetui [^`\n]*)`", page)]
     assert len(spans) > 20
-    commands = [words for span in spans if (words := words_of(span)) is not None]
+    done_at_once = "--install-completion"  # by the parser itself
+    commands = [words for span in spans if (words := words_of(span)) is not None and done_at_once not in words]
     assert not list(complaints(commands, may_be_incomplete=True))
 
 
