@@ -12,7 +12,7 @@ import pkgutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
@@ -218,9 +218,9 @@ class EetuiApp(Bench):
             self.run_worker(self.trainer.work, thread=True, group="training", exit_on_error=False)
         try:
             self._open_requested()
-            shown = self._link.free and isinstance(self.screen, BenchScreen) and self.screen.ready
-            if shown and self._something_new():
-                cast(BenchScreen, self.screen).update()
+            screen = self.screen
+            if self._link.free and isinstance(screen, BenchScreen) and screen.ready and self._something_new():
+                screen.update()
             self._database_problem = None
         except EetuiError as error:  # the database can't be read now: notify once, retry at the next update
             if str(error) != self._database_problem:
