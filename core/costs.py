@@ -23,6 +23,8 @@ TRAINING = 3
 2020, table 1)."""
 ALL_GONE = 1e-9
 """Share of the tokens below which none is left."""
+SHORTCUT_SHARE = 8
+"""Width of a model over the rank of the linear maps that stand in for its layers."""
 
 
 def attention_width(model: ModelConfig) -> int:
@@ -64,6 +66,16 @@ def classifier_flops(model: ModelConfig, outputs: int = 1, hidden: int = 0) -> i
 def skipped_layer_flops(model: ModelConfig) -> int:
     """FLOPs of the keys and values of a skipped layer, for other tokens to attend to: `4·d·g`."""
     return 4 * model.dim * key_width(model)
+
+
+def shortcut_rank(dim: int) -> int:
+    """Rank of the linear map that stands in for a skipped layer (`exited_state=linear`), for a model of that width."""
+    return max(1, dim // SHORTCUT_SHARE)
+
+
+def shortcut_flops(model: ModelConfig) -> int:
+    """FLOPs of the linear map of rank r that stands in for a skipped layer: `4·d·r`."""
+    return 4 * model.dim * shortcut_rank(model.dim)
 
 
 def readout_flops(model: ModelConfig, block: int) -> int:
@@ -171,8 +183,9 @@ class ExitCosts:
 
     Attributes:
         reads_head: whether the signal needs the head for every token that arrives at an exit.
-        exited_state: cost of a skipped layer: copy: its keys and values, k; drop: nothing; input: all of it; deferred:
-            all of it as well, where a token that goes on attends to it.
+        exited_state: cost of a skipped layer: copy: its keys and values, k; linear: these, and a linear map for the
+            next layer's; drop: nothing; input: all of it; deferred: all of it as well, where a token that goes on
+            attends to it.
         classifiers: FLOPs of each exit's classifier, 0 where the signal has none; None: `2·d` each.
         off: blocks whose exit is off: no signal is computed there.
     """
@@ -239,9 +252,11 @@ class ExitCosts:
 
         Where they are exact (`input`, `deferred`) they take the whole block.
         """
-        layer = layer_flops(self.model, self.seq_len)
-        skipped = {"copy": skipped_layer_flops(self.model), "drop": 0}.get(self.exited_state, layer)
-        return tuple(layers * skipped for layers in self.model.block_layers)
+        layer, kept = layer_flops(self.model, self.seq_len), skipped_layer_flops(self.model)
+        skipped = {"copy": kept, "linear": kept, "drop": 0}.get(self.exited_state, layer)
+        mapped = shortcut_flops(self.model) if self.exited_state == "linear" else 0
+        *others, last = self.model.block_layers
+        return (*(layers * (skipped + mapped) for layers in others), last * skipped + (last - 1) * mapped)
 
     @property
     def arriving(self) -> tuple[float, ...]:

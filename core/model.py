@@ -21,7 +21,7 @@ from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
 from core.rng import stream
 
-ExitedState = Literal["input", "copy", "drop", "deferred"]
+ExitedState = Literal["input", "copy", "linear", "drop", "deferred"]
 """What an exited token leaves for later blocks to attend to (`exit.exited_state`)."""
 RUNS_THROUGH: frozenset[ExitedState] = frozenset({"input", "deferred"})
 """Those under which exited tokens run through later blocks; `deferred` where a token that goes deeper follows."""

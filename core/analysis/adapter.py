@@ -36,7 +36,7 @@ from core.store.reader import Reader
 
 FORMAT, VERSION = "eetui exit adapter", 1
 WEIGHTS_FILE, SETTINGS_FILE, MODEL_FOLDER = "adapter.safetensors", "config.json", "model"
-PARTS = ("readouts.", "heads.", "head.", "classifiers.")
+PARTS = ("readouts.", "heads.", "head.", "classifiers.", "shortcuts.")
 """What the names of an adapter's weights begin with."""
 
 

@@ -22,6 +22,7 @@ from core.backbones.families._contract import Dimensions, Family
 from core.backbones.layer_training import LayerTraining
 from core.backbones.load import load_weights, read_dimensions
 from core.backbones.readouts import Readout, new_readout, shared_norm
+from core.backbones.shortcuts import Shortcuts
 from core.config.derived import classifier_outputs, classifier_width
 from core.config.run_config import ModelConfig, RunConfig
 from core.errors import ConfigError
@@ -37,19 +38,26 @@ class PretrainedBlock(nn.Module):
     Args:
         numbers: numbers of its layers in the model.
         mode: how the model's layers run.
+        shortcuts: what stands in for layers that exited tokens skip.
     """
 
     def __init__(
-        self, family: Family, body: Any, numbers: range, windows: Sequence[int | None], mode: LayerTraining
+        self,
+        family: Family,
+        body: Any,
+        numbers: range,
+        windows: Sequence[int | None],
+        mode: LayerTraining,
+        shortcuts: Shortcuts | None,
     ) -> None:
         super().__init__()
         self.family, self.numbers, self.windows, self.mode = family, numbers, windows, mode
-        self._body = (body,)  # a tuple, so that the block does not own the modules
+        self._model = (body, shortcuts)  # a tuple, so that the block does not own the modules
 
     @property
     def body(self) -> Any:
         """Transformers' module of all layers."""
-        return self._body[0]
+        return self._model[0]
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -60,10 +68,19 @@ class PretrainedBlock(nn.Module):
         """Return the keyword arguments of each of the block's layers (`Family.layer_inputs`)."""
         return self.family.layer_inputs(self.body, states, positions)[self.numbers.start : self.numbers.stop]
 
+    def instead(self, number: int, states: Tensor, positions: Tensor) -> Tensor:
+        """Return what later tokens attend to of exited ones after a layer of the block (`Shortcuts.instead`).
+
+        Without shortcuts it is the state that they left with.
+        """
+        shortcuts = self._model[1]
+        return states if shortcuts is None else shortcuts.instead(number, states, positions)
+
     def forward(self, x: Tensor, active: Tensor | None = None, exited_state: ExitedState = "input") -> Tensor:
         """Run states through the block, `[B, T, D]` to `[B, T, D]`; position 0 is the window's first token.
 
-        As in `core.model.Block`: plain and masked; exited tokens keep their state (`copy`) or run (`deferred`).
+        As in `core.model.Block`: plain and masked; exited tokens keep their state (`copy`), are mapped (`linear`) or
+        run (`deferred`).
         """
         assert exited_state != "drop", "the config refuses it"
         positions = torch.arange(x.shape[1], device=x.device)[None]  # [1, T]
@@ -72,8 +89,13 @@ class PretrainedBlock(nn.Module):
             for number, layer, own, window in zip(self.numbers, self.layers, inputs, self.windows, strict=True):
                 output = self.mode.run(number, x, partial(self._layer, layer, own, window))
                 stays = None if active is None or exited_state in RUNS_THROUGH else active[..., None]
-                x = output if stays is None else torch.where(stays, output, x)
+                x = output if stays is None else torch.where(stays, output, self.instead(number, x, positions))
         return x
+
+    def run_alone(self, number: int, x: Tensor) -> Tensor:
+        """Run states through one layer of the block, `[B, T, D]` to `[B, T, D]`."""
+        positions, index = torch.arange(x.shape[1], device=x.device)[None], number - self.numbers.start
+        return self._layer(self.layers[index], self.layer_inputs(x, positions)[index], self.windows[index], x)
 
     def _layer(self, layer: nn.Module, inputs: dict[str, Any], window: int | None, x: Tensor) -> Tensor:
         return self.family.run_layer(layer, x, inputs, self._seen(x, window))
@@ -97,6 +119,7 @@ class PretrainedModel(Transformer):
         classifier_outputs, classifier_width: as in `Transformer`.
         dtype: that of the layers once they are used.
         to_train: whether all weights are to be trained first.
+        shortcuts: whether linear maps stand in for the layers that exited tokens skip (`exited_state=linear`).
     """
 
     def __init__(
@@ -110,14 +133,23 @@ class PretrainedModel(Transformer):
         classifier_width: int = 0,
         dtype: torch.dtype = torch.float32,
         to_train: bool = False,
+        shortcuts: bool = False,
     ) -> None:
         nn.Module.__init__(self)  # none of our own transformer's parts
         self.dtype, self.mode, self._digest = dtype, LayerTraining(to_train, dtype), ""
         self.family, self.dimensions, self.reads = family, dimensions, config.readout
         self.body = family.body(causal_lm)
         use_packed_attention(self.body)
+        self.shortcuts = Shortcuts(config.block_layers, config.dim) if shortcuts else None
         self.blocks = nn.ModuleList(
-            PretrainedBlock(family, self.body, numbers, dimensions.windows[numbers.start : numbers.stop], self.mode)
+            PretrainedBlock(
+                family,
+                self.body,
+                numbers,
+                dimensions.windows[numbers.start : numbers.stop],
+                self.mode,
+                self.shortcuts,
+            )
             for numbers in cut(config.block_layers)
         )
         blocks, norm = len(self.blocks), shared_norm(family.final_norm(self.body))
@@ -172,12 +204,13 @@ class PretrainedModel(Transformer):
         }
 
     def learning_weights(self) -> list[nn.Parameter]:
-        """Return the weights that are trained with the backbone: all but the classifiers.
+        """Return the weights that are trained with the backbone: all but the classifiers and the shortcuts.
 
         The norm before the head is that of the readouts, in float32; the body's own is never used.
         """
         unused = {id(weight) for weight in self.family.final_norm(self.body).parameters()}
         unused |= {id(weight) for weight in self.classifiers.parameters()}
+        unused |= {id(weight) for weight in self.shortcuts.parameters()} if self.shortcuts is not None else set()
         return [weight for weight in self.parameters() if id(weight) not in unused]
 
     def end_training(self) -> None:
@@ -251,6 +284,7 @@ def load_pretrained(config: RunConfig, *, to_train: bool = False) -> PretrainedM
         classifier_width=classifier_width(config),
         dtype=getattr(torch, config.machine.dtype),
         to_train=to_train,
+        shortcuts=config.exit.exited_state == "linear",
     )
 
 

@@ -129,8 +129,8 @@ class RunConfig(Section):
                 "pretrained"
             )
         if self.protocol == "frozen":
-            if self.exit.exited_state not in ("copy", "deferred"):
-                raise ValueError("exit.exited_state must be copy or deferred where protocol is frozen")
+            if self.exit.exited_state not in ("copy", "linear", "deferred"):
+                raise ValueError("exit.exited_state must be copy, linear or deferred where protocol is frozen")
             needed = {"exit_classifier_mode": "post", "last_exit": False}
             for name, value in needed.items():
                 if getattr(self.exit, name) != value:
@@ -144,6 +144,11 @@ class RunConfig(Section):
                     f"machine.dtype must be float32 or bfloat16 where train.backbone is all, got {self.machine.dtype}: "
                     "small gradients would be 0 in float16, and float64 is twice as large for nothing"
                 )
+        elif self.exit.exited_state == "linear":
+            raise ValueError(
+                "exit.exited_state must not be linear for a model of our own, whose blocks learn from states as exits "
+                "leave them: take copy"
+            )
         elif self.train.backbone == "all":
             raise ValueError(
                 "train.backbone must be frozen for a model of our own, whose layers are trained anyway: leave it out, "

@@ -344,11 +344,11 @@ class ExitConfig(Section):
     calibration_ratio: Annotated[float, FieldUnit("of windows")] = Field(
         0.1, gt=0, lt=1, description="share of the training windows held out for calibration (heldout, spread)"
     )
-    exited_state: Literal["input", "copy", "drop", "deferred"] = Field(
+    exited_state: Literal["input", "copy", "linear", "drop", "deferred"] = Field(
         "input",
         description="exited tokens: input: run through later blocks with the state that entered their last block; "
-        "copy: other tokens attend to their last state; drop: no token attends to them; deferred: run through later "
-        "blocks once a token after them does",
+        "copy: other tokens attend to their last state; linear: to what linear maps in place of the layers make of it "
+        "(pretrained); drop: no token attends to them; deferred: run through later blocks once a token after them does",
     )
     classifier_fit: Literal["adam", "lbfgs"] = Field(
         "adam",

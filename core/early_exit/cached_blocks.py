@@ -39,26 +39,32 @@ class CachedPretrainedBlock:
         return states
 
     @torch.no_grad()
-    def read(self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor) -> Tensor:
+    def read(
+        self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Run tokens through the block, after all that was read before, `[R, D]` to `[R, D]`, and cache them.
 
         Args:
             position: positions of the R tokens, `[R]`.
             exited, exited_position: states and positions of the tokens that left before, `[E, D]` and `[E]`.
+
+        Returns:
+            The states of the R tokens, and those of the exited ones for the next block.
         """
         self.length += len(position) + len(exited_position)
         block, rows, left = self.block, states[None], exited[None]  # [1, R, D], [1, E, D]
         inputs = block.layer_inputs(rows, position[None])
         left_inputs = block.layer_inputs(left, exited_position[None]) if len(exited_position) else inputs
-        for layer, cache, own, theirs, seen in zip(
-            block.layers, self.layers, inputs, left_inputs, block.windows, strict=True
+        for number, layer, cache, own, theirs, seen in zip(
+            block.numbers, block.layers, self.layers, inputs, left_inputs, block.windows, strict=True
         ):
             cache.begin(position, self.length, self.window)
             if len(exited_position):
                 cache.put(exited_position, *block.family.keys_values(layer, left, theirs))
+                left = block.instead(number, left, exited_position[None])
             if len(position):
                 rows = block.family.run_layer(layer, rows, own, self._mask(position, seen), cache)
-        return rows[0]
+        return rows[0], left[0]
 
     def _mask(self, position: Tensor, seen: int | None) -> Tensor | None:
         """Return the mask of the tokens read, bool `[1, 1, R, P]`; None where one token sees all before it."""

@@ -163,7 +163,8 @@ class Reader:
             if self.deferred is not None and not self.deferred.enter(index, reading):
                 break
             entered = reading.states
-            reading.states = block.read(entered, reading.position, reading.exited, reading.exited_position)
+            arguments = (reading.position, reading.exited, reading.exited_position)
+            reading.states, reading.exited = block.read(entered, *arguments)
             if not reading.active.any():
                 reading.states = entered  # exited tokens under `input` go on as they were
                 continue

@@ -41,13 +41,18 @@ class CachedBlock:
         """Return what an exited token's keys and values are made of, `[E, D]` to `[E, D]`."""
         return exited_input(self.block, states)
 
-    def read(self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor) -> Tensor:
+    def read(
+        self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Run tokens through the block, after all that was read before, `[R, D]` to `[R, D]`, and cache them.
 
         Args:
             position: positions of the R tokens, `[R]`.
             exited: inputs of the exited tokens' keys and values, `[E, D]`.
             exited_position: their positions, `[E]`.
+
+        Returns:
+            The states of the R tokens, and the inputs of the exited ones, which stay the same.
         """
         new = torch.cat((position, exited_position))  # [R + E]
         self.position = torch.cat((self.position, new))
@@ -60,7 +65,7 @@ class CachedBlock:
             if len(states):
                 query = rotate_(F.linear(read, layer.query), angles[: len(states)])
                 states = layer.finish(states, packing.attend(query, self.keys_values[index]))
-        return states
+        return states, exited
 
     def _group(self, position: Tensor, *, alone: bool) -> Group:
         """Return one window whose tokens attend to everything cached up to their own position.

@@ -1,7 +1,7 @@
 """Early exit of a pretrained model that really skips: a token that left costs the keys and values others attend to.
 
-Gives the same as `core.early_exit.masked.early_exit_states` with exited state `copy` or `deferred`, through the same
-interface. The layers are transformers' own, run on the active tokens alone, and under `deferred` on those that they
+Gives the same as `core.early_exit.masked.early_exit_states` with exited state `copy`, `linear` or `deferred`, through
+the same interface. The layers are transformers' own, run on the active tokens alone, and under `deferred` on those that they
 attend to (`core.backbones.attention`).
 
 Shapes: B windows, T tokens of a window, D model width; n active tokens, S tokens that run, E exited
@@ -30,8 +30,7 @@ def pretrained_states(model: PretrainedModel, token_ids: Tensor, *, deferred: bo
     for index, block in enumerate(cast(Sequence[PretrainedBlock], model.blocks)):
         entered = states[active]  # [n, D]
         runs = in_reach(active, causal=True) if deferred else active  # [B, T], S of them
-        rows = block(states).flatten(0, 1) if runs.all() else _run_block(block, states, runs)  # [S, D]
-        states = states.masked_scatter(runs[..., None], rows)  # the others keep the state they left with
+        states = block(states) if runs.all() else _run_block(block, states, runs)  # [B, T, D]
         output = states[active]  # [n, D]
         leaves = yield Arrival(index, active, entered, output, model.readout(index, output))  # bool [n]
         active = active.masked_scatter(active, ~leaves)
@@ -41,13 +40,14 @@ def pretrained_states(model: PretrainedModel, token_ids: Tensor, *, deferred: bo
 
 @torch.no_grad()
 def _run_block(block: PretrainedBlock, states: Tensor, active: Tensor) -> Tensor:
-    """Run the tokens of a mask through a block, `[B, T, D]` to `[S, D]`.
+    """Run the tokens of a mask through a block, `[B, T, D]` to `[B, T, D]`.
 
     Args:
         active: mask of the tokens that run, bool `[B, T]`.
-        states: of all tokens, those that left with the state they left with.
+        states: of all tokens, those that left with what later tokens attend to. Of those that no token attends to any
+            more they stay as they are.
     """
-    some = active.any(1)  # [B], windows that have an active token
+    after, some = states.clone(), active.any(1)  # [B], windows that have an active token
     active, states = active[some], states[some]  # [W, T], [W, T, D]
     places = Places.of(active)
     left_window, left_position = (in_reach(active, causal=True) & ~active).nonzero().unbind(1)  # [E]
@@ -55,8 +55,14 @@ def _run_block(block: PretrainedBlock, states: Tensor, active: Tensor) -> Tensor
     inputs = block.layer_inputs(rows, places.position[None])
     left_inputs = block.layer_inputs(left, left_position[None])
     masks = {window: places.seen(window) for window in set(block.windows)}
-    for layer, own, theirs, window in zip(block.layers, inputs, left_inputs, block.windows, strict=True):
+    for number, layer, own, theirs, window in zip(
+        block.numbers, block.layers, inputs, left_inputs, block.windows, strict=True
+    ):
         keys, values = block.family.keys_values(layer, left, theirs)
         cache = WindowedKeys(places, keys, values, left_window, left_position)
         rows = block.family.run_layer(layer, rows, own | {"places": places}, masks[window], cache)
-    return rows[0]
+        left = block.instead(number, left, left_position[None])
+    states[active] = rows[0]
+    states[left_window, left_position] = left[0]
+    after[some] = states
+    return after

@@ -47,7 +47,7 @@ class Reading:
         if exited_state == "deferred":
             self.active = staying
             return
-        if exited_state == "copy":
+        if exited_state != "drop":
             self.exited = torch.cat((self.exited, block.exited_input(self.states[~staying])))
             self.exited_position = torch.cat((self.exited_position, self.position[~staying]))
         self.states, self.position, self.active = self.states[staying], self.position[staying], staying[staying]

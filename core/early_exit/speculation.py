@@ -181,7 +181,7 @@ class _Speculator:
         position = torch.arange(at, at + len(ids), device=ids.device)
         states = entered = self.model.embed_at(ids, position)
         for block in self.blocks[: self.drafting.block + 1]:
-            entered, states = states, block.read(states, position, states[:0], position[:0])
+            entered, (states, _) = states, block.read(states, position, states[:0], position[:0])
         return states, entered
 
     def _signal(self, hidden: Tensor, output: Tensor, entered: Tensor, place: int) -> float | None:
@@ -203,7 +203,7 @@ class _Speculator:
         """Run states through the later blocks, `[n, D]`; return the logits after the last of them, `[k + 1, V]`."""
         position = torch.arange(self.length, self.length + len(states), device=states.device)
         for block in self.blocks[self.drafting.block + 1 :]:
-            states = block.read(states, position, states[:0], position[:0])
+            states, _ = block.read(states, position, states[:0], position[:0])
         last = len(self.blocks) - 1
         return self.model.readout(last, states[-predictions:]) @ self.model.head_weight(last).T
 

@@ -25,10 +25,11 @@ from core.head.token_statistics import TokenStatistics, mean64
 from core.machine.clock import Clock
 from core.model import Transformer
 from core.parallel.world import world
-from core.protocol.order import BACKBONE, block_stage, readout_order
+from core.protocol.order import BACKBONE, SHORTCUTS, block_stage, planned_stages, readout_order
 from core.stages.backbone import cache_states
 from core.stages.block_data import BlockData, from_states
 from core.stages.readout import train_readout
+from core.stages.shortcuts import fit_shortcuts
 from core.stages.splits import Splits
 from core.stages.statistics import BlockOutput, measured_alone
 
@@ -65,6 +66,10 @@ class Frozen:
             cache = yield from self.timed(
                 BACKBONE, cache_states(self.model, windows, self.config, BACKBONE.name, self.clock)
             )
+        if SHORTCUTS in planned_stages(self.config):
+            fit = (self.model, cache, len(self.data.train.targets), self.config, SHORTCUTS.name, self.clock)
+            weights = yield from self.stage(SHORTCUTS, partial(fit_shortcuts, *fit), shared=True)
+            self.model.load_state_dict(weights, strict=False)
         for block in readout_order(self.config):
             stage = block_stage(block, "lm")
             arguments = (self.model, block, cache, self.data.train.targets, self.config, stage.name, self.clock)

@@ -22,6 +22,8 @@ TRAINING: tuple[StageKind, ...] = ("lm", "exit classifier")
 AHEAD: tuple[Part, ...] = ("refit", "threshold")
 BACKBONE = PlannedStage("backbone", "statistics", None, trains=False)
 """The pass of a pretrained model over the training windows, in the protocol `frozen`."""
+SHORTCUTS = PlannedStage("shortcuts", "statistics", None, trains=True)
+"""The fit of the maps that stand in for skipped layers (`exited_state=linear`)."""
 FORESEEN = PlannedStage("exits.ahead", "statistics", None, trains=False, ahead=True)
 PRICE = PlannedStage("exits.price", "price", None, trains=False, ahead=True)
 EVALUATION = PlannedStage("evaluation", "evaluation", None, trains=False)
@@ -117,6 +119,8 @@ def _frozen(config: RunConfig) -> Iterator[PlannedStage]:
     if config.train.backbone == "all":
         yield common_training(config)
     yield BACKBONE
+    if config.exit.exited_state == "linear":
+        yield SHORTCUTS
     yield from (block_stage(block, "lm") for block in readout_order(config))
     blocks = range(len(config.model.block_layers))
     yield from (block_stage(block, "statistics") for block in blocks)

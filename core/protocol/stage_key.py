@@ -48,7 +48,7 @@ def depends_on_thresholds(config: RunConfig, stage: PlannedStage) -> bool:
 def is_first(config: RunConfig, stage: PlannedStage) -> bool:
     """Whether a stage is trained before anything of the exits is known."""
     if config.protocol == "frozen":
-        return stage.kind == "lm"
+        return stage.kind in ("lm", "statistics")
     return stage in (common_training(config), block_stage(0, "lm"))
 
 

@@ -29,6 +29,7 @@ from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
 from core.parallel.world import world
 from core.rng import stream
+from core.stages.least_squares import LeastSquares, inverse_length
 from core.stages.splits import split_windows
 from core.stages.trainer import Weights, rate_factor
 
@@ -190,24 +191,16 @@ def fit_affine(
     """Set a residual map to the least-squares prediction of the last block's states, `h + A h + b ≈ aim(h_last)`.
 
     Both are divided by the length of the token's own state, as the norm behind the map sees directions only: without
-    it the few tokens with huge states would decide alone. The sums are in float64, over a few windows at a time.
+    it the few tokens with huge states would decide alone. A few windows are read at a time.
 
     Args:
         aim: map of the last block's states, `[n, D]` to `[n, D]`, such as that of its own readout.
     """
-    dim, gram, cross = cache.dim, None, None
+    fit = LeastSquares()
     for some in windows.split(cache.windows_at_once):
         states, wanted = cache.states(block, some), aim(cache.states(last, some))  # [n, D]
-        ones = torch.ones(len(states), 1)
-        inverse = states.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, 1]
-        goal = wanted * wanted.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()  # [n, D]
-        rows, rest = torch.cat((states, ones), 1) * inverse, goal - states * inverse  # [n, D + 1], [n, D]
-        gram = rows.T @ rows if gram is None else gram + rows.T @ rows
-        cross = rows.T @ rest if cross is None else cross + rows.T @ rest
-    assert gram is not None, "a stage has windows"
-    assert cross is not None, "a stage has windows"
-    exact = gram.double()
-    exact.diagonal().add_(RIDGE * float(exact.diagonal()[:dim].mean()))
-    solved = torch.linalg.solve(exact, cross.double()).float()  # [D + 1, D]
-    readout.linear.weight.copy_(solved[:dim].T)
-    readout.linear.bias.copy_(solved[dim])
+        weight = inverse_length(states)
+        fit.add(states, wanted * inverse_length(wanted) / weight - states, weight)
+    solved = fit.solve(RIDGE).float()  # [D + 1, D]
+    readout.linear.weight.copy_(solved[:-1].T)
+    readout.linear.bias.copy_(solved[-1])

@@ -24,15 +24,27 @@ pytest.importorskip("transformers")
 ARCHITECTURES = [(family, name) for family in families() for name in family.model_types[: soak(2)]]
 """Two of each family, all of them in `make soak`; test_families has them all."""
 CONFIG = build(map(set_layer, ("method=softmax", "exited_state=copy", "seq_len=64")))
-EXITED_STATES: tuple[ExitedState, ...] = ("copy", "deferred")
+EXITED_STATES: tuple[ExitedState, ...] = ("copy", "linear", "deferred")
 each = pytest.mark.parametrize(("family", "name"), ARCHITECTURES, ids=[name for _, name in ARCHITECTURES])
 
 
-def with_exits(family: Family, name: str, **changes: Any) -> PretrainedModel:
+def with_exits(
+    family: Family,
+    name: str,
+    exited_state: ExitedState = "copy",
+    block_layers: tuple[int, ...] = (1,) * LAYERS,
+    **changes: Any,
+) -> PretrainedModel:
+    """Build a tiny model; under `linear` with shortcuts drawn at random, which move states about as layers do."""
     causal_lm = tiny_model(name, **changes)
     dimensions = family.dimensions(causal_lm.config)
-    config = ModelConfig(source="hf:tiny", dim=dimensions.dim, block_layers=(1,) * LAYERS)
-    return PretrainedModel(causal_lm, family, dimensions, config)
+    config = ModelConfig(source="hf:tiny", dim=dimensions.dim, block_layers=block_layers)
+    model = PretrainedModel(causal_lm, family, dimensions, config, shortcuts=exited_state == "linear")
+    draw = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for weight in model.shortcuts.parameters() if model.shortcuts is not None else ():
+            weight.copy_(torch.randn(weight.shape, generator=draw) * 0.4)
+    return model
 
 
 def tokens(windows: int, length: int) -> Tensor:
@@ -50,13 +62,31 @@ def arrivals(walk: Walk, stays: list[Tensor]) -> list[Arrival]:
 
 @each
 def test_skipping_equals_the_masked_run(family: Family, name: str) -> None:
-    model, token_ids = with_exits(family, name), tokens(6, 13)
-    draw = torch.Generator().manual_seed(5)
+    token_ids, draw = tokens(6, 13), torch.Generator().manual_seed(5)
     stays = [torch.rand(6, 13, generator=draw) < share for share in (0.6, 0.5, 0.0)]
     stays[0][2] = False  # a window that all tokens leave at once
     stays[0][3] = True  # and one that none leaves
     for exited_state in EXITED_STATES:
-        assert_skipping_is_masked(model, token_ids, stays, exited_state)
+        assert_skipping_is_masked(with_exits(family, name, exited_state), token_ids, stays, exited_state)
+
+
+def test_exited_tokens_go_through_a_shortcut_in_place_of_each_layer() -> None:
+    family = next(family for family in families() if "llama" in family.model_types)
+    model = with_exits(family, "llama", "linear", (1, 2, 2), num_hidden_layers=5)
+    assert model.shortcuts is not None
+    assert list(model.shortcuts) == ["1", "2", "3"]
+    token_ids = tokens(6, 13)
+    stays = [torch.rand(6, 13, generator=torch.Generator().manual_seed(5)) < share for share in (0.6, 0.5, 0.0)]
+    stays[0][:2, 0], stays[0][2:4, 0], stays[1][2:4, 0] = False, True, False  # first tokens leave, here and there
+    assert_skipping_is_masked(model, token_ids, stays, "linear")
+    active, positions = torch.zeros(1, 4, dtype=torch.bool), torch.arange(4)[None]
+    states = torch.randn(1, 4, model.embedding.embedding_dim)
+    with torch.no_grad():
+        left = model.blocks[1](states, active, "linear")
+        mapped = model.shortcuts.instead(2, model.shortcuts.instead(1, states, positions), positions)
+    assert torch.equal(left, mapped)
+    assert torch.equal(left[0, 0], model.shortcuts["2"].first)
+    assert not torch.allclose(left[0, 1], states[0, 1])
 
 
 def assert_skipping_is_masked(
@@ -115,8 +145,9 @@ def test_generation_without_exits_is_that_of_transformers(family: Family, name: 
 @pytest.mark.parametrize("exited_state", EXITED_STATES)
 @each
 def test_generation_with_exits_is_that_of_the_masked_run(family: Family, name: str, exited_state: ExitedState) -> None:
-    config = build(map(set_layer, ("method=softmax", f"exited_state={exited_state}", "seq_len=64")))
-    model, text = with_exits(family, name), tokens(1, 5)[0].tolist()
+    values = ("method=softmax", f"exited_state={exited_state}", "seq_len=64")
+    config = build([preset_layer("pretrained"), *map(set_layer, values)])
+    model, text = with_exits(family, name, exited_state), tokens(1, 5)[0].tolist()
     thresholds, seen = (0.2, 0.12), set()
     options = GenerationOptions(max_tokens=12, temperature=0, window=64)
     for token in generate(model, thresholds, config, list(text), options):
