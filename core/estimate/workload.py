@@ -15,6 +15,7 @@ from core.config.derived import (
     calibration_windows,
     early_stopping_windows,
     predicts_gains,
+    shortcut_windows,
     target_exit_shares,
     with_calibration_windows,
 )
@@ -24,7 +25,7 @@ from core.events import PlannedStage
 from core.exits import exit_method
 from core.extensions.plugins import unpinned
 from core.formulas import share_of_layers_saved
-from core.protocol.order import BACKBONE, FORESEEN, block0_origin, planned_stages, stages_ahead
+from core.protocol.order import BACKBONE, FORESEEN, SHORTCUTS, block0_origin, planned_stages, stages_ahead
 
 if TYPE_CHECKING:
     from core.data.windows import Dataset
@@ -53,6 +54,9 @@ READOUT_COPIES = 5
 """A readout's weights, gradients and two moments, and the weights of its best epoch."""
 ENTERED_AND_LEFT = 2
 """States of a calibration token that are held at once: those that entered a block, and those it made."""
+SHORTCUT_PASSES, MAPPED_COPIES = 2, 3
+"""Of the fit of a map in place of a layer: its cost in passes through the layer, and copies of its tokens' states, on
+top of one for each exit."""
 HALVINGS = 20
 """Halvings of the interval in which the exit rate of a target of savings is sought."""
 EVALUATED_BYTES = 33
@@ -130,7 +134,7 @@ def run_passes(config: RunConfig, sizes: Sizes, *, reuses_block0: bool = False) 
 
 def stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
     """Yield the passes of one stage, without its threshold."""
-    layers = config.model.block_layers
+    layers, width = config.model.block_layers, config.data.seq_len
     if stage.kind == "evaluation":
         evaluated = _once(sizes.eval_windows * config.data.seq_len)
         yield Pass(evaluated, layers, len(layers))  # every block alone
@@ -141,6 +145,9 @@ def stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterat
             yield Pass(overlaps, layers, _heads(config))
     elif stage == BACKBONE:
         yield Pass(_once(sizes.train_windows * config.data.seq_len), layers, heads=0)
+    elif stage == SHORTCUTS:
+        windows = shortcut_windows(sizes.train_windows - calibration_windows(sizes.train_windows, config), width)
+        yield Pass(_once(windows * width), (SHORTCUT_PASSES * (sum(layers) - layers[0] - 1),), heads=0)
     elif config.protocol == "frozen" and stage.block is not None and stage.kind in ("lm", "statistics"):
         yield from _readout_passes(stage, config, sizes)
     elif stage.kind == "statistics" and stage.block is None:  # every block, with no token gone
@@ -239,7 +246,11 @@ def _pretrained_memory(config: RunConfig, sizes: Sizes) -> int:
         weights = 4 * TRAINED_BACKBONE_COPIES * costs.parameters(model, sizes.vocab_size)
     readouts = 4 * blocks * READOUT_COPIES * costs.readout_flops(model, 0) // 2
     heads = 4 * blocks * READOUT_COPIES * sizes.vocab_size * model.dim * (model.readout == "head")
-    calibration = calibration_windows(sizes.train_windows, config) * width * model.dim
+    held_out = calibration_windows(sizes.train_windows, config)
+    if SHORTCUTS in planned_stages(config):
+        rows = (blocks + MAPPED_COPIES) * shortcut_windows(sizes.train_windows - held_out, width) * width
+        readouts += 4 * rows * model.dim + sum(model.block_layers) * costs.shortcut_flops(model)
+    calibration = held_out * width * model.dim
     fit = calibration * (4 * ENTERED_AND_LEFT + GAIN_COPIES * predicts_gains(config))
     evaluation = EVALUATED_BYTES * width * sizes.eval_windows * (blocks + 1)
     token_ids = 8 * width * (sizes.train_windows + sizes.eval_windows)

@@ -17,6 +17,7 @@ from core import costs
 from core.backbones.model import PretrainedBlock, PretrainedModel
 from core.backbones.shortcuts import Shortcut
 from core.backbones.state_cache import StateCache
+from core.config.derived import shortcut_windows
 from core.config.run_config import RunConfig
 from core.events import Event, StageStarted, Step
 from core.machine.clock import UNPROFILED, Clock
@@ -24,15 +25,8 @@ from core.model import Transformer
 from core.stages.least_squares import LeastSquares, inverse_length
 from core.stages.trainer import Weights
 
-FITTED_TOKENS = 20_480
-"""Most tokens that a map is fitted on."""
 RIDGE = 1e-4
 """Share of the mean variance that is added to every direction's."""
-
-
-def fitted_windows(windows: int, seq_len: int) -> int:
-    """Return how many of the training windows the maps are fitted on: the first ones."""
-    return max(1, min(windows, FITTED_TOKENS // seq_len))
 
 
 @torch.no_grad()
@@ -42,14 +36,15 @@ def fit_shortcuts(
     """Fit all shortcuts of a pretrained model, and load them.
 
     Args:
-        cache: states after each block, of which the first `windows` are of training windows.
+        cache: states after each block.
+        windows: number of the first windows, which are those of training.
 
     Returns:
         The weights of the shortcuts, by their names in the model.
     """
     assert isinstance(model, PretrainedModel), "no other has shortcuts"
     assert model.shortcuts is not None, "the stage is planned where there are some"
-    windows = fitted_windows(windows, cache.seq_len)
+    windows = shortcut_windows(windows, cache.seq_len)
     tokens, steps = windows * cache.seq_len, len(model.shortcuts)
     flops = steps * (costs.layer_flops(config.model, cache.seq_len) + costs.shortcut_flops(config.model))
     yield StageStarted(stage, "statistics", None, 1, steps, tokens, flops=flops)

@@ -40,9 +40,18 @@ def test_the_model_runs_once_and_readouts_train_on_its_states(folder: Path) -> N
     calibrated, fitted, stopping = 20 * WIDTH, 54 * WIDTH, 6 * WIDTH
     assert [(one.tokens, one.blocks, one.heads) for one in passes[:1]] == [(Span(80 * WIDTH, 80 * WIDTH), (1, 2), 0)]
     readout = [(Span(2 * fitted, 2 * fitted), 3 / costs.TRAINING), (Span(2 * stopping, 2 * stopping), 1)]
-    assert [(one.tokens, one.heads) for one in passes[1:5]] == 2 * readout
-    assert [(one.tokens, one.blocks) for one in passes[5:7]] == 2 * [(Span(calibrated, calibrated), ())]
-    assert [one.tokens.high for one in passes[7:]] == 2 * [16 * WIDTH]
+    assert (passes[1].tokens, passes[1].blocks, passes[1].heads) == (Span(60 * WIDTH, 60 * WIDTH), (2,), 0)  # one map
+    assert [(one.tokens, one.heads) for one in passes[2:6]] == 2 * readout
+    assert [(one.tokens, one.blocks) for one in passes[6:8]] == 2 * [(Span(calibrated, calibrated), ())]
+    assert [one.tokens.high for one in passes[8:]] == 2 * [16 * WIDTH]
+
+
+def test_the_maps_in_place_of_layers_take_time_and_memory(folder: Path) -> None:
+    copied, mapped = (
+        add_up([make(folder, f"exited_state={state}")], SIZES, SPEED, held=0) for state in ("copy", "linear")
+    )
+    assert mapped.seconds.low == copied.seconds.low + 2 * 60 * WIDTH  # a layer, twice
+    assert mapped.memory > copied.memory
 
 
 def test_siblings_share_everything_but_exits_and_evaluation(folder: Path) -> None:
