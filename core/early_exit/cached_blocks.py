@@ -35,7 +35,7 @@ class CachedPretrainedBlock:
         self.length = min(self.length, length)
 
     def exited_input(self, states: Tensor) -> Tensor:
-        """Return what an exited token's keys and values are made of, `[E, D]`: the state it left with."""
+        """Return what an exited token's keys and values are made of at first, `[E, D]`: the state it left with."""
         return states
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.stages.least_squares import LeastSquares, inverse_length
+from core.stages.least_squares import LeastSquares, inverse_length, with_constant
 
 RIDGE = 1e-12
 
@@ -17,7 +17,7 @@ def drawn(*shape: int, seed: int) -> Tensor:
 def added_up(inputs: Tensor, outputs: Tensor, weight: Tensor) -> LeastSquares:
     fit = LeastSquares()
     for part in (slice(0, 70), slice(70, None)):
-        fit.add(inputs[part], outputs[part], weight[part])
+        fit.add(with_constant(inputs[part]) * weight[part], outputs[part] * weight[part])
     return fit
 
 

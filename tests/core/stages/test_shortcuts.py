@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core import costs
 from core.backbones.model import PretrainedModel, load_pretrained
 from core.config.derived import MOST_SHORTCUT_TOKENS, shortcut_windows
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
@@ -31,12 +32,12 @@ def config(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunConfig:
     return resolve(build([preset_layer("pretrained"), *map(set_layer, values)]))
 
 
-def fitted(config: RunConfig) -> tuple[PretrainedModel, Tensor, list[object]]:
+def fitted(config: RunConfig, windows: int = FITTED) -> tuple[PretrainedModel, Tensor, list[object]]:
     """Return a model with fitted shortcuts, the token ids of all windows, and the events of the fit."""
     inputs = load_dataset(config.data, config.train.batch_size, config.model.source).train.inputs
     model = load_pretrained(config)
     cache = drained(cache_states(model, inputs, config, "backbone"))
-    events = list(fit_shortcuts(model, cache, FITTED, config, "shortcuts"))
+    events = list(fit_shortcuts(model, cache, windows, config, "shortcuts"))
     return model, inputs, events
 
 
@@ -80,12 +81,24 @@ def test_a_window_s_first_token_is_the_mean_of_those_that_it_was_fitted_on(confi
         torch.testing.assert_close(first, states[number + 1][:, 0].mean(0), atol=2e-2, rtol=2e-2)  # half precision
 
 
+@torch.no_grad()
+def test_one_window_is_enough_for_a_fit(config: RunConfig) -> None:
+    model, inputs, _ = fitted(config, windows=1)
+    assert model.shortcuts is not None
+    states, positions = layer_states(model, inputs[:1]), torch.arange(inputs.shape[1])[None]
+    mapped = model.shortcuts.instead(1, states[1], positions)
+    assert (mapped - states[2]).square().mean() < 0.3 * (states[1] - states[2]).square().mean()
+
+
 def test_its_stage_has_a_step_for_each_map_and_sets_all_weights(config: RunConfig) -> None:
     model, _, events = fitted(config)
     begun, steps = events[0], [event for event in events if isinstance(event, Step)]
     assert isinstance(begun, StageStarted)
     assert begun.steps == len(steps) == 3
     assert {step.tokens for step in steps} == {begun.tokens} == {FITTED * 8}
+    exits = (1 + 1 + 2) / 3  # whose tokens a map is fitted on
+    mapped = costs.shortcut_flops(config.model) + 4 * config.model.dim**2
+    assert begun.flops == pytest.approx(costs.layer_flops(config.model, 8) + exits * mapped)
     assert model.shortcuts is not None
     assert all(float(weight.abs().sum()) > 0 for weight in model.shortcuts.state_dict().values())
 
