@@ -71,7 +71,8 @@ record: $(VENV)/.dev
 	$(BIN)/eetui run --no-ui $(RECORDED) --name smollm2 -m gain --model hf:$(SMOLLM2)
 	$(BIN)/python -c "import sqlite3; db = sqlite3.connect('$(RECORD_DB)', isolation_level=None); \
 		db.execute('DELETE FROM token_statistics WHERE run_id IN (SELECT id FROM runs WHERE seed != 42)'); \
-		db.execute('DELETE FROM bin'); db.execute('PRAGMA journal_mode = DELETE'); db.execute('VACUUM')"
+		db.execute('UPDATE runs SET config = replace(config, ?, ?)', ('$(CURDIR)/', '')); \
+		db.execute('PRAGMA journal_mode = DELETE'); db.execute('VACUUM')"
 	rm $(SMOLLM2)
 	mv $(RECORD_DB) runs.db
 
