@@ -169,7 +169,11 @@ def database(tmp_path: Path, text: Path) -> Path:
     path = tmp_path / "runs.db"
     with Writer(path) as writer:
         writer.create_experiment([NewRun(None, "loss", seed, None, "{}", {}) for seed in range(6)])
-    for name, values in {"first": {}, "first-loss": {"seed": 43}, "base": {"method": "softmax", "preset": "seed"}}.items():
+    for name, values in {
+        "first": {},
+        "first-loss": {"seed": 43},
+        "base": {"method": "softmax", "preset": "seed"},
+    }.items():
         run = train_run(
             path, text, **{"method": "loss", "block_layers": [1, 1, 1], "max_epochs": 1, "exit_epochs": 1, **values}
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.store.reader import Query, Reader
+from eetui.tour.stops import methods_of_one_seed, trained_as_reported, with_a_price
 from tests.conftest import Eetui
 
 PUBLISHED = Path(__file__).parents[2] / "runs.db"
@@ -52,3 +53,13 @@ def test_the_documented_groups_are_those_of_the_published_database(eetui: Eetui,
     printed = eetui(*command.split(), EETUI_DB=copy).stdout
     block = documented.partition(f"$ eetui {command}\n")[2].partition("```")[0]
     assert block.splitlines() == [line.rstrip() for line in printed.splitlines()]
+
+
+def test_the_tour_looks_at_the_report_s_protocol_and_at_a_price() -> None:
+    with Reader(PUBLISHED) as reader:
+        shown = [reader.run(*find(reader)) for find in (trained_as_reported, with_a_price)]
+        methods = {reader.run(number)["method"] for number in methods_of_one_seed(reader)}
+    assert [(run["preset"], run["method"], run["seed"]) for run in shown] == [
+        ("seed", "loss", 42), ("pretrained", "gain", 42)
+    ]  # fmt: skip
+    assert methods == {"gain", "loss", "distill", "softmax"}
