@@ -8,6 +8,7 @@ ones. The message about a rejected value names its layer.
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -196,6 +197,12 @@ def fields() -> dict[str, tuple[str, Any]]:
     return {name: (info.description or "", info.default) for name, info in leaves()}
 
 
+@cache  # for every run of a sweep
+def field_names() -> tuple[str, ...]:
+    """Return every leaf's dotted name."""
+    return tuple(fields())
+
+
 def leaves(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Yield every leaf's dotted name and pydantic's information about it, for forms."""
     for name, info in section.model_fields.items():
@@ -263,7 +270,7 @@ def build(layers: Iterable[Layer]) -> RunConfig:
     origins: dict[str, str] = {}
     problems: list[str] = []
     reasons: dict[str, str] = {}
-    known = tuple(fields())
+    known = field_names()
     for layer in layers:
         for key, value in layer.values.items():
             name = _full_name(key, known)
