@@ -31,8 +31,10 @@ from core.extensions.kinds import EXIT_METHODS
 from core.protocol.order import EVALUATION, Part, block_stage
 from core.state import RunState, reduce
 from core.store.liveness import this_process
+from core.store.sweeps import Cell, create_sweep
 from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
+from core.sweeps.spec import Spec
 
 if TYPE_CHECKING:
     from core.session.plan import Plan
@@ -165,6 +167,32 @@ def keep_tokens(writer: Writer, run: int, blocks: int = 2) -> None:
         columns = (losses, exits, array("f", [0.25] * tokens), guesses)
         events.append(TokensMeasured(block, *(column.tobytes() for column in columns)))
     append(writer, run, events, list(scripted()))
+
+
+SWEPT_METHODS, SWEPT_RATIOS = ("loss", "softmax"), (0.3, 0.5, 0.7)
+
+
+def keep_sweep(path: Path, name: str) -> Path:
+    """Add a sweep of two methods, three hard ratios and two seeds to an empty database; the last run waits."""
+    places = [(method, ratio) for method in SWEPT_METHODS for ratio in SWEPT_RATIOS]
+    cells = [
+        Cell(
+            NewRun(None, method, seed, "quick", config(method, seed).model_dump_json(), RECORD),
+            place, {"method": method, "exit.hard_ratio": ratio}, {}, "origin",
+        )
+        for seed in (1, 2)
+        for place, (method, ratio) in enumerate(places)
+    ]  # fmt: skip
+    spec = Spec({}, {"method": SWEPT_METHODS, "exit.hard_ratio": SWEPT_RATIOS}, 1, 2).as_plain()
+    with Writer(path) as writer:
+        create_sweep(writer, name, spec, cells)
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "UPDATE runs SET status = 'finished', final_ppl = 100 + id + seed / 8.0, accuracy = 0.2, "
+            "flop_savings = id / 100.0 WHERE id < 12"
+        )
+    connection.close()
+    return path
 
 
 def many_runs(path: Path, count: int) -> Path:
