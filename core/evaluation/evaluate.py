@@ -30,6 +30,8 @@ from core.pretrained.place import is_pretrained
 from core.pricing.policy import Outcome
 from core.static_line import A_HAIR
 
+ROUNDING = 1e-6
+"""Nats by which a mean loss may differ between two ways to sum it up in float32."""
 LARGEST_RATE_GAP = 0.05
 """Difference between target and realised exit rate, or savings, above which a warning is given."""
 LARGEST_STATE_COST = 0.05
@@ -221,8 +223,12 @@ def judge(
 
 
 def _loses(early: Measured, loss: float, windows: Sequence[float]) -> bool:
-    """Tell whether a loss on the same windows is lower than early exit's, clearly where their windows are known."""
-    if loss > early.loss or not windows or len(windows) != len(early.window_losses):
-        return loss <= early.loss
+    """Tell whether a loss on the same windows is as low as early exit's, clearly where their windows are known.
+
+    Losses that differ by rounding, as those of the same blocks in other batches do, are the same.
+    """
+    as_low = loss <= early.loss + ROUNDING
+    if not as_low or not windows or len(windows) != len(early.window_losses):
+        return as_low
     found = over_windows([a - b for a, b in zip(early.window_losses, windows, strict=True)])
-    return found is None or found.low >= 0
+    return found is None or found.low >= -ROUNDING

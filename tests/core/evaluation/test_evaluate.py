@@ -75,7 +75,8 @@ def test_savings_off_what_a_price_was_set_for_are_told_in_what_it_pays_for(tiny_
 
 
 @pytest.mark.parametrize(
-    ("loss", "savings", "warned"), [(1.9, 0.25, 1), (2.0, 0.5, 1), (2.1, 0.5, 0), (1.9, 0.24, 1), (1.9, 0.2, 0)]
+    ("loss", "savings", "warned"),
+    [(1.9, 0.25, 1), (2.0, 0.5, 1), (2.0 + 1e-8, 0.5, 1), (2.1, 0.5, 0), (1.9, 0.24, 1), (1.9, 0.2, 0)],
 )
 def test_early_exit_that_loses_to_a_static_depth_as_cheap_is_a_warning(
     loss: float, savings: float, warned: int, tiny_config: MakeConfig
