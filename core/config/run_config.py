@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -192,15 +193,10 @@ class Layer:
     values: Mapping[str, Any]
 
 
-def fields() -> dict[str, tuple[str, Any]]:
-    """Return every leaf's description and default by its dotted name, for help texts."""
-    return {name: (info.description or "", info.default) for name, info in leaves()}
-
-
 @cache  # for every run of a sweep
-def field_names() -> tuple[str, ...]:
-    """Return every leaf's dotted name."""
-    return tuple(fields())
+def fields() -> Mapping[str, tuple[str, Any]]:
+    """Return every leaf's description and default by its dotted name, for help texts."""
+    return MappingProxyType({name: (info.description or "", info.default) for name, info in leaves()})
 
 
 def leaves(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -270,7 +266,7 @@ def build(layers: Iterable[Layer]) -> RunConfig:
     origins: dict[str, str] = {}
     problems: list[str] = []
     reasons: dict[str, str] = {}
-    known = field_names()
+    known = tuple(fields())
     for layer in layers:
         for key, value in layer.values.items():
             name = _full_name(key, known)

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.config.dotted_names import flatten
 from core.config.messages import did_you_mean, shortened
-from core.config.run_config import Layer, RunConfig, build, field_names, fields
+from core.config.run_config import Layer, RunConfig, build, fields
 from core.errors import ConfigError, UsageError
 from core.sweeps.values import Axis, Range
 
@@ -153,7 +153,7 @@ def full_name(key: str, origin: str) -> str:
     Raises:
         ConfigError: it is unknown.
     """
-    known = field_names()
+    known = tuple(fields())
     for name in known:
         if key in (name, name.rpartition(".")[2]):
             return name
