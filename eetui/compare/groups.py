@@ -167,43 +167,48 @@ def _samples(reader: Reader, found: Iterable[AlikeRuns]) -> dict[int, Sample]:
 def _group(parts: Sequence[AlikeRuns], values: tuple[Any, ...], samples: Mapping[int, Sample]) -> Group:
     rows = chain.from_iterable(zip(one.seeds, one.runs, *one.figures.values(), strict=True) for one in parts)
     seeds, runs, *columns = zip(*sorted(rows), strict=True)  # by seed, then by number
-    of_seed = [slice(start, end) for start, end in pairwise(_edges(seeds))]
+    edges = _edges(seeds)
     windows = frozenset(alike.windows for alike in parts)
     whole = {metric: column for metric, column in zip(parts[0].figures, columns, strict=True) if None not in column}
     return Group(
         values=tuple(shown(value) for value in values),
         runs=len(runs),
-        seeds=tuple(seeds[place.start] for place in of_seed),
-        figures={metric: value_of(_means(column, of_seed)) for metric, column in whole.items() if len(windows) == 1},
+        seeds=tuple(seeds[start] for start in edges[:-1]),
+        figures={metric: value_of(_means(column, edges)) for metric, column in whole.items() if len(windows) == 1},
         windows=windows,
-        samples=_draws(seeds, runs, whole[FINAL_PPL], of_seed, samples),
+        samples=_draws(seeds, runs, whole[FINAL_PPL], edges, samples),
     )
 
 
-def _edges(seeds: Sequence[int]) -> list[int]:
+def _edges(seeds: Sequence[int]) -> Sequence[int]:
     """Return where each seed begins in a list of them in order, and where the last one ends."""
+    if len(set(seeds)) == len(seeds):
+        return range(len(seeds) + 1)
     return [0, *(place for place in range(1, len(seeds)) if seeds[place] != seeds[place - 1]), len(seeds)]
 
 
-def _means(column: Sequence[float], of_seed: Sequence[slice]) -> Sequence[float]:
+def _means(column: Sequence[float], edges: Sequence[int]) -> Sequence[float]:
     """Return the mean of a figure for each seed."""
-    if len(of_seed) == len(column):
+    if len(edges) == len(column) + 1:
         return column
-    return [sum(column[place]) / (place.stop - place.start) for place in of_seed]
+    return [
+        column[start] if end == start + 1 else sum(column[start:end]) / (end - start) for start, end in pairwise(edges)
+    ]
 
 
 def _draws(
     seeds: Sequence[int],
     runs: Sequence[int],
     ppls: Sequence[float],
-    of_seed: Sequence[slice],
+    edges: Sequence[int],
     samples: Mapping[int, Sample],
 ) -> Samples:
     """Return the loss of each seed, with its windows where those of its runs are known."""
-    if len(of_seed) == len(runs) and not samples:
-        return Samples(tuple(seeds), tuple(map(math.log, ppls)))
-    each = [samples.get(run) or Sample(math.log(ppl)) for run, ppl in zip(runs, ppls, strict=True)]
-    return Samples.of({seeds[place.start]: mean_of(each[place]) for place in of_seed})
+    losses = list(map(math.log, ppls))
+    if not samples:
+        return Samples(tuple(seeds[start] for start in edges[:-1]), tuple(_means(losses, edges)))
+    each = [samples.get(run) or Sample(loss) for run, loss in zip(runs, losses, strict=True)]
+    return Samples.of({seeds[start]: mean_of(each[start:end]) for start, end in pairwise(edges)})
 
 
 def _pairs(groups: Sequence[Group]) -> tuple[Pair, ...]:
