@@ -17,7 +17,7 @@ from eetui.console.settings import Settings
 from eetui.drawing import chart
 from eetui.setup import estimate_panel
 from tests.eetui.setup.fake_estimator import FakeEstimating
-from tests.scripted_runs import keep_tokens, make_database
+from tests.scripted_runs import keep_sweep, keep_tokens, make_database
 
 KEYS = {
     "runs": ["down", "space"],
@@ -26,15 +26,19 @@ KEYS = {
     "inspect": ["end", "i", "right"],
     "new": ["n"],
     "help": ["question_mark"],
+    "sweeps": ["W"],
+    "heat": ["W", "2"],
 }
 """How each screen is reached from the first one."""
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def database(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimate_panel, "Estimator", FakeEstimating)
     monkeypatch.setattr(chart, "SECONDS_BETWEEN", 0.1)
+    if name in ("sweeps", "heat"):
+        return keep_sweep(Path("runs.db"), "rates")
     path = make_database(Path("runs.db"))
     with Writer(path) as writer:
         keep_tokens(writer, 1)
