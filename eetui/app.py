@@ -44,6 +44,7 @@ SCREENS = {
     "inspect": "eetui.inspection.screen:InspectScreen",
     "generate": "eetui.generate.screen:GenerateScreen",
     "sweeps": "eetui.sweeps.screen:SweepsScreen",
+    "machine": "eetui.machine.screen:MachineScreen",
 }
 """Import path of each screen that is opened by name."""
 
@@ -56,6 +57,7 @@ class EetuiApp(Bench):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "Help", id="app.help", tooltip="Show the keys of this screen"),
         Binding("n", "new", "New", id="app.new", tooltip="Set up new runs"),
+        Binding("U", "machine", "Machine", show=False, id="app.machine", tooltip="Show what this machine is doing"),
         Binding("q,ctrl+q", "quit", "Quit", id="app.quit", tooltip="Leave eetui; asks first while training"),
         Binding("ctrl+t", "toggle_theme", "Theme", show=False, id="app.theme", tooltip="Switch dark and light"),
     ]
@@ -111,6 +113,12 @@ class EetuiApp(Bench):
 
         if not isinstance(self.screen, NewScreen):
             self.open("new")
+
+    def action_machine(self) -> None:
+        from eetui.machine.screen import MachineScreen
+
+        if not isinstance(self.screen, MachineScreen):
+            self.open("machine")
 
     def action_help(self) -> None:
         from eetui.console.help_screen import HelpScreen
@@ -206,6 +214,11 @@ class EetuiApp(Bench):
 
         driver.write = counting  # type: ignore[method-assign]
 
+    @property
+    def link_free(self) -> bool:
+        """Whether the terminal's link has had time for all that was written."""
+        return self._link.free
+
     def _first_frame_is_out(self) -> None:
         if self._request is not None:
             self.trainer.request(self._request)
@@ -219,7 +232,7 @@ class EetuiApp(Bench):
         try:
             self._open_requested()
             screen = self.screen
-            if self._link.free and isinstance(screen, BenchScreen) and screen.ready and self._something_new():
+            if self.link_free and isinstance(screen, BenchScreen) and screen.ready and self._something_new():
                 screen.update()
             self._database_problem = None
         except EetuiError as error:  # the database can't be read now: notify once, retry at the next update

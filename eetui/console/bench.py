@@ -116,6 +116,11 @@ class Bench(App[None]):
     def open(self, screen: str, *runs: int) -> None:
         """Open a screen by its name, for these runs."""
 
+    @property
+    @abstractmethod
+    def link_free(self) -> bool:
+        """Whether the terminal's link has had time for all that was written."""
+
     @abstractmethod
     async def action_back(self) -> None:
         """Return to the screen before; on the first one do nothing."""

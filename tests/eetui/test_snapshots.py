@@ -15,7 +15,9 @@ from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.settings import Settings
 from eetui.drawing import chart
+from eetui.machine import screen as machine
 from eetui.setup import estimate_panel
+from tests.eetui.machine.fake_reading import FakeMeter
 from tests.eetui.setup.fake_estimator import FakeEstimating
 from tests.scripted_runs import keep_tokens, make_database
 
@@ -26,6 +28,7 @@ KEYS = {
     "inspect": ["end", "i", "right"],
     "new": ["n"],
     "help": ["question_mark"],
+    "machine": ["U"],
 }
 """How each screen is reached from the first one."""
 
@@ -35,6 +38,11 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimate_panel, "Estimator", FakeEstimating)
     monkeypatch.setattr(chart, "SECONDS_BETWEEN", 0.1)
+    monkeypatch.setattr(machine, "Meter", FakeMeter)
+    monkeypatch.setattr(machine, "REMEMBERED", 1)
+    monkeypatch.setattr(machine, "host", lambda: "bench · Linux, x86_64")
+    places = {Path("/data"): "database", Path("/data/runs.db.checkpoints"): "checkpoints", Path("/cache"): "caches"}
+    monkeypatch.setattr(machine.MachineScreen, "_places", lambda screen: places)
     path = make_database(Path("runs.db"))
     with Writer(path) as writer:
         keep_tokens(writer, 1)
