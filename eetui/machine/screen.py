@@ -52,7 +52,6 @@ class MachineScreen(BenchScreen):
         #panes { height: 1fr; scrollbar-size-vertical: 1; }
         .column { height: auto; padding: 0 1; }
         SteadyText { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
-        #gpu { text-wrap: wrap; }
     }
     MachineScreen.-wide {
         #panes { layout: horizontal; }
@@ -160,7 +159,8 @@ class MachineScreen(BenchScreen):
         }
         for name, pane in draw.items():
             place = self.query_one(f"#{name}", SteadyText)
-            place.show(pane(max(40, place.size.width)))
+            if place.size.width:  # else it has no place yet: a resize shows it then
+                place.show(pane(place.size.width))
 
 
 def host() -> str:

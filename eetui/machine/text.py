@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 
 from rich.text import Text
 
@@ -105,7 +106,8 @@ def gpu_pane(shown: Shown, width: int, style: Palette) -> Text:
     """Draw how busy each GPU is and what of its memory is taken, or why there is nothing to draw."""
     gpus = shown.reading.gpus
     if not gpus:
-        return _joined([_head("GPU", ""), Text(f"  {shown.reading.no_gpu or LATER}")])
+        why = wrap(shown.reading.no_gpu or LATER, width, initial_indent="  ", subsequent_indent="  ")
+        return _joined([_head("GPU", ""), *map(Text, why)])
     lines = [_head("GPU", f"{len(gpus)} of NVIDIA")]
     for gpu in gpus:
         lines.append(Text(fitted(f"  {gpu.number} {gpu.name}", width).rstrip()))

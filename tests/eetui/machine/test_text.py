@@ -71,6 +71,7 @@ def test_a_system_that_tells_little_says_what_it_does_not_tell() -> None:
         "this console at most 256 MiB so far",
     ]
     assert lines(gpu_pane(silent, 78, STYLE)) == ["GPU", "what a GPU does is not told here"]
+    assert lines(gpu_pane(silent, 24, STYLE)) == ["GPU", "what a GPU does is not", "told here"]
     assert lines(process_pane(silent, 78))[1] == "pid process CPU memory"
 
 
