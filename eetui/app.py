@@ -12,7 +12,7 @@ import pkgutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
@@ -31,6 +31,9 @@ from eetui.console.theme_files import load_themes
 from eetui.console.training_thread import Request
 from eetui.drawing.themes import THEMES
 from eetui.runs.screen import RunsScreen
+
+if TYPE_CHECKING:
+    from eetui.trackers.contract import Trackers
 
 UPDATE_SECONDS = 0.5
 """Time between two updates of a screen. Twice a second looks live; four times a second costs training 10% of its speed
@@ -69,19 +72,22 @@ class EetuiApp(Bench):
         request: "Request | None" = None,
         stray: StrayOutput = NOTHING,
         read_only: bool = False,
+        mirrors: "Trackers" = (),
     ) -> None:
         """Create the app on a database, which is created if missing; a request is trained and shown once it runs.
 
-        With `read_only` the database must exist, and nothing is trained or changed.
+        With `read_only` the database must exist, and nothing is trained or changed. `mirrors` are trackers that are
+        told of all that is trained.
 
         Raises:
             StoreError: the database can't be opened.
             ConfigError: there is no such theme, or a theme file is not valid.
         """
-        super().__init__(database, settings, stray, read_only)
+        super().__init__(database, settings, stray, read_only, mirrors)
         self._request = request
         self._seen: object = None
         self._notified_problem: str | None = None
+        self._notified_warning: str | None = None
         self._database_problem: str | None = None
         self._live: dict[int, str] = {}
         self._leaving = False
@@ -255,6 +261,7 @@ class EetuiApp(Bench):
         if new:
             self._notify_ended_runs()
             self._notify_problem()
+            self._notify_warning()
         return new
 
     def _notify_ended_runs(self) -> None:
@@ -283,6 +290,13 @@ class EetuiApp(Bench):
             self.notify(problem, title=title, severity="error", timeout=3600 if lost else 20, markup=False)
         self._notified_problem = problem
 
+    def _notify_warning(self) -> None:
+        """Notify, once, what is wrong with a tracker that is told of the runs."""
+        warning = self.trainer.snapshot.warning
+        if warning and warning != self._notified_warning:
+            self.notify(warning, title="mirroring", severity="warning", timeout=20, markup=False)
+        self._notified_warning = warning
+
     async def on_unmount(self) -> None:
         """Let the training thread finish its step and save, even if an error in a screen ended the app."""
         self.trainer.stop()
@@ -293,7 +307,13 @@ class EetuiApp(Bench):
             await asyncio.sleep(0.02)
 
 
-def run_console(database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False) -> int:
+def run_console(
+    database: Path,
+    settings: Settings,
+    request: "Request | None" = None,
+    read_only: bool = False,
+    mirrors: "Trackers" = (),
+) -> int:
     """Run the console, train the requested runs if there are any, and return the exit code.
 
     Raises:
@@ -301,7 +321,7 @@ def run_console(database: Path, settings: Settings, request: "Request | None" = 
         ConfigError: a setting names a theme or a binding that does not exist.
         VanishedError: the database was removed while runs were in training; the message says where they are now.
     """
-    return console_of(lambda stray: EetuiApp(database, settings, request, stray, read_only), settings)
+    return console_of(lambda stray: EetuiApp(database, settings, request, stray, read_only, mirrors), settings)
 
 
 def console_of(make: Callable[[StrayOutput], EetuiApp], settings: Settings) -> int:
