@@ -105,6 +105,12 @@ class EetuiApp(Bench):
         """Show a screen of `SCREENS`; its module is imported when it is first opened."""
         self.push_screen(pkgutil.resolve_name(SCREENS[screen])(*runs))
 
+    def draw(self, figure: str, *arguments: object) -> None:
+        """Ask for a format, and write a figure of `eetui.figures.of_screens` with its numbers beside it."""
+        from eetui.figures.asking import ask
+
+        ask(self, figure, arguments)
+
     async def action_back(self) -> None:
         """Return to the previous screen; on the first one do nothing."""
         if len(self.screen_stack) > 2:

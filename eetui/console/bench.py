@@ -124,6 +124,10 @@ class Bench(App[None]):
     def open(self, screen: str, *runs: int) -> None:
         """Open a screen by its name, for these runs."""
 
+    @abstractmethod
+    def draw(self, figure: str, *arguments: object) -> None:
+        """Ask for a format, and write a figure, named as in the app's table, with its numbers beside it."""
+
     @property
     @abstractmethod
     def link_free(self) -> bool:

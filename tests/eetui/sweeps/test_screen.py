@@ -6,45 +6,21 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from core.store.sweeps import Cell, create_sweep
-from core.store.writer import NewRun, Writer
-from core.sweeps.spec import Spec
 from eetui.app import EetuiApp
 from eetui.compare.screen import CompareScreen
 from eetui.drawing.chart import Chart
 from eetui.sweeps.lines import Lines
 from eetui.sweeps.screen import SweepsScreen
 from tests.eetui.driving import press, until_true
-from tests.scripted_runs import RECORD, config
+from tests.eetui.sweeps.made_up import sweep_of_two_fields
 
 NAME = "night\x1b[31m"
-METHODS, RATIOS = ("loss", "softmax"), (0.3, 0.5, 0.7)
 
 
 @pytest.fixture
 def swept(database: Path) -> Path:
     """Return a database with a sweep of two methods, three hard ratios and two seeds; the last run waits."""
-    cells = [
-        Cell(
-            NewRun(None, method, seed, "quick", config(method, seed).model_dump_json(), RECORD),
-            place,
-            {"method": method, "exit.hard_ratio": ratio},
-            {},
-            "origin",
-        )
-        for seed in (1, 2)
-        for place, (method, ratio) in enumerate((method, ratio) for method in METHODS for ratio in RATIOS)
-    ]
-    spec = Spec({}, {"method": METHODS, "exit.hard_ratio": RATIOS}, 1, 2).as_plain()
-    with Writer(database) as writer:
-        create_sweep(writer, NAME, spec, cells)
-    with sqlite3.connect(database) as connection:
-        connection.execute(
-            "UPDATE runs SET status = 'finished', final_ppl = 100 + id + seed / 8.0, accuracy = 0.2, "
-            "flop_savings = id / 100.0 WHERE id < 12"
-        )
-    connection.close()
-    return database
+    return sweep_of_two_fields(database, NAME)
 
 
 async def opened(pilot: Pilot[None]) -> SweepsScreen:
