@@ -18,7 +18,9 @@ from tests.eetui.sweeps.made_up import sweep_of_two_fields
 from tests.eetui.walks import WAYS, Walk, screens, walk
 from tests.scripted_runs import keep_tokens, make_database
 
-SIZES = ((80, 24), (160, 50))
+SMALL, LARGE = (80, 24), (160, 50)
+SHOW_MORE = ("LiveScreen", "InspectScreen")
+"""Screens that show parts on a large terminal which they hide on a small one: both are walked through in CI."""
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +36,10 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cases() -> Iterator[object]:
-    for size in SIZES:
+    for size in (SMALL, LARGE):
         for name in WAYS:
-            yield pytest.param(
-                (name, size), id=f"{name}-{size[0]}x{size[1]}", marks=() if size == SIZES[0] else pytest.mark.soak
-            )
+            marks = () if size == SMALL or name in SHOW_MORE else pytest.mark.soak
+            yield pytest.param((name, size), id=f"{name}-{size[0]}x{size[1]}", marks=marks)
 
 
 @pytest.fixture(scope="module", params=cases())
