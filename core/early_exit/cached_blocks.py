@@ -39,7 +39,9 @@ class CachedPretrainedBlock:
         return states
 
     @torch.no_grad()
-    def read(self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor) -> tuple[Tensor, Tensor]:
+    def read(
+        self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Run tokens through the block, after all that was read before, `[R, D]` to `[R, D]`, and cache them.
 
         Args:

@@ -280,7 +280,7 @@ class InspectScreen(BenchScreen):
 
     def action_export(self) -> None:
         """Ask for a figure of the run; all are at its own thresholds."""
-        self.app.push_screen(Question("Draw, at the run's own thresholds, the", tuple(FIGURES)), self._draw)
+        self.app.push_screen(Question("Draw a figure of this run, at its own thresholds", tuple(FIGURES)), self._draw)
 
     def _draw(self, answer: str | None) -> None:
         from eetui.inspection.token_text import TokenText
