@@ -36,6 +36,7 @@ from core.machine.device import prepare as prepare_device
 from core.protocol.checkpoint import Checkpoint, load_model
 from core.protocol.frozen import Frozen
 from core.protocol.memory import StageMemory
+from core.protocol.order import SHORTCUTS
 from core.protocol.train import first_data
 from core.session import run as session
 from core.session.plan import Plan
@@ -156,8 +157,8 @@ class FrozenBench(Bench):
     def _as_trained(
         self, stage: PlannedStage, work: Callable[[], Generator[Event, None, Any]], *, shared: bool = False
     ) -> Generator[Event, None, Any]:
-        """Carry out a stage, but leave trained readouts as they are."""
-        return {} if stage.kind == "lm" else (yield from work())
+        """Carry out a stage, but leave trained readouts and shortcuts as they are."""
+        return {} if stage.kind == "lm" or stage == SHORTCUTS else (yield from work())
 
 
 def exits_part(report: Report, layers: Sequence[Any], options: argparse.Namespace, database: Path) -> None:
@@ -166,6 +167,7 @@ def exits_part(report: Report, layers: Sequence[Any], options: argparse.Namespac
     tokens = run.prepared.dataset.train.targets.numel()
     readouts = len(run.config.model.block_layers)
     parts = {f"pass of the model over {tokens:,} tokens": "backbone", f"{readouts} readouts": ".lm"}
+    parts["maps in place of layers"] = SHORTCUTS.name
     for name, part in parts.items():
         report.add(figure(name, [run.seconds(part)], "s"))
         report.add(figure(f"{name}, seconds of cores ÷ threads", [run.seconds(part, free=True)], "s"))

@@ -78,6 +78,16 @@ def shortcut_flops(model: ModelConfig) -> int:
     return 4 * model.dim * shortcut_rank(model.dim)
 
 
+def shortcut_parameters(model: ModelConfig) -> int:
+    """Number of weights of that map: `2·d·r`, its constant, and the one of a window's first token."""
+    return 2 * model.dim * (shortcut_rank(model.dim) + 1)
+
+
+def least_squares_flops(dim: int) -> int:
+    """FLOPs per token of the sums from which a map of states of that width is fitted: `4·d²`."""
+    return 4 * dim**2
+
+
 def readout_flops(model: ModelConfig, block: int) -> int:
     """FLOPs of a block's readout, its norm aside: `2d²` for an affine map, `4d²` for an MLP of width d."""
     if block == len(model.block_layers) - 1 and not model.last_readout:

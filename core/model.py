@@ -166,6 +166,7 @@ class Block(nn.Module):
                 through keys and values made of it; drop: they keep it, and only they attend to themselves; input,
                 deferred: they run through like all others.
         """
+        assert exited_state != "linear", "the config refuses it"
         cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
         if active is None or exited_state in RUNS_THROUGH:
             for layer in self.layers:

@@ -165,11 +165,15 @@ LISTS = {("sweep", "list"), ("queue", "list")}
 
 @pytest.fixture
 def database(tmp_path: Path, text: Path) -> Path:
-    """Store the runs that pages name, 7, 8 or `first-loss`, and `base`, of three blocks, after six that wait."""
+    """Store the runs that pages name, 7, 8 or `first-loss`, and `base`, of preset `seed`, after six that wait."""
     path = tmp_path / "runs.db"
     with Writer(path) as writer:
         writer.create_experiment([NewRun(None, "loss", seed, None, "{}", {}) for seed in range(6)])
-    for name, values in {"first": {}, "first-loss": {"seed": 43}, "base": {"method": "softmax"}}.items():
+    for name, values in {
+        "first": {},
+        "first-loss": {"seed": 43},
+        "base": {"method": "softmax", "preset": "seed"},
+    }.items():
         run = train_run(
             path, text, **{"method": "loss", "block_layers": [1, 1, 1], "max_epochs": 1, "exit_epochs": 1, **values}
         )

@@ -46,7 +46,7 @@ class Adapter:
 
     Attributes:
         settings: what `config.json` holds.
-        weights: readouts, heads of their own and classifiers, by their names in the model; float32, on the CPU. Of a
+        weights: readouts, heads of their own, classifiers and shortcuts, by their names; float32, on the CPU. Of a
             trained model in another dtype the head too, which stays float32.
         final_norm: dotted name of the norm before the head in transformers' model.
         trained: the model where the run trained it.

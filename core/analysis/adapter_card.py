@@ -135,6 +135,12 @@ def plain_lines(adapter: Adapter) -> str:
     )
 
 
+def _shortcuts(settings: Mapping[str, Any]) -> str:
+    if settings["exited_state"] != "linear":
+        return ""
+    return ", where `shortcuts.N` has for layer N `h + up(down(h))`, and `first` for a text's first token"
+
+
 def _facts(settings: Mapping[str, Any]) -> str:
     base, results, price = settings["base_model"], settings["results"], settings["price"]
     exits, thresholds = settings["exits"], [f"{one['threshold']:.4g}" for one in settings["exits"]]
@@ -148,7 +154,8 @@ def _facts(settings: Mapping[str, Any]) -> str:
         f"- readout `{settings['readout']}`{', of the last block too' if settings['last_readout'] else ''}",
         f"- signal `{settings['method']['name']}`: a token leaves at the first exit where it reaches its threshold",
         f"- thresholds {', '.join(thresholds)}; an exit above 1 is off",
-        f"- what later tokens attend to of one that left: `exited_state={settings['exited_state']}`",
+        "- what later tokens attend to of one that left: "
+        f"`exited_state={settings['exited_state']}`{_shortcuts(settings)}",
         f"- trained on {settings['corpus']}",
     ]
     if before is not base and settings["readout"] == "final":

@@ -210,7 +210,8 @@ class PretrainedModel(Transformer):
         """
         unused = {id(weight) for weight in self.family.final_norm(self.body).parameters()}
         unused |= {id(weight) for weight in self.classifiers.parameters()}
-        unused |= {id(weight) for weight in self.shortcuts.parameters()} if self.shortcuts is not None else set()
+        shortcuts = self.shortcuts.parameters() if self.shortcuts is not None else ()
+        unused |= {id(weight) for weight in shortcuts}
         return [weight for weight in self.parameters() if id(weight) not in unused]
 
     def end_training(self) -> None:
@@ -301,9 +302,15 @@ def resolved(config: RunConfig) -> RunConfig:
             f"data.seq_len must be at most {found.max_seq_len}, the context of {config.model.source}, got "
             f"{config.data.seq_len}"
         )
+    blocks = _blocks(config.model, found.layers)
+    if len(blocks) < 2:
+        raise ConfigError(
+            f"model.block_layers {','.join(map(str, blocks))} makes one block of the {found.layers} layers of "
+            f"{config.model.source}, and an exit needs a block behind it: cut them into two or more"
+        )
     own = {
         "source": source,
-        "block_layers": _blocks(config.model, found.layers),
+        "block_layers": blocks,
         "tie_embedding": found.tied,
         "norm": "pre",
         "causal": True,

@@ -50,6 +50,7 @@ class Shortcuts(nn.ModuleDict):
     def __init__(self, block_layers: Sequence[int], dim: int) -> None:
         numbers = range(block_layers[0], sum(block_layers) - 1)
         super().__init__({str(number): Shortcut(dim) for number in numbers})
+        self.requires_grad_(False)  # they are fitted, not trained
 
     def instead(self, number: int, states: Tensor, positions: Tensor) -> Tensor:
         """Return what stands in for a layer's output (`Shortcut.forward`); without a shortcut there, the states."""

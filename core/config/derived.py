@@ -23,6 +23,8 @@ Shares = Mapping[int, float]
 
 MOST_CALIBRATION_TOKENS = 50_000
 """Most tokens that are held out for calibration on a pretrained model."""
+MOST_SHORTCUT_TOKENS = 20_480
+"""Most training tokens that the maps in place of a pretrained model's layers are fitted on."""
 COST_NAMES = {"layers": "layers", "flops": "FLOPs"}
 """What a price is paid for (`exit.cost`), for readers."""
 
@@ -30,6 +32,11 @@ COST_NAMES = {"layers": "layers", "flops": "FLOPs"}
 def dataset_settings(config: "RunConfig") -> "tuple[DataConfig, int, str]":
     """Return all that a run's dataset follows from, as `core.data.windows.load_dataset` takes it."""
     return config.data, config.train.batch_size, config.model.source
+
+
+def shortcut_windows(windows: int, seq_len: int) -> int:
+    """Return how many of the training windows the maps in place of layers are fitted on: the first ones."""
+    return max(1, min(windows, MOST_SHORTCUT_TOKENS // seq_len))
 
 
 def loss_shares(config: "RunConfig") -> Shares:

@@ -97,7 +97,8 @@ class RunConfig(Section):
         if self.exit.cost == "flops" and self.exit.exited_state in ("input", "deferred"):
             raise ValueError(
                 f"exit.cost must be layers where exit.exited_state is {self.exit.exited_state}: exited tokens run "
-                "through the later blocks, so leaving saves no FLOPs of its own; take exit.exited_state copy or drop"
+                "through the later blocks, so leaving saves no FLOPs of its own; take exit.exited_state "
+                + ("copy or linear" if self.protocol == "frozen" else "copy or drop")
             )
         if (
             self.exit.classifier == "mlp"

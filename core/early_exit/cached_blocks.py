@@ -35,13 +35,11 @@ class CachedPretrainedBlock:
         self.length = min(self.length, length)
 
     def exited_input(self, states: Tensor) -> Tensor:
-        """Return what an exited token's keys and values are made of, `[E, D]`: the state it left with."""
+        """Return what an exited token's keys and values are made of at first, `[E, D]`: the state it left with."""
         return states
 
     @torch.no_grad()
-    def read(
-        self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def read(self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor) -> tuple[Tensor, Tensor]:
         """Run tokens through the block, after all that was read before, `[R, D]` to `[R, D]`, and cache them.
 
         Args:

@@ -1,9 +1,9 @@
 """Generation with early exit: one token after the other, each predicted by the block that its predecessor left at.
 
 Keys and values are cached, so a step costs one token: every block up to the one it leaves at, and after that its keys
-and values (`copy`), nothing (`drop`), all the rest (`input`), or all the rest once a later token goes deeper
-(`deferred`). Tokens of the prompt leave as they would in an evaluation, so the text is the same as with a masked pass
-over everything at every step.
+and values (`copy`, and a linear map: `linear`), nothing (`drop`), all the rest (`input`), or all the rest once a later
+token goes deeper (`deferred`). Tokens of the prompt leave as they would in an evaluation, so the text is the same as
+with a masked pass over everything at every step.
 
 A model of ours was trained on windows of `seq_len` tokens; positions from `seq_len` on are untrained. So the window
 slides: once it is full, every step reads the last `seq_len` tokens again from position 0, as slowly as without a cache.

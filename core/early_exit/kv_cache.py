@@ -41,9 +41,7 @@ class CachedBlock:
         """Return what an exited token's keys and values are made of, `[E, D]` to `[E, D]`."""
         return exited_input(self.block, states)
 
-    def read(
-        self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def read(self, states: Tensor, position: Tensor, exited: Tensor, exited_position: Tensor) -> tuple[Tensor, Tensor]:
         """Run tokens through the block, after all that was read before, `[R, D]` to `[R, D]`, and cache them.
 
         Args:

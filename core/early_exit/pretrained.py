@@ -1,8 +1,8 @@
 """Early exit of a pretrained model that really skips: a token that left costs the keys and values others attend to.
 
 Gives the same as `core.early_exit.masked.early_exit_states` with exited state `copy`, `linear` or `deferred`, through
-the same interface. The layers are transformers' own, run on the active tokens alone, and under `deferred` on those that they
-attend to (`core.backbones.attention`).
+the same interface. The layers are transformers' own, run on the active tokens alone, and under `deferred` on those that
+they attend to (`core.backbones.attention`).
 
 Shapes: B windows, T tokens of a window, D model width; n active tokens, S tokens that run, E exited
 tokens that do not run and are attended to.

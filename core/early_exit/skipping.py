@@ -2,8 +2,9 @@
 
 Active tokens are packed, `[S, D]` over all windows, and everything but attention is computed on them alone. `copy`: an
 exited token keeps its state, so later layers compute only its keys and values, and not even these once no active token
-can attend to it. `drop`: active tokens attend to active tokens only. `deferred`: an exited token runs on as long as an
-active one can attend to it, so that its keys and values are exact, and stops for good where none can.
+can attend to it; `linear`, of pretrained models, is the same with maps in place of the layers. `drop`: active tokens
+attend to active tokens only. `deferred`: an exited token runs on as long as an active one can attend to it, so that its
+keys and values are exact, and stops for good where none can.
 
 Gives the same as `core.early_exit.masked.early_exit_states`, which computes everything and discards it, through the
 same interface.

@@ -15,6 +15,7 @@ from core.config.derived import (
     calibration_windows,
     early_stopping_windows,
     predicts_gains,
+    shortcut_windows,
     target_exit_shares,
     with_calibration_windows,
 )
@@ -24,7 +25,7 @@ from core.events import PlannedStage
 from core.exits import exit_method
 from core.extensions.plugins import unpinned
 from core.formulas import share_of_layers_saved
-from core.protocol.order import BACKBONE, FORESEEN, block0_origin, planned_stages, stages_ahead
+from core.protocol.order import BACKBONE, FORESEEN, SHORTCUTS, block0_origin, planned_stages, stages_ahead
 
 if TYPE_CHECKING:
     from core.data.windows import Dataset
@@ -53,6 +54,9 @@ READOUT_COPIES = 5
 """A readout's weights, gradients and two moments, and the weights of its best epoch."""
 ENTERED_AND_LEFT = 2
 """States of a calibration token that are held at once: those that entered a block, and those it made."""
+MAPPED_COPIES, SOLVED_COPIES = 4, 6
+"""Of the fit of a map in place of a layer: copies of its tokens' states, on top of one for each exit, and matrices as
+large as a full map, in float64."""
 HALVINGS = 20
 """Halvings of the interval in which the exit rate of a target of savings is sought."""
 EVALUATED_BYTES = 33
@@ -141,6 +145,8 @@ def stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterat
             yield Pass(overlaps, layers, _heads(config))
     elif stage == BACKBONE:
         yield Pass(_once(sizes.train_windows * config.data.seq_len), layers, heads=0)
+    elif stage == SHORTCUTS:
+        yield from _shortcut_passes(config, sizes)
     elif config.protocol == "frozen" and stage.block is not None and stage.kind in ("lm", "statistics"):
         yield from _readout_passes(stage, config, sizes)
     elif stage.kind == "statistics" and stage.block is None:  # every block, with no token gone
@@ -153,6 +159,17 @@ def stage_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterat
             yield from _exits_in_training(config, windows, sizes)
     elif stage.block is not None:
         yield from _block_passes(stage, stage.block, config, sizes)
+
+
+def _shortcut_passes(config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
+    """Yield the passes of the fit of the maps in place of layers: of each layer, and of the sums for each exit."""
+    model, width = config.model, config.data.seq_len
+    windows = shortcut_windows(sizes.train_windows - calibration_windows(sizes.train_windows, config), width)
+    fit = costs.least_squares_flops(model.dim) / costs.layer_flops(model, width)
+    *_, last = blocks = range(len(model.block_layers))
+    for block in blocks[1:]:
+        mapped = (model.block_layers[block] - (block == last)) / model.block_layers[block]
+        yield Pass(_once(windows * width * mapped * (1 + fit * block)), (model.block_layers[block],), heads=0)
 
 
 def _readout_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
@@ -239,11 +256,23 @@ def _pretrained_memory(config: RunConfig, sizes: Sizes) -> int:
         weights = 4 * TRAINED_BACKBONE_COPIES * costs.parameters(model, sizes.vocab_size)
     readouts = 4 * blocks * READOUT_COPIES * costs.readout_flops(model, 0) // 2
     heads = 4 * blocks * READOUT_COPIES * sizes.vocab_size * model.dim * (model.readout == "head")
-    calibration = calibration_windows(sizes.train_windows, config) * width * model.dim
+    held_out = calibration_windows(sizes.train_windows, config)
+    mapped = 0
+    if SHORTCUTS in planned_stages(config):
+        rows = (blocks + MAPPED_COPIES) * shortcut_windows(sizes.train_windows - held_out, width) * width
+        mapped = 4 * rows * model.dim + 8 * SOLVED_COPIES * model.dim**2
+        readouts += 4 * 2 * sum(model.block_layers[1:]) * costs.shortcut_parameters(model)
+    calibration = held_out * width * model.dim
     fit = calibration * (4 * ENTERED_AND_LEFT + GAIN_COPIES * predicts_gains(config))
     evaluation = EVALUATED_BYTES * width * sizes.eval_windows * (blocks + 1)
     token_ids = 8 * width * (sizes.train_windows + sizes.eval_windows)
-    return weights + readouts + heads + token_ids + max(fit, evaluation, 4 * _activations(config, sizes.vocab_size))
+    return (
+        weights
+        + readouts
+        + heads
+        + token_ids
+        + max(fit, mapped, evaluation, 4 * _activations(config, sizes.vocab_size))
+    )
 
 
 def _ahead(config: RunConfig, sizes: Sizes, number: int) -> int:

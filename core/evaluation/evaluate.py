@@ -32,6 +32,8 @@ from core.static_line import A_HAIR
 
 LARGEST_RATE_GAP = 0.05
 """Difference between target and realised exit rate, or savings, above which a warning is given."""
+ROUNDING = 1e-6
+"""Nats a token by which equal losses may differ."""
 LARGEST_STATE_COST = 0.05
 """Nats a token that the states of exited tokens may cost without a warning."""
 LARGEST_FLOP_LOSS = 0.01
@@ -163,8 +165,15 @@ def _costly_states(early: Pass, traces: Sequence[BlockTrace], config: RunConfig)
         )
         yield Warned(
             f"exited_state={config.exit.exited_state} costs {cost:.3f} nats: what later tokens attend to of those that "
-            f"left is not what it would have been{hint}; exited_state=deferred keeps it exact, and saves less"
+            f"left is not what it would have been{hint}; {_remedy(config)}"
         )
+
+
+def _remedy(config: RunConfig) -> str:
+    """Return what to do about states that cost much."""
+    linear = is_pretrained(config.model.source) and config.exit.exited_state != "linear"
+    better = "exited_state=linear comes close to it, and " if linear else "exited_state="
+    return f"{better}deferred keeps it exact, and saves less"
 
 
 @torch.no_grad()
@@ -214,15 +223,19 @@ def judge(
     distinct = {(depth.layer_savings, depth.loss): depth for depth in static}  # "as trained" under a frozen head
     for depth in distinct.values():
         if _loses(early, depth.loss, depth.window_losses) and depth.layer_savings >= early.layer_savings - A_HAIR:
+            verdict = "loses to" if depth.loss < early.loss - ROUNDING else "is no better than"
             yield Warned(
-                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:z.1%} of layers saved) loses to "
+                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:z.1%} of layers saved) {verdict} "
                 f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:z.1%} saved)"
             )
 
 
 def _loses(early: Measured, loss: float, windows: Sequence[float]) -> bool:
-    """Tell whether a loss on the same windows is lower than early exit's, clearly where their windows are known."""
-    if loss > early.loss or not windows or len(windows) != len(early.window_losses):
-        return loss <= early.loss
+    """Tell whether a loss on the same windows is lower than early exit's, clearly where their windows are known.
+
+    One that is the same but for rounding counts as lower, as if all tokens leave at one block.
+    """
+    if loss > early.loss + ROUNDING or not windows or len(windows) != len(early.window_losses):
+        return loss <= early.loss + ROUNDING
     found = over_windows([a - b for a, b in zip(early.window_losses, windows, strict=True)])
-    return found is None or found.low >= 0
+    return found is None or found.low >= -ROUNDING

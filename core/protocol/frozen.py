@@ -1,9 +1,9 @@
 """The protocol of a pretrained model: the stages before its exits are set.
 
 The model stays as it is, unless `train.backbone=all` has trained it before (`core.stages.backbone_training`). The
-backbone runs once over the training windows. Then each readout is trained, and each block's predictions on the
-calibration windows are computed, from the cached states. Exits are set from these as in any protocol once all blocks
-are there.
+backbone runs once over the training windows. Then the maps in place of skipped layers are fitted, each readout is
+trained, and each block's predictions on the calibration windows are computed, from the cached states. Exits are set
+from these as in any protocol once all blocks are there.
 """
 
 import math

@@ -119,7 +119,7 @@ def _frozen(config: RunConfig) -> Iterator[PlannedStage]:
     if config.train.backbone == "all":
         yield common_training(config)
     yield BACKBONE
-    if config.exit.exited_state == "linear":
+    if config.exit.exited_state == "linear" and sum(config.model.block_layers[1:]) > 1:  # else no layer needs a map
         yield SHORTCUTS
     yield from (block_stage(block, "lm") for block in readout_order(config))
     blocks = range(len(config.model.block_layers))

@@ -8,15 +8,17 @@ from torch import Tensor
 
 
 class LeastSquares:
-    """Linear maps that predict some rows from others; the sums are in the dtype of the rows."""
+    """Linear maps that predict some rows from others.
+
+    The sums have dtype and device of the rows; systems are solved in float64 on the CPU.
+    """
 
     def __init__(self) -> None:
         self._sums: tuple[Tensor, Tensor] | None = None  # [D + 1, D + 1], [D + 1, E]
 
-    def add(self, inputs: Tensor, outputs: Tensor, weight: Tensor) -> None:
-        """Add tokens: inputs `[n, D]`, outputs `[n, E]`; both sides are multiplied by weights `[n, 1]`."""
-        rows = torch.cat((inputs, torch.ones_like(weight)), 1) * weight  # [n, D + 1]
-        new = rows.T @ rows, rows.T @ (outputs * weight)
+    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Add tokens: inputs with their constant, `[n, D + 1]`, and outputs, `[n, E]`, both times a token's weight."""
+        new = inputs.T @ inputs, inputs.T @ outputs
         gram, cross = self._sums or (torch.zeros_like(each) for each in new)
         self._sums = gram + new[0], cross + new[1]
 
@@ -45,7 +47,12 @@ class LeastSquares:
     def _double(self) -> tuple[Tensor, Tensor]:
         assert self._sums is not None, "there are tokens"
         gram, cross = self._sums
-        return gram.double().clone(), cross.double()
+        return gram.cpu().double().clone(), cross.cpu().double()
+
+
+def with_constant(rows: Tensor) -> Tensor:
+    """Return rows with a 1 behind each, `[n, D]` to `[n, D + 1]`."""
+    return torch.cat((rows, torch.ones_like(rows[:, :1])), 1)
 
 
 def inverse_length(rows: Tensor) -> Tensor:

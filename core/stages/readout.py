@@ -29,7 +29,7 @@ from core.machine.clock import UNPROFILED, Clock
 from core.model import Transformer
 from core.parallel.world import world
 from core.rng import stream
-from core.stages.least_squares import LeastSquares, inverse_length
+from core.stages.least_squares import LeastSquares, inverse_length, with_constant
 from core.stages.splits import split_windows
 from core.stages.trainer import Weights, rate_factor
 
@@ -199,8 +199,8 @@ def fit_affine(
     fit = LeastSquares()
     for some in windows.split(cache.windows_at_once):
         states, wanted = cache.states(block, some), aim(cache.states(last, some))  # [n, D]
-        weight = inverse_length(states)
-        fit.add(states, wanted * inverse_length(wanted) / weight - states, weight)
+        weight, goal = inverse_length(states), wanted * inverse_length(wanted)  # [n, 1], [n, D]
+        fit.add(with_constant(states) * weight, goal - states * weight)
     solved = fit.solve(RIDGE).float()  # [D + 1, D]
     readout.linear.weight.copy_(solved[:-1].T)
     readout.linear.bias.copy_(solved[-1])

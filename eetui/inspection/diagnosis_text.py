@@ -187,6 +187,10 @@ def _repair(step: WaterfallStep, config: RunConfig) -> str:
             return _try("exit.calibration", leaving.calibration, "heldout", "and another method, such as gain")
         case "exited state" if leaving.exited_state == "deferred":
             return "exit.exited_state=deferred is set."
+        case "exited state" if leaving.exited_state == "linear":
+            return "Try: exit.exited_state=deferred (exact, and saves less)."
+        case "exited state" if config.protocol == "frozen":
+            return _try("exit.exited_state", leaving.exited_state, "linear", "or deferred, exact, which saves less")
         case "exited state":
             why = "with hard_tokens=mask, later blocks train on what they will meet"
             return _try("exit.exited_state", leaving.exited_state, "copy", why)

@@ -11,9 +11,11 @@ from functools import cache
 from core.config.derived import unused_exit_settings
 from core.config.dotted_names import flatten
 from core.config.run_config import DEFAULT_PRESET, Layer, RunConfig, build, preset_layer, preset_names
+from core.config.sections import PRETRAINED_FIELDS, RECIPE_FIELDS
 from core.errors import ConfigError
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import PluginError, is_path, pinned, unpinned
+from core.pretrained.place import OWN
 from core.session.names import require_name, require_tag
 from core.session.plan import REPORT_METHODS, Plan, plan_from
 from eetui.setup.fields import (
@@ -121,7 +123,13 @@ class Draft:
         """Return why fields have no effect, by their names."""
         protocol, policy = str(self.raw("protocol")), str(self.raw("exit.policy"))
         why = f"protocol is {protocol}" if protocol == "full_depth" else f"exit.policy is {policy}"
-        return {f"exit.{name}": f"not used, as {why}" for name in unused_exit_settings(protocol, policy)}
+        found = {f"exit.{name}": f"not used, as {why}" for name in unused_exit_settings(protocol, policy)}
+        if self.raw("train.backbone") == "frozen":
+            found |= {f"train.{name}": "not used, as train.backbone is frozen" for name in RECIPE_FIELDS}
+        if self.raw("model.source") == OWN:
+            own = (name for name in PRETRAINED_FIELDS if name != "source")
+            found |= {f"model.{name}": f"not used, as model.source is {OWN}" for name in own}
+        return found
 
     def plan(self) -> Plan:
         """Return the plan of the experiment.

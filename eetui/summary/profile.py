@@ -10,8 +10,8 @@ from core.state import RunState, StageState
 
 REST, BETWEEN = "other", "between stages"
 ORDER = (
-    "set-up", "data", "forward", "head", "backward", "optimizer", "validation", "evaluation", "signal", "threshold",
-    "each block", "early exit", "with a stride", "checkpoint", "events", REST, BETWEEN,
+    "set-up", "data", "forward", "head", "backward", "optimizer", "fit", "validation", "evaluation", "signal",
+    "threshold", "each block", "early exit", "with a stride", "checkpoint", "events", REST, BETWEEN,
 )  # fmt: skip
 
 

@@ -47,8 +47,9 @@ def trained_as_reported(reader: Reader) -> tuple[int, ...]:
 
 
 def with_a_price(reader: Reader) -> tuple[int, ...]:
-    """Return the run to look at by price: the newest one of preset `deep`, or the newest."""
-    return _newest(reader, "preset = 'deep' AND method = 'gain'", "preset = 'deep'")
+    """Return the run to look at by price: the newest one whose exits have a price, or the newest."""
+    priced = "json_extract(config, '$.exit.policy') != 'quantile'"
+    return _newest(reader, f"{priced} AND method = 'gain'", priced)
 
 
 def methods_of_one_seed(reader: Reader) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from core import costs
 from core.backbones.families import family_of
 from core.backbones.families._contract import Dimensions
+from core.backbones.shortcuts import Shortcut
 from core.config.run_config import ModelConfig
 from tests.core.backbones.tiny import tiny_model
 
@@ -41,6 +42,21 @@ def test_a_skipped_layer_costs_its_keys_and_values(name: str) -> None:
         family.keys_values(family.layers(body)[0], states, inputs)
     queries = 2 * config.dim**2 if name == "gpt2" else 0  # one projection makes all three
     assert counter.get_total_flops() == TOKENS * (costs.skipped_layer_flops(config) + queries)
+
+
+def shortcut_weights(dim: int) -> int:
+    return sum(weight.numel() for weight in Shortcut(dim).parameters())
+
+
+def test_a_skipped_layer_also_costs_what_stands_in_for_it() -> None:
+    model, positions = ModelConfig(source="hf:tiny", block_layers=(2, 3), dim=24), torch.arange(TOKENS)[None]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        Shortcut(24)(torch.zeros(1, TOKENS, 24), positions)
+    assert counter.get_total_flops() == TOKENS * costs.shortcut_flops(model)
+    copied, mapped = (costs.ExitCosts(model, 37, TOKENS, False, state) for state in ("copy", "linear"))
+    each = (1 - 0.25, 0.25)  # a quarter leaves, and is mapped in all layers of the last block but the last one
+    assert shortcut_weights(24) == costs.shortcut_parameters(model)
+    assert mapped.flops(each[::-1]) - copied.flops(each[::-1]) == pytest.approx(0.25 * 2 * costs.shortcut_flops(model))
 
 
 def test_readouts_are_paid_for_by_every_token_that_arrives() -> None:

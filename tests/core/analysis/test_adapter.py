@@ -103,7 +103,7 @@ def test_thresholds_and_price_are_among_the_weights_and_a_moved_model_is_found(t
     weights = load_file(tmp_path / "exits" / "adapter.safetensors")
     settings = json.loads((tmp_path / "exits" / "config.json").read_text())
     assert weights["thresholds"].tolist() == [one["threshold"] for one in settings["exits"]]
-    assert {name.partition(".")[0] for name in weights} == {"classifiers", "readouts", "thresholds"}
+    assert {name.partition(".")[0] for name in weights} == {"classifiers", "readouts", "shortcuts", "thresholds"}
     assert not any(torch.equal(weight, torch.zeros_like(weight)) for weight in weights.values())
     shutil.move(tmp_path / "model", tmp_path / "moved")
     with pytest.raises(ConfigError, match="is not there"):

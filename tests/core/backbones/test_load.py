@@ -51,6 +51,8 @@ def test_the_dimensions_are_filled_in_and_the_content_pinned(folder: Path) -> No
     ("asked", "message"),
     [
         ("block_layers=3,3", r"model.block_layers 3,3 adds up to 6 layers, and hf:.* has 7"),
+        ("block_layers=7", r"makes one block of the 7 layers of hf:.*, and an exit needs a block behind it"),
+        ("every=9", r"makes one block of the 7 layers"),
         ("seq_len=65", r"data.seq_len must be at most 64, the context of hf:"),
     ],
 )

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
+from core import costs
 from core.backbones.families import families
 from core.backbones.families._contract import Family
 from core.backbones.model import PretrainedModel
@@ -13,6 +15,7 @@ from core.config.run_config import ModelConfig, build, preset_layer, set_layer
 from core.early_exit import cached_blocks
 from core.early_exit.generation import generate
 from core.early_exit.masked import Arrival, Walk, early_exit_states, go_on
+from core.early_exit.packed_attention import in_reach
 from core.early_exit.sampling import GenerationOptions
 from core.early_exit.skipping import skipping_states
 from core.model import ExitedState
@@ -84,6 +87,7 @@ def test_exited_tokens_go_through_a_shortcut_in_place_of_each_layer() -> None:
     with torch.no_grad():
         left = model.blocks[1](states, active, "linear")
         mapped = model.shortcuts.instead(2, model.shortcuts.instead(1, states, positions), positions)
+    assert_skipping_costs_what_the_formula_says(model, token_ids, stays)
     assert torch.equal(left, mapped)
     assert torch.equal(left[0, 0], model.shortcuts["2"].first)
     assert not torch.allclose(left[0, 1], states[0, 1])
@@ -100,6 +104,29 @@ def assert_skipping_is_masked(
         for part in ("entered", "output", "hidden"):
             torch.testing.assert_close(getattr(found, part), getattr(expected, part), atol=1e-4, rtol=1e-4)
     assert 0 < len(skipped[2].output) < len(skipped[1].output) < token_ids.numel()
+
+
+def assert_skipping_costs_what_the_formula_says(model: PretrainedModel, token_ids: Tensor, stays: list[Tensor]) -> None:
+    """Count what shortcuts add to a walk, where some tokens left that no token attends to any more."""
+    shortcuts, counted = model.shortcuts, list[int]()
+    for has_shortcuts in (True, False):
+        for block in model.blocks:
+            block._model = (model.body, shortcuts if has_shortcuts else None)  # type: ignore[assignment]
+        with FlopCounterMode(display=False) as counter:
+            arrivals(skipping_states(model, token_ids, "linear"), stays)
+        counted.append(counter.get_total_flops())
+    for block in model.blocks:
+        block._model = (model.body, shortcuts)  # type: ignore[assignment]
+    config = ModelConfig(source="hf:tiny", dim=model.embedding.embedding_dim, block_layers=(1, 2, 2))
+    here = [stays[0], stays[0] & stays[1]]
+    left = [(in_reach(stay, causal=True) & ~stay).double().mean() for stay in here]  # attended to in blocks 1, 2
+    gone = [(~stay).double().mean() for stay in here]
+    shares = [float(gone[0]), float(gone[1] - gone[0]), float(1 - gone[1])]
+    copied, mapped = (costs.ExitCosts(config, 37, 13, False, state) for state in ("copy", "linear"))
+    attended = (0.0, *map(float, left))
+    expected = token_ids.numel() * (mapped.flops(shares, attended) - copied.flops(shares, attended))
+    assert 0 < sum(left) < sum(gone)
+    assert counted[0] - counted[1] == pytest.approx(expected)
 
 
 @each
@@ -158,6 +185,24 @@ def test_generation_with_exits_is_that_of_the_masked_run(family: Family, name: s
     assert len(seen) > 1
 
 
+def test_generation_goes_through_shortcuts_in_every_layer_and_begins_windows_with_their_constants() -> None:
+    family = next(family for family in families() if "llama" in family.model_types)
+    model = with_exits(family, "llama", "linear", (1, 2, 2), num_hidden_layers=5)
+    values = ("method=softmax", "exited_state=linear", "seq_len=64")
+    config, text = build([preset_layer("pretrained"), *map(set_layer, values)]), tokens(1, 5)[0].tolist()
+    thresholds, seen, first = (0.15, 0.12), set(), set()
+    options = GenerationOptions(max_tokens=12, temperature=0, window=8)
+    for token in generate(model, thresholds, config, list(text), options):
+        window = text[-8:]
+        block, logits = masked_prediction(model, window, thresholds, "linear")
+        assert (token.block, token.token) == (block, int(logits.argmax()))
+        first.add(masked_prediction(model, window[:1], thresholds, "linear")[0])
+        text.append(token.token)
+        seen.add(token.block)
+    assert len(seen) > 1
+    assert min(first) < 2 <= len(text) - 8
+
+
 def test_a_pretrained_model_s_window_is_its_context_and_its_cache_grows_up_to_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,7 +229,7 @@ def masked_prediction(
     walk, leaves = early_exit_states(model, torch.tensor([text]), exited_state), None
     while (arrival := go_on(walk, leaves)) is not None:
         logits = arrival.hidden @ model.head_weight(arrival.block).T
-        last = arrival.block == LAYERS - 1
+        last = arrival.block == len(model.blocks) - 1
         leaves = torch.full((len(logits),), last) if last else logits.softmax(1).amax(1) >= thresholds[arrival.block]
         if leaves[-1]:
             return arrival.block, logits[-1]

@@ -11,7 +11,7 @@ from core.errors import UsageError
 from core.estimate import memory_check
 from core.estimate.estimate import add_up, estimate
 from core.estimate.memory_check import require_memory
-from core.estimate.speed import Speed
+from core.estimate.speed import Speed, measure
 from core.estimate.workload import Sizes, Span, memory, run_passes
 from core.protocol.resolve import resolve
 from tests.core.backbones.tiny import VOCABULARY, save_tiny
@@ -40,9 +40,29 @@ def test_the_model_runs_once_and_readouts_train_on_its_states(folder: Path) -> N
     calibrated, fitted, stopping = 20 * WIDTH, 54 * WIDTH, 6 * WIDTH
     assert [(one.tokens, one.blocks, one.heads) for one in passes[:1]] == [(Span(80 * WIDTH, 80 * WIDTH), (1, 2), 0)]
     readout = [(Span(2 * fitted, 2 * fitted), 3 / costs.TRAINING), (Span(2 * stopping, 2 * stopping), 1)]
-    assert [(one.tokens, one.heads) for one in passes[1:5]] == 2 * readout
-    assert [(one.tokens, one.blocks) for one in passes[5:7]] == 2 * [(Span(calibrated, calibrated), ())]
-    assert [one.tokens.high for one in passes[7:]] == 2 * [16 * WIDTH]
+    assert (passes[1].blocks, passes[1].heads) == ((2,), 0)
+    assert [(one.tokens, one.heads) for one in passes[2:6]] == 2 * readout
+    assert [(one.tokens, one.blocks) for one in passes[6:8]] == 2 * [(Span(calibrated, calibrated), ())]
+    assert [one.tokens.high for one in passes[8:]] == 2 * [16 * WIDTH]
+
+
+def test_the_maps_in_place_of_layers_take_time_and_memory(folder: Path) -> None:
+    copied, mapped = (
+        add_up([make(folder, f"exited_state={state}")], SIZES, SPEED, held=0) for state in ("copy", "linear")
+    )
+    model = make(folder).model
+    fit = 1 + costs.least_squares_flops(model.dim) / costs.layer_flops(model, WIDTH)
+    assert mapped.seconds.low == pytest.approx(copied.seconds.low + 60 * WIDTH * fit * 2.0)  # one of two layers
+    assert mapped.memory - copied.memory >= 4 * 2 * costs.shortcut_parameters(model)
+
+
+@pytest.mark.parametrize("cut", ["1,1,1,1,1", "1,2,2", "4,1", "1,4"])
+def test_any_cut_is_estimated_with_speeds_that_are_measured(tmp_path_factory: pytest.TempPathFactory, cut: str) -> None:
+    model = save_tiny(tmp_path_factory.mktemp("five"), num_hidden_layers=5)
+    config = make(model, f"block_layers={cut}")
+    speed = measure(config, VOCABULARY, seconds=0.01)
+    assert speed is not None
+    assert add_up([config], SIZES, speed, held=0).seconds.low > 0
 
 
 def test_siblings_share_everything_but_exits_and_evaluation(folder: Path) -> None:
@@ -60,7 +80,7 @@ def test_a_run_that_trains_no_readout_has_an_estimate_too(folder: Path) -> None:
 
 
 def test_a_model_takes_its_weights_and_a_smaller_dtype_takes_less(folder: Path) -> None:
-    config = make(folder)
+    config = make(folder, "exited_state=copy")
     wide = config.model_copy(update={"model": config.model.model_copy(update={"dim": 4096, "ffn_dim": 11_008})})
     half = wide.model_copy(update={"machine": wide.machine.model_copy(update={"dtype": "bfloat16"})})
     weights = costs.parameters(wide.model, VOCABULARY)

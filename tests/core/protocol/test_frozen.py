@@ -73,7 +73,7 @@ def test_siblings_share_all_but_their_exits_and_later_runs_the_states(
     later, _ = run(make(folder, text, "method=gain", "model.readout=norm"), dataset)
     reused = [[e.stage for e in events if isinstance(e, StageStarted) and e.reused] for events in (sibling, later)]
     lm, statistics = ([f"block{block}.{part}" for block in range(3)] for part in ("lm", "statistics"))
-    assert reused == [["backbone", lm[2], *lm[:2], *statistics], ["backbone"]]
+    assert reused == [["backbone", "shortcuts", lm[2], *lm[:2], *statistics], ["backbone"]]
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,24 @@ def test_the_field_in_focus_is_explained_with_its_limits_and_the_presets_value()
 
 def test_a_field_without_effect_says_so_in_place_of_its_unit() -> None:
     unused = Draft().edited("exit.policy", "savings").edited("protocol", "joint").unused()
-    assert set(unused) == {"exit.hard_ratio", "exit.price", "exit.loss_budget"}
+    assert {name for name in unused if name.startswith("exit.")} == {
+        "exit.hard_ratio", "exit.price", "exit.loss_budget"
+    }  # fmt: skip
     (line,) = field_lines(FIELDS["exit.price"], "0.05", Look(unused=unused["exit.price"]), 76).plain.splitlines()
     assert line.split() == ["price", "not", "used"]
     assert (
         "not used, as exit.policy is savings · number"
         in about_field(FIELDS["exit.price"], "0.05", changed=False, unused=unused["exit.price"]).plain
     )
+
+
+def test_fields_of_pretrained_models_have_no_effect_on_others() -> None:
+    own, frozen = Draft().unused(), Draft(preset="pretrained").unused()
+    whole = Draft(preset="layerskip").unused()
+    assert own["model.readout"] == "not used, as model.source is own"
+    assert own["train.layer_dropout"] == frozen["train.layer_dropout"] == "not used, as train.backbone is frozen"
+    assert "model.readout" not in frozen
+    assert not {name for name in whole if name.startswith(("train.", "model."))}
 
 
 @pytest.mark.parametrize(
