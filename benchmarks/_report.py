@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.machine.device import peak_memory
+from core.machine.processes import peak_memory
 from core.valid_json import finite
 
 PACKAGES = ("torch", "textual", "typer", "rich", "numpy")

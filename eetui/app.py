@@ -12,7 +12,7 @@ import pkgutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
@@ -32,6 +32,9 @@ from eetui.console.training_thread import Request
 from eetui.drawing.themes import THEMES
 from eetui.runs.screen import RunsScreen
 
+if TYPE_CHECKING:
+    from eetui.trackers.contract import Trackers
+
 UPDATE_SECONDS = 0.5
 """Time between two updates of a screen. Twice a second looks live; four times a second costs training 10% of its speed
 where two hardware threads share a core (benchmarks/console.py)."""
@@ -44,6 +47,7 @@ SCREENS = {
     "inspect": "eetui.inspection.screen:InspectScreen",
     "generate": "eetui.generate.screen:GenerateScreen",
     "sweeps": "eetui.sweeps.screen:SweepsScreen",
+    "machine": "eetui.machine.screen:MachineScreen",
 }
 """Import path of each screen that is opened by name."""
 
@@ -56,6 +60,7 @@ class EetuiApp(Bench):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "Help", id="app.help", tooltip="Show the keys of this screen"),
         Binding("n", "new", "New", id="app.new", tooltip="Set up new runs"),
+        Binding("U", "machine", "Machine", show=False, id="app.machine", tooltip="Show what this machine is doing"),
         Binding("q,ctrl+q", "quit", "Quit", id="app.quit", tooltip="Leave eetui; asks first while training"),
         Binding("ctrl+t", "toggle_theme", "Theme", show=False, id="app.theme", tooltip="Switch dark and light"),
     ]
@@ -67,19 +72,22 @@ class EetuiApp(Bench):
         request: "Request | None" = None,
         stray: StrayOutput = NOTHING,
         read_only: bool = False,
+        mirrors: "Trackers" = (),
     ) -> None:
         """Create the app on a database, which is created if missing; a request is trained and shown once it runs.
 
-        With `read_only` the database must exist, and nothing is trained or changed.
+        With `read_only` the database must exist, and nothing is trained or changed. `mirrors` are trackers that are
+        told of all that is trained.
 
         Raises:
             StoreError: the database can't be opened.
             ConfigError: there is no such theme, or a theme file is not valid.
         """
-        super().__init__(database, settings, stray, read_only)
+        super().__init__(database, settings, stray, read_only, mirrors)
         self._request = request
         self._seen: object = None
         self._notified_problem: str | None = None
+        self._notified_warning: str | None = None
         self._database_problem: str | None = None
         self._live: dict[int, str] = {}
         self._leaving = False
@@ -97,6 +105,12 @@ class EetuiApp(Bench):
         """Show a screen of `SCREENS`; its module is imported when it is first opened."""
         self.push_screen(pkgutil.resolve_name(SCREENS[screen])(*runs))
 
+    def draw(self, figure: str, *arguments: object) -> None:
+        """Ask for a format, and write a figure of `eetui.figures.of_screens` with its numbers beside it."""
+        from eetui.figures.asking import ask
+
+        ask(self, figure, arguments)
+
     async def action_back(self) -> None:
         """Return to the previous screen; on the first one do nothing."""
         if len(self.screen_stack) > 2:
@@ -111,6 +125,12 @@ class EetuiApp(Bench):
 
         if not isinstance(self.screen, NewScreen):
             self.open("new")
+
+    def action_machine(self) -> None:
+        from eetui.machine.screen import MachineScreen
+
+        if not isinstance(self.screen, MachineScreen):
+            self.open("machine")
 
     def action_help(self) -> None:
         from eetui.console.help_screen import HelpScreen
@@ -206,6 +226,11 @@ class EetuiApp(Bench):
 
         driver.write = counting  # type: ignore[method-assign]
 
+    @property
+    def link_free(self) -> bool:
+        """Whether the terminal's link has had time for all that was written."""
+        return self._link.free
+
     def _first_frame_is_out(self) -> None:
         if self._request is not None:
             self.trainer.request(self._request)
@@ -219,7 +244,7 @@ class EetuiApp(Bench):
         try:
             self._open_requested()
             screen = self.screen
-            if self._link.free and isinstance(screen, BenchScreen) and screen.ready and self._something_new():
+            if self.link_free and isinstance(screen, BenchScreen) and screen.ready and self._something_new():
                 screen.update()
             self._database_problem = None
         except EetuiError as error:  # the database can't be read now: notify once, retry at the next update
@@ -242,6 +267,7 @@ class EetuiApp(Bench):
         if new:
             self._notify_ended_runs()
             self._notify_problem()
+            self._notify_warning()
         return new
 
     def _notify_ended_runs(self) -> None:
@@ -270,6 +296,13 @@ class EetuiApp(Bench):
             self.notify(problem, title=title, severity="error", timeout=3600 if lost else 20, markup=False)
         self._notified_problem = problem
 
+    def _notify_warning(self) -> None:
+        """Notify, once, what is wrong with a tracker that is told of the runs."""
+        warning = self.trainer.snapshot.warning
+        if warning and warning != self._notified_warning:
+            self.notify(warning, title="mirroring", severity="warning", timeout=20, markup=False)
+        self._notified_warning = warning
+
     async def on_unmount(self) -> None:
         """Let the training thread finish its step and save, even if an error in a screen ended the app."""
         self.trainer.stop()
@@ -280,7 +313,13 @@ class EetuiApp(Bench):
             await asyncio.sleep(0.02)
 
 
-def run_console(database: Path, settings: Settings, request: "Request | None" = None, read_only: bool = False) -> int:
+def run_console(
+    database: Path,
+    settings: Settings,
+    request: "Request | None" = None,
+    read_only: bool = False,
+    mirrors: "Trackers" = (),
+) -> int:
     """Run the console, train the requested runs if there are any, and return the exit code.
 
     Raises:
@@ -288,7 +327,7 @@ def run_console(database: Path, settings: Settings, request: "Request | None" = 
         ConfigError: a setting names a theme or a binding that does not exist.
         VanishedError: the database was removed while runs were in training; the message says where they are now.
     """
-    return console_of(lambda stray: EetuiApp(database, settings, request, stray, read_only), settings)
+    return console_of(lambda stray: EetuiApp(database, settings, request, stray, read_only, mirrors), settings)
 
 
 def console_of(make: Callable[[StrayOutput], EetuiApp], settings: Settings) -> int:

@@ -173,7 +173,7 @@ SWEPT_METHODS, SWEPT_RATIOS = ("loss", "softmax"), (0.3, 0.5, 0.7)
 
 
 def keep_sweep(path: Path, name: str) -> Path:
-    """Add a sweep of two methods, three hard ratios and two seeds to an empty database; the last run waits."""
+    """Store a sweep of two methods, three hard ratios and two seeds; the last run waits."""
     places = [(method, ratio) for method in SWEPT_METHODS for ratio in SWEPT_RATIOS]
     cells = [
         Cell(
@@ -187,9 +187,12 @@ def keep_sweep(path: Path, name: str) -> Path:
     with Writer(path) as writer:
         create_sweep(writer, name, spec, cells)
     with sqlite3.connect(path) as connection:
+        (last,) = connection.execute("SELECT max(id) FROM runs").fetchone()
+        before = last - len(cells)
         connection.execute(
-            "UPDATE runs SET status = 'finished', final_ppl = 100 + id + seed / 8.0, accuracy = 0.2, "
-            "flop_savings = id / 100.0 WHERE id < 12"
+            "UPDATE runs SET status = 'finished', final_ppl = 100 + id - :before + seed / 8.0, accuracy = 0.2, "
+            "flop_savings = (id - :before) / 100.0 WHERE id > :before AND id < :last",
+            {"before": before, "last": last},
         )
     connection.close()
     return path

@@ -4,10 +4,8 @@ The work follows from the protocol (`core.estimate.workload`), the speed from a 
 (`core.estimate.speed`). Importing this module does not import torch, so that a form shows sooner.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import costs
@@ -16,6 +14,7 @@ from core.config.run_config import RunConfig
 from core.estimate.memory_check import require_memory, require_states
 from core.estimate.workload import Pass, Sizes, Span, epochs, experiment_passes, memory, pass_flops
 from core.exits import exit_method
+from core.machine.processes import memory_now
 
 if TYPE_CHECKING:
     from core.estimate.speed import Speed
@@ -87,7 +86,7 @@ def estimate(
     speed = measure((learning or configs)[0], sizes.vocab_size, should_stop=should_stop)
     if speed is None:
         return None
-    return add_up(configs, sizes, speed, max(held, resident_memory()))  # torch is loaded by now
+    return add_up(configs, sizes, speed, max(held, memory_now()))  # torch is loaded by now
 
 
 def add_up(configs: Sequence[RunConfig], sizes: Sizes, speed: "Speed", held: int) -> Estimate:
@@ -139,14 +138,3 @@ def _rate(one: Pass, speed: "Speed") -> float:
     """Return the tokens a second of a pass; 0 if it takes no time."""
     seconds = pass_seconds(one, speed).high
     return one.tokens.high / seconds if seconds else 0.0
-
-
-def resident_memory() -> int:
-    """Return the resident size of this process in bytes; its peak where the system does not report it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        from core.machine.device import peak_memory
-
-        return peak_memory()
-    return pages * os.sysconf("SC_PAGE_SIZE")

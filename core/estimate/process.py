@@ -24,10 +24,11 @@ from typing import IO, Any
 from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig
 from core.errors import EetuiError, UsageError
-from core.estimate.estimate import Estimate, estimate, read_sizes, resident_memory
+from core.estimate.estimate import Estimate, estimate, read_sizes
 from core.estimate.workload import Sizes, Span
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import pinned
+from core.machine.processes import memory_now
 
 ShouldStop = Callable[[], bool]
 LOOK_SECONDS = 0.05
@@ -62,7 +63,7 @@ class Estimator:
                 return None
             self._number += 1
             request = {"config": config.model_dump_json(), "methods": [*methods], "seeds": seeds}
-            line = json.dumps({"number": self._number, "held": resident_memory(), **request}).encode() + b"\n"
+            line = json.dumps({"number": self._number, "held": memory_now(), **request}).encode() + b"\n"
             warm = self._process is not None
             answer = self._ask(line, should_stop, begin_within=PATIENCE_SECONDS if warm else None)
             if answer is None and not should_stop():

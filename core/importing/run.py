@@ -24,7 +24,7 @@ from core.importing.events import Parts, Windows, imported_events
 from core.importing.files import read_arrays
 from core.importing.settings import Aim, import_config, known_config, split
 from core.importing.tokens import ImportedTokens, imported_tokens
-from core.machine.device import peak_memory
+from core.machine.processes import peak_memory
 from core.pricing.thresholds import Integers
 from core.session.names import require_name, require_tag
 from core.session.provenance import code_state, versions

@@ -93,17 +93,20 @@ def others(before: Usage, after: Usage) -> float:
 
 
 def busy_ticks(stat: str, allowed: set[int]) -> int:
-    """Sum the clock ticks during which the allowed processors were not idle, from the text of /proc/stat.
+    """Sum the clock ticks during which the allowed processors were not idle, from the text of /proc/stat."""
+    return sum(ticks for number, ticks in ticks_by_core(stat) if number in allowed)
+
+
+def ticks_by_core(stat: str) -> Iterator[tuple[int, int]]:
+    """Yield each processor's number, and the clock ticks during which it was not idle, from the text of /proc/stat.
 
     Time stolen by a hypervisor counts. So does work of a lower priority (nice): it yields only to processes of the same
     session or control group, and training beside it ran at half the speed.
     """
-    total = 0
     for name, *columns in (line.split() for line in stat.splitlines() if line):
-        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in allowed:
+        if name.startswith("cpu") and name[3:].isdigit():
             user, nice, system, _, _, irq, soft_irq, steal, *_ = (*map(int, columns), *[0] * 8)
-            total += user + nice + system + irq + soft_irq + steal
-    return total
+            yield int(name[3:]), user + nice + system + irq + soft_irq + steal
 
 
 def group_folders(mounts: str, groups: str, controller: str = "cpu") -> list[Path]:

@@ -1,8 +1,6 @@
 """The machine a run computes on: device, threads, memory, speed."""
 
 import gc
-import resource
-import sys
 import time
 from collections.abc import Callable
 
@@ -62,9 +60,3 @@ def free_cached() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,5 +1,6 @@
 """Memory that this process may still take: of the machine, of its control groups, and of its own limits."""
 
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,15 @@ def available(meminfo: str) -> Iterator[int]:
     for line in meminfo.splitlines():
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
+
+
+def total_memory() -> int | None:
+    """Return the bytes of memory that the machine has; None where the system does not tell."""
+    try:
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+    return pages if pages > 0 else None
 
 
 def left_in(folder: Path) -> Iterator[int]:

@@ -45,7 +45,8 @@ from core.exits import exit_method, first_method
 from core.exits._contract import ExitMethod
 from core.generators import Returning, drained
 from core.machine.clock import UNPROFILED, Clock
-from core.machine.device import peak_flops, peak_memory, prepare
+from core.machine.device import peak_flops, prepare
+from core.machine.processes import peak_memory
 from core.machine.thread_count import fewer_than_recorded
 from core.model import Transformer
 from core.parallel.world import world

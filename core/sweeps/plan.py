@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core.config.run_config import RunConfig
-from core.estimate.estimate import pass_seconds, resident_memory
+from core.estimate.estimate import pass_seconds
 from core.estimate.speed import Speed, measure
 from core.estimate.workload import Sizes, Span, memory, stage_passes
+from core.machine.processes import memory_now
 from core.protocol.order import block0_origin, planned_stages
 from core.protocol.stage_key import PRICE_FIELDS
 from core.sweeps.create import PlannedRun, PlannedSweep
@@ -66,7 +67,7 @@ def outline(planned: PlannedSweep, jobs: int) -> Outline:
         to_train=to_train,
         reused=reused,
         seconds=passes * (1 / side_by_side) if speeds.complete else None,
-        memory=sum(sorted(needed)[-side_by_side:]) + side_by_side * resident_memory(),
+        memory=sum(sorted(needed)[-side_by_side:]) + side_by_side * memory_now(),
         jobs=side_by_side,
         from_tokens=tuple(_from_tokens(planned.runs)),
     )

@@ -15,7 +15,7 @@ from core.errors import UsageError
 from core.machine.interruptible import is_work_left
 from eetui import __version__
 from eetui.cli.groups import commands_at
-from eetui.cli.options import Database
+from eetui.cli.options import Database, MirrorTo, trackers_of
 from eetui.cli.streams import NobodyReadsError, lasting
 
 COMMANDS = {
@@ -63,6 +63,7 @@ def _console_or_command(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Open a console that watches runs: it trains and changes nothing.")
     ] = False,
+    mirror: MirrorTo = None,
     *,
     db: Database,
 ) -> None:
@@ -73,7 +74,12 @@ def _console_or_command(
 
         if not has_terminal():
             raise UsageError("the console needs a terminal; eetui --help lists the commands that do without")
-        raise typer.Exit(open_console(db, read_only=read_only))
+        if read_only and mirror:
+            raise UsageError("--mirror tells of what is trained, and with --read-only nothing is: leave one out")
+        mirrors = () if read_only else trackers_of(mirror)
+        raise typer.Exit(open_console(db, read_only=read_only, mirrors=mirrors))
+    if mirror:
+        raise UsageError(f"--mirror is for the console: write it after {context.invoked_subcommand}, if that trains")
     if read_only:
         raise UsageError(f"--read-only is for the console: leave out {context.invoked_subcommand}, or the option")
 

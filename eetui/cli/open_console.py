@@ -9,6 +9,7 @@ from core.errors import UsageError
 
 if TYPE_CHECKING:
     from eetui.console.training_thread import Request
+    from eetui.trackers.contract import Trackers
 
 INCAPABLE = ("", "dumb", "unknown")
 """Values of `TERM` for which nothing can be drawn."""
@@ -24,8 +25,11 @@ def is_served() -> bool:
     return "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")
 
 
-def open_console(db: Path, request: "Request | None" = None, read_only: bool = False) -> int:
+def open_console(db: Path, request: "Request | None" = None, read_only: bool = False, mirrors: "Trackers" = ()) -> int:
     """Open the console on a database, train the requested runs if there are any, and return the exit code.
+
+    Args:
+        mirrors: trackers that are told of all that it trains.
 
     Raises:
         UsageError: the terminal can't place text.
@@ -34,7 +38,7 @@ def open_console(db: Path, request: "Request | None" = None, read_only: bool = F
     from eetui.app import run_console
     from eetui.console.settings import load_settings
 
-    return run_console(db, load_settings(), request, read_only)
+    return run_console(db, load_settings(), request, read_only, mirrors)
 
 
 def require_capable_terminal() -> None:

@@ -16,6 +16,7 @@ from eetui.drawing.harmless import harmless
 if TYPE_CHECKING:
     from core.config.run_config import Layer
     from core.store.reader import Reader
+    from eetui.trackers.contract import Trackers
 
 
 def _default_database() -> Path:
@@ -40,6 +41,16 @@ References = Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
 
+MirrorTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mirror",
+        metavar="TRACKER:DIR",
+        help="Tell a tracker of what is trained too, offline: tensorboard, mlflow, …; repeatable.",
+        show_default="the settings file's",
+    ),
+]
+
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--config", help="TOML file of config values, repeatable.")]
 Assignments = Annotated[
     list[str] | None,
@@ -62,6 +73,23 @@ EvalCorpus = Annotated[
 FirstSeed = Annotated[int | None, typer.Option("--seed", help="First seed.")]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Number of consecutive seeds.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def trackers_of(texts: Sequence[str] | None) -> "Trackers":
+    """Return the trackers of `--mirror`, or those of the settings file, each found to be installed.
+
+    Raises:
+        UsageError: one is not, or there is no such tracker.
+        ConfigError: the settings file is not valid.
+    """
+    from eetui.console.settings import load_settings
+
+    named = texts or load_settings().mirror
+    if not named:
+        return ()
+    from eetui.trackers.live import parsed
+
+    return parsed(named)
 
 
 def chosen_preset(preset: str | None, model: str | None) -> str:

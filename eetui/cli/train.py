@@ -19,17 +19,17 @@ from eetui.cli.options import (
     Device,
     EvalCorpus,
     FirstSeed,
+    MirrorTo,
     Model,
     NoUi,
     References,
     Seeds,
     chosen_preset,
     config_layers,
+    trackers_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from core.session.plan import Plan
     from core.session.prepare import Prepared
     from core.store.writer import Writer
@@ -80,10 +80,7 @@ def run(
         bool, typer.Option("--profile", help="Time the parts of every stage; shown at the end, in Live and by show.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TRACKER:DIR", help="Tell a tracker too, offline: tensorboard, mlflow, …; repeatable."),
-    ] = None,
+    mirror: MirrorTo = None,
     no_ui: NoUi = False,
     ray: Ray = None,
     workers: Workers = None,
@@ -108,7 +105,7 @@ def run(
     if ray is not None:
         layers.insert(1, one_thread())
     plan = plan_from(layers, method or (), seeds, preset=preset, name=name, tags=tag or (), sign="--", profile=profile)
-    request, mirrors = request_for(plan, workers or 1), _mirrors(mirror or (), no_ui=no_ui)
+    request, mirrors = request_for(plan, workers or 1), trackers_of(mirror)
     if ray is not None:
         machine = plan.configs[0].machine.model_dump()
         raise typer.Exit(train_on_cluster(request, db, ray, workers or 1, machine, as_json=as_json, mirrors=mirrors))
@@ -116,12 +113,19 @@ def run(
 
 
 def resume(
-    references: References, no_ui: NoUi = False, ray: Ray = None, workers: Workers = None, *, db: Database
+    references: References,
+    mirror: MirrorTo = None,
+    no_ui: NoUi = False,
+    ray: Ray = None,
+    workers: Workers = None,
+    *,
+    db: Database,
 ) -> None:
     """Resume runs that were interrupted or failed, from their last complete epoch."""
     from core.store.reader import Reader
 
     _check_workers(ray, workers, no_ui=no_ui)
+    mirrors = trackers_of(mirror)
     numbers, machine = list[int](), dict[str, Any]()
     if not is_follower():  # which needs no database
         with Reader(db) as reader:
@@ -134,8 +138,8 @@ def resume(
         return prepare_resume(numbers, store, workers or 1)
 
     if ray is not None:
-        raise typer.Exit(train_on_cluster(prepare, db, ray, workers or 1, machine))
-    _train(prepare, db, no_ui=no_ui)
+        raise typer.Exit(train_on_cluster(prepare, db, ray, workers or 1, machine, mirrors=mirrors))
+    _train(prepare, db, no_ui=no_ui, mirrors=mirrors)
 
 
 def request_for(plan: "Plan", workers: int = 1) -> "Request":
@@ -170,21 +174,6 @@ def _in_console(*, no_ui: bool) -> bool:
     return not no_ui and has_terminal()
 
 
-def _mirrors(texts: "Sequence[str]", *, no_ui: bool) -> "Trackers":
-    """Return the trackers of `--mirror`, each found to be installed before anything begins.
-
-    Raises:
-        UsageError: one is not, or there is a console.
-    """
-    if not texts:
-        return ()
-    if _in_console(no_ui=no_ui):
-        raise UsageError("--mirror goes with training without the console: add --no-ui")
-    from eetui.trackers.live import parsed
-
-    return parsed(texts)
-
-
 def _train(request: "Request", db: Path, *, no_ui: bool, as_json: bool = False, mirrors: "Trackers" = ()) -> None:
     """Train in the console or headless, alone or with the other processes of a launch, and exit."""
     if launched := launch():
@@ -194,7 +183,7 @@ def _train(request: "Request", db: Path, *, no_ui: bool, as_json: bool = False, 
 
         raise typer.Exit(train_together(request, db, launched, as_json=as_json, mirrors=mirrors))
     if _in_console(no_ui=no_ui):
-        raise typer.Exit(open_console(db, request))
+        raise typer.Exit(open_console(db, request, mirrors=mirrors))
     from eetui.cli.headless import train_headless
 
     if not no_ui:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # imports numpy
     from eetui.drawing.chart import Chart
 
 FORMATS = ("svg", "json", "csv", "md")
+"""What every view is exported as; `svg` is a picture of the screen."""
+FIGURE, WITH_FIGURE = "figure", ("curves", "savings")
+"""Answer that draws a figure for a paper, and the views that have one."""
 TEXTS = {"md": drawn.as_markdown, "csv": drawn.as_csv, "json": drawn.as_json}
 NAMES: dict[View, str] = {
     "final": "1 Final",
@@ -273,10 +276,14 @@ class CompareScreen(BenchScreen):
 
     def action_export(self) -> None:
         name = NAMES[self.view][2:].lower()
-        self.app.push_screen(Question(f"Export the {name} view as", FORMATS), self._export_answered)
+        formats = (FIGURE, *FORMATS) if self.view in WITH_FIGURE else FORMATS
+        self.app.push_screen(Question(f"Export the {name} view as", formats), self._export_answered)
 
     def _export_answered(self, answer: str | None) -> None:
-        if answer is not None:
+        if answer == FIGURE:
+            more = (self.as_ppl,) if self.view == "curves" else ()
+            self.bench.draw(self.view, self.comparison, *more)
+        elif answer is not None:
             self.call_after_refresh(self.bench.attempt, lambda: self._export(answer))
 
     def _area_rows(self) -> tuple[Row, ...]:

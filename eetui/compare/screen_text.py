@@ -76,7 +76,7 @@ def curves_note(comparison: Comparison, block: int, *, as_ppl: bool) -> str:
         lines.append("Each is of its own hard tokens.")
     if any(value.deviation is not None for column in comparison.columns for value in column.curve(block)):
         lines.append(BAND_MEANS)
-    return " ".join([*lines, "[ ] choose the block, v nats or PPL."])
+    return " ".join([*lines, "[ and ] choose the block, v nats or PPL."])
 
 
 def savings_series(comparison: Comparison) -> list[Series]:

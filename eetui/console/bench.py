@@ -21,6 +21,7 @@ from eetui.summary.shown_reader import ShownReader
 if TYPE_CHECKING:
     from core.session.plan import Plan
     from core.store.writer import Writer
+    from eetui.trackers.contract import Trackers
 
 HARMLESS = HarmlessLines()
 
@@ -28,7 +29,14 @@ HARMLESS = HarmlessLines()
 class Bench(App[None]):
     """Base of the app, with everything that screens ask of it."""
 
-    def __init__(self, database: Path, settings: Settings, stray: StrayOutput, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        database: Path,
+        settings: Settings,
+        stray: StrayOutput,
+        read_only: bool = False,
+        mirrors: "Trackers" = (),
+    ) -> None:
         """Open a database, which is created if it is missing; with `read_only` nothing is ever written to it.
 
         Raises:
@@ -40,7 +48,7 @@ class Bench(App[None]):
             with self.writing():
                 pass
         self.reader = ShownReader(database)
-        self.trainer = Trainer(database, settings.on_end)
+        self.trainer = Trainer(database, settings.on_end, mirrors)
         self.marked: Marks = {}
         """Marked runs, in the order they were marked."""
         self.kept: dict[str, Any] = {}
@@ -115,6 +123,15 @@ class Bench(App[None]):
     @abstractmethod
     def open(self, screen: str, *runs: int) -> None:
         """Open a screen by its name, for these runs."""
+
+    @abstractmethod
+    def draw(self, figure: str, *arguments: object) -> None:
+        """Ask for a format, and write a figure, named as in the app's table, with its numbers beside it."""
+
+    @property
+    @abstractmethod
+    def link_free(self) -> bool:
+        """Whether the terminal's link has had time for all that was written."""
 
     @abstractmethod
     async def action_back(self) -> None:

@@ -4,6 +4,7 @@ db = "~/experiments/runs.db"      # the database; --db and EETUI_DB win over it
 theme = "eetui-light"             # or a file themes/NAME.toml beside this one
 bell = false                      # no terminal bell when a run ends
 on_end = "notify-send eetui"      # started when a run has ended (`eetui.console.on_end`)
+mirror = ["tensorboard:logs"]     # trackers that are told of all that is trained; --mirror wins over it
 kib_per_second = 4                # over a slow link: screens are updated less often instead of writing more
 
 [keys]                            # binding ids, as the help screen shows them
@@ -38,6 +39,8 @@ class Settings:
     """Bound on what is written to the terminal while nothing is pressed."""
     on_end: str | None = None
     """Command that is started when a run has ended (`eetui.console.on_end`)."""
+    mirror: tuple[str, ...] = ()
+    """Trackers that are told of all that is trained, each as TRACKER:DIR."""
 
 
 DEFAULTS = Settings()
@@ -47,6 +50,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "bell": bool,
     "on_end": str,
     "keys": dict,
+    "mirror": list,
     "kib_per_second": (int, float),
 }
 
@@ -78,7 +82,7 @@ def load_settings() -> Settings:
     db = Path(values["db"]).expanduser() if "db" in values else None
     rate, on_end = values.get("kib_per_second"), values.get("on_end")
     bell, keys = values.get("bell", True), values.get("keys", {})
-    return Settings(db, values.get("theme"), bell, keys, path, themes, rate, on_end)
+    return Settings(db, values.get("theme"), bell, keys, path, themes, rate, on_end, tuple(values.get("mirror", ())))
 
 
 def _type_name(name: str) -> str:
@@ -97,6 +101,9 @@ def _check(path: Path, values: Mapping[str, Any]) -> None:
             words_of(values["on_end"])
         except ConfigError as error:
             raise ConfigError(f"settings file {path}: {error}") from None
+    for text in values.get("mirror", ()):
+        if not isinstance(text, str):
+            raise ConfigError(f"settings file {path}: mirror must be a list of texts TRACKER:DIR, got {text!r}")
     if not values.get("kib_per_second", 1) > 0:
         raise ConfigError(f"settings file {path}: kib_per_second must be above 0, got {values['kib_per_second']!r}")
     for binding, key in values.get("keys", {}).items():

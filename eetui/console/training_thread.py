@@ -27,9 +27,11 @@ if TYPE_CHECKING:  # torch: only on the thread that trains
     from core.session.plan import Plan
     from core.session.prepare import Prepared
     from core.store.writer import Writer
+    from eetui.trackers.contract import Trackers
 
 Phase = Literal["idle", "preparing", "training", "paused", "stopping"]
 Request = Callable[["Writer"], "Prepared"]
+Publish = Callable[[int, Sequence[Event]], None]
 PAUSE_CHECK_SECONDS = 0.05
 
 
@@ -43,6 +45,7 @@ class Snapshot:
         requests: experiments whose corpus has yet to be read.
         problem: reason why the last request was refused, or error that ended the thread.
         held_up: why the run in training waits to be stored, such as a full disk.
+        warning: what was last wrong with a tracker that is told of the runs.
     """
 
     phase: Phase = "idle"
@@ -51,6 +54,7 @@ class Snapshot:
     requests: int = 0
     problem: str | None = None
     held_up: str | None = None
+    warning: str | None = None
 
     @property
     def busy(self) -> bool:
@@ -73,8 +77,14 @@ class Job:
 class Trainer:
     """The queue, and the controls of the run in training. Every method may be called from any thread."""
 
-    def __init__(self, database: Path, on_end: str | None = None) -> None:
-        self.database, self.on_end = database, on_end
+    def __init__(self, database: Path, on_end: str | None = None, trackers: "Trackers" = ()) -> None:
+        """Create it without a thread.
+
+        Args:
+            on_end: the user's command that is started when a run has ended.
+            trackers: trackers that are told of all runs that are trained.
+        """
+        self.database, self.on_end, self.trackers = database, on_end, trackers
         self._lock = threading.RLock()
         self._snapshot = Snapshot()
         self._requests: deque[Request] = deque()
@@ -83,6 +93,7 @@ class Trainer:
         self._cancelled = False
         self._alive = False
         self._store: Writer | None = None
+        self._publish: Publish = _ignore
         self.lost: VanishedError | None = None
         """Error that ended the thread because the database was removed; it says where everything is."""
 
@@ -168,15 +179,11 @@ class Trainer:
     def work(self) -> None:
         """Train until nothing is left to do; the body of the thread that `claim` asked for."""
         from core.session import run  # noqa: F401 -- torch takes seconds: import it now, not in the middle of a run
-        from core.session.heartbeat import beating
-        from core.store.writer import Writer
 
         gc.freeze()  # torch's half a million objects: traversing them again and again would stall every thread
         try:
-            with Writer(self.database) as store, beating(store, self._runs):
-                self._store = store
-                while self._work_once(store):
-                    pass
+            while self._claimed_on():
+                self._work_all()
         except Exception as error:
             self.lost = error if isinstance(error, VanishedError) else None
             message = str(error) if isinstance(error, EetuiError) else traceback.format_exc()
@@ -185,13 +192,32 @@ class Trainer:
                 self._jobs.clear()
                 self._rest(problem=message)
 
+    def _claimed_on(self) -> bool:
+        """Whether there is something to do; if not, leave the thread under the same lock, so that nothing is missed."""
+        with self._lock:
+            wanted = bool(self._requests or self._jobs)
+            if not wanted:
+                self._rest()
+            return wanted
+
+    def _work_all(self) -> None:
+        """Work while there is something to do, then let trackers take what is left."""
+        from core.session.heartbeat import beating
+        from core.store.writer import Writer
+        from eetui.trackers.live import Mirrors
+
+        mirroring = Mirrors(self.trackers, self.database, lambda warning: self._set(warning=warning))
+        with mirroring.running(), Writer(self.database) as store, beating(store, self._runs):
+            self._store, self._publish = store, mirroring.publish
+            while self._work_once(store):
+                pass
+
     def _work_once(self, store: "Writer") -> bool:
         """Serve a request or train the next run; return False when there is neither."""
         with self._lock:
             request = self._requests.popleft() if self._requests else None
             job = self._jobs.pop(0) if self._jobs and request is None else None
             if request is None and job is None:
-                self._rest()
                 return False
             self._cancelled = self._stopped
             self._set(phase="preparing" if request else "training", run=job.number if job else None)
@@ -227,7 +253,7 @@ class Trainer:
 
         clock = session.new_clock(job.config, profile=job.profile)
         status = session.run(
-            job.config, job.dataset, job.memory, job.number, store, _ignore, should_stop, clock, job.outlook
+            job.config, job.dataset, job.memory, job.number, store, self._publish, should_stop, clock, job.outlook
         )
         self._set(run=None)
         self._tell_end(job.number, status)
@@ -265,7 +291,7 @@ class Trainer:
                     store.end(run, event)
 
     def _rest(self, **changes: object) -> None:
-        """Leave the thread, under the same lock that found nothing to do, so that no request is missed."""
+        """Leave the thread."""
         self._alive = False
         self._set(phase="idle", run=None, **changes)
 
@@ -280,4 +306,4 @@ class Trainer:
 
 
 def _ignore(run: int, events: Sequence[Event]) -> None:
-    """Ignore the events: screens read the store."""
+    """Ignore the events: screens read the store, and there is no tracker yet."""

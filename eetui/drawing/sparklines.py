@@ -7,13 +7,17 @@ from collections.abc import Sequence
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def sparkline(values: Sequence[float], width: int) -> str:
-    """Draw at most `width` bars, each the mean of neighbouring values; values that are not finite leave a gap."""
+def sparkline(values: Sequence[float], width: int, span: tuple[float, float] | None = None) -> str:
+    """Draw at most `width` bars, each the mean of neighbouring values; values that are not finite leave a gap.
+
+    Args:
+        span: values of the lowest and the highest bar, which no value exceeds; None: those of the values.
+    """
     bins = [_mean(part) for part in _split(values, width)]
     finite = [value for value in bins if value is not None]
     if not finite:
         return " " * len(bins)
-    low, high = min(finite), max(finite)
+    low, high = span or (min(finite), max(finite))
     return "".join(" " if value is None else _bar(value, low, high) for value in bins)
 
 

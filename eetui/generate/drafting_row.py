@@ -6,6 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Input, Label, Switch
 
+from eetui.drawing.word_switch import WordSwitch
 from eetui.generate.numbers import number, whole_number
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class DraftingRow(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Label("speculate")
-        yield Switch(id="speculate")
+        yield WordSwitch(id="speculate", animate=False)
         for name, label, value, meaning in FIELDS:
             yield Label(label, classes="field")
             yield Input(value, placeholder=meaning, id=name, classes="field")

@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from core.errors import EetuiError, UsageError
-from eetui.console.dialogs import Prompt
+from eetui.console.dialogs import Prompt, Question
 from eetui.console.run_actions import RunActions
 from eetui.console.screen import BenchScreen
 from eetui.drawing.steady_footer import SteadyFooter
@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # numpy: imported when the screen opens
 
 LOW = 38
 """Height of a screen, in rows, below which the signal view has no room for more."""
+FIGURES = {"text": "tokens", "curve": "savings_of_run", "signal": "reliability", "where": "waterfall"}
+"""Figures of a run that are drawn for a paper, by the words that choose them."""
 STEP, RATE, VIEW = (Binding.Group(name, compact=True) for name in ("Move", "Rate", "View"))
 HELP = """Every evaluated token went through every block once, and the store keeps what each block said of it. So the \
 thresholds can be moved here and the figures follow, without the model. They suppose that every token goes on through \
@@ -40,7 +42,9 @@ The text is what the model read; a token looks like the block at which it leaves
 predicted right. Each window of the text is read on its own.
 
 The diagnosis leads from the PPL seen in training to that of early exit, one change at a time. What it did to the last \
-block to train without context is measured with the model, while you look."""
+block to train without context is measured with the model, while you look.
+
+e draws a figure of the run for a paper, with its numbers beside it."""
 
 
 class InspectScreen(BenchScreen):
@@ -85,6 +89,7 @@ class InspectScreen(BenchScreen):
         Binding("0", "own", "Own", id="inspect.own", tooltip="Back to the run's own thresholds"),
         Binding("d", "diagnosis", "Where", id="inspect.diagnosis", tooltip="Show or hide where the perplexity went"),
         Binding("w", "generate", "Write", show=False, id="inspect.generate", tooltip="Let the run write a text"),
+        Binding("e", "export", "Export", show=False, id="inspect.export", tooltip="Draw a figure of the run to a file"),
         Binding("slash", "search", "Find", key_display="/", id="inspect.search", tooltip="Search the text"),
         Binding("ctrl+n", "again(1)", show=False, id="inspect.search_next", tooltip="Next place of what was searched"),
         Binding("N", "again(-1)", show=False, id="inspect.search_before", tooltip="Place before of what was searched"),
@@ -237,7 +242,7 @@ class InspectScreen(BenchScreen):
         """Without statistics there is nothing to move; with one exit none to choose."""
         if action == "exit":
             return self.study is not None and self.study.table.exits > 1
-        own = ("move", "price", "move_rate", "own", "search", "again", "too_early", "view", "diagnosis")
+        own = ("move", "price", "move_rate", "own", "search", "again", "too_early", "view", "diagnosis", "export")
         return action not in own or self.study is not None
 
     def action_move(self, step: float) -> None:
@@ -272,6 +277,17 @@ class InspectScreen(BenchScreen):
     def action_generate(self) -> None:
         actions = RunActions(self.bench)
         self.bench.attempt(lambda: actions.generate(self.bench.reader.run(self.run)))
+
+    def action_export(self) -> None:
+        """Ask for a figure of the run; all are at its own thresholds."""
+        self.app.push_screen(Question("Draw a figure of this run, at its own thresholds", tuple(FIGURES)), self._draw)
+
+    def _draw(self, answer: str | None) -> None:
+        from eetui.inspection.token_text import TokenText
+
+        if answer is not None:
+            more = (self.query_one(TokenText).cursor,) if answer == "text" else ()
+            self.bench.draw(FIGURES[answer], self.run, *more)
 
     def action_diagnosis(self) -> None:
         """Measured while it is open: closing it ends that."""

@@ -13,9 +13,10 @@ class LogPane(RichLog):
 
     DEFAULT_CSS = """
     LogPane {
-        height: 12; background: $surface; padding: 0 1; scrollbar-size-vertical: 1; scrollbar-gutter: stable;
+        height: 12; background: $surface; padding: 0 1 0 0; border-left: blank $surface;
+        scrollbar-size-vertical: 1; scrollbar-gutter: stable;
     }
-    LogPane:focus { background: $panel; }
+    LogPane:focus { background: $panel; border-left: thick $primary; }
     """
 
     def __init__(self) -> None:

@@ -1,13 +1,12 @@
 """Everything the Live screen knows of its run: its row, its log, its siblings, and which process trains it."""
 
-import os
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config.stored import completed, is_imported
 from core.events import RunInterrupted
+from core.machine.processes import resident_memory
 from core.state import LIVE, RunState, StageState, reduce
 from core.store.reader import Query, Reader
 from eetui.console.terminal import StrayOutput
@@ -164,12 +163,3 @@ class Siblings:
             state = self.reader.state(row["id"])
             self._states[row["id"]] = (row["status"], time.monotonic(), state)
         return state
-
-
-def resident_memory() -> int | None:
-    """Return the resident memory of this process in bytes, or None where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")

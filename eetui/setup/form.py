@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Checkbox, Input, Select, Static, Switch
 
+from eetui.drawing.word_switch import WordSwitch
 from eetui.setup.fields import Field, Raw, written
 from eetui.setup.form_text import Look, field_lines
 
@@ -78,7 +79,7 @@ class FieldRow(Widget):
                 options = [(text or NONE, text) for text in texts]
                 yield Choice(options, allow_blank=False, value=str(self.raw), compact=True)
             case "switch":
-                yield Switch(bool(self.raw), animate=False)
+                yield WordSwitch(bool(self.raw), animate=False)
             case "several":
                 names = [
                     (name, isinstance(self.raw, tuple) and name in self.raw) for name in map(str, self.field.choices)

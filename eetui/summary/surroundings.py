@@ -13,13 +13,11 @@ import torch
 
 from core.data.cache import cache_dir
 from core.machine.cores import read_cores
+from core.machine.disks import disk_of
 from core.protocol.resolve import choose_threads
 from core.session.checkup import Finding
 from core.session.provenance import versions
 from core.store.files import real_path
-
-SCARCE = 2**30
-"""Bytes left on a disk that are few."""
 
 
 def surroundings(db: Path) -> Iterator[Finding]:
@@ -33,10 +31,10 @@ def surroundings(db: Path) -> Iterator[Finding]:
     quota = f", {cores.quota:.3g} granted by the control group" if cores.quota is not None else ""
     yield Finding("threads", f"{choice.threads} now; {cores.allowed} cores{quota}, {cores.busy:.1f} of them busy")
     for name, folder in (("database", real_path(db).parent), ("cache", cache_dir())):
-        there = next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
-        free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
-        text = f"{free / 2**30:,.1f} GiB free for the {name} in {folder}{'' if writable else ', which is read-only'}"
-        yield Finding("disk", text, sound=free >= SCARCE and (writable or name != "cache"))
+        disk = disk_of(folder)
+        only_read = "" if disk.writable else ", which is read-only"
+        text = f"{disk.free / 2**30:,.1f} GiB free for the {name} in {folder}{only_read}"
+        yield Finding("disk", text, sound=not disk.scarce and (disk.writable or name != "cache"))
     encoding = sys.stdout.encoding or "none"
     yield Finding("locale", f"{'.'.join(filter(None, locale.getlocale())) or 'C'}, output in {encoding}")
     size = shutil.get_terminal_size()

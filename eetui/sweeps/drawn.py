@@ -9,6 +9,7 @@ from textual.color import Color
 from core.sweeps.combinations import varied
 from core.sweeps.heat import HeatTable
 from core.sweeps.importance import Importance
+from eetui.drawing.palette import Palette
 from eetui.drawing.themes import THEMES, hue
 from eetui.summary import sweep_views_text as words
 from eetui.sweeps import text
@@ -93,3 +94,12 @@ def points_at(found: Found, row: int, column: int) -> tuple[int, ...]:
         case "cells" if found.combinations:
             return (found.combinations[row].point,)
     return ()
+
+
+def coloured(
+    marks: int, colours: Palette, styles: Mapping[tuple[int, int], str], row: int, column: int, cell: str
+) -> Text:
+    """Draw a cell: signs of seeds in colours, others in the style that they may have."""
+    if column == marks:
+        return text.coloured_marks(cell, colours)
+    return Text(cell, styles.get((row, column), ""))

@@ -17,8 +17,8 @@ from eetui.drawing.cells import fitted
 
 GAP = 2
 SCROLLBAR = 1
-EDGE = 1
-"""Cells left of the first column."""
+EDGE, CURSOR = 2, "› "
+"""Cells left of the first column, and what stands there in the row under the cursor."""
 NARROWEST = 10
 """Cells that are left of the first column where the others need room."""
 
@@ -188,7 +188,7 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
         )
 
     def _line(self, cells: Sequence[str], row: int | None) -> Text:
-        line = Text(" " * EDGE, no_wrap=True)
+        line = Text(CURSOR if row == self.cursor and not self.by_cell else " " * EDGE, no_wrap=True)
         for column in self._in_view():
             width = self._widths[column] if column else self._first_width()
             text = fitted(cells[column], width, "left" if column < self._left else "right")

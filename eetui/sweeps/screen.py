@@ -19,6 +19,7 @@ from eetui.console.screen import BenchScreen
 from eetui.drawing.steady_footer import SteadyFooter
 from eetui.sweeps import data, drawn, text
 from eetui.sweeps.data import VIEWS, Found, View, Wanted
+from eetui.sweeps.export import export_view
 from eetui.sweeps.lines import Lines
 from eetui.sweeps.views import NAMES, SweepViews
 
@@ -40,8 +41,8 @@ class SweepsScreen(BenchScreen):
         "each seed. Heat: a metric over two fields, averaged over the others; m, x and y choose metric and axes; "
         "a fuller shade is better, and a star marks the best and what noise can't be told from it. Front: PPL against "
         "FLOP savings. Best: what to take for each purpose, [ and ] set how far above the best a PPL may be. "
-        "Importance: how much each field matters, by Optuna. Enter opens the runs under the cursor: one in Inspect, "
-        "several in Compare."
+        "Importance: how much each field matters, by Optuna. e draws heat and front as figures for a paper, and writes "
+        "the other tables as CSV. Enter opens the runs under the cursor: one in Inspect, several in Compare."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
@@ -57,6 +58,7 @@ class SweepsScreen(BenchScreen):
                 tooltip="Allow PPLs less far above the best"),
         Binding("right_square_bracket", "within(1)", "Further", show=False, id="sweeps.further",
                 tooltip="Allow PPLs further above the best"),
+        Binding("e", "export", "Export", id="sweeps.export", tooltip="Export the view to a file"),
         Binding("i", "inspect", "Inspect", show=False, id="sweeps.inspect", tooltip="Inspect the first finished run"),
     ]  # fmt: skip
     CSS = """
@@ -261,6 +263,11 @@ class SweepsScreen(BenchScreen):
         else:
             self.notify("no run under the cursor has finished", markup=False)
 
+    def action_export(self) -> None:
+        """Draw the view's figure where it has one; else write its table."""
+        if self.found is not None and self.found.wanted.view == self.views.view:
+            export_view(self.bench, self.found, self.views.content)
+
     def action_view(self, view: View) -> None:
         self.views.choose(view)
 
@@ -282,5 +289,5 @@ class SweepsScreen(BenchScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Enable keys only in the views that they change."""
-        views = {"metric": ("heat", "importance"), "turn": ("heat",), "within": ("best",)}
+        views = {"metric": ("heat", "importance"), "turn": ("heat",), "within": ("best",), "export": VIEWS[:4]}
         return self.is_mounted and self.view in views[action] if action in views else True

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -113,7 +112,7 @@ class SweepViews(Vertical):
             return
         lines, note = self.query_one(f"#{view}", Lines), self.query_one(f"#{view}-note", Static)
         lines.empty = content.empty
-        paint = partial(_coloured, content.marks, palette(self.app.theme_variables), content.styles)
+        paint = partial(drawn.coloured, content.marks, palette(self.app.theme_variables), content.styles)
         lines.show(content.heads, content.rows, left=content.left, paint=paint)
         note.update("\n".join(content.notes))
         note.display = bool(content.notes)
@@ -159,10 +158,3 @@ class SweepViews(Vertical):
         self._shares[event.key] = event.shares
         if self.is_mounted and self.found and self.found.wanted.view == "importance":
             self._show_importance(self.found)
-
-
-def _coloured(marks: int, colours: Any, styles: Any, row: int, column: int, cell: str) -> Text:
-    """Draw a cell: signs of seeds in colours, others in the style that they may have."""
-    if column == marks:
-        return text.coloured_marks(cell, colours)
-    return Text(cell, styles.get((row, column), ""))

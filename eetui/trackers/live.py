@@ -32,7 +32,7 @@ def parsed(texts: Sequence[str]) -> Trackers:
         name, colon, folder = text.partition(":")
         if not colon or not folder:
             raise UsageError(f"--mirror takes TRACKER:DIR, such as tensorboard:logs, got {text!r}")
-        found.append((name, tracker(name, Path(folder))))
+        found.append((name, tracker(name, Path(folder).expanduser())))
     return found
 
 

@@ -25,3 +25,9 @@ async def until_true(pilot: Pilot[None], condition: Callable[[], object]) -> Non
 
 def messages(bench: Bench) -> list[str]:
     return [notification.message for notification in bench._notifications]
+
+
+def screen_text(bench: Bench) -> str:
+    """Return what the terminal shows, without colours and attributes."""
+    strips = bench.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)

@@ -15,7 +15,9 @@ from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.settings import Settings
 from eetui.drawing import chart
+from eetui.machine import screen as machine
 from eetui.setup import estimate_panel
+from tests.eetui.machine.fake_reading import FakeMeter
 from tests.eetui.setup.fake_estimator import FakeEstimating
 from tests.scripted_runs import keep_sweep, keep_tokens, make_database
 
@@ -28,6 +30,7 @@ KEYS = {
     "help": ["question_mark"],
     "sweeps": ["W"],
     "heat": ["W", "2"],
+    "machine": ["U"],
 }
 """How each screen is reached from the first one."""
 
@@ -37,6 +40,11 @@ def database(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimate_panel, "Estimator", FakeEstimating)
     monkeypatch.setattr(chart, "SECONDS_BETWEEN", 0.1)
+    monkeypatch.setattr(machine, "Meter", FakeMeter)
+    monkeypatch.setattr(machine, "REMEMBERED", 1)
+    monkeypatch.setattr(machine, "host", lambda: "bench · Linux, x86_64")
+    places = {Path("/data"): "database", Path("/data/runs.db.checkpoints"): "checkpoints", Path("/cache"): "caches"}
+    monkeypatch.setattr(machine.MachineScreen, "_places", lambda screen: places)
     if name in ("sweeps", "heat"):
         return keep_sweep(Path("runs.db"), "rates")
     path = make_database(Path("runs.db"))

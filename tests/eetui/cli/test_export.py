@@ -46,6 +46,27 @@ def test_what_can_not_be_exported_is_one_line(words: list[str], message: str, db
     assert message in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resume", "1", "--no-ui", "--mirror", "board:logs"], "there is no tracker 'board'"),
+        (["--mirror", "tensorboard:logs", "ls"], "--mirror is for the console: write it after ls, if that trains"),
+    ],
+)
+def test_where_a_mirror_can_not_be_is_one_line(words: list[str], message: str, db: str, eetui: Eetui) -> None:
+    done = eetui(*words, EETUI_DB=db)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert message in done.stderr
+
+
+def test_a_mirror_of_the_settings_file_holds_where_there_is_no_option(tmp_path: Path, db: str, eetui: Eetui) -> None:
+    settings = tmp_path / "config.toml"
+    settings.write_text('mirror = ["board:logs"]')
+    done = eetui("resume", "1", "--no-ui", EETUI_DB=db, EETUI_CONFIG=str(settings))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "there is no tracker 'board'" in done.stderr
+
+
 def test_a_mirror_that_can_not_be_is_told_before_anything_is_trained(text: Path, tmp_path: Path, eetui: Eetui) -> None:
     db = tmp_path / "new.db"
     done = eetui("run", "--no-ui", "--corpus", str(text), "--mirror", "board:logs", "--db", str(db))

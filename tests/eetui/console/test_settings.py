@@ -21,12 +21,21 @@ def test_without_a_file_the_defaults_hold(file: Path) -> None:
 
 def test_every_setting_is_read(file: Path) -> None:
     file.write_text(
-        'db = "~/x.db"\ntheme = "eetui-light"\nbell = false\non_end = "say done"\n[keys]\n"runs.mark" = "m"\n'
+        'db = "~/x.db"\ntheme = "eetui-light"\nbell = false\non_end = "say done"\n'
+        'mirror = ["tensorboard:logs"]\n[keys]\n"runs.mark" = "m"\n'
     )
 
     settings = load_settings()
 
-    assert settings == Settings(Path.home() / "x.db", "eetui-light", False, {"runs.mark": "m"}, file, on_end="say done")
+    assert settings == Settings(
+        Path.home() / "x.db",
+        "eetui-light",
+        False,
+        {"runs.mark": "m"},
+        file,
+        on_end="say done",
+        mirror=("tensorboard:logs",),
+    )
 
 
 def test_without_the_variable_the_file_is_in_the_users_config_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,8 +48,9 @@ def test_without_the_variable_the_file_is_in_the_users_config_folder(monkeypatch
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("colour = 1", "'colour' must be one of db, theme, bell, on_end, keys, kib_per_second"),
+        ("colour = 1", "'colour' must be one of db, theme, bell, on_end, keys, mirror, kib_per_second"),
         ("on_end = 'say \"done'", "on_end can't be split into words (No closing quotation)"),
+        ("mirror = [1]", "mirror must be a list of texts TRACKER:DIR, got 1"),
         ("bell = 1", "bell must be of type bool, got 1"),
         ("kib_per_second = 0", "kib_per_second must be above 0, got 0"),
         ('kib_per_second = "4"', "kib_per_second must be of type number, got '4'"),

@@ -10,6 +10,7 @@ import pytest
 
 from core.store.reader import Reader
 from eetui.console.training_thread import Trainer
+from tests.eetui.trackers.recorder import Recorder
 from tests.scripted_runs import tiny_plan
 
 
@@ -163,3 +164,65 @@ def test_an_experiment_that_asks_for_a_profile_gets_one_here_too(
     with Reader(trainer.database) as reader:
         for run in (1, 2):
             assert all(stage.profile is not None for stage in reader.state(run).stages)
+
+
+def test_trackers_are_told_of_every_run_and_have_all_of_it_when_the_thread_rests(
+    trainer: Trainer, work: Callable[[], threading.Thread], text: Path
+) -> None:
+    told = record(trainer)
+    trainer.submit(tiny_plan(text, "loss", "softmax"))
+
+    work().join(60)
+
+    assert [(one.said[0][0], one.said[-1]) for one in told] == [("start", ("end", "finished"))] * 2
+    assert trainer.snapshot.warning is None
+
+
+def test_a_resumed_run_is_told_again_with_the_epochs_that_it_has_behind_it(
+    trainer: Trainer, work: Callable[[], threading.Thread], text: Path
+) -> None:
+    told = record(trainer)
+    trainer.submit(tiny_plan(text, "loss", max_epochs=40, patience=40))
+    thread = work()
+    wait_for(lambda: told and len(validated(told[0])) >= 2)
+    trainer.cancel(1)
+    thread.join(60)
+    trainer.resume_runs([1])
+    wait_for(lambda: not trainer.snapshot.busy or trainer.claim())
+    trainer.work()
+
+    interrupted, resumed = told
+    assert interrupted.said[-1] == ("end", "interrupted")
+    assert resumed.said[-1] == ("end", "finished")
+    assert validated(resumed)[:2] == validated(interrupted)[:2]
+    assert validated(resumed) == sorted(set(validated(resumed)))
+    assert len(validated(resumed)) == 40
+
+
+def test_a_tracker_that_fails_is_a_warning_and_the_run_finishes(
+    trainer: Trainer, work: Callable[[], threading.Thread], text: Path
+) -> None:
+    record(trainer, fails_at="block0")
+    trainer.submit(tiny_plan(text, "loss"))
+
+    work().join(60)
+
+    assert statuses(trainer) == ["finished"]
+    assert "told takes no more" in (trainer.snapshot.warning or "")
+
+
+def validated(told: Recorder) -> list[int]:
+    """Return the steps of block 0 at which its validation loss was told."""
+    return [what[2] for what in told.said if what[:2] == ("metric", "block0.lm/val_loss")]
+
+
+def record(trainer: Trainer, fails_at: str = "") -> list[Recorder]:
+    """Let the trainer mirror its runs; return what is told of each, as it begins."""
+    told: list[Recorder] = []
+
+    def new() -> Recorder:
+        told.append(Recorder(fails_at))
+        return told[-1]
+
+    trainer.trackers = [("told", new)]
+    return told

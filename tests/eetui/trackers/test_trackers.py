@@ -1,8 +1,6 @@
 """Runs in trackers, opened with each tracker's own reader; a tracker that is not installed is skipped."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,10 +9,11 @@ from core.events import Epoch, RunFailed
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.trackers import contract
-from eetui.trackers.contract import SHOWN_BY, TrackedRun, tracker
+from eetui.trackers.contract import SHOWN_BY, tracker
 from eetui.trackers.exported import export_to
 from eetui.trackers.live import Mirrors, parsed
 from tests.eetui.trackers.reading import READERS
+from tests.eetui.trackers.recorder import Recorder
 from tests.hostile import ALL, poison
 from tests.scripted_runs import add, append, scripted, until
 
@@ -75,35 +74,6 @@ def test_what_mirror_can_not_be_is_said() -> None:
     for text in ("tensorboard", "tensorboard:", "board:logs"):
         with pytest.raises(UsageError, match=r"TRACKER:DIR|no tracker 'board': take one of tensorboard"):
             parsed([text])
-
-
-class Recorder:
-    """A tracker that writes down what it is told, and fails at a figure of choice."""
-
-    def __init__(self, fails_at: str = "") -> None:
-        self.said: list[tuple[Any, ...]] = []
-        self.fails_at = fails_at
-
-    def start(self, run: TrackedRun) -> None:
-        self.said.append(("start", run.name))
-
-    def metrics(self, values: Mapping[str, float], step: int, time: float) -> None:
-        for name in values:
-            if self.fails_at and name.startswith(self.fails_at):
-                raise OSError("the disk is full")
-        self.said += (("metric", name, step) for name in values)
-
-    def summary(self, values: Mapping[str, float], time: float) -> None:
-        self.said.append(("summary", *values))
-
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], time: float) -> None:
-        self.said.append(("table", name, len(rows)))
-
-    def flush(self) -> None:
-        self.said.append(("flush",))
-
-    def end(self, ending: str, time: float) -> None:
-        self.said.append(("end", ending))
 
 
 def test_a_run_in_training_is_mirrored_in_order_and_a_tracker_that_fails_is_left_out(stored: Path) -> None:

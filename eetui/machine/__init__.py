@@ -1,0 +1,1 @@
+"""The Machine screen: processors, memory, GPUs, processes and disks, as they are now."""
