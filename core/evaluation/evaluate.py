@@ -224,7 +224,8 @@ def judge(
     for depth in distinct.values():
         if _loses(early, depth.loss, depth.window_losses) and depth.layer_savings >= early.layer_savings - A_HAIR:
             yield Warned(
-                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:z.1%} of layers saved) loses to "
+                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:z.1%} of layers saved) "
+                f"{'loses to' if depth.loss < early.loss - ROUNDING else 'does no better than'} "
                 f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:z.1%} saved)"
             )
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from core.errors import EetuiError
 from eetui.cli.main import app
 
 PAGE = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
+NEED_THE_MODEL = ("resume --no-ui", "generate --prompt a", "speculate", "export --adapter folder")
 LOOKED_AT = ("show", "quality", "diagnose", "compare", "calibrate --max-ppl-increase 50%")
 
 
@@ -28,8 +30,11 @@ def test_the_page_s_lines_write_a_file_that_becomes_a_run(tmp_path: Path, monkey
         assert result.exit_code == 0, result.output
     shown = json.loads(CliRunner().invoke(app, ["show", "ours", "--json", "--db", "runs.db"]).output)
     assert shown["record"]["imported"]["costs"] == [4.5, 9.0, 13.0]
-    refused = CliRunner().invoke(app, ["generate", "ours", "--prompt", "a", "--db", "runs.db"])
-    assert "its numbers were imported" in str(refused.exception)
+    for words in NEED_THE_MODEL:
+        name, *options = words.split()
+        refused = CliRunner().invoke(app, [name, "ours", *options, "--db", "runs.db"])
+        assert isinstance(refused.exception, EetuiError), words
+        assert "its numbers were imported" in str(refused.exception)
 
 
 def test_options_stand_for_arrays_and_what_is_not_used_is_said(tmp_path: Path) -> None:
