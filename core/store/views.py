@@ -1,8 +1,8 @@
 """Ready views of the database, for whoever reads it with SQL: `eetui sql`, Datasette, DuckDB, sqlite3.
 
 They need nothing of SQLite beyond `json_extract` and `json_each`: an SQLite older than what a view is written for can't
-even open the database. DuckDB reads a view's SQL and writes it anew, wrong where it has `NOT IN (SELECT …)`, `count(*)` or
-a join without ON. Deleted runs, and what a resumed run's new start voids, are left out.
+even open the database. DuckDB reads a view's SQL and writes it anew, wrong where it has `NOT IN (SELECT …)`, `count(*)`
+or a join without ON. Deleted runs, and what a resumed run's new start voids, are left out.
 """
 
 
