@@ -77,7 +77,9 @@ def view(
         config: config by dotted names.
     """
     started, width, record = state.started, config["data.seq_len"], row["record"]
-    windows = "" if started is None else f", {started.eval_tokens // width:,} windows of {width}"
+    windows = ""
+    if started is not None and width:  # a loop that logs its run tells of no windows
+        windows = f", {started.eval_tokens // width:,} windows of {width}"
     windows += ", each begun anew" if config.get("data.bos_token") else ""
     return RunView(
         name=row["name"],
@@ -85,7 +87,7 @@ def view(
         seed=row["seed"],
         status=row["status"],
         fingerprint=f"{record['fingerprint']}{windows}",
-        corpus=f"{record['corpus']}, {record['tokenizer']}, vocabulary {record['vocab_size']:,}{windows}",
+        corpus=_corpus(record) + windows,
         config=config,
         metrics=run_metrics(state, config),
         windows=_windows(state, figures),
@@ -99,6 +101,12 @@ def view(
         reads_head=run_facts(row).reads_head,
         training_windows=_training_windows(record["fingerprint"], state, config),
     )
+
+
+def _corpus(record: Mapping[str, Any]) -> str:
+    """Name a run's text, and as far as they are known its tokens."""
+    known = f", {record['tokenizer']}, vocabulary {record['vocab_size']:,}" if record["vocab_size"] else ""
+    return f"{record['corpus']}{known}"
 
 
 def _windows(state: RunState, figures: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[Metric, Sequence[float]]:

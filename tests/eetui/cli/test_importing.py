@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.errors import EetuiError
+from core.session.logged import LoggedRun
 from eetui.cli.main import app
 
 PAGE = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
@@ -49,3 +50,28 @@ def test_options_stand_for_arrays_and_what_is_not_used_is_said(tmp_path: Path) -
     assert CliRunner().invoke(app, ["ls", "method:mine", "--db", str(tmp_path / "runs.db")]).output.count("t ") >= 1
     wrong = CliRunner().invoke(app, [*words[:-1], "1,x"])
     assert "--costs takes numbers separated by commas" in str(wrong.exception)
+
+
+def test_a_logged_run_is_shown_compared_and_reported_and_the_rest_says_what_is_missing(tmp_path: Path) -> None:
+    db = str(tmp_path / "runs.db")
+    for name in ("ours", "theirs"):
+        with LoggedRun(name, {"lr": 0.1}, db=Path(db)) as run:
+            run.log(step=1, loss=2.0, tokens=8)
+            run.log(val_loss=2.5)
+            run.log(eval_loss=2.25)
+    for words in ("show 1", "compare 1 2", f"report 1 2 -o {tmp_path / 'r.html'}", "plot 1 2 -k savings -o", "ls"):
+        more = [str(tmp_path / "figures")] if words.endswith("-o") else []
+        done = CliRunner().invoke(app, [*shlex.split(words), *more, "--db", db])
+        assert done.exit_code == 0, (words, done.output, done.exception)
+    for words in (
+        "quality 1",
+        "calibrate 1 --max-ppl-increase 1%",
+        "diagnose 1",
+        f"export 1 --tokens {tmp_path}/t.csv",
+    ):
+        refused = CliRunner().invoke(app, [*shlex.split(words), "--db", db])
+        assert "ours was logged (eetui.log), without its tokens" in str(refused.exception), words
+    for words in NEED_THE_MODEL:
+        name, *options = words.split()
+        refused = CliRunner().invoke(app, [name, "ours", *options, "--db", db])
+        assert "imported (eetui import, or eetui.log)" in str(refused.exception), words
