@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import EetuiError
+from core.errors import EetuiError, UsageError
 from core.session.logged import LoggedRun
+from core.store.reader import Reader
 from eetui.cli.main import app
+from eetui.inspection import study
 
 PAGE = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
 NEED_THE_MODEL = ("resume --no-ui", "generate --prompt a", "speculate", "export --adapter folder")
@@ -71,6 +73,8 @@ def test_a_logged_run_is_shown_compared_and_reported_and_the_rest_says_what_is_m
     ):
         refused = CliRunner().invoke(app, [*shlex.split(words), "--db", db])
         assert "ours was logged (eetui.log), without its tokens" in str(refused.exception), words
+    with Reader(Path(db)) as reader, pytest.raises(UsageError, match=r"was logged \(eetui.log\), without its tokens"):
+        study.load(reader, reader.run(1))
     for words in NEED_THE_MODEL:
         name, *options = words.split()
         refused = CliRunner().invoke(app, [name, "ours", *options, "--db", db])
