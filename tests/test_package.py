@@ -100,3 +100,9 @@ def test_what_needs_torch_says_so_where_it_is_missing(installed: dict[str, str],
     assert done.returncode == 2
     assert done.stderr.strip() == "eetui: this needs torch, which is not installed here: pip install torch"
     assert done.stdout == ""
+
+
+def test_the_forms_for_github_are_yaml() -> None:
+    yaml = pytest.importorskip("yaml")
+    for path in (ROOT / "CITATION.cff", *(ROOT / ".github").rglob("*.yml")):
+        assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict), path
