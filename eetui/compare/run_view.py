@@ -22,6 +22,9 @@ from core.metrics import (
 from core.state import RunState
 from core.store.reader import Reader
 
+TOGETHER = -1
+"""Instead of a block's number, the key of the curve of all blocks that are trained together."""
+
 
 @dataclass(frozen=True)
 class RunView:
@@ -93,14 +96,25 @@ def view(
         windows=_windows(state, figures),
         intervals=_intervals(state),
         warnings=state.warnings,
-        curves={
-            stage.block: tuple(epoch.val_loss for epoch in stage.history if epoch.val_loss is not None)
-            for stage in state.stages
-            if stage.kind == "lm" and stage.block is not None
-        },
+        curves=_curves(state),
         reads_head=run_facts(row).reads_head,
         training_windows=_training_windows(record["fingerprint"], state, config),
     )
+
+
+def curve_name(block: int) -> str:
+    """Name the curve of a block, or of all blocks that were trained together."""
+    return "all blocks together" if block == TOGETHER else f"block {block}"
+
+
+def _curves(state: RunState) -> dict[int, tuple[float, ...]]:
+    """Return the loss on the early-stopping split after each epoch, nats, of each block that was trained with it."""
+    found = dict[int, tuple[float, ...]]()
+    for stage in state.stages:
+        losses = tuple(epoch.val_loss for epoch in stage.history if epoch.val_loss is not None)
+        if stage.kind == "lm" and losses:
+            found[TOGETHER if stage.block is None else stage.block] = losses
+    return found
 
 
 def _corpus(record: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ def test_a_logged_run_is_shown_compared_and_reported_and_the_rest_says_what_is_m
             run.log(step=1, loss=2.0, tokens=8)
             run.log(val_loss=2.5)
             run.log(eval_loss=2.25)
-    for words in ("show 1", "compare 1 2", f"report 1 2 -o {tmp_path / 'r.html'}", "plot 1 2 -k savings -o", "ls"):
+    for words in ("show 1", "compare 1 2", f"report 1 2 -o {tmp_path / 'r.html'}", "plot 1 2 -k curves -o", "ls"):
         more = [str(tmp_path / "figures")] if words.endswith("-o") else []
         done = CliRunner().invoke(app, [*shlex.split(words), *more, "--db", db])
         assert done.exit_code == 0, (words, done.output, done.exception)
