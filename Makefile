@@ -26,7 +26,7 @@ endef
 RESULTS = benchmarks/results
 BENCHMARKS = head_loss three_methods early_exit startup store growth console busy scale
 
-.PHONY: demo test check soak static docs record bench clean
+.PHONY: demo test check soak static docs dist record bench clean
 
 demo: $(VENV)/.runtime
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui run --no-ui --preset quick
@@ -36,7 +36,7 @@ demo: $(VENV)/.runtime
 
 test: check
 
-check: static docs
+check: static docs dist
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The fault tests for long: hundreds of kills and damages, a million events, a minute of crowding, a lock of 80 s; then
@@ -55,6 +55,12 @@ static: $(VENV)/.dev
 # The site over docs/, in site/; a warning is an error (--quiet would hide both), and nothing comes from the network.
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Wheel and sdist, as they would be published, in dist/.
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
 
 # The runs published in runs.db, all on pydocs: the report's three methods (three seeds, 10 epochs at most), the sound
 # protocol, eight layers with and without a price (three seeds), and exits on a real pretrained model, SmolLM2-135M. All
@@ -95,4 +101,4 @@ $(VENV)/.dev: pyproject.toml requirements.lock
 	touch $@ $(VENV)/.runtime
 
 clean:
-	rm -rf $(VENV) $(DEMO_DB)* site
+	rm -rf $(VENV) $(DEMO_DB)* site dist

@@ -123,7 +123,9 @@ class EetuiApp(Bench):
     def action_new(self) -> None:
         from eetui.setup.screen import NewScreen
 
-        if not isinstance(self.screen, NewScreen):
+        if isinstance(self.screen, NewScreen):
+            return
+        if self.attempt(self.require_writable):  # to estimate what a form describes takes the machine
             self.open("new")
 
     def action_machine(self) -> None:

@@ -29,7 +29,7 @@ ENDS = {"|", ">", "&", "&&", ";"}
 """Words of the shell that end a command."""
 INCOMPLETE = ("MissingParameter", "BadParameter", "NoArgsIsHelpError")
 """Errors that are none in a sentence, which leaves out arguments and writes placeholders."""
-OF_OTHERS = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--strict"}
+OF_OTHERS = {"--no-deps", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--strict"}
 """Options of other programs."""
 
 

@@ -98,6 +98,8 @@ def evaluated_tokens(reader: Reader, run: StoredRun) -> tuple[TokenTable, Evalua
     blocks = reader.token_statistics(run.number)
     text = reader.text(run.record["fingerprint"]) if blocks else None
     if text is None:
+        if run.config.model.imported:
+            raise UsageError(f"{run.name} was logged (eetui.log), without its tokens: import those (eetui import)")
         raise UsageError(
             f"{run.name} keeps no statistics of its tokens ({run.status}): they are written when a run is evaluated; "
             f"train it again (eetui run)"

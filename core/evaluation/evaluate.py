@@ -223,9 +223,9 @@ def judge(
     distinct = {(depth.layer_savings, depth.loss): depth for depth in static}  # "as trained" under a frozen head
     for depth in distinct.values():
         if _loses(early, depth.loss, depth.window_losses) and depth.layer_savings >= early.layer_savings - A_HAIR:
-            verdict = "loses to" if depth.loss < early.loss - ROUNDING else "is no better than"
             yield Warned(
-                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:z.1%} of layers saved) {verdict} "
+                f"early exit (PPL {perplexity(early.loss):.2f}, {early.layer_savings:z.1%} of layers saved) "
+                f"{'loses to' if depth.loss < early.loss - ROUNDING else 'does no better than'} "
                 f"{depth.name} (PPL {perplexity(depth.loss):.2f}, {depth.layer_savings:z.1%} saved)"
             )
 

@@ -12,4 +12,7 @@ def no_model(run: str, what: str) -> str:
     Args:
         what: `be resumed` and the like.
     """
-    return f"{run} can't {what}: its numbers were imported (eetui import), and eetui has not the model that made them"
+    return (
+        f"{run} can't {what}: its numbers were imported (eetui import, or eetui.log), and eetui has not the model that "
+        f"made them"
+    )

@@ -65,6 +65,9 @@ class Aim:
             raise UsageError("the file says which windows are for calibration: leave --calibration out")
         if self.calibration is not None and not 0 < self.calibration < 1:
             raise UsageError(f"--calibration must be a share above 0 and below 1, got {self.calibration:g}")
+        for option, share in (("--exit-rate", self.exit_rate), ("--savings", self.savings)):
+            if share is not None and not 0 <= share <= 1:
+                raise UsageError(f"{option} must be a share from 0% to 100%, got {share:.6g}")
         if self.cost == "flops" and not tokens.has_costs:
             raise UsageError("--cost flops needs costs of the exits: give them in the file or by --costs")
 

@@ -212,7 +212,7 @@ def _word(named: Arrays, name: str) -> str | None:
 
 
 def _claims(named: Arrays) -> Claim:
-    default = "rank" if "signal" in named else "max_prob"
+    default = "rank" if "signal" in named else "correct"  # the largest probability is itself by definition
     found = _word(named, "claims") or default
     for claim in CLAIMS:
         if claim == found:

@@ -211,7 +211,15 @@ def views(db: "Database") -> None:
         db.execute(f"CREATE VIEW {name} AS {query}")
 
 
-MIGRATIONS = (runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows, sweeps, views)
+def views_for_duckdb(db: "Database") -> None:
+    """Create the views anew: those of version 11 kept DuckDB from listing the tables of an attached database."""
+    views(db)
+
+
+MIGRATIONS = (
+    runs, events, results, tags_and_notes, tokens, savings, processes, deleted_runs, windows, sweeps, views,
+    views_for_duckdb,
+)  # fmt: skip
 LATEST_VERSION = len(MIGRATIONS)
 READABLE_VERSION = MIGRATIONS.index(sweeps)
 """Oldest version that is read as it stands: all that later ones have more is views, and tables that are empty there."""

@@ -1,7 +1,8 @@
 """Ready views of the database, for whoever reads it with SQL: `eetui sql`, Datasette, DuckDB, sqlite3.
 
 They need nothing of SQLite beyond `json_extract` and `json_each`: an SQLite older than what a view is written for can't
-even open the database. Deleted runs, and what a resumed run's new start voids, are left out.
+even open the database. DuckDB reads a view's SQL and writes it anew, wrong where it has `NOT IN (SELECT …)`, `count(*)`
+or a join without ON. Deleted runs, and what a resumed run's new start voids, are left out.
 """
 
 
@@ -16,7 +17,7 @@ _KEPT = """
     kept AS (
         SELECT events.run_id, events.seq, time, type, data
         FROM events JOIN start ON start.run_id = events.run_id AND events.seq >= start.seq
-        WHERE json_valid(data) AND events.run_id NOT IN (SELECT run_id FROM bin))"""
+        WHERE json_valid(data) AND NOT EXISTS (SELECT 1 FROM bin WHERE bin.run_id = events.run_id))"""
 _STAGE = f"""
     begun AS (
         SELECT
@@ -41,18 +42,18 @@ SELECT
     shallow_ratio, layer_savings, flop_savings, time_savings,
     {_measured("all blocks", "loss")} AS all_blocks_loss, {_measured("all blocks", "accuracy")} AS all_blocks_accuracy,
     {_measured("block 0 alone", "loss")} AS block0_alone_loss, {_measured("oracle", "loss")} AS oracle_loss, error
-FROM runs WHERE id NOT IN (SELECT run_id FROM bin)""",
+FROM runs WHERE NOT EXISTS (SELECT 1 FROM bin WHERE bin.run_id = runs.id)""",
     "run_config": """
 SELECT
     runs.id AS run_id, runs.name, part.key || coalesce('.' || leaf.key, '') AS key,
-    CASE WHEN part.type = 'object' THEN leaf.value ELSE part.value END AS value
+    CASE WHEN lower(part.type) = 'object' THEN leaf.value ELSE part.value END AS value
 FROM runs, json_each(runs.config) AS part
-LEFT JOIN json_each(CASE part.type WHEN 'object' THEN part.value ELSE '{}' END) AS leaf
-WHERE runs.id NOT IN (SELECT run_id FROM bin)""",
+LEFT JOIN json_each(CASE lower(part.type) WHEN 'object' THEN part.value ELSE '{}' END) AS leaf ON 1 = 1
+WHERE NOT EXISTS (SELECT 1 FROM bin WHERE bin.run_id = runs.id)""",
     "stages": f"""
 WITH {_START}, {_KEPT}, {_STAGE},
     epochs AS (
-        SELECT run_id, {_fields("stage")}, count(*) AS epochs, min(json_extract(data, '$.val_loss')) AS val_loss
+        SELECT run_id, {_fields("stage")}, count(seq) AS epochs, min(json_extract(data, '$.val_loss')) AS val_loss
         FROM kept WHERE type = 'Epoch' GROUP BY 1, 2),
     ended AS (SELECT run_id, {_fields("stage", "seconds")} FROM kept WHERE type = 'StageEnded'),
     thresholds AS (
@@ -88,7 +89,8 @@ WHERE kept.type = 'Steps' ORDER BY kept.run_id, kept.seq, one.key""",
 SELECT
     results.run_id, runs.name, runs.method, runs.seed, stage, results.name AS way, split, token_set, tokens, loss,
     results.accuracy, results.shallow_ratio, results.layer_savings
-FROM results JOIN runs ON runs.id = results.run_id WHERE results.run_id NOT IN (SELECT run_id FROM bin)""",
+FROM results JOIN runs ON runs.id = results.run_id 
+WHERE NOT EXISTS (SELECT 1 FROM bin WHERE bin.run_id = results.run_id)""",
     "savings": f"""
 WITH {_START}, {_KEPT}
 SELECT

@@ -15,11 +15,18 @@ from urllib.parse import quote
 MOST_RUNS = 200
 OF_RUNS = (
     "show", "quality", "calibrate", "diagnose", "generate", "speculate", "export", "lm-eval", "compare", "rm",
-    "resume", "plot",
+    "resume", "plot", "report", "queue move", "queue drop",
 )  # fmt: skip
 """Commands whose arguments are runs."""
-FLAGS = ("--json", "--no-ui", "--yes", "--speculate")
+OF_DELETED = ("restore",)
+"""Commands whose arguments are deleted runs."""
+FLAGS = (
+    "--json", "--no-ui", "--yes", "-y", "--for-good", "--speculate", "--force", "--ppl", "--each-seed",
+    "--only-changed",
+)  # fmt: skip
 """Options of these commands that take no value."""
+RUN_OPTIONS = ("--baseline",)
+"""Options whose value is a run."""
 
 
 def answer(environment: Mapping[str, str]) -> str | None:
@@ -44,11 +51,14 @@ def values(words: Sequence[str], word: str, environment: Mapping[str, str]) -> l
     before = words[-1] if words else ""
     if before in OF_OPTIONS:
         return OF_OPTIONS[before](word)
-    plain = (one for last, one in pairwise(["", *words]) if last != "--db" and not one.startswith("-"))
-    command = next(plain, "")
-    if word.startswith("-") or command not in OF_RUNS or (before.startswith("-") and before not in FLAGS):
+    if before in RUN_OPTIONS:
+        return runs(word, database(words, environment))
+    plain = [one for last, one in pairwise(["", *words]) if last != "--db" and not one.startswith("-")]
+    command = " ".join(plain[: 2 if plain[:1] == ["queue"] else 1])
+    known = command in OF_RUNS or command in OF_DELETED
+    if word.startswith("-") or not known or (before.startswith("-") and before not in FLAGS):
         return None
-    return runs(word, database(words, environment))
+    return runs(word, database(words, environment), deleted=command in OF_DELETED)
 
 
 def methods(word: str) -> list[str]:
@@ -96,13 +106,14 @@ def _leaves(section: str, sections: Mapping[str, list[tuple[str, str]]], prefix:
             yield prefix + name
 
 
-def runs(word: str, path: Path) -> list[str]:
-    """Return the newest runs whose name, or number, begins so; none if the database can't be read."""
-    column = "CAST(id AS TEXT)" if word.isdecimal() else "name"
-    query = (
-        f"SELECT {column} FROM runs WHERE substr({column}, 1, ?) = ? AND id NOT IN (SELECT run_id FROM bin) "
-        f"ORDER BY id DESC LIMIT {MOST_RUNS}"
-    )
+def runs(word: str, path: Path, *, deleted: bool = False) -> list[str]:
+    """Return the newest runs, or deleted ones, whose name, or number, begins so; none if the database can't be read."""
+    number, table = ("run_id", "bin") if deleted else ("id", "runs")
+    column = f"CAST({number} AS TEXT)" if word.isdecimal() else "name"
+    query = f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ?"
+    query += (
+        "" if deleted else " AND id NOT IN (SELECT run_id FROM bin)"
+    ) + f" ORDER BY {number} DESC LIMIT {MOST_RUNS}"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=0.1)) as connection:
             return [str(row[0]) for row in connection.execute(query, [len(word), word]) if str(row[0]).isprintable()]

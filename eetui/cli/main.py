@@ -4,6 +4,7 @@ Modules that are slow to import are imported inside the command that needs them.
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -99,12 +100,30 @@ def main() -> None:
         _require_text(sys.argv[1:])
         try:
             app()
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
         except SystemExit as leaving:
             if is_work_left():
                 with suppress(NobodyReadsError):
                     sys.stdout.flush()
                 os._exit(leaving.code if isinstance(leaving.code, int) else 1)
             raise
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """Return what to say of a module that is missing: without torch, runs are read, and nothing else can be done."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        lines_ = [line for line in requires("eetui") or () if "extra ==" not in line]
+    except PackageNotFoundError:
+        return error
+    packages = [found[0] for line in lines_ if (found := re.match(r"[\w.-]+", line))]
+    needs = {package.replace("-", "_"): package for package in packages}
+    package = needs.get(error.name or "")
+    if package is None:
+        return error
+    return UsageError(f"this needs {package}, which is not installed here: pip install {package}")
 
 
 def _require_text(arguments: Sequence[str]) -> None:

@@ -2,9 +2,11 @@
 
 import secrets
 import shlex
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 PARAMETER = "token"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self' 'unsafe-inline' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+"""What the page may do: nothing is loaded from elsewhere, such as textual-serve's font, for which a browser without a
+network would wait; no other page shows it in a frame."""
 REFUSAL = "This console needs the whole address that eetui serve printed, with its token.\n"
 
 
@@ -32,7 +42,7 @@ def serve(
     """Show the console in a browser, to whoever has its address with the token."""
     token = secrets.token_urlsafe(24)
     server = make_server(console_command(db, read_only=read_only), host, port, token)
-    address = f"{server.public_url}/?{PARAMETER}={token}"
+    address = f"http://{named(host)}:{port}/?{PARAMETER}={token}"
     print(f"the console{', read only,' if read_only else ''} is at {address}\nCtrl-C ends it", flush=True)
     if open_:
         import webbrowser
@@ -44,6 +54,13 @@ def serve(
         raise UsageError(
             f"port {port} of {host} can't be used ({error.strerror or error}): choose another with --port"
         ) from error
+
+
+def named(host: str) -> str:
+    """Return what a host is called in an address that others can open; all of this machine's are its name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def console_command(db: Path, *, read_only: bool) -> str:
@@ -71,6 +88,11 @@ def make_server(command: str, host: str, port: int, token: str) -> Any:
             app.middlewares.append(asks_for(token, f"eetui_{port}"))
             return app
 
+        async def handle_index(self, request: "web.Request") -> Any:
+            """Return the page, whose parts are where the browser found it: through a tunnel, by another name."""
+            self.public_url = f"{request.scheme}://{request.host}"
+            return await super().handle_index(request)
+
         async def on_startup(self, app: "web.Application") -> None:
             """Say nothing: the command has said where it is."""
 
@@ -85,14 +107,18 @@ def asks_for(token: str, cookie: str) -> Any:
         return secrets.compare_digest(given.encode(errors="replace"), token.encode())
 
     async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
+        if (origin := request.headers.get("Origin")) and urlsplit(origin).netloc != request.host:
+            raise web.HTTPForbidden(text=REFUSAL)  # a page of another server, in the browser of who has the token
         if fits(request.cookies.get(cookie, "")):
             response: web.StreamResponse = await handler(request)
+            if not response.prepared:  # a web socket is, when it ends
+                response.headers.update(HEADERS)
             return response
         if not fits(request.query.get(PARAMETER, "")):
             raise web.HTTPForbidden(text=REFUSAL)
         without = str(request.rel_url.with_query(None))
         entered = web.Response(status=302, headers={"Location": without})
-        entered.set_cookie(cookie, token, httponly=True, samesite="Strict")
+        entered.set_cookie(cookie, token, httponly=True, samesite="Lax")  # strict ones do not follow a link's redirect
         return entered
 
     return web.middleware(guard)

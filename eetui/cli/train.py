@@ -130,7 +130,7 @@ def resume(
     if not is_follower():  # which needs no database
         with Reader(db) as reader:
             numbers = [reader.find(reference) for reference in references]
-            machine = reader.run(numbers[0])["config"]["machine"]
+            machine = reader.run(numbers[0])["config"].get("machine", {})  # none of an imported run, refused below
 
     def prepare(store: "Writer") -> "Prepared":
         from core.session.prepare import prepare_resume

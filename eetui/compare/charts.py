@@ -12,6 +12,7 @@ from core.metrics import BITS_PER_BYTE, FINAL_PPL, LAYER_SAVINGS, Value, final_r
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.columns import Column
 from eetui.compare.comparison import Comparison, Row
+from eetui.compare.run_view import TOGETHER, curve_name
 
 View = Literal["final", "training", "config", "curves", "savings", "advice"]
 VIEWS: tuple[View, ...] = ("final", "training", "config", "curves", "savings", "advice")
@@ -46,9 +47,10 @@ def blocks_with_curves(comparison: Comparison) -> tuple[int, ...]:
 
 def curve_rows(columns: Sequence[Column], block: int) -> tuple[Row, ...]:
     """Return one row per epoch: loss in nats on the early-stopping split."""
-    curves = [column.curve(block) for column in columns]
+    curves, name = [column.curve(block) for column in columns], curve_name(block).capitalize()
+    key = "together" if block == TOGETHER else f"block{block}"
     return tuple(
-        Row(f"block{block}.epoch{epoch}", f"Block {block}, epoch {epoch}", "nats", values)
+        Row(f"{key}.epoch{epoch}", f"{name}, epoch {epoch}", "nats", values)
         for epoch, values in enumerate(zip_longest(*curves), start=1)
     )
 

@@ -22,6 +22,9 @@ from core.metrics import (
 from core.state import RunState
 from core.store.reader import Reader
 
+TOGETHER = -1
+"""Instead of a block's number, the key of the curve of all blocks that are trained together."""
+
 
 @dataclass(frozen=True)
 class RunView:
@@ -77,7 +80,9 @@ def view(
         config: config by dotted names.
     """
     started, width, record = state.started, config["data.seq_len"], row["record"]
-    windows = "" if started is None else f", {started.eval_tokens // width:,} windows of {width}"
+    windows = ""
+    if started is not None and width:  # a loop that logs its run tells of no windows
+        windows = f", {started.eval_tokens // width:,} windows of {width}"
     windows += ", each begun anew" if config.get("data.bos_token") else ""
     return RunView(
         name=row["name"],
@@ -85,20 +90,37 @@ def view(
         seed=row["seed"],
         status=row["status"],
         fingerprint=f"{record['fingerprint']}{windows}",
-        corpus=f"{record['corpus']}, {record['tokenizer']}, vocabulary {record['vocab_size']:,}{windows}",
+        corpus=_corpus(record) + windows,
         config=config,
         metrics=run_metrics(state, config),
         windows=_windows(state, figures),
         intervals=_intervals(state),
         warnings=state.warnings,
-        curves={
-            stage.block: tuple(epoch.val_loss for epoch in stage.history if epoch.val_loss is not None)
-            for stage in state.stages
-            if stage.kind == "lm" and stage.block is not None
-        },
+        curves=_curves(state),
         reads_head=run_facts(row).reads_head,
         training_windows=_training_windows(record["fingerprint"], state, config),
     )
+
+
+def curve_name(block: int) -> str:
+    """Name the curve of a block, or of all blocks that were trained together."""
+    return "all blocks together" if block == TOGETHER else f"block {block}"
+
+
+def _curves(state: RunState) -> dict[int, tuple[float, ...]]:
+    """Return the loss on the early-stopping split after each epoch, nats, of each block that was trained with it."""
+    found = dict[int, tuple[float, ...]]()
+    for stage in state.stages:
+        losses = tuple(epoch.val_loss for epoch in stage.history if epoch.val_loss is not None)
+        if stage.kind == "lm" and losses:
+            found[TOGETHER if stage.block is None else stage.block] = losses
+    return found
+
+
+def _corpus(record: Mapping[str, Any]) -> str:
+    """Name a run's text, and as far as they are known its tokens."""
+    known = f", {record['tokenizer']}, vocabulary {record['vocab_size']:,}" if record["vocab_size"] else ""
+    return f"{record['corpus']}{known}"
 
 
 def _windows(state: RunState, figures: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[Metric, Sequence[float]]:

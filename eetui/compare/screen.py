@@ -13,7 +13,7 @@ from eetui.compare import tables_text as drawn
 from eetui.compare.charts import VIEWS, View, blocks_with_curves, seen
 from eetui.compare.comparison import Comparison, Row, compare
 from eetui.compare.report_runs import report_names, report_view
-from eetui.compare.run_view import RunView, stored_view
+from eetui.compare.run_view import RunView, curve_name, stored_view
 from eetui.compare.screen_text import (
     advice_text,
     curve_series,
@@ -193,7 +193,7 @@ class CompareScreen(BenchScreen):
         from eetui.drawing.axes import LINEAR, PPL
 
         chart = self._chart()
-        title = f"Block {self.block} early-stop {'PPL' if self.as_ppl else 'nats'}"
+        title = f"{curve_name(self.block).capitalize()} early-stop {'PPL' if self.as_ppl else 'nats'}"
         if title != chart.title:
             chart.set_axes(title=title, y_axis=PPL if self.as_ppl else LINEAR)
         note = curves_note(comparison, self.block, as_ppl=self.as_ppl)

@@ -24,7 +24,14 @@ def fitted(text: str, width: int, align: Literal["left", "right"] = "left") -> s
     return padding + text if align == "right" else text + padding
 
 
-def columns(lines: Sequence[Sequence[str]], width: int, strong: int = -1, gap: int = 2, least: int = 7) -> Text:
+def columns(
+    lines: Sequence[Sequence[str]],
+    width: int,
+    strong: int = -1,
+    gap: int = 2,
+    least: int = 7,
+    give_way: Sequence[int] = (),
+) -> Text:
     """Draw right-aligned columns under bold heads, as many as fit; the first one is left-aligned.
 
     Args:
@@ -33,17 +40,22 @@ def columns(lines: Sequence[Sequence[str]], width: int, strong: int = -1, gap: i
         strong: index of a bold column.
         gap: cells between columns.
         least: fewest cells of a column but the first.
+        give_way: indices, beyond `strong`, of columns that are left out before the last ones are, from its end.
     """
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
     widths = [widths[0], *(max(least, cells) for cells in widths[1:])]
+    rows, giving = [list(line) for line in lines], list(give_way)
     while sum(widths) + gap * (len(widths) - 1) > width and len(widths) > 2:
-        widths.pop()
+        out = giving.pop() if giving else len(widths) - 1
+        del widths[out]
+        for row in rows:
+            del row[out]
     text = Text(no_wrap=True, overflow="crop")
-    for number, line in enumerate(lines):
+    for number, line in enumerate(rows):
         for column, cells in enumerate(widths):
             shown = set_cell_size(line[column], cells)
             if column:
                 shown = " " * (gap + cells - cell_len(line[column])) + line[column]
             text.append(shown, "bold" if number == 0 or column == strong else "")
-        text.append("\n" if number < len(lines) - 1 else "")
+        text.append("\n" if number < len(rows) - 1 else "")
     return text

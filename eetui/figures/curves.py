@@ -7,6 +7,7 @@ from core.errors import UsageError
 from core.formulas import perplexity
 from eetui.compare.charts import blocks_with_curves
 from eetui.compare.comparison import Comparison
+from eetui.compare.run_view import TOGETHER, curve_name
 from eetui.drawing.axes import LINEAR, PPL, WHOLE
 from eetui.figures.plot import Plot, panel_grid
 from eetui.figures.style import band, legend_above, look, value_axis
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+LATER = " Later blocks are trained on the hard tokens of their own run, so their curves are of different tokens."
 HEADS = ("run", "seeds", "block", "epoch", "loss", "deviation", "ppl")
 
 
@@ -49,8 +51,7 @@ def curves_plot(comparison: Comparison, *, as_ppl: bool = False) -> Plot:
         title="Loss on the early-stopping split by epoch",
         caption=(
             "Loss on the early-stopping split after each epoch. Of several seeds the mean; the band is ± one standard "
-            "deviation. Later blocks are trained on the hard tokens of their own run, so their curves are of different "
-            "tokens."
+            "deviation." + LATER * any(block > 0 for block in blocks)
         ),
         heads=HEADS,
         rows=list(_rows(comparison, blocks)),
@@ -73,7 +74,7 @@ def _panel(axes: "Axes", comparison: Comparison, block: int, *, as_ppl: bool) ->
             epochs, means, color=style.colour, linestyle=style.dashes, marker=style.marker, markevery=every
         )
         band(axes, epochs, means, [value.deviation for value in curve], style)
-    axes.set_title(f"block {block}", loc="left")
+    axes.set_title(curve_name(block), loc="left")
     axes.set_xlabel("epoch")
     axes.set_ylabel("PPL" if as_ppl else "loss, nats")
     value_axis(axes, "x", WHOLE)
@@ -87,4 +88,12 @@ def _rows(comparison: Comparison, blocks: tuple[int, ...]) -> Iterator[tuple[obj
             for epoch, value in enumerate(column.curve(block), start=1):
                 seeds = len(column.runs)
                 ppl = perplexity(value.mean)
-                yield column.exact_title, seeds, block, epoch, value.mean, value.deviation, ppl
+                yield (
+                    column.exact_title,
+                    seeds,
+                    "all" if block == TOGETHER else block,
+                    epoch,
+                    value.mean,
+                    value.deviation,
+                    ppl,
+                )

@@ -160,6 +160,8 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study:
         )
     run = stored_run(reader, row["id"])
     layers = run.config.model.block_layers
+    if len(layers) < 2 and run.config.model.imported:
+        raise UsageError("The run was logged (eetui.log), without its tokens: eetui import makes a run of those.")
     if len(layers) < 2:
         raise UsageError("The run has a single block, so no token can leave early and there is nothing to move.")
     if not exit_count(run.config.protocol, len(layers)):

@@ -104,7 +104,8 @@ def figures_table(study: Study, width: int) -> Text:
         lines.append(
             [label, figure(value, unit), change(value, before, unit), *(figure(one, unit) for one in found[1:])]
         )
-    return columns(lines, width, strong=1)
+    between = range(heads.index("block 0") + 1, heads.index("all blocks"))
+    return columns(lines, width, strong=1, give_way=between)
 
 
 def _value(result: Outcome | Measured | None, name: str, study: Study) -> float | None:

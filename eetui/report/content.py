@@ -9,7 +9,6 @@ from typing import Any
 
 from core.config.dotted_names import flatten
 from core.errors import EetuiError, UsageError
-from core.state import RunState
 from core.store.reader import Reader
 from core.store.stored_sweeps import find_sweep
 from core.sweeps.combinations import stored_combinations
@@ -25,8 +24,8 @@ from eetui.figures.plot import Plot
 from eetui.figures.sweep_front import front_plot
 from eetui.figures.sweep_heat import heat_plot
 from eetui.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph
+from eetui.report.promises import exits_and_promises
 from eetui.summary.launch_command import changed_values, launch_command, recorded_command
-from eetui.summary.priced_text import priced_facts
 
 OF_CODE = ("git_commit", "git_dirty", "packages", "python", "platform", "device", "threads", "dtype")
 """Facts of a run's record that tell with which code it was made."""
@@ -54,7 +53,7 @@ def report(reader: Reader, views: Sequence[RunView], words: Sequence[str], *, fi
     yield from _differences(comparison)
     yield from _closing(comparison)
     yield from _figures(reader, comparison, words, drawn=figures)
-    yield from _promises(runs)
+    yield from exits_and_promises(reader, runs)
     yield Heading("Config")
     yield from _config(comparison, [row for row, _ in runs])
     yield Heading("Code and data")
@@ -146,19 +145,6 @@ def _of_sweeps(reader: Reader, words: Sequence[str]) -> Iterator[Plot]:
         for make in makers:
             with suppress(UsageError):  # nothing varied, or nothing finished
                 yield make()
-
-
-def _promises(runs: Sequence[tuple[Mapping[str, Any], RunState]]) -> Iterator[Block]:
-    """Yield what the prices promised that set thresholds, and what came of it; nothing without any."""
-    facts = [(row["name"], dict(priced_facts(state))) for row, state in runs]
-    facts = [(name, each) for name, each in facts if each]
-    if facts:
-        keys = tuple(dict.fromkeys(key for _, each in facts for key in each))
-        rows = tuple((name, *(each.get(key, "") for key in keys)) for name, each in facts)
-        yield Heading("Promises")
-        yield Sheet(
-            "One price set the thresholds of all exits: what it promised, and what came true", ("", *keys), rows
-        )
 
 
 def _config(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:

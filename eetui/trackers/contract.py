@@ -59,7 +59,7 @@ Trackers = Sequence[tuple[str, Callable[[], Tracker]]]
 """Trackers by their names, and what makes one for a run."""
 SHOWN_BY = {
     "tensorboard": "tensorboard --logdir {}",
-    "mlflow": "mlflow ui --backend-store-uri sqlite:///{}/mlflow.db",
+    "mlflow": "mlflow ui --backend-store-uri sqlite:///{}/mlflow.db (pip install mlflow: the extra has no viewer)",
     "wandb": "wandb sync --sync-all in {}, which uploads them",
     "trackio": "TRACKIO_DIR={} trackio show --project eetui",
 }

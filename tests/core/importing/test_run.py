@@ -99,6 +99,7 @@ def test_thresholds_of_the_file_are_the_run_s_on_all_its_windows(file: Path, tmp
         (Aim(savings=0.9), ConfigError, "exit.savings must be at most 0.6"),
         (Aim(savings=0.1, price=1.0), UsageError, "got --savings and --price: leave all but one out"),
         (Aim(calibration=1.5), UsageError, "--calibration must be a share"),
+        (Aim(exit_rate=3.0), UsageError, "--exit-rate must be a share from 0% to 100%, got 3"),
     ],
 )
 def test_an_aim_that_can_not_be_had_stores_nothing(

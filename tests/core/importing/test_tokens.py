@@ -75,7 +75,7 @@ def test_what_is_wrong_is_named_with_its_place(message: str) -> None:
 def test_what_is_left_out_is_worked_out() -> None:
     found = imported_tokens(arrays())
     assert (found.signal == found.max_prob[:-1]).all()
-    assert (found.claims, found.method) == ("max_prob", "max_prob")
+    assert (found.claims, found.method) == ("correct", "max_prob"), "as softmax is judged"
     assert (found.layers, found.costs, found.has_costs) == ((1, 1, 1), (1.0, 2.0, 3.0), False)
     assert found.vocabulary[:2] == ["#0", "#1"]
     assert not found.notes

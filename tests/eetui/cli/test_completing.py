@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from core.config.run_config import fields, preset_names
-from eetui.cli.completing import OF_RUNS, answer
-from eetui.cli.main import COMMANDS
+from core.store.writer import Writer
+from eetui.cli.completing import FLAGS, OF_DELETED, OF_RUNS, answer
+from eetui.cli.main import app
 from tests.scripted_runs import make_database
 
 
@@ -33,8 +35,34 @@ def test_runs_complete_by_name_and_number_newest_first(db: Path) -> None:
     assert completed("eetui show loss", db) == ["loss-4", "loss-1"]
     assert completed("eetui compare loss-1 dist", db) == ["distill-2"]
     assert completed("eetui show --json 2", db) == ["2"]
+    assert completed("eetui report --force -o a.html loss", db) == ["loss-4", "loss-1"]
+    assert completed("eetui compare --baseline loss", db) == ["loss-4", "loss-1"]
+    assert completed("eetui queue drop dist", db) == ["distill-2"]
+    assert completed("eetui queue l", db) is None
     assert completed(f"eetui --db {db.parent / 'none.db'} show loss", db) == []
-    assert set(OF_RUNS) <= set(COMMANDS)
+
+
+def test_deleted_runs_complete_what_brings_them_back(tmp_path: Path) -> None:
+    path = make_database(tmp_path / "runs.db")
+    with Writer(path) as writer:
+        writer.discard([1])
+    assert completed("eetui restore lo", path) == ["loss-1"]
+    assert completed("eetui show lo", path) == ["loss-4"]
+
+
+def test_every_command_that_takes_runs_completes_them_after_its_flags() -> None:
+    program = get_command(app)
+    found = [(name, command) for name, command in program.commands.items()]  # type: ignore[attr-defined]
+    found += [(f"queue {name}", command) for name, command in program.commands["queue"].commands.items()]  # type: ignore[attr-defined]
+    takes = {
+        name: command
+        for name, command in found
+        if any((each.metavar or "").strip("[").startswith("RUN") for each in command.params)
+        and any(each.param_type_name == "argument" for each in command.params)
+    }
+    assert set(takes) == {*OF_RUNS, *OF_DELETED}
+    flags = [each for command in takes.values() for each in command.params if getattr(each, "is_flag", False)]
+    assert {word for each in flags for word in each.opts} == set(FLAGS)
 
 
 def test_options_complete_their_values(db: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 from core.errors import UsageError
 from core.metrics import Value
 from core.store.reader import Reader
+from eetui.compare.charts import curve_rows
 from eetui.compare.comparison import compare
-from eetui.compare.run_view import stored_view
+from eetui.compare.run_view import TOGETHER, stored_view
 from eetui.compare.savings_curves import mean_curve, run_curve
 from eetui.figures.curves import curves_plot
 from eetui.figures.files import paths_of, read_width, write_plots
@@ -133,6 +134,16 @@ def test_a_band_is_the_deviation_over_seeds(database: Path) -> None:
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
     column = replace(run("_mine", 1, 6.0, 0.01), curves={0: (6.0, 5.0)})
     assert "_mine" in words(render(curves_plot(compare([column])), 8.3, "svg").decode())
+
+
+def test_blocks_that_are_trained_together_have_one_curve() -> None:
+    column = replace(run("joint", 1, 6.0, 0.01), curves={TOGETHER: (6.0, 5.0)})
+    plot = curves_plot(compare([column]))
+    assert "all blocks together" in words(render(plot, 8.3, "svg").decode())
+    assert [row[2:5] for row in plot.rows] == [("all", 1, 6.0), ("all", 2, 5.0)]
+    assert "hard tokens" not in plot.caption
+    rows = curve_rows(compare([column]).columns, TOGETHER)
+    assert [row.label for row in rows] == ["All blocks together, epoch 1", "All blocks together, epoch 2"]
 
 
 def test_of_many_runs_some_are_in_the_legend_and_what_the_lines_mean_still_is() -> None:

@@ -7,6 +7,7 @@ import torch
 from core.analysis.what_if import Leavers, Outcome
 from core.config.run_config import ModelConfig, RunConfig
 from core.evaluation.passes import Pass, measured
+from eetui.drawing.cells import columns
 from eetui.inspection.text import NEEDED, honesty
 
 
@@ -18,3 +19,14 @@ def test_deferred_layers_are_not_called_saved_without_a_word(exited_state: str) 
     outcome = Outcome(np.array([0, 1, 0]), (Leavers(2, 0, 2, 0, 2), Leavers(1, 0, 1, 0, 1)), (1, 1))
     said = honesty(outcome, measured("evaluation", "early exit", result, config))
     assert (NEEDED in said) == (exited_state == "deferred")
+
+
+def test_columns_between_give_way_before_the_last_ones() -> None:
+    heads = ["", "now", "block 0", "block 1", "block 2", "all blocks", "oracle"]
+    lines = [heads, ["PPL", *("12.34" for _ in heads[1:])]]
+    shown = [columns(lines, width, give_way=(3, 4)).plain.splitlines()[0].split("  ") for width in (80, 55, 47, 30)]
+    found = [[word.strip() for word in words if word.strip()] for words in shown]
+    assert found[0] == heads[1:]
+    assert found[1] == ["now", "block 0", "block 1", "all blocks", "oracle"]
+    assert found[2] == ["now", "block 0", "all blocks", "oracle"]
+    assert found[3] == ["now", "block 0"]

@@ -9,14 +9,19 @@ from urllib.parse import unquote
 
 import pytest
 
+from core.analysis.calibrate_run import calibrate
+from core.analysis.calibration_request import CalibrationRequest
+from core.analysis.run_quality import run_quality
 from core.store.reader import Reader
 from eetui.compare.run_view import stored_view
 from eetui.compare.sheets import Sheet
 from eetui.figures.plot import Plot
+from eetui.report import promises
 from eetui.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph
 from eetui.report.content import report
 from eetui.report.markdown_page import as_markdown
 from eetui.report.page import as_html
+from eetui.report.promises import exits_and_promises
 from tests.conftest import Eetui
 from tests.hostile import ALL, harmful, poison
 from tests.trained_run import train_run
@@ -88,18 +93,43 @@ def test_the_numbers_of_each_figure_are_in_the_page(blocks: list[Block]) -> None
 
 def test_a_report_says_what_was_trained_with_which_code_and_how_to_do_it_again(blocks: list[Block]) -> None:
     assert [block.text for block in blocks if isinstance(block, Heading) and block.level == 2] == [
-        "Results", "Figures", "Config", "Code and data", "Make it again",
+        "Results", "Figures", "Exits", "Promises", "Config", "Code and data", "Make it again",
     ]  # fmt: skip
     tables = {row[0]: row[1] for block in blocks if isinstance(block, Sheet) for row in block.rows}
     assert tables["model.dim"] == "8"
     assert {"corpus", "fingerprint", "git_commit", "packages", "python"} <= set(tables)
-    train, again = (block.lines for block in blocks if isinstance(block, Commands))
+    calibrate, train, again = (block.lines for block in blocks if isinstance(block, Commands))
+    assert list(calibrate) == ["eetui calibrate 1 --max-ppl-increase 1% --delta 0.1"]
     assert train[0].startswith("eetui run ")
     assert list(again) == ["eetui report 1", "eetui compare 1", "eetui plot 1"]
     (whole,) = (block for block in blocks if isinstance(block, Folded) and block.summary == "Whole config")
     (sheet,) = whole.blocks
     assert isinstance(sheet, Sheet)
     assert len(sheet.rows) > len(tables) / 2
+
+
+def test_promises_are_those_of_calibrate_and_exits_those_of_quality(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "runs.db"
+    train_run(path, text, method="loss", eval_ratio=0.4)
+    with Reader(path) as reader:
+        runs = [(reader.run(1), reader.state(1))]
+        found = {block.title: block for block in exits_and_promises(reader, runs) if isinstance(block, Sheet)}
+        signal = run_quality(reader, 1).quality.exits[0]
+        chosen = calibrate(reader, 1, CalibrationRequest(0.01))
+        monkeypatch.setattr(promises, "MOST_JUDGED", 0)
+        (only,) = exits_and_promises(reader, runs)
+    signals, guaranteed = found.values()
+    assert signal.signal is not None
+    assert signals.rows[0][1:] == (
+        "0", f"{signal.correct.auroc:.3f}", f"{signal.last_no_better.auroc:.3f}", "p(target)",
+        f"{signal.signal.error:.4f}",
+    )  # fmt: skip
+    assert "0.0100 nats (1% of PPL) above all blocks at most, with a probability of 90%" in guaranteed.title
+    assert guaranteed.rows[0][2] == f"{chosen.test.ppl_increase:+z.2%}"
+    assert isinstance(only, Paragraph)
+    assert "more than 0 runs" in only.text
 
 
 def test_markdown_escapes_what_it_is_given() -> None:

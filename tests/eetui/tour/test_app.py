@@ -62,10 +62,11 @@ async def test_a_console_that_only_reads_says_so(six_runs: Path) -> None:
     before = six_runs.read_bytes()
     bench = EetuiApp(six_runs, read_only=True)
     async with bench.run_test() as pilot:
-        for key in ("end", "d"):
+        for key in ("end", "d", "n"):
             await pilot.press(key)
             await pilot.pause()
-        assert any("only reads" in notice.message for notice in bench._notifications)
+        assert sum("only reads" in notice.message for notice in bench._notifications) == 2
+        assert len(bench.screen_stack) == 2, "no form, whose estimate would take the machine"
         assert not bench.resume_runs([1])
         assert not bench.trainer.snapshot.busy
         assert "runs.db, read only" in str(bench.screen.query_one("#title", Static).visual)

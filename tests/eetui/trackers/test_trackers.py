@@ -1,5 +1,8 @@
 """Runs in trackers, opened with each tracker's own reader; a tracker that is not installed is skipped."""
 
+import subprocess
+import sys
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -99,3 +102,24 @@ def test_what_a_tracker_raises_in_an_export_is_one_error(stored: Path, monkeypat
     monkeypatch.setattr("eetui.trackers.exported.tracker", lambda *_: lambda: Recorder("block0"))
     with Reader(stored) as reader, pytest.raises(TrackerError, match=r"x did not take run 1 into logs \(OSError"):
         export_to("x", Path("logs"), reader, [1])
+
+
+def test_an_export_keeps_standard_output_clean_to_the_end_of_the_process(stored: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trackio")
+    words = ["--db", str(stored), "export", "1", "2", "--to", "trackio", "--output", str(tmp_path / "logs")]
+    done = subprocess.run([sys.executable, "-m", "eetui", *words], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr.startswith("wrote 2 runs")
+
+
+def test_a_tracker_s_current_run_is_gone_after_an_export(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    current: ContextVar[str | None] = ContextVar("current", default=None)
+
+    class Remembers(Recorder):
+        def start(self, run: TrackedRun) -> None:
+            current.set(run.name)
+
+    monkeypatch.setattr("eetui.trackers.exported.tracker", lambda *_: Remembers)
+    with Reader(stored) as reader:
+        export_to("x", Path("logs"), reader, [1, 2])
+    assert current.get() is None
