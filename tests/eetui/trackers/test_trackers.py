@@ -12,7 +12,7 @@ from core.events import Epoch, RunFailed
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.trackers import contract
-from eetui.trackers.contract import SHOWN_BY, tracker
+from eetui.trackers.contract import SHOWN_BY, TrackedRun, tracker
 from eetui.trackers.exported import export_to
 from eetui.trackers.live import Mirrors, parsed
 from tests.eetui.trackers.reading import READERS
