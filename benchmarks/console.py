@@ -30,6 +30,7 @@ from termios import TIOCSWINSZ
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks._report import Report, figure, status_bytes
+from benchmarks.startup import environment as own_environment
 from core.events import Epoch
 from core.store.reader import Reader
 from core.store.writer import Writer
@@ -113,9 +114,7 @@ def in_terminal(command: Sequence[str], database: Path) -> Iterator[Terminal]:
 
 
 def environment(database: Path) -> dict[str, str]:
-    root = str(Path(__file__).parents[1])
-    own = {"EETUI_DB": str(database), "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
-    return os.environ | own | {"EETUI_CONFIG": str(database.with_suffix(".no-settings"))}
+    return own_environment(database) | {"OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
 
 
 def training_rate(database: Path) -> float:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._report import Report, figure
-from benchmarks.console import first_frame
+from benchmarks.console import in_terminal
+from benchmarks.growth import growth
 from benchmarks.startup import environment
 from core.config.run_config import Layer, RunConfig
 from core.events import Event, Warned
@@ -37,13 +38,19 @@ from core.sweeps.work import Worker
 from tests.scripted_runs import RECORD, TINY, append, config, many_runs, scripted
 
 MANY = 100_000
+COUNTS = (10, 1000, 10_000, MANY)
+"""Runs in the databases; the slopes are over all but the first."""
 WARM = 5
 """Runs that are not counted: processes start, and files come into the cache."""
 SEEDS = 4
 METHODS, RATIOS = ("loss", "distill", "softmax"), (0.3, 0.5, 0.7)
 EETUI = (sys.executable, "-m", "eetui")
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "eetui ls, all of them": ("ls",),
+ALL = {
+    "eetui ls": ("ls",),
+    "eetui compare 'ppl>0' --group-by method,hard_ratio": ("compare", "ppl>0", "--group-by", "method,hard_ratio"),
+}
+"""Commands that read every run."""
+SOME = {
     "eetui ls --limit 20": ("ls", "--limit", "20"),
     "eetui ls 'ppl<220' --sort ppl": ("ls", "ppl<220", "--sort", "ppl"),
     "eetui compare sweep:rates --group-by method,hard_ratio": (
@@ -52,6 +59,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "eetui sweep list": ("sweep", "list"),
     "eetui sweep show rates": ("sweep", "show", "rates"),
 }  # fmt: skip
+"""Commands that are to answer in `ANSWER` milliseconds."""
+ANSWER = 300
 
 
 def synthetic(run: RunConfig, *_: Any, **__: Any) -> Iterator[Event]:
@@ -182,21 +191,48 @@ def dry_run(report: Report, folder: Path, rounds: int) -> None:
 
 
 def answers(report: Report, folder: Path, rounds: int) -> None:
-    """Time until commands and the console answer, with many runs in the database and with ten of them."""
-    paths = {count: many_runs(folder / f"{count}.db", count) for count in (10, MANY)}
+    """Time until commands and the console answer, by the number of runs in the database."""
+    paths = {count: many_runs(folder / f"{count}.db", count) for count in COUNTS}
     for path in paths.values():
         add_sweep(path)
-    for name, words in COMMANDS.items():
-        taken = [first_answer(words, paths[MANY]) for _ in range(rounds + 1)][1:]
-        most = None if name.endswith("all of them") else 300
-        report.add(figure(f"{name}, {MANY:,} runs, first line", [1000 * seconds for seconds in taken], "ms", most=most))
-    frames = {
-        count: [first_frame(EETUI, path, b"rates-8-s3") for _ in range(rounds + 1)][1:] for count, path in paths.items()
+    for name, words in (SOME | ALL).items():
+        taken = {count: [first_answer(words, path) for _ in range(rounds + 1)][1:] for count, path in paths.items()}
+        milliseconds = {count: [1000 * seconds for seconds in found] for count, found in taken.items()}
+        most = ANSWER if name in SOME else None
+        report.add(figure(f"{name}, {MANY:,} runs, first line", milliseconds[MANY], "ms", most=most))
+        report_growth(report, name, milliseconds)
+    screens = {
+        "Runs": [[frame(path) for _ in range(rounds + 1)][1:] for path in paths.values()],
+        "Sweep": [[frame(path, b"W", b"combinations") for _ in range(rounds + 1)][1:] for path in paths.values()],
     }
-    few = statistics.median(frames[10])
-    more = [1000 * (seconds - few) for seconds in frames[MANY]]
-    report.add(figure("first frame of the console, 10 runs", [1000 * seconds for seconds in frames[10]], "ms"))
-    report.add(figure(f"what {MANY:,} runs add to it", more, "ms", most=300))
+    report.add(figure("first frame of the console, 10 runs", [1000 * seconds for seconds in screens["Runs"][0]], "ms"))
+    for name, found in screens.items():
+        milliseconds = {count: [1000 * seconds for seconds in each] for count, each in zip(COUNTS, found, strict=True)}
+        what = "first frame of the console" if name == "Runs" else "key to Sweep screen"
+        few = statistics.median(milliseconds[COUNTS[0]])
+        report.add(figure(f"{what}, {MANY:,} runs", milliseconds[MANY], "ms", most=ANSWER if name == "Sweep" else None))
+        more = [one - few for one in milliseconds[MANY]]
+        report.add(figure(f"what {MANY:,} runs add to it", more, "ms", most=ANSWER))
+        report_growth(report, what, milliseconds)
+
+
+def report_growth(report: Report, name: str, milliseconds: dict[int, list[float]]) -> None:
+    """Report the slope of what runs add to a time with ten of them, and the times."""
+    medians = {count: statistics.median(each) for count, each in milliseconds.items()}
+    report.add(growth(f"  {name} by runs", COUNTS[1:], [medians[count] for count in COUNTS[1:]]))
+    report.note(f"{name} (ms): {', '.join(f'{count:,}: {median:.0f}' for count, median in medians.items())}")
+
+
+def frame(database: Path, key: bytes = b"", text: bytes = b"") -> float:
+    """Return the seconds until the console shows the runs or, from there, from a key to a text that it shows."""
+    began = time.perf_counter()
+    with in_terminal(EETUI, database) as terminal:
+        terminal.wait_for(b"rates-8-s3")
+        if not key:
+            return time.perf_counter() - began
+        terminal.drain(1.0)
+        terminal.press(key)
+        return terminal.wait_for(text)
 
 
 def add_sweep(path: Path) -> None:

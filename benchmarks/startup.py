@@ -79,9 +79,10 @@ def measure(environment: dict[str, str], rounds: int) -> dict[str, list[float]]:
 
 
 def environment(database: Path) -> dict[str, str]:
-    """As a user has it, without settings of this machine's."""
+    """As a user has it, without settings of this machine's; modules are compiled once, and not for every command."""
     own = {"EETUI_DB": str(database), "EETUI_CONFIG": str(database.with_suffix(".no-settings"))}
-    return os.environ | own | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    theirs = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return theirs | own | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from core.config.derived import target_shallow_ratio
 from core.events import Epoch, Measured, Priced, Savings, Strided, Threshold, Way, way_name
 from core.formulas import bits_at, perplexity
+from core.intervals import deviation
 from core.state import RunState, StageState
 
 Unit = Literal["ppl", "bits", "share", "signal", "loss", "count", "nats"]
@@ -320,10 +321,7 @@ def value_of(values: Sequence[float]) -> Value:
     mean = statistics.fmean(values)
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return Value(mean)
-    squares = math.fsum(
-        (value - mean) ** 2 for value in values
-    )  # statistics.stdev, of fractions, takes 30 times as long
-    return Value(mean, math.sqrt(squares / (len(values) - 1)))
+    return Value(mean, deviation(values, mean))
 
 
 def best_of(values: Iterable[float], better: Better) -> float:

@@ -31,8 +31,10 @@ from core.extensions.kinds import EXIT_METHODS
 from core.protocol.order import EVALUATION, Part, block_stage
 from core.state import RunState, reduce
 from core.store.liveness import this_process
+from core.store.sweeps import Cell, create_sweep
 from core.store.tokens import EvaluationText
 from core.store.writer import NewRun, Writer
+from core.sweeps.spec import Spec
 
 if TYPE_CHECKING:
     from core.session.plan import Plan
@@ -167,14 +169,45 @@ def keep_tokens(writer: Writer, run: int, blocks: int = 2) -> None:
     append(writer, run, events, list(scripted()))
 
 
+SWEPT_METHODS, SWEPT_RATIOS = ("loss", "softmax"), (0.3, 0.5, 0.7)
+
+
+def keep_sweep(path: Path, name: str) -> Path:
+    """Store a sweep of two methods, three hard ratios and two seeds; the last run waits."""
+    places = [(method, ratio) for method in SWEPT_METHODS for ratio in SWEPT_RATIOS]
+    cells = [
+        Cell(
+            NewRun(None, method, seed, "quick", config(method, seed).model_dump_json(), RECORD),
+            place, {"method": method, "exit.hard_ratio": ratio}, {}, "origin",
+        )
+        for seed in (1, 2)
+        for place, (method, ratio) in enumerate(places)
+    ]  # fmt: skip
+    spec = Spec({}, {"method": SWEPT_METHODS, "exit.hard_ratio": SWEPT_RATIOS}, 1, 2).as_plain()
+    with Writer(path) as writer:
+        create_sweep(writer, name, spec, cells)
+    with sqlite3.connect(path) as connection:
+        (last,) = connection.execute("SELECT max(id) FROM runs").fetchone()
+        before = last - len(cells)
+        connection.execute(
+            "UPDATE runs SET status = 'finished', final_ppl = 100 + id - :before + seed / 8.0, accuracy = 0.2, "
+            "flop_savings = (id - :before) / 100.0 WHERE id > :before AND id < :last",
+            {"before": before, "last": last},
+        )
+    connection.close()
+    return path
+
+
 def many_runs(path: Path, count: int) -> Path:
     """Create a database of `count` finished runs without events, fast."""
     with Writer(path):
         pass
-    text = config().model_dump_json()
+    texts = {method: config(method).model_dump_json() for method in ("loss", "distill", "softmax")}
+    methods, seed = tuple(texts), f'"seed":{config().seed}'
     record = json.dumps(RECORD)
     rows = [
-        (n, (n + 2) // 3, f"run-{n}", ("loss", "distill", "softmax")[n % 3], n, "quick", "finished", text, record,
+        (n, (n + 2) // 3, f"run-{n}", methods[n % 3], n, "quick", "finished",
+         texts[methods[n % 3]].replace(seed, f'"seed":{n}'), record,
          1e9 + n, 1e9 + n, 1e9 + n + 60, *this_process().values(), 300 + n % 97, 200 + n * 37 % 1009,
          0.1 + n % 89 / 1000, 0.5, 0.25, 60.0)
         for n in range(1, count + 1)

@@ -6,9 +6,11 @@ Plain Python, so that comparing runs does not import NumPy.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import sub
+from typing import Self
 
-from core.intervals import LEVEL, Estimate, estimate, student_t, window_blocks
+from core.intervals import LEVEL, Error, Estimate, estimate_of, standard_error, student_t, window_blocks
 
 POWER = 0.8
 """Probability with which a true difference of the size observed is to be found."""
@@ -53,37 +55,60 @@ def mean_of(samples: Sequence[Sample]) -> Sample:
     return Sample(statistics.fmean(sample.mean for sample in samples), tuple(blocks))
 
 
-def difference(first: Mapping[int, Sample], second: Mapping[int, Sample]) -> Estimate | None:
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The losses of a group in nats, one for each seed.
+
+    Attributes:
+        seeds: in order.
+        means: mean of each seed.
+        blocks: mean over the seeds of each block of windows; empty if these are not known.
+        alike: whether all seeds have as many blocks, or none.
+        error: standard error of the mean over seeds; None of one seed.
+    """
+
+    seeds: tuple[int, ...]
+    means: tuple[float, ...]
+    blocks: tuple[float, ...] = ()
+    alike: bool = True
+    mean: float = field(init=False)
+    error: Error | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", statistics.fmean(self.means))
+        object.__setattr__(self, "error", standard_error(self.means))
+
+    @classmethod
+    def of(cls, samples: Mapping[int, Sample]) -> Self:
+        """Return the samples of a group by seed."""
+        seeds = tuple(sorted(samples))
+        sides = [samples[seed].blocks for seed in seeds]
+        alike = len(set(map(len, sides))) == 1
+        blocks = tuple(map(statistics.fmean, zip(*sides, strict=True))) if alike else ()
+        return cls(seeds, tuple(samples[seed].mean for seed in seeds), blocks, alike)
+
+
+def difference(first: Samples, second: Samples) -> Estimate | None:
     """Return the estimate of `first − second` of two groups on the same windows.
 
     It is over seeds and windows, over seeds where windows are not known, and over windows where each has one seed.
     Groups with the same seeds are paired by seed; else the spreads of both add up.
 
-    Args:
-        first, second: samples by seed.
-
     Returns:
         The estimate; None where nothing is known of what varies.
     """
-    paired = set(first) == set(second)
-    counts = {len(sample.blocks) for side in (first, second) for sample in side.values()}
-    mean = _mean(first) - _mean(second)
-    blocks = [a - b for a, b in zip(_blocks(first), _blocks(second), strict=True)] if len(counts) == 1 else []
-    if len(first) == len(second) == 1:
-        return estimate(mean, "windows", blocks)
-    if paired:
-        seeds: list[list[float]] = [[first[seed].mean - second[seed].mean for seed in first]]
+    mean = first.mean - second.mean
+    alike = first.alike and second.alike and len(first.blocks) == len(second.blocks)
+    blocks = list(map(sub, first.blocks, second.blocks)) if alike else []
+    if len(first.seeds) == len(second.seeds) == 1:
+        return estimate_of(mean, "windows", standard_error(blocks))
+    if first.seeds == second.seeds:
+        errors = [standard_error(list(map(sub, first.means, second.means)))]
     else:
-        seeds = [[sample.mean for sample in side.values()] for side in (first, second)]
-    return estimate(mean, "seeds and windows", *seeds, blocks) if blocks else estimate(mean, "seeds", *seeds)
-
-
-def _mean(side: Mapping[int, Sample]) -> float:
-    return statistics.fmean(sample.mean for sample in side.values())
-
-
-def _blocks(side: Mapping[int, Sample]) -> list[float]:
-    return [statistics.fmean(block) for block in zip(*(sample.blocks for sample in side.values()), strict=True)]
+        errors = [first.error, second.error]
+    if not blocks:
+        return estimate_of(mean, "seeds", *errors)
+    return estimate_of(mean, "seeds and windows", *errors, standard_error(blocks))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -108,13 +108,15 @@ class Probe:
         """Whether early exit is worth trying, with the figure that says so."""
         if self.gain is None:
             return "not worth trying: no exit saves anything"
-        figure = f"priced exits by largest probability stand {self.gain:.3f} nats below the static line on average"
+        side = "above" if self.gain < 0 else "below"
+        figure = (
+            f"with maps fitted on {self.fitted:,} tokens, priced exits by largest probability stand "
+            f"{abs(self.gain):.3f} nats {side} the static line on average"
+        )
         if self.gain >= WORTH:
             return f"worth trying: {figure}"
-        if self.gain >= LITTLE:
-            return f"little to gain: {figure}"
-        above = f"priced exits by largest probability stand {-self.gain:.3f} nats above the static line on average"
-        return f"not worth trying: {above if self.gain < 0 else figure}"
+        more = "readouts trained on more text, and gain exits, may find more"
+        return f"{'of little gain' if self.gain >= LITTLE else 'without a sign of a gain'} so far: {figure}; {more}"
 
 
 def probe(config: RunConfig) -> Progress:

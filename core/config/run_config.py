@@ -8,7 +8,9 @@ ones. The message about a rejected value names its layer.
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -192,9 +194,10 @@ class Layer:
     values: Mapping[str, Any]
 
 
-def fields() -> dict[str, tuple[str, Any]]:
+@cache  # for every run of a sweep
+def fields() -> Mapping[str, tuple[str, Any]]:
     """Return every leaf's description and default by its dotted name, for help texts."""
-    return {name: (info.description or "", info.default) for name, info in leaves()}
+    return MappingProxyType({name: (info.description or "", info.default) for name, info in leaves()})
 
 
 def leaves(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -4,6 +4,7 @@ Importing this module does not import torch.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 from core.config.derived import exit_count, sets_thresholds_by_price
@@ -34,6 +35,7 @@ def planned_stages(config: RunConfig) -> tuple[PlannedStage, ...]:
     return (*_planned(config), EVALUATION)
 
 
+@cache  # for every run of a sweep, many times
 def block_stage(block: int, part: Part) -> PlannedStage:
     """Return a stage of one block: `block0.lm` and so on."""
     kind = KINDS[part]

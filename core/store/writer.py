@@ -11,9 +11,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, cast
-
-from sqlite_utils import Database
+from typing import Any, Self
 
 from core.errors import LostRunError, StoreError
 from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured
@@ -27,6 +25,7 @@ from core.store.lock import trainer_of
 from core.store.log_size import LogSize
 from core.store.opening import connect_to_write, explaining, write_ahead
 from core.store.place import Place
+from core.store.rows import insert, insert_run, update_run
 from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS
 from core.store.thinning import Thinning
 from core.store.tokens import EvaluationText, integers
@@ -85,7 +84,6 @@ class Writer:
         self.path = path
         self.held_up: str | None = None
         self._connection = connect_to_write(path)
-        self._db = Database(self._connection)
         self._next_seq: dict[int, int] = {}
         self._turn = threading.Lock()
         with explaining(path):
@@ -176,7 +174,7 @@ class Writer:
         """Make a run this process's, to be trained from where it stands."""
         fresh = dict.fromkeys(("error", "seconds", "started", "ended"))
         self._next_seq.pop(run, None)  # another process may have written on
-        self._db.table("runs").update(run, {**fresh, "status": "queued", "heartbeat": time.time(), **this_process()})
+        update_run(self._connection, run, {**fresh, "status": "queued", "heartbeat": time.time(), **this_process()})
 
     def take(self, choose: Choose) -> int | None:
         """Make the run that `choose` finds in the queue this process's; None if it finds none.
@@ -226,7 +224,7 @@ class Writer:
             query = "SELECT stream FROM texts WHERE fingerprint = ?"
             there = self._connection.execute(query, [fingerprint]).fetchone()
             if there is None or len(integers(there[0])) < len(text.stream):
-                self._db.table("texts").insert(row, replace=True)
+                insert(self._connection, "texts", [row], where_taken="REPLACE")
 
     def append(self, run: int, events: Sequence[Event], state: RunState) -> None:
         """Store events, what they measured, and how the run stands after them, in one transaction.
@@ -248,9 +246,9 @@ class Writer:
                 self._record_threads(run, start)
             self._thinning.make_room(run, events)
             self._insert_events(run, events, now)
-            self._db.table("results").insert_all(results)
-            self._db.table("token_statistics").insert_all(tokens, replace=True)
-            self._db.table("runs").update(run, {**_summary(state), **_times(state, now, starts=start is not None)})
+            insert(self._connection, "results", results)
+            insert(self._connection, "token_statistics", tokens, where_taken="REPLACE")
+            update_run(self._connection, run, {**_summary(state), **_times(state, now, starts=start is not None)})
             self._end_after_start(run)
         self._mind_log()
 
@@ -286,12 +284,12 @@ class Writer:
         """
         with self._transaction():
             self._require_free(name)
-            self._db.table("runs").update(run, {"name": name})
+            update_run(self._connection, run, {"name": name})
 
     def tag(self, run: int, tags: Sequence[str]) -> None:
         """Add tags to a run."""
         with self._transaction():
-            self._db.table("tags").insert_all([{"run_id": run, "tag": tag} for tag in tags], ignore=True)
+            insert(self._connection, "tags", [{"run_id": run, "tag": tag} for tag in tags], where_taken="IGNORE")
 
     def untag(self, run: int, tags: Sequence[str]) -> None:
         """Take tags off a run."""
@@ -302,7 +300,7 @@ class Writer:
     def note(self, run: int, text: str) -> None:
         """Add a note to a run."""
         with self._transaction():
-            self._db.table("notes").insert({"run_id": run, "time": time.time(), "text": text})
+            insert(self._connection, "notes", [{"run_id": run, "time": time.time(), "text": text}])
 
     def discard(self, runs: Sequence[int]) -> None:
         """Move runs into the bin, from which they can be restored for `KEPT_DAYS`.
@@ -328,7 +326,7 @@ class Writer:
     def delete(self, run: int) -> None:
         """Delete a run for good with all that belongs to it: its checkpoint, and its text if no other run is on it."""
         with self._transaction():
-            self._db.table("runs").delete(run)
+            self._connection.execute("DELETE FROM runs WHERE id = ?", [run])
             fingerprints = "SELECT json_extract(record, '$.fingerprint') AS fingerprint FROM runs"
             self._connection.execute(
                 "DELETE FROM texts WHERE fingerprint NOT IN "
@@ -353,7 +351,7 @@ class Writer:
         if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {IS_LIVE}", [run]).fetchone():
             self._insert_events(run, [event], now)
             ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
-            self._db.table("runs").update(run, ended)
+            update_run(self._connection, run, ended)
             self._end_after_start(run)
 
     def _require_own(self, run: int) -> None:
@@ -374,7 +372,7 @@ class Writer:
             {"run_id": run, "seq": first + index, "time": now, "type": kind, "data": data}
             for index, (kind, data) in enumerate(codec.encode(events))
         ]
-        self._db.table("events").insert_all(rows)
+        insert(self._connection, "events", rows)
         self._next_seq[run] = first + len(rows)
 
     def _create(self, new: NewRun, experiment: int) -> int:
@@ -394,13 +392,13 @@ class Writer:
             "heartbeat": time.time(),
             **this_process(),
         }
-        run = cast(int, self._db.table("runs").insert(row).last_pk)
+        run = insert_run(self._connection, row)
         if new.name is None:
             name = f"{new.method}-{run}"
             while self._connection.execute("SELECT 1 FROM runs WHERE name = ?", [name]).fetchone():
                 name += "'"
-            self._db.table("runs").update(run, {"name": name})
-        self._db.table("tags").insert_all([{"run_id": run, "tag": tag} for tag in dict.fromkeys(new.tags)])
+            update_run(self._connection, run, {"name": name})
+        insert(self._connection, "tags", [{"run_id": run, "tag": tag} for tag in dict.fromkeys(new.tags)])
         return run
 
     def _require_free(self, name: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from core.analysis.group_differences import Sample, difference, holm, mean_of
+from core.analysis.group_differences import Sample, Samples, difference, holm
 from core.exits._facts import MethodFacts
 from core.intervals import LEVEL
 from core.metrics import STORED, Better, Metric, Value, value_of
@@ -175,21 +175,22 @@ def rank(groups: Sequence[Mapping[int, Sample]], better: Better) -> Ranking:
         groups: samples by seed, of one metric on the same windows; groups without any, or with one that is not finite,
             are left out.
     """
-    means = {
-        index: mean_of(tuple(group.values())).mean
+    known = {
+        index: Samples.of(group)
         for index, group in enumerate(groups)
         if group and all(math.isfinite(sample.mean) for sample in group.values())
     }
+    means = {index: samples.mean for index, samples in known.items()}
     if not means or better is None:
         return Ranking()
     order = sorted(means, key=lambda index: means[index] if better == "lower" else -means[index])
     best, tested = order[0], order[1 : MOST_TESTED + 1]
-    found = {index: difference(groups[index], groups[best]) for index in tested}
-    known = {index: estimate for index, estimate in found.items() if estimate is not None}
-    adjusted = dict(zip(known, holm([estimate.p_value() for estimate in known.values()]), strict=True))
+    found = {index: difference(known[index], known[best]) for index in tested}
+    estimates = {index: estimate for index, estimate in found.items() if estimate is not None}
+    adjusted = dict(zip(estimates, holm([estimate.p_value() for estimate in estimates.values()]), strict=True))
     return Ranking(
         best,
         tuple(index for index in tested if adjusted.get(index, 0.0) >= 1 - LEVEL),
-        tuple(index for index in tested if index not in known),
+        tuple(index for index in tested if index not in estimates),
         len(order) - 1 - len(tested),
     )

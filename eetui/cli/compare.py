@@ -105,7 +105,6 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
     from core.store.reader import Reader
     from eetui.compare import groups_text as rendered
     from eetui.compare.groups import group_runs
-    from eetui.compare.latex import groups_as_latex
 
     names = [name.strip() for name in group_by.split(",")]
     if not all(names) or len(set(names)) < len(names):
@@ -114,8 +113,12 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
         grouping = group_runs(reader, selected(reader, words), names)
     if output == "table":
         console().print(rendered.as_tables(grouping))
+    elif output == "latex":
+        from eetui.compare.latex import groups_as_latex
+
+        print_data(groups_as_latex(grouping))
     else:
-        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json, "latex": groups_as_latex}
+        texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
         print_data(texts[output](grouping))
 
 

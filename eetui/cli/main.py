@@ -5,138 +5,92 @@ Modules that are slow to import are imported inside the command that needs them.
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Annotated, Any
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from core.errors import EetuiError, UsageError
+from core.errors import UsageError
 from core.machine.interruptible import is_work_left
 from eetui import __version__
-from eetui.cli import (
-    analyse,
-    compare,
-    deleting,
-    doctor,
-    export,
-    generate,
-    harness,
-    importing,
-    plot,
-    probe,
-    queue,
-    report,
-    runs,
-    serving,
-    speculate,
-    sql,
-    sweep,
-    sweeps,
-    tour,
-    train,
-)
-from eetui.cli.on_cluster import with_ray_address
-from eetui.cli.open_console import has_terminal, open_console
+from eetui.cli.groups import commands_at
 from eetui.cli.options import Database, MirrorTo, trackers_of
 from eetui.cli.streams import NobodyReadsError, lasting
-from eetui.drawing.harmless import lines
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "quality": analyse.quality,
-    "calibrate": analyse.calibrate,
-    "diagnose": analyse.diagnose,
-    "ablate": compare.ablate,
-    "generate": generate.generate,
-    "speculate": speculate.speculate,
-    "probe": probe.probe,
-    "run": train.run,
-    "resume": train.resume,
-    "work": queue.work,
-    "compare": compare.compare,
-    "plot": plot.plot,
-    "report": report.report,
-    "ls": runs.list_runs,
-    "show": runs.show,
-    "export": export.export,
-    "sql": sql.sql,
-    "import": importing.import_tokens,
-    "lm-eval": harness.lm_eval,
-    "rm": deleting.remove,
-    "restore": deleting.restore,
-    "doctor": doctor.doctor,
-    "tour": tour.tour,
-    "serve": serving.serve,
+COMMANDS = {
+    "quality": "analyse:quality",
+    "calibrate": "analyse:calibrate",
+    "diagnose": "analyse:diagnose",
+    "ablate": "compare:ablate",
+    "generate": "generate:generate",
+    "speculate": "speculate:speculate",
+    "probe": "probe:probe",
+    "run": "train:run",
+    "resume": "train:resume",
+    "work": "queue:work",
+    "compare": "compare:compare",
+    "plot": "plot:plot",
+    "report": "report:report",
+    "ls": "runs:list_runs",
+    "show": "runs:show",
+    "export": "export:export",
+    "sql": "sql:sql",
+    "import": "importing:import_tokens",
+    "lm-eval": "harness:lm_eval",
+    "rm": "deleting:remove",
+    "restore": "deleting:restore",
+    "doctor": "doctor:doctor",
+    "tour": "tour:tour",
+    "serve": "serving:serve",
+    "sweep": "sweep:SWEEP",
+    "queue": "queue:QUEUE",
 }
-"""All commands, in the order of the help."""
-SWEEP: dict[str, Callable[..., None]] = {
-    "list": sweeps.list_all,
-    "show": sweeps.show,
-    "resume": sweeps.resume,
-    "add-seeds": sweeps.add_seeds,
-    "cancel": sweeps.cancel,
-    "delete": sweeps.delete,
-}
-"""Commands of `eetui sweep`, which makes one without any of them."""
-QUEUE: dict[str, Callable[..., None]] = {
-    "add": queue.add,
-    "list": queue.list_waiting,
-    "move": queue.move,
-    "drop": queue.drop,
-}
-"""Commands of `eetui queue`."""
+"""Where each command is, in the order of the help."""
 
 
-class HarmlessGroup(TyperGroup):
-    """The commands; complaints about the command line repeat its words harmless and shortened."""
-
-    def make_context(self, *arguments: Any, **named: Any) -> Any:
-        """Read the command line."""
-        with _complaining():
-            return super().make_context(*arguments, **named)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        with _complaining():
-            return super().invoke(ctx)
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line, in which the option `--ray` may be without its value."""
-        return super().parse_args(ctx, with_ray_address(args))
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"eetui {__version__}")
+        raise typer.Exit
 
 
-@contextmanager
-def _complaining() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if isinstance(message := getattr(error, "message", None), str) and not isinstance(error, EetuiError):
-            error.message = lines(message)  # type: ignore[attr-defined]
-        raise
+def _console_or_command(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Open a console that watches runs: it trains and changes nothing.")
+    ] = False,
+    mirror: MirrorTo = None,
+    *,
+    db: Database,
+) -> None:
+    """Open the console if no command is given."""
+    os.environ["EETUI_DB"] = str(db)  # default of the command's own --db
+    if context.invoked_subcommand is None:
+        from eetui.cli.open_console import has_terminal, open_console
+
+        if not has_terminal():
+            raise UsageError("the console needs a terminal; eetui --help lists the commands that do without")
+        if read_only and mirror:
+            raise UsageError("--mirror tells of what is trained, and with --read-only nothing is: leave one out")
+        mirrors = () if read_only else trackers_of(mirror)
+        raise typer.Exit(open_console(db, read_only=read_only, mirrors=mirrors))
+    if mirror:
+        raise UsageError(f"--mirror is for the console: write it after {context.invoked_subcommand}, if that trains")
+    if read_only:
+        raise UsageError(f"--read-only is for the console: leave out {context.invoked_subcommand}, or the option")
 
 
-app = typer.Typer(
-    cls=HarmlessGroup,
+app = commands_at(
+    COMMANDS,
+    _console_or_command,
     invoke_without_command=True,
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A lab bench in the terminal for early-exit language models.",
 )
-for name, command in COMMANDS.items():
-    app.command(name)(command)
-
-
-def _add_group(name: str, commands: Mapping[str, Callable[..., None]], **options: Any) -> typer.Typer:
-    group = typer.Typer(**{"cls": HarmlessGroup, "pretty_exceptions_enable": False, **options})
-    for word, command in commands.items():
-        group.command(word)(command)
-    app.add_typer(group, name=name)
-    return group
-
-
-_add_group("sweep", SWEEP, invoke_without_command=True).callback()(sweep.sweep)
-_add_group("queue", QUEUE, no_args_is_help=True, help="Runs that wait in the database for eetui work.")
 
 
 def main() -> None:
@@ -167,37 +121,3 @@ def _require_text(arguments: Sequence[str]) -> None:
                 f"{os.fsencode(argument)!r:.200} is no text in the encoding of this terminal, "
                 f"{sys.getfilesystemencoding()}: write it in plain letters, rename the file, or set LC_ALL=C.UTF-8"
             ) from None
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(f"eetui {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _console_or_command(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
-    ] = False,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Open a console that watches runs: it trains and changes nothing.")
-    ] = False,
-    mirror: MirrorTo = None,
-    *,
-    db: Database,
-) -> None:
-    """Open the console if no command is given."""
-    os.environ["EETUI_DB"] = str(db)  # default of the command's own --db
-    if context.invoked_subcommand is None:
-        if not has_terminal():
-            raise UsageError("the console needs a terminal; eetui --help lists the commands that do without")
-        if read_only and mirror:
-            raise UsageError("--mirror tells of what is trained, and with --read-only nothing is: leave one out")
-        mirrors = () if read_only else trackers_of(mirror)
-        raise typer.Exit(open_console(db, read_only=read_only, mirrors=mirrors))
-    if mirror:
-        raise UsageError(f"--mirror is for the console: write it after {context.invoked_subcommand}, if that trains")
-    if read_only:
-        raise UsageError(f"--read-only is for the console: leave out {context.invoked_subcommand}, or the option")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UsageError
+from eetui.cli.groups import commands_at
 from eetui.cli.options import (
     AsJson,
     Assignments,
@@ -146,3 +147,16 @@ def work(
             lane = find_sweep(reader, sweep).number
     statuses = work_here(db, lane, stop, once=once, idle=FOREVER if idle is None and not once else idle or 0.0)
     raise typer.Exit(stop.code or exit_code([status for status in statuses.values() if status != "interrupted"]))
+
+
+def queue() -> None:
+    """Runs that wait in the database for eetui work."""
+
+
+QUEUE = commands_at(
+    {"add": "queue:add", "list": "queue:list_waiting", "move": "queue:move", "drop": "queue:drop"},
+    queue,
+    no_args_is_help=True,
+    add_completion=False,
+)
+"""Command `eetui queue`."""

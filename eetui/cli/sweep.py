@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UsageError
+from eetui.cli.groups import commands_at
 from eetui.cli.on_cluster import Ray, reaching, slots_for
 from eetui.cli.options import (
     ConfigFiles,
@@ -285,3 +286,19 @@ def _outcome(cell: "Mapping[str, Any]") -> "Status":
     if cell["status"] == "finished" or is_pruned(cell):
         return "finished"
     return "interrupted" if cell["status"] == "interrupted" and cell["error"] != DIED else "failed"
+
+
+SWEEP = commands_at(
+    {
+        "list": "sweeps:list_all",
+        "show": "sweeps:show",
+        "resume": "sweeps:resume",
+        "add-seeds": "sweeps:add_seeds",
+        "cancel": "sweeps:cancel",
+        "delete": "sweeps:delete",
+    },
+    sweep,
+    invoke_without_command=True,
+    add_completion=False,
+)
+"""Command `eetui sweep`, which makes a sweep without any of the commands in it."""

@@ -4,10 +4,20 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any
 
-from core.analysis.group_differences import Sample, SeedsNeeded, difference, holm, mean_of, sample_of, seeds_needed
-from core.analysis.stored_figures import OWN_COLUMNS, StoredFigures, stored_figures
+from core.analysis.group_differences import (
+    Sample,
+    Samples,
+    SeedsNeeded,
+    difference,
+    holm,
+    mean_of,
+    sample_of,
+    seeds_needed,
+)
+from core.analysis.stored_figures import OWN_COLUMNS, AlikeRuns, stored_figures
 from core.config.messages import did_you_mean, shortened
 from core.config.stored import completed
 from core.errors import UsageError
@@ -37,7 +47,7 @@ class Group:
         seeds: in order.
         figures: mean and standard deviation over seeds of what all its runs have; empty if their windows differ.
         windows: identity of its evaluation windows; those of all its runs.
-        samples: its loss, by seed.
+        samples: its losses.
     """
 
     values: tuple[str, ...]
@@ -45,7 +55,7 @@ class Group:
     seeds: tuple[int, ...]
     figures: Mapping[Metric, Value]
     windows: frozenset[tuple[object, ...]]
-    samples: Mapping[int, Sample]
+    samples: Samples
 
     @property
     def title(self) -> str:
@@ -107,17 +117,18 @@ def group_runs(reader: Reader, query: Query, names: Sequence[str]) -> Grouping:
     known = tuple(completed(reader.run(first)["config"]) | {"method": "", "seed": 0})
     keys = [_key(name, known) for name in names]
     others = [key for key in known if key not in keys and key != "seed"] if count <= MOST_READ else []
-    found = list(stored_figures(reader, query, [*keys, *others]))
-    usable = [run for run in found if run.status == "finished" and FINAL_PPL in run.figures]
+    found = stored_figures(reader, query, [*keys, *others])
+    finished = [alike.having(FINAL_PPL) for alike in found if alike.status == "finished"]
+    usable = [alike for alike in finished if alike.runs]
     if not usable:
         raise UsageError(f"none of {count:,} runs has finished with a final PPL: {_statuses(found)}")
-    grouped: dict[tuple[Any, ...], list[StoredFigures]] = {}
-    for run in usable:
-        grouped.setdefault(run.values[: len(keys)], []).append(run)
+    grouped: dict[tuple[Any, ...], list[AlikeRuns]] = {}
+    for alike in usable:
+        grouped.setdefault(alike.values[: len(keys)], []).append(alike)
     samples = _samples(reader, usable) if count <= MOST_READ else {}
     groups = tuple(_group(grouped[values], values, samples) for values in sorted(grouped, key=_order))
     metrics = tuple(metric for _, metric in STORED if any(metric in group.figures for group in groups))
-    notes = [*_notes(found, usable), *_other_values(grouped, others, len(keys)), *_about(groups, count)]
+    notes = [*_notes(found), *_other_values(grouped, others, len(keys)), *_about(groups, count)]
     return Grouping(tuple(names), groups, metrics, _pairs(groups) if len(groups) <= MOST_PAIRED else (), tuple(notes))
 
 
@@ -143,38 +154,61 @@ def _order(values: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
     )
 
 
-def _samples(reader: Reader, runs: Iterable[StoredFigures]) -> dict[int, Sample]:
+def _samples(reader: Reader, found: Iterable[AlikeRuns]) -> dict[int, Sample]:
     """Read the loss of each run with those of its windows, as far as they are kept."""
-    found = {}
-    for run in runs:
-        losses = reader.window_losses(run.run, "early exit")
+    samples = {}
+    for run in (run for alike in found for run in alike.runs):
+        losses = reader.window_losses(run, "early exit")
         if losses:
-            found[run.run] = sample_of(losses)
-    return found
+            samples[run] = sample_of(losses)
+    return samples
 
 
-def _group(runs: Sequence[StoredFigures], values: tuple[Any, ...], samples: Mapping[int, Sample]) -> Group:
-    by_seed: dict[int, list[StoredFigures]] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
-        by_seed.setdefault(run.seed, []).append(run)
-    windows = frozenset(run.windows for run in runs)
-    have = [metric for _, metric in STORED if len(windows) == 1 and all(metric in run.figures for run in runs)]
-    means = {metric: [_mean(metric, side) for side in by_seed.values()] for metric in have}
+def _group(parts: Sequence[AlikeRuns], values: tuple[Any, ...], samples: Mapping[int, Sample]) -> Group:
+    rows = chain.from_iterable(zip(one.seeds, one.runs, *one.figures.values(), strict=True) for one in parts)
+    seeds, runs, *columns = zip(*sorted(rows), strict=True)  # by seed, then by number
+    edges = _edges(seeds)
+    windows = frozenset(alike.windows for alike in parts)
+    whole = {metric: column for metric, column in zip(parts[0].figures, columns, strict=True) if None not in column}
     return Group(
         values=tuple(shown(value) for value in values),
         runs=len(runs),
-        seeds=tuple(by_seed),
-        figures={metric: value_of(seeds) for metric, seeds in means.items()},
+        seeds=tuple(seeds[start] for start in edges[:-1]),
+        figures={metric: value_of(_means(column, edges)) for metric, column in whole.items() if len(windows) == 1},
         windows=windows,
-        samples={
-            seed: mean_of([samples.get(run.run) or Sample(math.log(run.figures[FINAL_PPL])) for run in side])
-            for seed, side in by_seed.items()
-        },
+        samples=_draws(seeds, runs, whole[FINAL_PPL], edges, samples),
     )
 
 
-def _mean(metric: Metric, runs: Sequence[StoredFigures]) -> float:
-    return sum(run.figures[metric] for run in runs) / len(runs)
+def _edges(seeds: Sequence[int]) -> Sequence[int]:
+    """Return where each seed begins in a list of them in order, and where the last one ends."""
+    if len(set(seeds)) == len(seeds):
+        return range(len(seeds) + 1)
+    return [0, *(place for place in range(1, len(seeds)) if seeds[place] != seeds[place - 1]), len(seeds)]
+
+
+def _means(column: Sequence[float], edges: Sequence[int]) -> Sequence[float]:
+    """Return the mean of a figure for each seed."""
+    if len(edges) == len(column) + 1:
+        return column
+    return [
+        column[start] if end == start + 1 else sum(column[start:end]) / (end - start) for start, end in pairwise(edges)
+    ]
+
+
+def _draws(
+    seeds: Sequence[int],
+    runs: Sequence[int],
+    ppls: Sequence[float],
+    edges: Sequence[int],
+    samples: Mapping[int, Sample],
+) -> Samples:
+    """Return the loss of each seed, with its windows where those of its runs are known."""
+    losses = list(map(math.log, ppls))
+    if not samples:
+        return Samples(tuple(seeds[start] for start in edges[:-1]), tuple(_means(losses, edges)))
+    each = [samples.get(run) or Sample(loss) for run, loss in zip(runs, losses, strict=True)]
+    return Samples.of({seeds[start]: mean_of(each[start:end]) for start, end in pairwise(edges)})
 
 
 def _pairs(groups: Sequence[Group]) -> tuple[Pair, ...]:
@@ -209,33 +243,35 @@ def _reason(first: Group, second: Group) -> str:
     if first.windows != second.windows:
         return "different windows"
     for group in (first, second):
-        if not all(math.isfinite(sample.mean) for sample in group.samples.values()):
+        if not all(map(math.isfinite, group.samples.means)):
             return f"{group.title} has a PPL that is not finite"
     return ""
 
 
-def _statuses(runs: Iterable[StoredFigures]) -> str:
-    counts = Counter("finished without one" if run.status == "finished" else run.status for run in runs)
+def _statuses(found: Iterable[AlikeRuns]) -> str:
+    counts = Counter[str]()
+    for alike in found:
+        counts["finished without one" if alike.status == "finished" else alike.status] += len(alike.runs)
     return ", ".join(f"{count:,} {status}" for status, count in counts.items())
 
 
-def _notes(found: Sequence[StoredFigures], usable: Sequence[StoredFigures]) -> Iterator[str]:
-    used = {run.run for run in usable}
-    left = [run for run in found if run.run not in used]
-    if left:
+def _notes(found: Sequence[AlikeRuns]) -> Iterator[str]:
+    without = [alike.lacking(FINAL_PPL) if alike.status == "finished" else alike for alike in found]
+    if left := [alike for alike in without if alike.runs]:
         yield f"left out, without a final PPL: {_statuses(left)}"
 
 
 def _other_values(
-    grouped: Mapping[tuple[Any, ...], Sequence[StoredFigures]], others: Sequence[str], keys: int
+    grouped: Mapping[tuple[Any, ...], Sequence[AlikeRuns]], others: Sequence[str], keys: int
 ) -> Iterator[str]:
     """Yield what else differs among the runs: averaged over if equally in each group and seed, else a warning."""
     averaged, confounded = list[str](), list[str]()
     for place, key in enumerate(others, start=keys):
         cells: dict[tuple[Any, int], Counter[Any]] = {}
-        for values, runs in grouped.items():
-            for run in runs:
-                cells.setdefault((values, run.seed), Counter())[run.values[place]] += 1
+        for values, parts in grouped.items():
+            for alike in parts:
+                for seed in alike.seeds:
+                    cells.setdefault((values, seed), Counter())[alike.values[place]] += 1
         if len({value for cell in cells.values() for value in cell}) > 1:
             same = all(cell == next(iter(cells.values())) for cell in cells.values())
             (averaged if same else confounded).append(key)

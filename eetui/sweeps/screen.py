@@ -3,38 +3,26 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Container
 from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import Static, TabbedContent, TabPane
+from textual.widgets import Static
 
 from core.errors import EetuiError
 from core.store.stored_sweeps import newest_sweeps
-from core.sweeps.importance import Importance
 from eetui.console.screen import BenchScreen
-from eetui.drawing.palette import palette
 from eetui.drawing.steady_footer import SteadyFooter
 from eetui.sweeps import data, drawn, text
 from eetui.sweeps.data import VIEWS, Found, View, Wanted
 from eetui.sweeps.export import export_view
 from eetui.sweeps.lines import Lines
+from eetui.sweeps.views import NAMES, SweepViews
 
-if TYPE_CHECKING:  # imports numpy
-    from eetui.drawing.chart import Chart
-
-NAMES: dict[View, str] = {
-    "cells": "Cells",
-    "heat": "Heat",
-    "front": "Front",
-    "best": "Best",
-    "importance": "Importance",
-}
 VIEW = Binding.Group("View", compact=True)
 LISTED = 100
 """Newest sweeps that are listed."""
@@ -78,13 +66,6 @@ class SweepsScreen(BenchScreen):
         #title { height: 1; padding: 0 1; background: $panel; }
         #body { height: 1fr; }
         #sweeps { height: auto; max-height: 5; background: $surface; }
-        #detail { height: 1fr; width: 1fr; }
-        TabbedContent { height: 1fr; }
-        TabPane { padding: 0; }
-        .note { height: auto; padding: 0 1; color: $text-muted; }
-        #chart { height: 1fr; padding: 0 1; }
-        #front { height: 40%; }
-        #importance-text { padding: 0 1; }
     }
     SweepsScreen.-wide #body { layout: horizontal; }
     SweepsScreen.-wide #sweeps { width: 36; height: 1fr; max-height: 100%; border-right: vkey $panel; }
@@ -105,42 +86,21 @@ class SweepsScreen(BenchScreen):
 
         counts: dict[int, dict[str, int]]
 
-    @dataclass
-    class Weighed(Message):
-        """A thread has worked out the importance of what a sweep varies."""
-
-        key: tuple[object, ...]
-        shares: Importance | str
-
     def __init__(self) -> None:
         super().__init__()
         self.wanted: Wanted | None = None
-        self.found: Found | None = None
-        self.content = drawn.Content()
         self.newest: list[dict[str, Any]] = []
         self.counts: dict[int, dict[str, int]] = {}
         self._busy = False
         self._next = 0.0
         self._due: Timer | None = None
         self._problem = ""
-        self._shares: dict[tuple[object, ...], Importance | str] = {}
-        self._weighing: tuple[object, ...] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
         with Container(id="body"):
             yield Lines(id="sweeps")
-            with Vertical(id="detail"), TabbedContent(initial="view-cells"):
-                for number, view in enumerate(VIEWS, start=1):
-                    with TabPane(f"{number} {NAMES[view]}", id=f"view-{view}"):
-                        if view == "front":
-                            yield Vertical(id="chart")
-                        if view == "importance":
-                            with VerticalScroll(id="importance"):
-                                yield Static(id="importance-text", markup=False)
-                        else:
-                            yield Lines(id=view, by_cell=view == "heat")
-                        yield Static(id=f"{view}-note", classes="note", markup=False)
+            yield SweepViews()
         yield SteadyFooter()
 
     def on_mount(self) -> None:
@@ -148,7 +108,7 @@ class SweepsScreen(BenchScreen):
             lines.empty = text.READING
         self.query_one("#sweeps", Lines).empty = text.NO_SWEEPS
         self.query_one("#sweeps").focus()
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._recolour())
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.views.recolour())
 
     # Reading: a thread does, since a sweep may have thousands of runs
 
@@ -176,8 +136,10 @@ class SweepsScreen(BenchScreen):
         if self._due is not None:
             self._due.stop()
             self._due = None
+        if self._busy or self.wanted is None or not self.is_mounted:
+            return
         known = self.found.wanted if self.found else None
-        if self._busy or self.wanted is None or self.wanted == known or not self.is_mounted:
+        if self.wanted == known:
             return
         self._busy = True
         open_ones = [
@@ -208,8 +170,7 @@ class SweepsScreen(BenchScreen):
         if not self.is_mounted:
             return
         if event.found is not None:
-            self.found, self.content = event.found, event.content
-            self._show()
+            self._show(event.found, event.content)
             if self.wanted != event.found.wanted:
                 asked = self._same_but_version(event.found) != event.found.wanted
                 self.bench.attempt(lambda: self._want(now=asked))
@@ -226,10 +187,18 @@ class SweepsScreen(BenchScreen):
     # Display
 
     @property
+    def views(self) -> SweepViews:
+        return self.query_one(SweepViews)
+
+    @property
     def view(self) -> View:
         """The visible view."""
-        active = self.query_one(TabbedContent).active.removeprefix("view-")
-        return next((view for view in VIEWS if view == active), "cells")
+        return self.views.view
+
+    @property
+    def found(self) -> Found | None:
+        """What is shown."""
+        return self.views.found
 
     @property
     def _list(self) -> Lines:
@@ -245,86 +214,22 @@ class SweepsScreen(BenchScreen):
 
     def _show_no_sweep(self) -> None:
         """Empty every view."""
-        self.wanted = self.found = None
+        self.wanted = None
         self.query_one("#title", Static).update(text.title_line(None, 0, False))
-        for lines in self.query("#detail Lines").results(Lines):
-            lines.empty = ""
-            lines.show((), [])
-        for note in self.query("#detail .note, #importance-text").results(Static):
-            note.update("")
-        if self.query("#chart Chart"):
-            self._chart().set_series(())
+        self.views.clear()
 
-    def _recolour(self) -> None:
-        """Draw what was found in the colours of the theme that was chosen."""
-        if self.found is not None:
-            self.content = drawn.content(self.found, dark=self.app.current_theme.dark)
-            self._show()
-
-    def _show(self) -> None:
-        """Draw the visible view of what was found."""
-        found = self.found
-        if found is None:
-            return
+    def _show(self, found: Found, content: drawn.Content) -> None:
+        """Draw what was found."""
         title = text.title_line(found, len(self.newest), len(self.newest) == LISTED)
         self.query_one("#title", Static).update(title, layout=False)
-        view, content = found.wanted.view, self.content
-        if view == "importance":
-            self._show_importance(found)
-            return
-        lines, note = self.query_one(f"#{view}", Lines), self.query_one(f"#{view}-note", Static)
-        lines.empty = content.empty
-        paint = partial(drawn.coloured, content.marks, palette(self.app.theme_variables), content.styles)
-        lines.show(content.heads, content.rows, left=content.left, paint=paint)
-        note.update("\n".join(content.notes))
-        note.display = bool(content.notes)
-        if view == "front":
-            self._chart().set_series(text.front_series(found.front, found.by_point), text.front_note(found.front))
-
-    def _chart(self) -> "Chart":
-        """Return the chart, which is made when it is first shown: it imports numpy."""
-        from eetui.drawing.axes import PPL, SHARE
-        from eetui.drawing.chart import Chart
-
-        place = self.query_one("#chart")
-        for chart in place.query(Chart):
-            return chart
-        chart = Chart("PPL, eval", x_label="FLOP savings", x_axis=SHARE, y_axis=PPL)
-        place.mount(chart)
-        return chart
-
-    def _show_importance(self, found: Found) -> None:
-        """Show the importance if it is known, else have it worked out."""
-        complete = [len(one.cells) for one in found.combinations if one.complete]
-        key = (found.sweep.number, found.wanted.metric, len(complete), sum(complete))
-        place = self.query_one("#importance-text", Static)
-        if key in self._shares:
-            place.update(drawn.importance_text(self._shares[key]))
-            return
-        place.update("Working it out …")
-        if self._weighing is None:
-            self._weighing = key
-            self._weigh(key, found)
-
-    @work(thread=True, group="importance", exit_on_error=False)
-    def _weigh(self, key: tuple[object, ...], found: Found) -> None:
-        self.post_message(self.Weighed(key, data.shares(found.combinations, found.wanted.metric)))
-
-    def on_sweeps_screen_weighed(self, event: Weighed) -> None:
-        self._weighing = None
-        self._shares[event.key] = event.shares
-        if self.is_mounted and self.found and self.found.wanted.view == "importance":
-            self._show_importance(self.found)
+        self.views.show(found, content)
 
     def on_tabbed_content_tab_activated(self) -> None:
         if self.ready:
             self.refresh_bindings()
             self.bench.attempt(lambda: self._want(now=True))
             if self.focused is None or self.focused.id != "sweeps":
-                self._focus_view()
-
-    def _focus_view(self) -> None:
-        self.query_one(f"#{self.view}").focus()
+                self.views.focus_view()
 
     def on_lines_moved(self, event: Lines.Moved) -> None:
         if event.lines.id == "sweeps":
@@ -334,17 +239,9 @@ class SweepsScreen(BenchScreen):
 
     def on_lines_opened(self, event: Lines.Opened) -> None:
         if event.lines.id == "sweeps":
-            self._focus_view()
+            self.views.focus_view()
         elif self.found is not None:
-            self._open(self._points())
-
-    def _points(self) -> tuple[int, ...]:
-        """Return the combinations under the cursor of the visible view."""
-        found = self.found
-        if found is None or found.wanted.view == "importance":
-            return ()
-        lines = self.query_one(f"#{found.wanted.view}", Lines)
-        return drawn.points_at(found, lines.cursor, lines.column)
+            self._open(self.views.points())
 
     def _open(self, points: Iterable[int]) -> None:
         """Open the runs of combinations: several in Compare, one in Inspect, or in Live if it has not finished."""
@@ -360,7 +257,7 @@ class SweepsScreen(BenchScreen):
 
     def action_inspect(self) -> None:
         found = self.found
-        cells = [cell for point in self._points() for cell in found.by_point[point].finished] if found else []
+        cells = [cell for point in self.views.points() for cell in found.by_point[point].finished] if found else []
         if cells:
             self.bench.open("inspect", cells[0]["id"])
         else:
@@ -368,11 +265,11 @@ class SweepsScreen(BenchScreen):
 
     def action_export(self) -> None:
         """Draw the view's figure where it has one; else write its table."""
-        if self.found is not None and self.found.wanted.view == self.view:
-            export_view(self.bench, self.found, self.content)
+        if self.found is not None and self.found.wanted.view == self.views.view:
+            export_view(self.bench, self.found, self.views.content)
 
     def action_view(self, view: View) -> None:
-        self.query_one(TabbedContent).active = f"view-{view}"
+        self.views.choose(view)
 
     def action_metric(self, step: int) -> None:
         if self.found and self.wanted:

@@ -3,7 +3,9 @@ import random
 
 import pytest
 
+from core import intervals
 from core.intervals import (
+    LEAST_P,
     Interval,
     of_median,
     of_two,
@@ -36,6 +38,16 @@ def windows(draw: random.Random, count: int, carried: float = 0.0) -> list[float
 )
 def test_quantiles_of_students_t_are_those_of_the_tables(degrees: int, quantile: float) -> None:
     assert student_t(degrees) == pytest.approx(quantile, abs=5e-5)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.95, 1 - LEAST_P])
+def test_a_quantile_of_many_degrees_of_freedom_is_that_of_the_closed_form(
+    level: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    degrees = intervals.EXPANDED_DEGREES + 1
+    expanded = student_t.__wrapped__(degrees, level)
+    monkeypatch.setattr(intervals, "EXPANDED_DEGREES", degrees)
+    assert expanded == pytest.approx(student_t.__wrapped__(degrees, level), rel=1e-8)
 
 
 def test_a_wider_level_has_a_larger_quantile_and_no_degree_of_freedom_is_refused() -> None:

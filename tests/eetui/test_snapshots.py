@@ -19,7 +19,7 @@ from eetui.machine import screen as machine
 from eetui.setup import estimate_panel
 from tests.eetui.machine.fake_reading import FakeMeter
 from tests.eetui.setup.fake_estimator import FakeEstimating
-from tests.scripted_runs import keep_tokens, make_database
+from tests.scripted_runs import keep_sweep, keep_tokens, make_database
 
 KEYS = {
     "runs": ["down", "space"],
@@ -28,13 +28,15 @@ KEYS = {
     "inspect": ["end", "i", "right"],
     "new": ["n"],
     "help": ["question_mark"],
+    "sweeps": ["W"],
+    "heat": ["W", "2"],
     "machine": ["U"],
 }
 """How each screen is reached from the first one."""
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def database(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimate_panel, "Estimator", FakeEstimating)
     monkeypatch.setattr(chart, "SECONDS_BETWEEN", 0.1)
@@ -43,6 +45,8 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(machine, "host", lambda: "bench · Linux, x86_64")
     places = {Path("/data"): "database", Path("/data/runs.db.checkpoints"): "checkpoints", Path("/cache"): "caches"}
     monkeypatch.setattr(machine.MachineScreen, "_places", lambda screen: places)
+    if name in ("sweeps", "heat"):
+        return keep_sweep(Path("runs.db"), "rates")
     path = make_database(Path("runs.db"))
     with Writer(path) as writer:
         keep_tokens(writer, 1)

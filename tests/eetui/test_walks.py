@@ -14,9 +14,8 @@ from eetui.machine import screen as machine
 from eetui.setup import estimate_panel
 from tests.eetui.machine.fake_reading import FakeMeter
 from tests.eetui.setup.fake_estimator import FakeEstimating
-from tests.eetui.sweeps.made_up import sweep_of_two_fields
 from tests.eetui.walks import WAYS, Walk, screens, walk
-from tests.scripted_runs import keep_tokens, make_database
+from tests.scripted_runs import keep_sweep, keep_tokens, make_database
 
 SMALL, LARGE = (80, 24), (160, 50)
 SHOW_MORE = ("LiveScreen", "InspectScreen")
@@ -26,7 +25,7 @@ SHOW_MORE = ("LiveScreen", "InspectScreen")
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a database with a sweep, and a first run that has its tokens and a file of weights."""
-    path = sweep_of_two_fields(make_database(tmp_path_factory.mktemp("walks") / "runs.db"), "night")
+    path = keep_sweep(make_database(tmp_path_factory.mktemp("walks") / "runs.db"), "night")
     with Writer(path) as writer:
         keep_tokens(writer, 1)
     folder = checkpoint_folder(path, 1)

@@ -10,6 +10,7 @@ from core.analysis.group_differences import (
     MOST_SEEDS,
     ONE_SEED,
     Sample,
+    Samples,
     difference,
     holm,
     mean_of,
@@ -47,10 +48,11 @@ def test_a_difference_has_the_interval_of_its_windows_and_seeds() -> None:
     first, second = ([[draw.gauss(5, 0.1) for _ in range(64)] for _ in range(3)] for _ in range(2))
     sides = [{seed: sample_of(windows) for seed, windows in enumerate(side)} for side in (first, second)]
     other = {seed + 10: sample for seed, sample in sides[1].items()}
+    single = [{1: side[1]} for side in sides]
     for found, interval in (
-        (difference(*sides), paired(first, second)),
-        (difference(sides[0], other), unpaired(first, second)),
-        (difference({1: sides[0][1]}, {1: sides[1][1]}), paired(first[1:2], second[1:2])),
+        (difference(*map(Samples.of, sides)), paired(first, second)),
+        (difference(Samples.of(sides[0]), Samples.of(other)), unpaired(first, second)),
+        (difference(*map(Samples.of, single)), paired(first[1:2], second[1:2])),
     ):
         assert found is not None
         assert interval is not None
@@ -60,15 +62,15 @@ def test_a_difference_has_the_interval_of_its_windows_and_seeds() -> None:
 
 
 def test_without_windows_it_is_over_seeds_and_with_neither_unknown() -> None:
-    first, second = {1: Sample(5.0), 2: Sample(5.2)}, {1: Sample(5.1), 2: Sample(5.4)}
+    first, second = Samples((1, 2), (5.0, 5.2)), Samples((1, 2), (5.1, 5.4))
     found = difference(first, second)
     assert found is not None
     # by hand: differences −0.1 and −0.2, deviation 0.1/√2, standard error 0.05
     assert (found.mean, found.errors, found.kind) == (
         pytest.approx(-0.15), ((pytest.approx(0.05), 1),), "seeds"
     )  # fmt: skip
-    assert difference({1: Sample(5.0)}, {1: Sample(5.1)}) is None
-    assert difference({1: Sample(5.0)}, {1: Sample(5.1), 2: Sample(5.1)}) is None
+    assert difference(Samples((1,), (5.0,)), Samples((1,), (5.1,))) is None
+    assert difference(Samples((1,), (5.0,)), second) is None
 
 
 def test_runs_of_one_seed_are_averaged_to_one_draw() -> None:
@@ -84,7 +86,8 @@ def test_of_equal_groups_hardly_any_pair_is_clear() -> None:
             {s: sample_of([x + e + draw.gauss(0, 0.3) for x in text]) for s in range(3) for e in [draw.gauss(0, 0.1)]}
             for _ in range(4)
         ]
-        pairs = [difference(a, b) for place, a in enumerate(groups) for b in groups[:place]]
+        sides = [*map(Samples.of, groups)]
+        pairs = [difference(a, b) for place, a in enumerate(sides) for b in sides[:place]]
         false += min(holm([pair.p_value() for pair in pairs if pair])) < 0.05
     assert false <= 7  # at 5%, more happen in less than 1 case of 100
 

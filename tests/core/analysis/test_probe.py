@@ -64,9 +64,9 @@ def test_exits_gain_where_their_signal_tells_which_tokens_lose_nothing(informed:
     [
         (None, "not worth trying: no exit saves"),
         (WORTH, "worth trying: .* 0.050 nats below"),
-        (LITTLE, "little to gain: .* 0.010 nats below"),
-        (0.0, "not worth trying: .* 0.000 nats below"),
-        (-0.2, "not worth trying: .* 0.200 nats above"),
+        (LITTLE, "of little gain so far: .* 0.010 nats below"),
+        (0.0, "without a sign of a gain so far: .* 0.000 nats below"),
+        (-0.2, "without a sign of a gain so far: .* 0.200 nats above"),
     ],
 )
 def test_the_verdict_says_the_figure(gain: float | None, verdict: str) -> None:

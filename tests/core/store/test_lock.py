@@ -13,6 +13,7 @@ from core.errors import LostRunError, StoreError
 from core.store import lock
 from core.store.files import delete_checkpoint, lock_file
 from core.store.lock import trainer_of, training_alone
+from core.store.rows import update_run
 from core.store.writer import NewRun, Writer
 
 ROOT = Path(__file__).parents[3]
@@ -119,7 +120,7 @@ def test_deleting_a_checkpoint_leaves_no_lock_behind(path: Path) -> None:
 def test_a_run_in_training_is_not_resumed_whatever_the_database_says(path: Path) -> None:
     with Writer(path) as writer:
         writer.create_experiment([NewRun(None, "loss", 1, None, "{}", {})])
-        writer._db.table("runs").update(1, {"status": "interrupted"})
+        update_run(writer._connection, 1, {"status": "interrupted"})
         with training_alone(path, 1), pytest.raises(StoreError, match="is training it; stop it there first"):
             writer.requeue([1])
         writer.requeue([1])

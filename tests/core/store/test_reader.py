@@ -8,6 +8,7 @@ import pytest
 from core.errors import RunLookupError, StoreError
 from core.state import RunState, reduce
 from core.store.reader import Query, Reader
+from core.store.rows import update_run
 from core.store.writer import Writer
 from tests.core.store.recorded import EVENTS, kept, new, store, without_steps
 
@@ -102,7 +103,7 @@ def test_runs_can_be_filtered_sorted_and_paged(writer: Writer, reader: Reader) -
 def test_reading_works_while_a_writer_has_an_open_transaction(writer: Writer, reader: Reader) -> None:
     writer.create_experiment([new("before")])
     with writer._transaction():
-        writer._db.table("runs").update(1, {"name": "after"})
+        update_run(writer._connection, 1, {"name": "after"})
         assert reader.find("before") == 1
     assert reader.find("after") == 1
 

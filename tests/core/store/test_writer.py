@@ -148,3 +148,14 @@ def test_of_a_run_during_which_the_clock_steps_back_the_end_is_as_late_as_it_too
     writer.append(first, EVENTS[1:], RunState(status="finished", seconds=4.0))
     writer.end(second, RunInterrupted("stopped", 1.0))
     assert [row["ended"] - row["started"] for row in reader.runs()] == pytest.approx([4.0, 1.0])
+
+
+def test_writing_imports_neither_sqlite_utils_nor_pandas(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from core.store.writer import Writer\n"
+        "Writer(Path(sys.argv[1])).close(); assert not {'sqlite_utils', 'pandas'} & set(sys.modules)"
+    )
+    with Writer(tmp_path / "runs.db"):
+        pass
+    command = [sys.executable, "-c", code, str(tmp_path / "runs.db")]
+    assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == 0

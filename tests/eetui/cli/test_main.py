@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from eetui import __version__
+from eetui.cli.main import COMMANDS
 from tests.conftest import Eetui
 
 Done = subprocess.CompletedProcess[str]
-LIGHT_COMMANDS = (["--help"], ["--version"], ["ls"], ["show", "1"], ["compare"], ["compare", "report:loss", "1"])
+LIGHT_COMMANDS = (
+    ["--help"], ["--version"], ["ls"], ["show", "1"], ["compare"], ["compare", "report:loss", "1"],
+    ["compare", "--group-by", "method"], ["sweep", "list"], ["queue", "list"],
+)  # fmt: skip
 
 
 def test_the_version_is_printed_without_importing_typer(environment: dict[str, str]) -> None:
@@ -46,6 +50,25 @@ def test_light_commands_import_neither_torch_nor_textual(command: list[str], tra
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_command_imports_no_other_one(environment: dict[str, str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from eetui.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*[name for name in sys.modules if name.startswith('eetui.cli.')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "ls", "--help"],
+        env=environment | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    loaded = {name.rpartition(".")[2] for name in done.stdout.splitlines()[-1].split()}
+    assert "runs" in loaded, done.stderr
+    assert not loaded & {place.partition(":")[0] for place in COMMANDS.values() if place != COMMANDS["ls"]} - {"runs"}
 
 
 BAD_REQUESTS = {

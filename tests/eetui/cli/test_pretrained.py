@@ -94,7 +94,8 @@ def test_a_probe_is_written_as_tables_as_json_and_as_a_figure(eetui: Eetui) -> N
     shown = plain_words(probe_text(found))
     for words in ("64 tokens judged; affine maps fitted on 512", "120.00 80.00 40.0% 60.0% 3.10", "1 25.0% 20.09"):
         assert words in shown
-    assert "Early exit is worth trying: priced exits by largest probability stand 0.250 nats below" in shown
+    assert "Early exit is worth trying: with maps fitted on" in shown
+    assert "priced exits by largest probability stand 0.250 nats below" in shown
     data = json.loads(probe_json(found))
     assert (data["layers"][0]["affine_ppl"], data["oracle"][0]["saved"]) == (80.0, 0.25)
     assert data["verdict"] == found.verdict

@@ -121,6 +121,17 @@ def test_beyond_the_runs_that_are_read_intervals_are_over_seeds(
     assert grouped(path, "method").pairs == ()
 
 
+def test_many_runs_have_the_figures_of_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = stored(tmp_path / "runs.db", [*grid(ratios=(0.3, 0.5)), *grid(("loss",), (0.7,), seeds=1)])
+    few = grouped(path, "method")
+    monkeypatch.setattr(groups, "MOST_READ", 1)
+    many = grouped(path, "method")
+    for one, other in zip(few.groups, many.groups, strict=True):
+        assert (one.values, one.runs, one.seeds, one.figures) == (other.values, other.runs, other.seeds, other.figures)
+        assert one.samples.means == pytest.approx(other.samples.means, abs=0.01), "windows have a wave of their own"
+        assert (len(one.samples.blocks) > 0, other.samples.blocks) == (True, ())
+
+
 def test_unfinished_runs_are_left_out_and_an_unknown_key_has_a_hint(tmp_path: Path) -> None:
     path = stored(tmp_path / "runs.db", grid(("loss",)))
     with Writer(path) as writer:

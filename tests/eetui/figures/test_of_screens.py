@@ -16,8 +16,7 @@ from eetui.figures import render
 from eetui.figures.of_screens import FIGURES
 from eetui.sweeps.screen import SweepsScreen
 from tests.eetui.driving import messages, press, until_true
-from tests.eetui.sweeps.made_up import sweep_of_two_fields
-from tests.scripted_runs import keep_tokens, make_database
+from tests.scripted_runs import keep_sweep, keep_tokens, make_database
 
 pytest.importorskip("matplotlib")
 
@@ -96,7 +95,7 @@ async def test_a_second_figure_of_a_name_is_numbered(runs: Path) -> None:
 
 
 async def test_a_sweep_draws_heat_and_front_and_writes_its_other_tables(database: Path) -> None:
-    sweep_of_two_fields(database, "night")
+    keep_sweep(database, "night")
     async with console(database, "W") as pilot:
         screen = pilot.app.screen
         assert isinstance(screen, SweepsScreen)

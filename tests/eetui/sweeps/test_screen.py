@@ -12,15 +12,14 @@ from eetui.drawing.chart import Chart
 from eetui.sweeps.lines import Lines
 from eetui.sweeps.screen import SweepsScreen
 from tests.eetui.driving import press, until_true
-from tests.eetui.sweeps.made_up import sweep_of_two_fields
+from tests.scripted_runs import keep_sweep
 
 NAME = "night\x1b[31m"
 
 
 @pytest.fixture
 def swept(database: Path) -> Path:
-    """Return a database with a sweep of two methods, three hard ratios and two seeds; the last run waits."""
-    return sweep_of_two_fields(database, NAME)
+    return keep_sweep(database, NAME)
 
 
 async def opened(pilot: Pilot[None]) -> SweepsScreen:
@@ -58,10 +57,10 @@ async def test_keys_choose_metric_and_axes_of_the_heat_table(swept: Path) -> Non
         assert [row[0] for row in lines.rows] == ["0.3", "0.5", "0.7"]
         await press(pilot, "x")
         await until_true(pilot, lambda: lines.heads[0] == "method \\ hard_ratio")
-        dark = screen.content.styles
+        dark = screen.views.content.styles
         await press(pilot, "ctrl+t")
-        await until_true(pilot, lambda: screen.content.styles != dark)
-        assert screen.content.styles.keys() == dark.keys()
+        await until_true(pilot, lambda: screen.views.content.styles != dark)
+        assert screen.views.content.styles.keys() == dark.keys()
         await press(pilot, "m")
         await until_true(pilot, lambda: lines.rows[0][1].startswith("20.00%"))
 
