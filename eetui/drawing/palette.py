@@ -21,6 +21,10 @@ class Palette:
         return styles.get(status, self.quiet)
 
 
+PLAIN = Palette()
+"""Styles for a plain terminal."""
+
+
 def palette(variables: Mapping[str, str]) -> Palette:
     """Return the palette of a theme, from the variables of its style sheet."""
     return Palette(

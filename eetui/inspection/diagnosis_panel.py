@@ -12,6 +12,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from core.errors import EetuiError
+from eetui.drawing.palette import palette
 
 if TYPE_CHECKING:  # numpy and pydantic: imported by the thread that measures
     from core.analysis.diagnose_run import Diagnosed
@@ -94,4 +95,4 @@ class DiagnosisPanel(VerticalScroll, can_focus=True, inherit_bindings=False):
             return
         from eetui.inspection.diagnosis_text import diagnosis_lines
 
-        text.update(diagnosis_lines(self.found, width))
+        text.update(diagnosis_lines(self.found, width, palette(self.app.theme_variables)))

@@ -17,6 +17,7 @@ from core.config.run_config import RunConfig
 from core.formulas import bits_at, perplexity
 from eetui.drawing.figures import figure, ppl_and_bits
 from eetui.drawing.formats import json_text
+from eetui.drawing.palette import PLAIN, Palette
 
 FIGURES_WIDTH, BITS_WIDTH = 69, 11
 """Cells of a line that are not the bar, and more of them with bits per byte."""
@@ -26,7 +27,7 @@ WORKED_OUT = "≈"
 CELLS = {(False, False): " ", (True, False): "▌", (False, True): "▐", (True, True): "█"}
 
 
-def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
+def diagnosis_lines(run: Diagnosed, width: int, colours: Palette = PLAIN) -> RenderableType:
     """Everything about where the perplexity went, for a terminal of that width."""
     waterfall, config = run.diagnosis.waterfall, run.config
     head = Text.assemble((run.name, "bold"), f"  run {run.number}  {config.method_name}, seed {config.seed}, one run")
@@ -35,14 +36,14 @@ def diagnosis_lines(run: Diagnosed, width: int) -> RenderableType:
     start, end = ends_of(config)
     lengths = run.bytes_per_token, run.start_bytes_per_token
     moved = run.diagnosis.moved
-    parts.append(_table(waterfall, start, end, width, *lengths, moved=moved))
+    parts.append(_table(waterfall, start, end, width, colours, *lengths, moved=moved))
     if any(step.worked_out for step in waterfall.steps):
         parts += [
             Text(f"{WORKED_OUT} worked out from tokens that went through every block; the others measured", "dim")
         ]
     parts.append(Text())
     parts += [Text(line) for line in explanations(run, width)]
-    parts += [Text(), *_last_block(run, width)]
+    parts += [Text(), *_last_block(run, width, colours)]
     return Group(*parts)
 
 
@@ -52,7 +53,7 @@ def ends_of(config: RunConfig) -> tuple[str, str]:
     return start, "Early exit, evaluation"
 
 
-def _last_block(run: Diagnosed, width: int) -> Iterator[RenderableType]:
+def _last_block(run: Diagnosed, width: int, colours: Palette) -> Iterator[RenderableType]:
     """Lost context, on the way of the last block."""
     hard = run.hard_tokens
     if run.measuring:
@@ -64,7 +65,7 @@ def _last_block(run: Diagnosed, width: int) -> Iterator[RenderableType]:
     last = len(run.config.model.block_layers) - 1
     found = " (worked out)" if run.diagnosis.moved else ""
     yield Text(f"Beside it: block {last} and its hard tokens, {hard.share:.1%} of all{found}", style="bold")
-    yield _table(hard.waterfall, f"Block {last}, early stopping", "Hard tokens, early exit", width)
+    yield _table(hard.waterfall, f"Block {last}, early stopping", "Hard tokens, early exit", width, colours)
     yield Text()
     yield from (Text(line) for line in explanations(run, width, hard.waterfall))
 
@@ -212,6 +213,7 @@ def _table(
     start: str,
     end: str,
     width: int,
+    colours: Palette,
     bytes_per_token: float | None = None,
     start_bytes_per_token: float | None = None,
     *,
@@ -237,7 +239,7 @@ def _table(
     for step in waterfall.steps:
         shown = step_bar(step.before, step.after, *scale)
         interval = "" if step.interval is None else f"[{step.interval[0]:+z.4f}, {step.interval[1]:+z.4f}]"
-        style = "red" if step.nats > 0 else "green"
+        style = colours.bad if step.nats > 0 else colours.good
         sign = WORKED_OUT if step.worked_out else ""
         after = [f"{sign}{cell}" for cell in ppl_and_bits(step.after, bytes_per_token)]
         table.add_row(title(step, moved=moved), Text(shown, style=style), f"{step.nats:+z.4f}", interval, *after)

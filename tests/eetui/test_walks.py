@@ -73,6 +73,10 @@ def test_what_its_colours_say_is_said_without_them(walked: Walk) -> None:
     assert not walked.in_two_colours
 
 
+def test_all_its_colours_are_of_the_theme(walked: Walk) -> None:
+    assert not walked.in_no_theme
+
+
 def test_every_action_has_a_key_with_a_name_for_the_palette() -> None:
     screens()
     kinds = list(nodes())

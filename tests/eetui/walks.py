@@ -32,7 +32,7 @@ WAYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "NewScreen": (("n",), ("ctrl+down", "ctrl+up")),
     "LiveScreen": (("end", "enter"), ("v", "l", "t", "f")),
     "CompareScreen": (("end", "c"), ("2", "3", "4", "5", "1")),
-    "InspectScreen": (("end", "i"), ("2", "3", "4", "1", "p", "right_square_bracket")),
+    "InspectScreen": (("end", "i"), ("2", "3", "4", "1", "p", "right_square_bracket", "d")),
     "GenerateScreen": (("end", "w"), ("ctrl+o",)),
     "SweepsScreen": (("W",), ("2", "3", "4", "5", "1", "enter")),
     "MachineScreen": (("U",), ("pagedown", "pageup")),
@@ -59,6 +59,7 @@ class Walk:
         focusable, focused: widgets that can have the focus, and those that tab gave it to.
         stuck: focused widgets that tab did not leave, though there are others.
         told_by_colour: keys after which colours changed, and nothing else did.
+        in_no_theme: texts that were drawn in a colour that no theme chose.
         in_two_colours: texts that were drawn in two colours with a meaning, and in the same way otherwise.
     """
 
@@ -70,6 +71,7 @@ class Walk:
     stuck: list[str] = field(default_factory=list)
     told_by_colour: list[str] = field(default_factory=list)
     in_two_colours: dict[str, set[str]] = field(default_factory=dict)
+    in_no_theme: set[str] = field(default_factory=set)
 
 
 def screens() -> dict[str, type[Screen[object]]]:
@@ -164,7 +166,9 @@ async def at_rest(pilot: Pilot[None]) -> None:
 def _note_colours(bench: EetuiApp, found: Walk) -> None:
     """Note texts that colours alone tell apart, charts aside: their curves have names and signs in their legends."""
     meanings = {bench.theme_variables[name]: name for name in ("success", "warning", "error", "accent")}
-    for text, colour, _ in _runs(bench.screen):
+    for text, colour in _runs(bench.screen):
+        if not colour.startswith("#"):
+            found.in_no_theme.add(text)
         if colour in meanings:
             found.in_two_colours.setdefault(text, set()).add(meanings[colour])
     found.in_two_colours = {text: colours for text, colours in found.in_two_colours.items() if len(colours) > 1}
@@ -188,7 +192,7 @@ def _plain(shown: Sequence[tuple[Cell, object, object]]) -> list[Cell]:
     return [cell for cell, _, _ in shown]
 
 
-def _runs(screen: Screen[object]) -> Iterator[tuple[str, str, object]]:
+def _runs(screen: Screen[object]) -> Iterator[tuple[str, str]]:
     """Yield the texts of the terminal, each of one style, with the colour they are drawn in."""
     plots = [plot.region for plot in screen.query(Plot)]
     for y, strip in enumerate(screen._compositor.render_strips()):
@@ -197,7 +201,7 @@ def _runs(screen: Screen[object]) -> Iterator[tuple[str, str, object]]:
             style, text = segment.style, segment.text.strip()
             if text and style and style.color and not any(plot.contains(x, y) for plot in plots):
                 marks = "".join(name[0] for name in ("bold", "italic", "underline", "reverse") if getattr(style, name))
-                yield f"{text} {marks}".strip(), style.color.name.upper(), None
+                yield f"{text} {marks}".strip(), style.color.name.upper()
             x += segment.cell_length
 
 
