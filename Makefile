@@ -32,7 +32,7 @@ demo: $(VENV)/.runtime
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui run --no-ui --preset quick
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui compare
 	@echo
-	@echo 'Next: $(BIN)/eetui --db $(DEMO_DB) tour (the console in five stops, on these runs)'
+	@echo 'Next: $(BIN)/eetui tour (the console in five stops, on recorded runs), or $(BIN)/eetui --db $(DEMO_DB) (these)'
 
 test: check
 
