@@ -101,8 +101,8 @@ def evaluated_tokens(reader: Reader, run: StoredRun) -> tuple[TokenTable, Evalua
         if run.config.model.imported:
             raise UsageError(f"{run.name} was logged (eetui.log), without its tokens: import those (eetui import)")
         raise UsageError(
-            f"{run.name} keeps no statistics of its tokens ({run.status}): they are written when a run is evaluated; "
-            f"train it again (eetui run)"
+            f"{run.name} keeps no statistics of its tokens ({run.status}): they are written when a run is evaluated, "
+            f"and may have been left out since; train it again (eetui show {run.number} has the command)"
         )
     return token_table(blocks, text, run.config.data.seq_len), text
 

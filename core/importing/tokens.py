@@ -157,7 +157,7 @@ def _shape(named: Arrays) -> tuple[int, int, int]:
     else:
         raise UsageError(f"loss has shape {list(loss.shape)}: it must be [exits, windows, tokens], or [exits, tokens]")
     if not 2 <= exits <= MOST_BLOCKS:
-        raise UsageError(f"loss has {exits} exits: from 2, of which the last is the whole model, to {MOST_BLOCKS}")
+        raise UsageError(f"loss has {exits} exits: give 2 to {MOST_BLOCKS}, of which the last is the whole model")
     if windows < 2 or not seq_len:
         raise UsageError(f"loss has {windows} windows of {seq_len} tokens: at least 2 are needed")
     return exits, windows, seq_len

@@ -17,7 +17,7 @@ from core.events import Event, RunFailed, RunFinished, RunInterrupted
 from core.parallel.launch import is_follower, launch
 from core.state import RunState, StageState, Status, reduce
 from eetui.cli.harmless_console import HarmlessConsole
-from eetui.cli.options import output
+from eetui.cli.options import on_database, output
 from eetui.cli.streams import NobodyReadsError
 from eetui.console.on_end import tell_end
 from eetui.console.settings import load_settings
@@ -162,10 +162,14 @@ def train_headless(
     if prepared.profile:
         with suppress(NobodyReadsError):
             _print_profiles(headless, as_json=as_json)
-    for wanted, advice in (("finished", "side by side: eetui compare"), ("interrupted", "to go on: eetui resume")):
-        those = [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == wanted]
+    ended = {
+        wanted: [str(number) for number, status in zip(prepared.runs, statuses, strict=True) if status == wanted]
+        for wanted in ("finished", "interrupted")
+    }
+    seen = "side by side: eetui compare" if len(ended["finished"]) > 1 else "its figures: eetui show"
+    for those, advice in ((ended["finished"], seen), (ended["interrupted"], "to go on: eetui resume")):
         if those:
-            print(advice, *those, file=sys.stderr)
+            print(f"{advice} {' '.join(those)}{on_database(database)}", file=sys.stderr)
     return exit_code(statuses, stop.code or INTERRUPTED)
 
 

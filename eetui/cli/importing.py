@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from core.errors import UsageError
-from eetui.cli.options import Database, as_share
+from eetui.cli.options import Database, as_share, on_database
 from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
@@ -73,12 +73,16 @@ def import_tokens(
     )
     with Writer(db) as store:
         done = import_file(file, store, name=name, tags=tag or (), given=given, aim=aim)
-    print("\n".join(map(one_line, import_lines(done))), file=sys.stderr)
+    print("\n".join(map(one_line, import_lines(done, on_database(db)))), file=sys.stderr)
     print(done.number)
 
 
-def import_lines(done: "Imported") -> list[str]:
-    """Say what was imported, and what to type next."""
+def import_lines(done: "Imported", where: str = "") -> list[str]:
+    """Say what was imported, and what to type next.
+
+    Args:
+        where: what the commands need behind them (`on_database`).
+    """
     final = done.state.final
     assert final is not None, "what was imported is measured"
     held = f", its exits set on {done.calibration_tokens:,} others" if done.calibration_tokens else ""
@@ -88,7 +92,8 @@ def import_lines(done: "Imported") -> list[str]:
     ]
     if done.unused:
         found.append(f"! not used: {', '.join(done.unused)} (docs/importing.md lists the arrays)")
-    return [*found, f"next: eetui show {done.number}, eetui quality {done.number}, or i on it in the console (eetui)"]
+    commands = ", ".join(f"eetui {command} {done.number}{where}" for command in ("show", "quality"))
+    return [*found, f"next: {commands}, or i on it in the console (eetui{where})"]
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

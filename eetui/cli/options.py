@@ -1,6 +1,7 @@
 """Options shared by commands, the config layers made of them, and the console for output."""
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,13 @@ Database = Annotated[
         dir_okay=False,
     ),
 ]
+
+
+def on_database(db: Path) -> str:
+    """Return what a command that is named to be typed next needs behind it: ` --db FILE`, or nothing by default."""
+    return "" if db.absolute() == _default_database().absolute() else f" --db {shlex.quote(str(db))}"
+
+
 Reference = Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")]
 References = Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, names or unique prefixes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -123,10 +123,12 @@ def _placed(
     """Return where each figure goes, and the formats.
 
     Raises:
-        UsageError: several figures, or several formats, are to go into one file.
+        UsageError: several figures, or several formats, are to go into one file, or into one of another format.
     """
-    from eetui.figures.files import FOLDER, paths_of, suffix_format
+    from eetui.figures.files import FOLDER, paths_of, require_known, suffix_format
 
+    if output is not None and not output.is_dir():
+        require_known(output)
     own = None if output is None or output.is_dir() else suffix_format(output)
     if output is None or own is None:
         return paths_of(drawn, output or FOLDER), formats or ("svg",)

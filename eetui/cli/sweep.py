@@ -23,6 +23,7 @@ from eetui.cli.options import (
     Seeds,
     chosen_preset,
     config_layers,
+    on_database,
 )
 
 if TYPE_CHECKING:
@@ -272,9 +273,9 @@ def _say_how_it_went(db: Path, number: int, name: str, stopped: int) -> int:
         if cell["status"] in ("failed", "interrupted") and not is_pruned(cell):
             print(f"{cell['status']}: {cell['name']} (run {cell['id']}): {cell['error']}", file=sys.stderr)
     left = len(cells) - counts["finished"] - counts["pruned"]
-    print(f"side by side: eetui sweep show {name}", file=sys.stderr)
+    print(f"side by side: eetui sweep show {name}{on_database(db)}", file=sys.stderr)
     if left:
-        print(f"to go on: eetui sweep resume {name}", file=sys.stderr)
+        print(f"to go on: eetui sweep resume {name}{on_database(db)}", file=sys.stderr)
     return stopped or exit_code([_outcome(cell) for cell in cells])
 
 

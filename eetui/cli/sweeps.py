@@ -9,7 +9,7 @@ import typer
 
 from core.errors import UsageError
 from eetui.cli.on_cluster import Ray, reaching
-from eetui.cli.options import AsJson, Database, as_share, output_shape, print_data, reading
+from eetui.cli.options import AsJson, Database, as_share, on_database, output_shape, print_data, reading
 from eetui.cli.plot import Force, Width
 from eetui.cli.sweep import Jobs, run_sweep
 from eetui.cli.sweep_figures import write_sweep_figures
@@ -192,7 +192,8 @@ def cancel(reference: Sweep, *, db: Database) -> None:
         with Reader(db) as reader:
             runs = waiting(reader, found.number)
         drop(store, runs)
-    print(f"{len(runs)} runs of {found.name} wait no more; to go on: eetui sweep resume {found.name}", file=sys.stderr)
+    resume = f"eetui sweep resume {found.name}{on_database(db)}"
+    print(f"{len(runs)} runs of {found.name} wait no more; to go on: {resume}", file=sys.stderr)
 
 
 def delete(

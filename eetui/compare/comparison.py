@@ -55,6 +55,10 @@ class Comparison:
     """Titled tables of charts' figures, for export."""
 
 
+MOST_KEYS = 2
+"""Config values that a title names at most."""
+
+
 def compare(
     runs: Sequence[RunView],
     *,
@@ -98,11 +102,22 @@ def _columns(runs: Sequence[RunView]) -> tuple[Column, ...]:
     columns = [Column(tuple(group)) for group in groups.values()]
     titles = [column.exact_title for column in columns]
     return tuple(
-        Column(column.runs, f"{column.runs[0].name} ×{len(column.runs)}")
+        Column(column.runs, _told_apart(column, [one for one in columns if one.exact_title == column.exact_title]))
         if len(column.runs) > 1 and titles.count(column.exact_title) > 1
         else column
         for column in columns
     )
+
+
+def _told_apart(column: Column, alike: Sequence[Column]) -> str:
+    """Return a title that columns of one method do not share: its config where that is short, else a run's name."""
+    configs = [one.runs[0].config for one in alike]
+    every = dict.fromkeys(key for config in configs for key in config if key != "seed")
+    keys = [key for key in every if len({str(config.get(key)) for config in configs}) > 1]
+    if not 0 < len(keys) <= MOST_KEYS or any(key not in config for key in keys for config in configs):
+        return f"{column.runs[0].name} ×{len(column.runs)}"
+    values = ", ".join(f"{key.rpartition('.')[2]}={column.runs[0].config.get(key)}" for key in keys)
+    return f"{column.exact_title}, {values}"
 
 
 def _rows(columns: Sequence[Column], metrics: Sequence[Metric], base: int | None) -> tuple[Row, ...]:

@@ -29,7 +29,7 @@ def curves_plot(comparison: Comparison, *, as_ppl: bool = False) -> Plot:
     """
     blocks = blocks_with_curves(comparison)
     if not blocks:
-        raise UsageError("no curves: none of these runs trained a block with early stopping")
+        raise UsageError("none of these runs trained a block with early stopping")
 
     def draw(figure: "Figure") -> None:
         rows, columns = panel_grid(len(blocks), figure.get_figwidth() * 2.54)

@@ -1,5 +1,6 @@
 """Figures as files, each with its numbers beside it as CSV."""
 
+import mimetypes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def suffix_format(path: Path) -> Format | None:
     return next((one for one in FORMATS if path.suffix.lower() == f".{one}"), None)
 
 
+def require_known(path: Path) -> None:
+    """Refuse a file whose name asks for a picture of another kind.
+
+    Raises:
+        UsageError: it does.
+    """
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    if suffix_format(path) is None and (kind.startswith("image/") or kind == "application/postscript"):
+        raise UsageError(f"--output {path}: figures are written as {', '.join(FORMATS)}, not as {path.suffix}")
+
+
 def paths_of(plots: Sequence[Plot], folder: Path) -> list[tuple[Plot, Path]]:
     """Return where the figures go, without the suffixes; of two of one name the later is numbered."""
     found, taken = list[tuple[Plot, Path]](), set[str]()
@@ -69,7 +81,9 @@ def require_free(paths: Sequence[Path], *, force: bool) -> None:
     there = [path for path in paths if path.exists() or path.is_symlink()]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UsageError(f"{there[0]}{more} is there already: --force overwrites, --output writes elsewhere")
+        raise UsageError(
+            f"{there[0]}{more} {'are' if more else 'is'} there already: --force overwrites, --output writes elsewhere"
+        )
 
 
 def beside(stem: Path, suffix: str) -> Path:

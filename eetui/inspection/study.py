@@ -39,9 +39,10 @@ class Study:
         looks: Looks,
         prices: Prices,
         bytes_per_token: float | None = None,
+        exited_state: str = "input",
     ) -> None:
         self.meaning, self.what_if, self.measured, self.looks = meaning, what_if, measured, looks
-        self.prices, self.bytes_per_token = prices, bytes_per_token
+        self.prices, self.bytes_per_token, self.exited_state = prices, bytes_per_token, exited_state
         self.own = what_if.setting(thresholds)
         self.now = self.own
         self.block = 0
@@ -173,13 +174,22 @@ def load(reader: Reader, row: Mapping[str, Any]) -> Study:
     looks = Looks.of(text.vocabulary, words=row["record"]["tokenizer"] == "word")
     prices = prices_of(run, table)
     what_if, bytes_per_token = WhatIf(table, layers), run.state.eval_bytes_per_token
-    return Study(signal_meaning(run), what_if, run.thresholds, run.state.final, looks, prices, bytes_per_token)
+    return Study(
+        signal_meaning(run),
+        what_if,
+        run.thresholds,
+        run.state.final,
+        looks,
+        prices,
+        bytes_per_token,
+        run.config.exit.exited_state,
+    )
 
 
 def _why_no_statistics(row: Mapping[str, Any]) -> str:
     if row["status"] in ("interrupted", "failed"):
         return "The run ended before its evaluation, so there are no statistics of its tokens: resume it first."
     return (
-        "The store has no statistics of this run's tokens: it was trained before eetui kept them. "
-        f"Train it again to look into it:\n\n{launch_command(row)}"
+        "The store has no statistics of this run's tokens: it was trained before eetui kept them, or they were left "
+        f"out. Train it again to look into it:\n\n{launch_command(row)}"
     )

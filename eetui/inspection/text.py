@@ -35,6 +35,14 @@ NEEDED = (
     "saved only those that no later token needed."
 )
 
+LEFT_AS = {
+    "input": "as tokens that left reach later blocks as they came.",
+    "copy": "as later tokens attend to the states that others left with.",
+    "linear": "as later tokens attend to what linear maps make of those that left.",
+    "drop": "as later tokens do not attend to those that left.",
+}
+"""Why the measured loss is another than that of tokens that went through all blocks, by `exit.exited_state`."""
+
 
 def title(row: Mapping[str, Any], study: Study) -> Text:
     """Write the run's name and number of tokens."""
@@ -48,7 +56,7 @@ def figures(study: Study, width: int, *, caution: bool = True) -> Text:
         threshold_line(study),
         price_line(study, width),
         figures_table(study, width),
-        *([Text(honesty(study.own.outcome, study.measured), "dim")] if caution else []),
+        *([Text(honesty(study.own.outcome, study.measured, study.exited_state), "dim")] if caution else []),
     )
     return Text("\n").join(parts)
 
@@ -126,7 +134,7 @@ def change(value: float, before: float, unit: Unit) -> str:
     return delta(relative_change(value, before) if unit == "ppl" else value - before, unit)
 
 
-def honesty(own: Outcome, measured: Measured | None) -> str:
+def honesty(own: Outcome, measured: Measured | None, exited_state: str = "input") -> str:
     """Say what these figures are, and how far they are from the run's own measurement."""
     if measured is None:
         return "Full-context statistics; the run did not measure early exit itself."
@@ -137,7 +145,7 @@ def honesty(own: Outcome, measured: Measured | None) -> str:
         return same if own_way - measured.layer_savings < SAME_SHARE else f"{same} {NEEDED}"
     return (
         f"Full-context statistics; at its own threshold the run measured {apart:+z.4f} nats against them, "
-        "as tokens that left reach later blocks as they came."
+        + LEFT_AS.get(exited_state, "by rounding.")
     )
 
 

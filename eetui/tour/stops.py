@@ -43,7 +43,7 @@ def require_runs(reader: Reader) -> None:
 
 def trained_as_reported(reader: Reader) -> tuple[int, ...]:
     """Return the run to look at stage by stage: the newest one of preset `seed` and method loss, or the newest."""
-    return _newest(reader, "preset = 'seed' AND method = 'loss'")
+    return _newest(reader, "preset = 'seed' AND method = 'loss'", "method = 'loss'", "method = 'distill'")
 
 
 def with_a_price(reader: Reader) -> tuple[int, ...]:
@@ -102,9 +102,10 @@ STOPS = (
     ),
     Stop(
         "one price for every exit",
-        "A token leaves where going on costs more than it is expected to win. left and right move the price, and with "
-        "it every exit; the figures and the text follow at once, without the model. 4 shows what the exit's signal is "
-        "worth. That was the tour: escape leads back, q quits, and eetui opens the console that trains.",
+        "A token leaves where going on costs more than it is expected to win. left and right move the price (or one "
+        "threshold, until p asks for a price); the figures and the text follow at once, without the model. 4 shows "
+        "what the exit's signal is worth. That was the tour: escape leads back, q quits, and eetui opens the console "
+        "that trains.",
         "inspect",
         with_a_price,
     ),

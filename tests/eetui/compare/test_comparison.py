@@ -110,6 +110,8 @@ def test_groups_of_one_method_keep_titles_of_their_own() -> None:
     slow = [replace(run(f"a-{seed}", seed), config={"method": "a", "train.lr": 0.01}) for seed in (3, 4)]
     shown = compare([run("a-1", 1), run("a-2", 2), *slow])
     assert [column.title for column in shown.columns] == ["a-1 ×2", "a-3 ×2"]
+    fast = [replace(run(f"a-{seed + 2}", seed), config={"method": "a", "train.lr": 0.1}) for seed in (3, 4)]
+    assert [column.title for column in compare([*slow, *fast]).columns] == ["a ×2, lr=0.01", "a ×2, lr=0.1"]
 
 
 def test_cells_stand_against_a_baseline_by_percent_of_a_ppl_and_points_of_a_share() -> None:

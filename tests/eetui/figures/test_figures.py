@@ -223,6 +223,7 @@ def test_the_command_writes_figures_and_says_what_is_missing(trained: Done, eetu
         (["2", "-k", "curves", "-o", "x.svg", "--format", "pdf"], "--output x.svg is svg, and --format asks for pdf"),
         (["3", "-k", "tokens", "-k", "curves", "-o", "/dev/null/x"], "can't be written"),
         (["report:loss", "-k", "savings", "-k", "curves", "-k", "tokens"], "no tokens: none of these runs is stored"),
+        (["2", "-k", "curves", "-o", "x.jpg"], "--output x.jpg: figures are written as svg, pdf, png, not as .jpg"),
         (["nobody"], "there is no run 'nobody'"),
     ],
 )

@@ -52,7 +52,7 @@ def test_both_are_written_beside_each_other_in_each_format(tmp_path: Path, capsy
     write_sweep_figures("night", FOUND, heat_table(FOUND), files, "column", force=False)
     names = [f"a-{kind}.{suffix}" for kind in ("heat", "front") for suffix in ("svg", "png", "csv")]
     assert [Path(line).name for line in capsys.readouterr().out.splitlines()] == names
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="are there already"):
         write_sweep_figures("night", FOUND, heat_table(FOUND), files, "column", force=False)
 
 
