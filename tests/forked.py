@@ -168,7 +168,8 @@ def _become(
     streams: _Streams,
     before: Callable[[], object] | None,
 ) -> None:
-    """Become the process of the command: its folder, environment, streams and arguments."""
+    """Become the process of the command: its folder, environment, streams and arguments; it heeds hang-ups at first."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,10 @@ def test_ctrl_c_ends_the_merges_of_bpe_which_would_take_a_minute(
     corpus.write_text("\n".join(letters[start : start + 50] for start in range(0, len(letters), 50)))
     options = ["--no-ui", "--preset", "quick", "--set", "tokenizer=bpe", "--set", "vocab_size=60000", "--db", str(db)]
     command = [sys.executable, "-c", LEARNS_BPE, "run", "--corpus", str(corpus), *options]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # the tests may run in the background of a shell
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=heeding
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "read\n"
         process.send_signal(signal.SIGINT)

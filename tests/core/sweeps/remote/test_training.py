@@ -71,14 +71,14 @@ def test_a_sweep_whose_places_are_lost_is_that_of_this_machine_and_trains_no_sta
     sweep, places = stored(writer, make_spec(("loss", "softmax"), hard_ratio="0.3,0.5")), Neighbours(1, 0)
     Worker(writer, sweep, ignore, training=RemoteTraining(places)).work(slots=2)
     assert finished(reader, sweep) == 4
-    assert places.taken == 4 + 2
     assert set(completed_trainings(reader, sweep).values()) == {1}
     warned = 0
     for cell in cells_of(reader, sweep):
         assert same_as_alone(reader, cell["id"])
         events = reader.events(cell["id"], steps=False)[0]
         warned += sum(isinstance(event, Warned) and "nearby burnt down" in event.message for event in events)
-    assert warned == 2
+    assert places.taken == 4 + warned
+    assert warned in (1, 2)  # one, where a run had all its stages from the other before its place was lost
 
 
 def test_a_run_is_given_up_after_three_places(writer: Writer, reader: Reader, make_spec: MakeSpec) -> None:
