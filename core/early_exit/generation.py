@@ -180,12 +180,16 @@ class Reader:
     def _exit(self, block: int, reading: Reading, entered: Tensor, origin: int) -> tuple[Tensor, Tensor, float | None]:
         """Return the active tokens' readout `[n, D]`, the mask of those that leave `[n]`, and the last one's signal.
 
-        It is None where the exit is off, and at the last block.
+        The signal is None where the exit is off, and at the last block. Where it is off nothing is read out, and the
+        states stand for the readout.
         """
         output = reading.states[reading.active]
-        hidden, is_last = self.model.readout(block, output), block == len(self.blocks) - 1
-        if is_last or block >= len(self.thresholds) or not is_on(self.thresholds[block]):
-            return hidden, torch.full_like(hidden[:, 0], is_last, dtype=torch.bool), None
+        is_last = block == len(self.blocks) - 1
+        if not is_last and (block >= len(self.thresholds) or not is_on(self.thresholds[block])):
+            return output, torch.zeros_like(output[:, 0], dtype=torch.bool), None
+        hidden = self.model.readout(block, output)
+        if is_last:
+            return hidden, torch.ones_like(hidden[:, 0], dtype=torch.bool), None
         signal = exit_signal(
             self.model,
             self.config,
