@@ -14,7 +14,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Literal
 
-from core.config.derived import classifier_outputs, classifier_width
+from core.config.derived import classifier_outputs, classifier_width, mapped_layers
 from core.config.run_config import ModelConfig, RunConfig
 from core.formulas import each_alone
 
@@ -265,8 +265,9 @@ class ExitCosts:
         layer, kept = layer_flops(self.model, self.seq_len), skipped_layer_flops(self.model)
         skipped = {"copy": kept, "linear": kept, "drop": 0}.get(self.exited_state, layer)
         mapped = shortcut_flops(self.model) if self.exited_state == "linear" else 0
-        *others, last = self.model.block_layers
-        return (*(layers * (skipped + mapped) for layers in others), last * skipped + (last - 1) * mapped)
+        layers = self.model.block_layers
+        maps = mapped_layers(layers) if mapped else (0,) * len(layers)
+        return tuple(own * skipped + few * mapped for own, few in zip(layers, maps, strict=True))
 
     @property
     def arriving(self) -> tuple[float, ...]:

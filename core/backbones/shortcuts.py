@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from core.config.derived import mapped_layers
 from core.costs import shortcut_rank
 
 
@@ -43,12 +44,12 @@ class Shortcuts(nn.ModuleDict):
     """The shortcuts of a model, by the numbers of the layers that they stand in for.
 
     Args:
-        block_layers: layers of each block. None is needed for those before the first exit, as no token has left there,
-            nor for the last one, as no token attends to what it makes.
+        block_layers: layers of each block.
     """
 
     def __init__(self, block_layers: Sequence[int], dim: int) -> None:
-        numbers = range(block_layers[0], sum(block_layers) - 1)
+        first = block_layers[0]
+        numbers = range(first, first + sum(mapped_layers(block_layers)))
         super().__init__({str(number): Shortcut(dim) for number in numbers})
         self.requires_grad_(False)  # they are fitted, not trained
 

@@ -3,7 +3,7 @@
 Functions on plain values also serve runs that are read back from a store, without a `RunConfig`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from core.config.layerskip import all_shares
@@ -32,6 +32,15 @@ COST_NAMES = {"layers": "layers", "flops": "FLOPs"}
 def dataset_settings(config: "RunConfig") -> "tuple[DataConfig, int, str]":
     """Return all that a run's dataset follows from, as `core.data.windows.load_dataset` takes it."""
     return config.data, config.train.batch_size, config.model.source
+
+
+def mapped_layers(block_layers: Sequence[int]) -> tuple[int, ...]:
+    """Return how many layers of each block need a map in their place, for tokens that left to be attended to behind it.
+
+    None does of the first block, as no token has left there, nor the last layer, behind which nothing attends.
+    """
+    last = len(block_layers) - 1
+    return tuple(layers - (block == last) if block else 0 for block, layers in enumerate(block_layers))
 
 
 def shortcut_windows(windows: int, seq_len: int) -> int:

@@ -14,6 +14,7 @@ from core import costs
 from core.config.derived import (
     calibration_windows,
     early_stopping_windows,
+    mapped_layers,
     predicts_gains,
     shortcut_windows,
     target_exit_shares,
@@ -166,10 +167,9 @@ def _shortcut_passes(config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
     model, width = config.model, config.data.seq_len
     windows = shortcut_windows(sizes.train_windows - calibration_windows(sizes.train_windows, config), width)
     fit = costs.least_squares_flops(model.dim) / costs.layer_flops(model, width)
-    *_, last = blocks = range(len(model.block_layers))
-    for block in blocks[1:]:
-        mapped = (model.block_layers[block] - (block == last)) / model.block_layers[block]
-        yield Pass(_once(windows * width * mapped * (1 + fit * block)), (model.block_layers[block],), heads=0)
+    for block, (layers, mapped) in enumerate(zip(model.block_layers, mapped_layers(model.block_layers), strict=True)):
+        if block:
+            yield Pass(_once(windows * width * mapped / layers * (1 + fit * block)), (layers,), heads=0)
 
 
 def _readout_passes(stage: PlannedStage, config: RunConfig, sizes: Sizes) -> Iterator[Pass]:
@@ -261,7 +261,7 @@ def _pretrained_memory(config: RunConfig, sizes: Sizes) -> int:
     if SHORTCUTS in planned_stages(config):
         rows = (blocks + MAPPED_COPIES) * shortcut_windows(sizes.train_windows - held_out, width) * width
         mapped = 4 * rows * model.dim + 8 * SOLVED_COPIES * model.dim**2
-        readouts += 4 * 2 * sum(model.block_layers[1:]) * costs.shortcut_parameters(model)
+        readouts += 4 * 2 * sum(mapped_layers(model.block_layers)) * costs.shortcut_parameters(model)
     calibration = held_out * width * model.dim
     fit = calibration * (4 * ENTERED_AND_LEFT + GAIN_COPIES * predicts_gains(config))
     evaluation = EVALUATED_BYTES * width * sizes.eval_windows * (blocks + 1)

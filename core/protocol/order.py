@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Literal
 
-from core.config.derived import exit_count, sets_thresholds_by_price
+from core.config.derived import exit_count, mapped_layers, sets_thresholds_by_price
 from core.config.run_config import ExitConfig, RunConfig
 from core.events import PlannedStage, StageKind
 from core.exits import exit_method, first_method, fits_classifier_jointly
@@ -121,7 +121,7 @@ def _frozen(config: RunConfig) -> Iterator[PlannedStage]:
     if config.train.backbone == "all":
         yield common_training(config)
     yield BACKBONE
-    if config.exit.exited_state == "linear" and sum(config.model.block_layers[1:]) > 1:  # else no layer needs a map
+    if config.exit.exited_state == "linear" and any(mapped_layers(config.model.block_layers)):
         yield SHORTCUTS
     yield from (block_stage(block, "lm") for block in readout_order(config))
     blocks = range(len(config.model.block_layers))

@@ -7,7 +7,7 @@ Shapes: N windows, T tokens of a window, D model width; n tokens but for the fir
 """
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from typing import cast
 
 import torch
@@ -17,7 +17,7 @@ from core import costs
 from core.backbones.model import PretrainedBlock, PretrainedModel
 from core.backbones.shortcuts import Shortcut
 from core.backbones.state_cache import StateCache
-from core.config.derived import shortcut_windows
+from core.config.derived import mapped_layers, shortcut_windows
 from core.config.run_config import RunConfig
 from core.events import Event, StageStarted, Step
 from core.machine.clock import UNPROFILED, Clock
@@ -47,7 +47,7 @@ def fit_shortcuts(
     assert model.shortcuts is not None, "the stage is planned where there are some"
     windows = shortcut_windows(windows, cache.seq_len)
     tokens, layer = windows * cache.seq_len, costs.layer_flops(config.model, cache.seq_len)
-    mapped = [sum(str(number) in model.shortcuts for number in block.numbers) for block in _blocks(model)]
+    mapped = mapped_layers(config.model.block_layers)
     fits = sum(exits * maps for exits, maps in enumerate(mapped)) / sum(mapped)  # exits whose tokens a map is fitted on
     flops = layer + fits * (costs.shortcut_flops(config.model) + costs.least_squares_flops(config.model.dim))
     yield StageStarted(stage, "statistics", None, 1, sum(mapped), tokens, flops=flops)
@@ -68,7 +68,7 @@ def _fit_each(
     """Fit one shortcut after the other on the first windows; yield the number of each layer that has its own."""
     assert model.shortcuts is not None, "the stage is planned where there are some"
     device, exited = model.embedding.weight.device, list[Tensor]()  # of each exit, [n, D]
-    for index, block in enumerate(_blocks(model)[1:]):
+    for index, block in enumerate(cast("list[PretrainedBlock]", list(model.blocks))[1:]):
         states = cache.states(index, slice(0, windows)).view(windows, cache.seq_len, -1).to(device, model.dtype)
         exited.append(_behind_the_first(states))
         for number in block.numbers:
@@ -79,10 +79,6 @@ def _fit_each(
             with clock.part("fit", fit_flops):
                 _fit(cast(Shortcut, model.shortcuts[str(number)]), exited, states)
             yield number
-
-
-def _blocks(model: PretrainedModel) -> Sequence[PretrainedBlock]:
-    return cast("list[PretrainedBlock]", list(model.blocks))
 
 
 def _fit(shortcut: Shortcut, exited: list[Tensor], states: Tensor) -> None:
