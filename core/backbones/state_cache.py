@@ -27,6 +27,7 @@ from core.config.run_config import RunConfig
 from core.data.batches import READ_TOKENS
 from core.data.cache import cache_dir
 from core.errors import ConfigError
+from core.machine.disks import disk_of
 
 FORMAT = 1
 """To be raised when files of before could be mistaken for ones of now."""
@@ -151,9 +152,8 @@ def require_room(tokens: int, config: RunConfig) -> None:
         ConfigError: it is.
     """
     needed, folder = cache_bytes(tokens, config), caches_folder()
-    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     removable = sum(size for _, size in kept_caches())
-    most = min(MOST_BYTES, shutil.disk_usage(there).free + removable)
+    most = min(MOST_BYTES, disk_of(folder).free + removable)
     if needed > most:
         raise ConfigError(
             f"the states of {tokens:,} tokens take {needed / 1e9:,.1f} GB in {folder}, and at most {most / 1e9:,.1f} "

@@ -3,7 +3,6 @@
 A loop never waits for the disk, and nothing here ends it: what can't be stored now is stored later, and said once.
 """
 
-import contextlib
 import math
 import platform
 import shlex
@@ -36,6 +35,7 @@ from core.events import (
 )
 from core.exits._facts import RECORD_KEY
 from core.extensions.imported import IMPORTED, IMPORTED_SIGNAL
+from core.machine.processes import peak_memory
 from core.session.heartbeat import beating
 from core.session.names import require_name, require_tag
 from core.state import RunState, reduce_all
@@ -223,21 +223,11 @@ _CONFIG: dict[str, Any] = {
 
 def _terminal(error: BaseException | None, seconds: float) -> TerminalEvent:
     if error is None:
-        return RunFinished(seconds, _peak_memory())
+        return RunFinished(seconds, peak_memory())
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         return RunInterrupted(f"the loop was ended by {type(error).__name__}", seconds)
     trace = "".join(traceback.format_exception(error))
     return RunFailed(f"{type(error).__name__}: {error}", trace, seconds)
-
-
-def _peak_memory() -> int:
-    """Return the largest resident size of this process so far in bytes; 0 where the system does not tell."""
-    with contextlib.suppress(ImportError):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return 0
 
 
 def _free_name(store: Writer, name: str) -> str:
