@@ -110,10 +110,10 @@ def runs(word: str, path: Path, *, deleted: bool = False) -> list[str]:
     """Return the newest runs, or deleted ones, whose name, or number, begins so; none if the database can't be read."""
     number, table = ("run_id", "bin") if deleted else ("id", "runs")
     column = f"CAST({number} AS TEXT)" if word.isdecimal() else "name"
-    query = f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ?"
-    query += (
-        "" if deleted else " AND id NOT IN (SELECT run_id FROM bin)"
-    ) + f" ORDER BY {number} DESC LIMIT {MOST_RUNS}"
+    kept = "" if deleted else "AND id NOT IN (SELECT run_id FROM bin) "
+    query = (
+        f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? {kept}ORDER BY {number} DESC LIMIT {MOST_RUNS}"
+    )
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=0.1)) as connection:
             return [str(row[0]) for row in connection.execute(query, [len(word), word]) if str(row[0]).isprintable()]
