@@ -26,6 +26,7 @@ from core.events import PlannedStage
 from core.exits import exit_method
 from core.extensions.plugins import unpinned
 from core.formulas import share_of_layers_saved
+from core.head.chunks import LEAST_SHARE, chunking
 from core.protocol.order import BACKBONE, FORESEEN, SHORTCUTS, block0_origin, planned_stages, stages_ahead
 
 if TYPE_CHECKING:
@@ -38,10 +39,6 @@ TRAINED_BACKBONE_COPIES = 11
 """The same of a pretrained model: it has no sibling's weights beside its own."""
 LAYER_WIDTHS, LAYER_FFN_WIDTHS = 16, 4
 """Values that a layer keeps of each token for its backward pass, in units of `dim` and of `ffn_dim`."""
-CHUNK_TOKENS, ACCELERATOR_CHUNK_TOKENS = 256, 1024
-"""Tokens whose logits are held at once, by each CPU thread and by any other device, as in `core.head.loss`."""
-LEAST_SHARE = 128
-"""Fewest tokens worth a thread of their own, as in `core.head.loss`."""
 GAIN_FITS = {"linear": 8, "mlp": 2}
 """Fits of a gain exit that are compared: the mean gains and seven ridges, or the mean gains and the MLP."""
 GAIN_COPIES = 8 * 5
@@ -291,11 +288,10 @@ def _activations(config: RunConfig, vocab_size: int) -> int:
     """
     model, tokens = config.model, config.train.batch_size * config.data.seq_len
     layer = LAYER_WIDTHS * model.dim + LAYER_FFN_WIDTHS * model.ffn_dim
-    chunk, threads = ACCELERATOR_CHUNK_TOKENS, 1
-    if config.machine.device in ("auto", "cpu"):
-        chunk, threads = CHUNK_TOKENS, config.machine.threads or os.cpu_count() or 1
-        threads = max(1, min(threads, tokens // LEAST_SHARE))
-    head = (threads * chunk + (threads - 1) * model.dim) * vocab_size
+    on_cpu, threads = config.machine.device in ("auto", "cpu"), 1
+    if on_cpu:
+        threads = max(1, min(config.machine.threads or os.cpu_count() or 1, tokens // LEAST_SHARE))
+    head = (threads * chunking(on_cpu, vocab_size).tokens + (threads - 1) * model.dim) * vocab_size
     layers = max(model.block_layers) if config.protocol == "staged" else sum(model.block_layers)
     if config.protocol == "frozen" and config.train.backbone == "frozen":
         layers = 1  # nothing goes back through them

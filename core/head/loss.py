@@ -10,7 +10,6 @@ Shapes: N tokens, D model width, V vocabulary size; n tokens of a chunk, v vocab
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -18,27 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.head import chunks
 from core.head.tiled_softmax import ChunkLoss, ChunkStatistics
 from core.head.token_statistics import NO_EXTRAS, Extras, TokenStatistics
 from core.machine.threads import shares, side_by_side
-
-
-@dataclass(frozen=True, slots=True)
-class Chunking:
-    """Tokens of a chunk, and vocabulary entries of a tile of its logits, on one kind of device."""
-
-    tokens: int
-    entries: int
-
-
-CPU = Chunking(tokens=256, entries=3200)
-"""A tile of float32 is 3 MB and stays in the cache until softmax and the next matmul have read it; matmuls slow down
-with fewer tokens or entries. Rows a power of two apart would compete for the same few cache lines."""
-ACCELERATOR = Chunking(tokens=1024, entries=1_000_000)
-"""Few and large kernels."""
-
-LEAST_SHARE = 128
-"""Fewest tokens worth a thread of their own."""
 
 
 class _Buffers:
@@ -109,7 +91,7 @@ def token_statistics(hidden: Tensor, weight: Tensor, targets: Tensor, extras: Ex
     statistics = TokenStatistics.empty(len(hidden), hidden, extras)
 
     def fill(share: slice, buffers: _Buffers) -> None:
-        for chunk in _chunks(hidden, share):
+        for chunk in _chunks(share, weight):
             states, tiles = hidden[chunk], ChunkStatistics(targets[chunk, None], len(weight), extras)
             for entries in _tiles(weight):
                 logits = buffers.take("tile", hidden, len(states), entries.stop - entries.start)  # [n, v]
@@ -185,13 +167,14 @@ def _forward_share(
         grad_hidden: `[N, D]`, filled in place; None where it is not needed.
         grad_weight: `[V, D]`, this thread's, added to in place; None where it is not needed.
     """
-    for chunk in _chunks(hidden, share):
+    wanted = None if isinstance(results, TokenStatistics) else _target_logits(hidden[share], head, targets[share])
+    for chunk in _chunks(share, head):
         states, kept, means = hidden[chunk], [], []  # [n, D]
-        inputs, wanted = states.to(head.dtype), targets[chunk, None]  # [n, D], [n, 1]
+        inputs = states.to(head.dtype)  # [n, D]
         tiles = (
-            ChunkStatistics(wanted, len(head))
-            if isinstance(results, TokenStatistics)
-            else ChunkLoss(_target_logits(inputs, head, wanted, hidden.dtype))
+            ChunkStatistics(targets[chunk, None], len(head))
+            if wanted is None
+            else ChunkLoss(wanted[chunk.start - share.start : chunk.stop - share.start])
         )
         for tile, probabilities in _probabilities(inputs, head, tiles, states, buffers):  # [n, v], within the tile
             kept.append((tile, probabilities))
@@ -226,10 +209,10 @@ def _probabilities(
             yield tile, own.copy_(tiles.softmax(buffers.take("tile", like, *own.shape).copy_(logits)))
 
 
-def _target_logits(inputs: Tensor, head: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-    """Compute the logits of the targets, `[n, 1]` to `[n, 1]`, rounded as the matmul rounds them."""
-    pairs = inputs.to(dtype) * head[targets.squeeze(1)].to(dtype)  # [n, D]
-    return pairs.sum(1, keepdim=True).to(head.dtype).to(dtype)
+def _target_logits(states: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """Compute the logits of the targets, `[n]` to `[n, 1]`, rounded as the matmul rounds them."""
+    pairs = states.to(head.dtype).to(states.dtype) * head[targets].to(states.dtype)  # [n, D]
+    return pairs.sum(1, keepdim=True).to(head.dtype).to(states.dtype)
 
 
 def _store(results: TokenStatistics | Tensor, chunk: slice, found: TokenStatistics | Tensor) -> None:
@@ -279,13 +262,13 @@ def _add_matmul(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 def _shares(hidden: Tensor) -> list[tuple[slice, _Buffers]]:
     """Split the tokens into one share per thread, each with buffers that belong to the calling thread."""
-    found = shares(len(hidden), LEAST_SHARE, hidden.device)
+    found = shares(len(hidden), chunks.LEAST_SHARE, hidden.device)
     _kept.buffers.extend(_Buffers() for _ in range(len(found) - len(_kept.buffers)))
     return list(zip(found, _kept.buffers, strict=False))
 
 
-def _chunks(hidden: Tensor, share: slice) -> list[slice]:
-    return _parts(share, _chunking(hidden).tokens)
+def _chunks(share: slice, head: Tensor) -> list[slice]:
+    return _parts(share, _chunking(head).tokens)
 
 
 def _tiles(head: Tensor) -> list[slice]:
@@ -296,5 +279,5 @@ def _parts(whole: slice, size: int) -> list[slice]:
     return [slice(start, min(start + size, whole.stop)) for start in range(whole.start, whole.stop, size)]
 
 
-def _chunking(tensor: Tensor) -> Chunking:
-    return CPU if tensor.device.type == "cpu" else ACCELERATOR
+def _chunking(head: Tensor) -> chunks.Chunking:
+    return chunks.chunking(head.device.type == "cpu", len(head))

@@ -11,10 +11,7 @@ import pytest
 from core import costs
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.estimate import workload
 from core.estimate.workload import (
-    ACCELERATOR_CHUNK_TOKENS,
-    CHUNK_TOKENS,
     Pass,
     Sizes,
     Span,
@@ -26,7 +23,7 @@ from core.estimate.workload import (
     run_passes,
 )
 from core.events import StageStarted, Step
-from core.head import loss as losses
+from core.head.chunks import LEAST_SHARE, chunking
 from core.protocol.memory import StageMemory
 from core.protocol.resolve import resolve
 from core.protocol.train import train
@@ -139,13 +136,12 @@ def test_flops_of_a_pass_are_those_of_its_parts(tiny_config: MakeConfig) -> None
     assert pass_flops(classifier, config, 30) == tokens * (3 * costs.classifier_flops(config.model))
 
 
-def test_the_head_takes_what_the_loss_keeps(tiny_config: MakeConfig) -> None:
-    assert (CHUNK_TOKENS, ACCELERATOR_CHUNK_TOKENS) == (losses.CPU.tokens, losses.ACCELERATOR.tokens)
-    assert workload.LEAST_SHARE == losses.LEAST_SHARE
+@pytest.mark.parametrize("words", [1_000, 10_000])
+def test_the_head_takes_what_the_loss_keeps(tiny_config: MakeConfig, words: int) -> None:
     values = {"batch_size": 256, "seq_len": 8, "device": "cpu"}
-    one, two, many = (memory(tiny_config(**values, threads=threads), Sizes(64, 64, 10_000)) for threads in (1, 2, 999))
-    assert two - one == 4 * 10_000 * (losses.CPU.tokens + tiny_config().model.dim)
-    assert many - one == (2048 // losses.LEAST_SHARE - 1) * (two - one)
+    one, two, many = (memory(tiny_config(**values, threads=threads), Sizes(64, 64, words)) for threads in (1, 2, 999))
+    assert two - one == 4 * words * (chunking(True, words).tokens + tiny_config().model.dim)
+    assert many - one == (2048 // LEAST_SHARE - 1) * (two - one)
 
 
 def test_memory_grows_with_text_vocabulary_and_number_type(tiny_config: MakeConfig) -> None:

@@ -2,12 +2,13 @@
 
 import pytest
 
+from core.head import chunks
 from core.head import loss as losses
-from core.head.loss import Chunking
+from core.head.chunks import Chunking
 
 
 @pytest.fixture(autouse=True)
 def _chunks_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
     """Force several chunks on a handful of tokens, in a buffer of their own."""
-    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, entries=7))
+    monkeypatch.setattr(chunks, "SMALL_CPU", Chunking(tokens=5, entries=7))
     monkeypatch.setattr(losses, "_kept", losses._Kept())

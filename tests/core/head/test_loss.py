@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from core.head import chunks
 from core.head import loss as losses
 from core.head.loss import linear_cross_entropy, linear_cross_entropy_with_statistics, token_statistics
 from tests.core.head.examples import DIM, WORDS, example, plain
@@ -12,7 +13,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
 def several_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(losses, "LEAST_SHARE", 1)
+    monkeypatch.setattr(chunks, "LEAST_SHARE", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
 
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from core.head import loss as losses
-from core.head.loss import Chunking, linear_cross_entropy, token_statistics
+from core.head import chunks
+from core.head.chunks import Chunking
+from core.head.loss import linear_cross_entropy, token_statistics
 from core.head.tiled_softmax import ChunkStatistics
 from tests.core.head.examples import WORDS, example
 
@@ -16,7 +17,7 @@ def test_any_width_of_a_tile_gives_the_same_to_rounding(monkeypatch: pytest.Monk
     loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
     expected = (loss, *torch.autograd.grad(loss, (hidden, weight)))
     statistics = dict(token_statistics(hidden, weight, targets, extras).columns())
-    monkeypatch.setattr(losses, "CPU", Chunking(tokens=5, entries=words))
+    monkeypatch.setattr(chunks, "SMALL_CPU", Chunking(tokens=5, entries=words))
     loss, _ = linear_cross_entropy(hidden, weight, targets, 0.1)
     torch.testing.assert_close((loss, *torch.autograd.grad(loss, (hidden, weight))), expected)
     for name, column in token_statistics(hidden, weight, targets, extras).columns():
