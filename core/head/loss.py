@@ -88,14 +88,15 @@ def token_statistics(hidden: Tensor, weight: Tensor, targets: Tensor, extras: Ex
         hidden, weight, targets: as for `linear_cross_entropy`.
         extras: statistics beyond the usual ones.
     """
-    statistics = TokenStatistics.empty(len(hidden), hidden, extras)
+    statistics, size = TokenStatistics.empty(len(hidden), hidden, extras), _chunking(weight)
+    columns = weight.t().split(size.entries, 1)  # T × [D, v]
 
     def fill(share: slice, buffers: _Buffers) -> None:
-        for chunk in _chunks(share, weight):
+        for chunk in _parts(share, size.tokens):
             states, tiles = hidden[chunk], ChunkStatistics(targets[chunk, None], len(weight), extras)
-            for entries in _tiles(weight):
-                logits = buffers.take("tile", hidden, len(states), entries.stop - entries.start)  # [n, v]
-                tiles.softmax(torch.mm(states, weight[entries].t(), out=logits))
+            for part in columns:
+                logits = buffers.take("tile", hidden, len(states), part.shape[1])  # [n, v]
+                tiles.softmax(torch.mm(states, part, out=logits))
             statistics.fill(chunk, tiles.join()[0])
 
     side_by_side([partial(fill, share, buffers) for share, buffers in _shares(hidden)])
@@ -167,46 +168,48 @@ def _forward_share(
         grad_hidden: `[N, D]`, filled in place; None where it is not needed.
         grad_weight: `[V, D]`, this thread's, added to in place; None where it is not needed.
     """
-    wanted = None if isinstance(results, TokenStatistics) else _target_logits(hidden[share], head, targets[share])
-    for chunk in _chunks(share, head):
-        states, kept, means = hidden[chunk], [], []  # [n, D]
-        inputs = states.to(head.dtype)  # [n, D]
-        tiles = (
-            ChunkStatistics(targets[chunk, None], len(head))
-            if wanted is None
-            else ChunkLoss(wanted[chunk.start - share.start : chunk.stop - share.start])
-        )
-        for tile, probabilities in _probabilities(inputs, head, tiles, states, buffers):  # [n, v], within the tile
-            kept.append((tile, probabilities))
+    size, tokens = _chunking(head), slice(0, share.stop - share.start)
+    hidden, targets = hidden[share], targets[share]
+    wanted = None if isinstance(results, TokenStatistics) else _target_logits(hidden, head, targets)
+    rows, sums = head.split(size.entries), () if grad_weight is None else grad_weight.split(size.entries)  # T × [v, D]
+    for chunk in _parts(tokens, size.tokens):
+        states, place = hidden[chunk], slice(share.start + chunk.start, share.start + chunk.stop)  # [n, D]
+        tiles = ChunkStatistics(targets[chunk, None], len(head)) if wanted is None else ChunkLoss(wanted[chunk])
+        means = buffers.take("means", head, len(states), len(rows) * hidden.shape[1]).view(len(states), len(rows), -1)
+        kept = []  # T × [n, v]
+        for own, mean, probabilities in zip(
+            rows, means.unbind(1), _probabilities(states, head, tiles, buffers), strict=True
+        ):
+            kept.append(probabilities)
             if grad_hidden is not None:
-                means.append(torch.mm(probabilities, head[tile]))  # [n, D], mean head row under the tile's softmax
+                torch.mm(probabilities, own, out=mean)  # [n, D], mean head row under the tile's softmax
         found, portions = tiles.join()  # portions: each tile's share of the whole softmax, [n, T]
-        _store(results, chunk, found)
-        columns = portions.split(1, 1)  # T × [n, 1]
+        _store(results, place, found)
+        portions = portions.unsqueeze(2)  # [n, T, 1]
         if grad_hidden is not None:
-            grad_hidden[chunk] = sum(portion * mean for portion, mean in zip(columns, means, strict=True))
+            torch.sum(portions * means, 1, out=grad_hidden[place])
         if grad_weight is not None:
-            for portion, (tile, probabilities) in zip(columns, kept, strict=True):
-                _add_matmul(grad_weight[tile], probabilities.t(), (portion * states).to(head.dtype))  # [v, D]
+            weighted = (portions * states.unsqueeze(1)).to(head.dtype).unbind(1)  # T × [n, D]
+            for total, probabilities, some in zip(sums, kept, weighted, strict=True):
+                _add_matmul(total, probabilities.t(), some)
 
 
 def _probabilities(
-    inputs: Tensor, head: Tensor, tiles: ChunkLoss | ChunkStatistics, like: Tensor, buffers: _Buffers
-) -> Iterator[tuple[slice, Tensor]]:
+    states: Tensor, head: Tensor, tiles: ChunkLoss | ChunkStatistics, buffers: _Buffers
+) -> Iterator[Tensor]:
     """Yield the softmax of each tile of a chunk, `[n, v]` in the head's dtype; valid until the next chunk.
 
-    Args:
-        inputs: states in the head's dtype, `[n, D]`.
-        like: tensor in whose dtype the softmax is computed.
+    It is computed in the dtype of the states, `[n, D]`.
     """
+    inputs, columns = states.to(head.dtype), head.t().split(_chunking(head).entries, 1)  # [n, D], T × [D, v]
     kept = buffers.take("chunk", head, len(inputs), len(head)).view(-1)  # [n · V], tile after tile
-    for tile in _tiles(head):
-        own = kept[len(inputs) * tile.start : len(inputs) * tile.stop].view(len(inputs), -1)  # [n, v]
-        logits = torch.mm(inputs, head[tile].t(), out=own)
-        if head.dtype == like.dtype:
-            yield tile, tiles.softmax(logits)
+    spaces = kept.split([len(inputs) * part.shape[1] for part in columns])
+    for part, space in zip(columns, spaces, strict=True):
+        logits = torch.mm(inputs, part, out=space.view(len(inputs), -1))  # [n, v]
+        if head.dtype == states.dtype:
+            yield tiles.softmax(logits)
         else:
-            yield tile, own.copy_(tiles.softmax(buffers.take("tile", like, *own.shape).copy_(logits)))
+            yield logits.copy_(tiles.softmax(buffers.take("tile", states, *logits.shape).copy_(logits)))
 
 
 def _target_logits(states: Tensor, head: Tensor, targets: Tensor) -> Tensor:
@@ -265,14 +268,6 @@ def _shares(hidden: Tensor) -> list[tuple[slice, _Buffers]]:
     found = shares(len(hidden), chunks.LEAST_SHARE, hidden.device)
     _kept.buffers.extend(_Buffers() for _ in range(len(found) - len(_kept.buffers)))
     return list(zip(found, _kept.buffers, strict=False))
-
-
-def _chunks(share: slice, head: Tensor) -> list[slice]:
-    return _parts(share, _chunking(head).tokens)
-
-
-def _tiles(head: Tensor) -> list[slice]:
-    return _parts(slice(0, len(head)), _chunking(head).entries)
 
 
 def _parts(whole: slice, size: int) -> list[slice]:

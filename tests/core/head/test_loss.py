@@ -192,6 +192,6 @@ def test_the_buffers_belong_to_the_calling_thread_and_do_not_grow_with_the_token
     assert [buffer.take("chunk", hidden, 1, 1).untyped_storage().data_ptr() for buffer in losses._kept.buffers] == first
     sizes = [{role: len(buffer) for role, buffer in buffers._kept.items()} for buffers in losses._kept.buffers]
     assert sizes == [
-        {"chunk": 5 * WORDS, "tile": 5 * 7},
-        {"chunk": 5 * WORDS, "tile": 5 * 7, "gradient": WORDS * DIM},
+        {"means": 5 * 5 * DIM, "chunk": 5 * WORDS, "tile": 5 * 7},
+        {"means": 5 * 5 * DIM, "chunk": 5 * WORDS, "tile": 5 * 7, "gradient": WORDS * DIM},
     ]
