@@ -91,7 +91,7 @@ class _LayerCache:
             self._grow(keys, values, min(self.window, max(2 * room, self.length, SMALLEST_ROOM)))
         assert self.keys_values is not None, "there is room now"
         for kept, new in zip(self.keys_values, (keys, values), strict=True):
-            kept[:, :, position] = new
+            kept.index_copy_(2, position, new)
 
     def _grow(self, keys: Tensor, values: Tensor, room: int) -> None:
         """Make room for that many tokens, with dtype and heads of those keys and values."""
@@ -104,8 +104,8 @@ class _LayerCache:
         """Store what the layer made of its tokens; return all keys and values, `[1, G, P, d]` each."""
         self.put(self.position, keys, values)
         assert self.keys_values is not None, "they were just put there"
-        own_keys, own_values = self.keys_values
-        return own_keys[:, :, : self.length], own_values[:, :, : self.length]
+        own_keys, own_values = (kept.narrow(2, 0, self.length) for kept in self.keys_values)
+        return own_keys, own_values
 
 
 AnyCachedBlock = CachedBlock | CachedPretrainedBlock

@@ -114,7 +114,7 @@ def _generate(
             unread = min(len(tokens), window)
         prediction = reader.read(tokens[-unread:], first=len(tokens) - unread)
         token = choose(prediction.logits, options, draw)
-        probability = float(prediction.logits.double().softmax(0)[token])
+        probability = float((prediction.logits[token] - prediction.logits.logsumexp(0)).exp())
         yield GeneratedToken(token, prediction.block, prediction.signals, probability)
         tokens.append(token)
         unread = 1
@@ -168,28 +168,30 @@ class Reader:
             if not reading.active.any():
                 reading.states = entered  # exited tokens under `input` go on as they were
                 continue
-            hidden, leaves, signal = self._exit(index, reading, entered, origin)
+            if index == len(self.blocks) - 1:
+                return prediction or self._predict(index, self.model.readout(index, reading.states[-1:]), signals)
+            if index >= len(self.thresholds):
+                continue
+            if not is_on(self.thresholds[index]):
+                signals.append(None)
+                continue
+            hidden, signal = self._read_out(index, reading, entered, origin)
+            leaves = signal >= self.thresholds[index]
             if prediction is None:
-                signals += [signal] if index < len(self.thresholds) else []
-                if leaves[-1]:
-                    prediction = Prediction(self.model.head_weight(index) @ hidden[-1], index, tuple(signals))
+                signals.append(float(signal[-1]))
+                prediction = self._predict(index, hidden, signals) if leaves[-1] else None
             reading.exit(leaves, entered, self.config.exit.exited_state, block)
         assert prediction is not None, "at the last block all leave"
         return prediction
 
-    def _exit(self, block: int, reading: Reading, entered: Tensor, origin: int) -> tuple[Tensor, Tensor, float | None]:
-        """Return the active tokens' readout `[n, D]`, the mask of those that leave `[n]`, and the last one's signal.
+    def _predict(self, block: int, hidden: Tensor, signals: Sequence[float | None]) -> Prediction:
+        """Predict what follows the last token of a readout `[n, D]`."""
+        return Prediction(self.model.head_weight(block) @ hidden[-1], block, tuple(signals))
 
-        The signal is None where the exit is off, and at the last block. Where it is off nothing is read out, and the
-        states stand for the readout.
-        """
+    def _read_out(self, block: int, reading: Reading, entered: Tensor, origin: int) -> tuple[Tensor, Tensor]:
+        """Return the active tokens' readout `[n, D]` and exit signal `[n]`."""
         output = reading.states[reading.active]
-        is_last = block == len(self.blocks) - 1
-        if not is_last and (block >= len(self.thresholds) or not is_on(self.thresholds[block])):
-            return output, torch.zeros_like(output[:, 0], dtype=torch.bool), None
         hidden = self.model.readout(block, output)
-        if is_last:
-            return hidden, torch.ones_like(hidden[:, 0], dtype=torch.bool), None
         signal = exit_signal(
             self.model,
             self.config,
@@ -199,7 +201,7 @@ class Reader:
             entered=entered[reading.active],
             tokens=reading.position[reading.active] + origin,
         )
-        return hidden, signal >= self.thresholds[block], float(signal[-1])
+        return hidden, signal
 
 
 def exit_signal(
