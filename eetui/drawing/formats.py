@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, count
 
+from core.errors import UsageError
 from core.valid_json import json_of
 from eetui.drawing.harmless import harmless
 
@@ -36,6 +37,16 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
         writer = quoting if any(isinstance(cell, str) and "\r" in cell for cell in cells) else usual
         writer.writerow(cells)
     return out.getvalue()
+
+
+def require_format(chosen: str, formats: Collection[str]) -> None:
+    """Refuse a format that there is not.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if chosen not in formats:
+        raise UsageError(f"--format must be one of {', '.join(formats)}, got {chosen!r}")
 
 
 def file_stem(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.errors import UsageError
-from eetui.drawing.formats import free_stem
+from eetui.drawing.formats import free_stem, require_format
 from eetui.figures.plot import COLUMN, TEXT, Plot
 from eetui.figures.render import FORMATS, Format, render
 
@@ -40,8 +40,7 @@ def read_formats(texts: Sequence[str]) -> tuple[Format, ...]:
         UsageError: there is no such format.
     """
     for text in texts:
-        if text not in FORMATS:
-            raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got {text!r}")
+        require_format(text, FORMATS)
     return tuple(one for one in FORMATS if one in texts)
 
 
