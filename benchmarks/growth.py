@@ -172,8 +172,9 @@ def run_times(database: Path, kind: str, size: int, rounds: int) -> dict[str, fl
 
 def many_with_events(database: Path, count: int, compared: int) -> None:
     """A database in which so many runs, one experiment, have the events of a whole run."""
+    from core.store.new_runs import NewRun
     from core.store.reader import Reader
-    from core.store.writer import NewRun, Writer
+    from core.store.writer import Writer
     from tests.scripted_runs import RECORD, append, config, many_runs, scripted
 
     many_runs(database, count)

@@ -26,11 +26,12 @@ from core.config.run_config import Layer, RunConfig
 from core.events import Event, Warned
 from core.session.run import Training
 from core.state import Status
+from core.store.new_runs import NewRun
 from core.store.queue import take_run
 from core.store.reader import Reader
 from core.store.stored_sweeps import cells_of
 from core.store.sweeps import Cell, create_sweep
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from core.sweeps.create import plan_sweep, store_sweep
 from core.sweeps.spec import grid, spec_from
 from core.sweeps.values import read_axis

@@ -31,9 +31,10 @@ from core.extensions.kinds import EXIT_METHODS
 from core.protocol.order import EVALUATION, Part, block_stage
 from core.state import RunState, reduce
 from core.store.liveness import this_process
+from core.store.new_runs import NewRun
 from core.store.sweeps import Cell, create_sweep
 from core.store.tokens import EvaluationText
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from core.sweeps.spec import Spec
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from core.events import (
 )
 from core.protocol.order import EVALUATION
 from core.state import RunState, reduce
+from core.store.new_runs import NewRun
 from core.store.tokens import EvaluationText
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 SEQ_LEN = 16
 

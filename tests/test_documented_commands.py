@@ -14,7 +14,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from core.config.run_config import build, fields, preset_layer, preset_names, set_layer
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 from eetui.cli.main import app
 from eetui.cli.options import chosen_preset
 from eetui.runs.filters import is_filter, parse

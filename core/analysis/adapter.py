@@ -28,7 +28,7 @@ from core.exits import saved_by_leaving
 from core.extensions.imported import no_model
 from core.extensions.plugins import PIN, unpinned
 from core.metrics import run_metrics
-from core.pretrained.place import PREFIX, Place, content_hash, find
+from core.pretrained.place import PREFIX, Place, content_hash, find, joined_hashes, tokenizer_hash
 from core.protocol.build import build_model
 from core.protocol.checkpoint import Checkpoint, trained_weights
 from core.stages.backbone_training import HEAD
@@ -99,8 +99,8 @@ def write_adapter(adapter: Adapter, folder: Path, card: str) -> None:
         write_atomically(folder / WEIGHTS_FILE, content, durable=True)
         if adapter.trained is not None:
             adapter.trained.save(folder / MODEL_FOLDER)
-            digest = content_hash(Place(MODEL_FOLDER, folder / MODEL_FOLDER))
-            settings["base_model"] = {**settings["base_model"], "sha256": digest}
+            saved = Place(MODEL_FOLDER, folder / MODEL_FOLDER)
+            settings["base_model"] = {**settings["base_model"], **_hashes(saved)}
         for name, text in ((SETTINGS_FILE, json.dumps(settings, indent=2) + "\n"), ("README.md", card)):
             write_atomically(folder / name, text.encode(), durable=True)
     except OSError as error:
@@ -123,8 +123,9 @@ def load_adapter(folder: Path, base: str | None = None) -> TextGenerator:
         base = str(folder / settings["base_model"]["source"])
     if base is not None:
         source = find(base if base.startswith(PREFIX) else PREFIX + base).lasting_source
-        pinned = f"{source}{PIN}{settings['base_model']['sha256']}"
-        config = config.model_copy(update={"model": config.model.model_copy(update={"source": pinned})})
+        hashes = joined_hashes(settings["base_model"]["sha256"], settings["base_model"].get("tokenizer_sha256"))
+        section = config.model.model_copy(update={"source": f"{source}{PIN}{hashes}"})
+        config = config.model_copy(update={"model": section})
     model = build_model(config, settings["base_model"]["vocab_size"])
     try:
         weights = load_file(folder / WEIGHTS_FILE)
@@ -220,8 +221,12 @@ def _base_model(config: RunConfig, *, before: bool = False) -> dict[str, Any]:
         "revision": revision or None,
         "on_hub": not place.local,
         "gguf_file": place.gguf,
-        "sha256": content_hash(place),
+        **_hashes(place),
     }
+
+
+def _hashes(place: Place) -> dict[str, str]:
+    return {"sha256": content_hash(place), "tokenizer_sha256": tokenizer_hash(place)}
 
 
 def _final_norm(config: RunConfig) -> str:

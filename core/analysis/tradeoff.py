@@ -86,19 +86,6 @@ def quality_curve(table: TokenTable, points: int = RATES) -> QualityCurve:
     return QualityCurve(rates, tried.thresholds, table.mean_loss[-1] + tried.excess[0], tried.shares[0], pieces)
 
 
-def static_line(savings: Sequence[float], losses: Sequence[float] | Floats, at: Floats) -> Floats:
-    """Return the lowest mean loss of any static depth, or mixture of two, with at least these savings, `[J]`.
-
-    Beyond the savings of the shallowest depth it stays at that depth's loss.
-
-    Args:
-        savings, losses: savings and mean loss of each static depth, `[K]`.
-        at: savings to match, `[J]`.
-    """
-    line: Floats = static_weights(savings, losses, at) @ np.asarray(losses)
-    return line
-
-
 def static_weights(savings: Sequence[float], losses: Sequence[float] | Floats, at: Floats) -> Floats:
     """Return the share of the tokens at each static depth on the static line, `[J, K]` (`core.static_line`)."""
     plain = [float(loss) for loss in losses]

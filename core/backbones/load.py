@@ -1,9 +1,7 @@
 """Load a pretrained model: its dimensions from its configuration, then, if there is memory for it, its weights."""
 
-import os
 from contextlib import redirect_stderr
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ import torch
 from core.backbones.families import family_of
 from core.backbones.families._contract import Dimensions, Family
 from core.errors import ConfigError
+from core.machine.free_memory import free_memory, total_memory
 from core.pretrained.library import transformers
 from core.pretrained.place import Place
 from core.pretrained.settings import read_settings
@@ -69,18 +68,11 @@ def needed_memory(place: Place, dimensions: Dimensions, dtype: str) -> int:
     return parameters(dimensions) * unpacked + head
 
 
-def free_memory() -> int:
-    """Return the bytes of memory that are free now; all there are, where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
-    except (OSError, StopIteration, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def _require_memory(place: Place, dimensions: Dimensions, dtype: str) -> None:
     needed, free = needed_memory(place, dimensions, dtype), free_memory()
-    if needed > free:
+    if free is None:
+        free = total_memory()
+    if free is not None and needed > free:
         raise ConfigError(
             f"model {place.source} has {parameters(dimensions) / 1e6:,.0f} million weights, {needed / 1e9:,.1f} GB in "
             f"{dtype}, and {free / 1e9:,.1f} GB of memory are free: take machine.dtype=bfloat16, a smaller model, or "

@@ -137,7 +137,7 @@ class PretrainedModel(Transformer):
     ) -> None:
         nn.Module.__init__(self)  # none of our own transformer's parts
         self.dtype, self.mode, self._digest = dtype, LayerTraining(to_train, dtype), ""
-        self.family, self.dimensions, self.reads = family, dimensions, config.readout
+        self.family, self.dimensions = family, dimensions
         self.body = family.body(causal_lm)
         use_packed_attention(self.body)
         self.shortcuts = Shortcuts(config.block_layers, config.dim) if shortcuts else None
@@ -167,7 +167,6 @@ class PretrainedModel(Transformer):
             own = nn.Linear(config.dim, dimensions.vocab_size, bias=False, device="meta")
             own.weight = nn.Parameter(self.head.weight.detach().clone())
             self.heads[str(block)] = own
-        self.own_readout = [kind != "final" for kind in kinds]
         for classifier in self.classifiers:
             nn.init.zeros_(cast(ExitClassifier, classifier).linear.weight)
         if to_train:

@@ -116,21 +116,26 @@ def cut_windows(tokens: array[int], seq_len: int, multiple: int = 1, beginning: 
 
 
 def overlapping(windows: Windows, stride: int) -> tuple[Windows, Tensor]:
-    """Cut the text of windows into others as long that begin every `stride` tokens, the last one at the end.
+    """Cut the text of windows into others as long that begin every `stride` tokens.
+
+    The last one may go beyond the end of the text, filled up with tokens that none before attends to. So each token has
+    the context that the recipe of transformers gives it (its documentation, "Perplexity of fixed-length models").
 
     Returns:
         The windows, and the mask of the targets that count, bool `[N, T]`: each counts once, in the first window that
-        has it, so with the most context but for the beginning of the text.
+        has it.
     """
     targets, width = windows.targets.flatten(), windows.targets.shape[1]
-    last = len(targets) - width
-    starts = torch.tensor([*range(0, last, stride), last], device=targets.device)  # [N]
+    starts = torch.arange(0, len(targets) - width + stride, stride, device=targets.device)  # [N]
     places = starts[:, None] + torch.arange(width, device=targets.device)  # [N, T]
-    known = torch.cat((starts.new_zeros(1), starts[:-1] + width))  # [N], targets of the windows before
-    inputs = torch.cat((windows.inputs[0, :1], targets[:-1]))[places]
+    counts = (places >= (starts - stride + width)[:, None]) & (places < len(targets))
+    counts[0] = True
+    beyond = targets[-1:].expand(int(places[-1, -1]) + 1 - len(targets))
+    text = torch.cat((windows.inputs[0, :1], targets, beyond))
+    inputs = text[places]
     if windows.beginning is not None:
         inputs = _begun(inputs, windows.beginning)
-    return Windows(inputs, targets[places], windows.beginning), places >= known[:, None]
+    return Windows(inputs, text[places + 1], windows.beginning), counts
 
 
 def _begun(inputs: Tensor, beginning: int) -> Tensor:

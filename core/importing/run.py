@@ -29,8 +29,9 @@ from core.pricing.thresholds import Integers
 from core.session.names import require_name, require_tag
 from core.session.provenance import code_state, versions
 from core.state import RunState, reduce
+from core.store.new_runs import NewRun
 from core.store.tokens import EvaluationText
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from core.valid_json import json_of
 
 NO_AIM = Aim()

@@ -1,12 +1,14 @@
 """References to pretrained models, and the files that they stand for.
 
 `hf:PLACE[@REVISION]`: the place is a folder, a GGUF file, or the id of a repository on the hub, which alone has
-revisions. A resolved config holds the reference pinned to its content, `hf:PLACE#sha256=…`, so a run never comes to
-mean another model.
+revisions. A resolved config holds the reference pinned to its content, `hf:PLACE#sha256=…&tokenizer=…`, so a run never
+comes to mean another model. References of before the tokenizer had a hash, `hf:PLACE#sha256=…`, mean any tokenizer, and
+stay as they are.
 """
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,13 @@ PREFIX = "hf:"
 WEIGHTS = "*.safetensors"
 WANTED = ("*.json", WEIGHTS, "*.model", "*.txt")
 """Files of a repository on the hub that are of use."""
+TOKENIZER_FILES = (
+    "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "tekken.json",
+    "*.model",
+)  # fmt: skip
+"""What transformers reads a tokenizer from; beside a GGUF file, `tokenizer.json` comes before the file's own."""
+TOKENIZER_PIN = "&tokenizer="
+"""What stands between the hash of a model and that of its tokenizer."""
 READ_BYTES = 1 << 22
 
 
@@ -78,24 +87,31 @@ def find(source: str) -> Place:
     Raises:
         ConfigError: there are none, they hold no weights, or they have changed.
     """
-    named, _, digest = source.partition(PIN)
+    named, _, pin = source.partition(PIN)
+    digest, _, tokenizer = pin.partition(TOKENIZER_PIN)
     place = _located(named)
-    if digest and digest != content_hash(place):
-        raise ConfigError(
-            f"model {named} has changed: its content is no longer that of the run (sha256 {digest[:8]}…); restore it, "
-            f"or start a new run with eetui run"
-        )
+    for what, asked, there in (("content", digest, content_hash), ("tokenizer", tokenizer, tokenizer_hash)):
+        if asked and asked != there(place):
+            raise ConfigError(
+                f"model {named} has changed: its {what} is no longer that of the run (sha256 {asked[:8]}…); restore "
+                f"it, or start a new run with eetui run"
+            )
     return place
 
 
 def pinned(source: str) -> str:
-    """Return a reference with the hash of its content.
+    """Return a reference with the hashes of its content and its tokenizer; a pinned one has those that it has.
 
     Raises:
         ConfigError: as for `find`.
     """
-    place = find(source)
-    return f"{place.lasting_source}{PIN}{content_hash(place)}"
+    place, pin = find(source), source.partition(PIN)[2]
+    return f"{place.lasting_source}{PIN}{pin or joined_hashes(content_hash(place), tokenizer_hash(place))}"
+
+
+def joined_hashes(content: str, tokenizer: str | None) -> str:
+    """Return what a pinned reference ends with: a model's hash and, where it is known, that of its tokenizer."""
+    return f"{content}{TOKENIZER_PIN}{tokenizer}" if tokenizer else content
 
 
 def short_name(source: str) -> str:
@@ -106,6 +122,19 @@ def short_name(source: str) -> str:
 def content_hash(place: Place) -> str:
     """Return the SHA-256, in hex, of the names and contents of a model's weights and configuration."""
     files = place.weight_files + ([] if place.gguf else [place.folder / "config.json"])
+    return _hash_of_files(files)
+
+
+def tokenizer_hash(place: Place) -> str:
+    """Return the SHA-256, in hex, of the names and contents of the files that a tokenizer is read from.
+
+    A GGUF file holds a tokenizer too, which its content's hash covers.
+    """
+    found = {file for pattern in TOKENIZER_FILES for file in place.folder.glob(pattern) if file.is_file()}
+    return _hash_of_files(sorted(found))
+
+
+def _hash_of_files(files: Sequence[Path]) -> str:
     return _hash_of(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
 

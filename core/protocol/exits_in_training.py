@@ -14,7 +14,13 @@ from core.data.batches import in_order
 from core.data.windows import Windows
 from core.evaluation.passes import Pass, early_exit, static_depths
 from core.exits import exit_method
+from core.generators import drained
+from core.machine.clock import UNPROFILED
 from core.model import Transformer
+from core.protocol.exit_setting import ExitSetting
+from core.protocol.memory import StageMemory
+from core.protocol.order import stages_ahead
+from core.protocol.runner import Runner
 from core.stages.block_data import BlockData
 from core.stages.splits import Splits
 
@@ -36,3 +42,23 @@ def leaving_blocks(model: Transformer, thresholds: Sequence[float], windows: Win
         foreseen = [observation.known for observation in seen]
         early_exit(model, thresholds, windows, batch, result, config, foreseen)
     return result.left_at.to(windows.targets.device)
+
+
+def exiting_tokens(model: Transformer, data: Splits[BlockData], config: RunConfig) -> Tensor:
+    """Return the block at which each training token leaves, int64 `[N, T]`, under exits set with the present weights.
+
+    The exits are those that the run would get if its training ended here. The model is left as it was, whatever its
+    classifiers learn meanwhile, so the result depends on its weights alone.
+
+    Args:
+        data: of block 0, the token ids.
+    """
+    before = {name: weight.clone() for name, weight in model.classifiers.state_dict().items()}
+    windows = Windows(data.train.source, data.train.targets)
+    exits = ExitSetting(
+        config, model, Runner(StageMemory().shelf(""), None, UNPROFILED), frozenset(stages_ahead(config))
+    )
+    thresholds = drained(exits.looking_ahead(policy_data(data, config)))
+    left_at = leaving_blocks(model, [thresholds[block] for block in sorted(thresholds)], windows, config)
+    model.classifiers.load_state_dict(before)
+    return left_at

@@ -3,7 +3,7 @@
 Importing this module does not import torch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Literal
 
@@ -40,6 +40,12 @@ def block_stage(block: int, part: Part) -> PlannedStage:
     """Return a stage of one block: `block0.lm` and so on."""
     kind = KINDS[part]
     return PlannedStage(f"block{block}.{part}", kind, block, trains=kind in TRAINING, ahead=part in AHEAD)
+
+
+def stage_among(planned: Collection[PlannedStage], block: int, part: Part) -> PlannedStage | None:
+    """Return a stage of a block; None if it is not planned."""
+    stage = block_stage(block, part)
+    return stage if stage in planned else None
 
 
 def common_training(config: RunConfig) -> PlannedStage:

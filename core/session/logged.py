@@ -39,7 +39,8 @@ from core.machine.processes import peak_memory
 from core.session.heartbeat import beating
 from core.session.names import require_name, require_tag
 from core.state import RunState, reduce_all
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 from core.valid_json import json_of
 
 STORE_SECONDS = 0.5

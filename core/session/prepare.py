@@ -20,9 +20,10 @@ from core.protocol.resolve import resolve_all
 from core.session.plan import Plan
 from core.session.provenance import code_state, reproduction_record
 from core.stages.price import check_price
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 from core.errors import StoreError
 from core.store.files import delete_search
+from core.store.new_runs import NewRun
 from core.store.queue import enqueue
 from core.store.stored_sweeps import PRUNED
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations  # array[int] can't be evaluated before Python 3.12
 
+import json
+import sqlite3
 import zlib
 from array import array
 from dataclasses import dataclass
+
+from core.store.rows import insert
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,27 @@ class EvaluationText:
     def targets(self) -> array[int]:
         """The token that was to be predicted."""
         return self.stream[1:]
+
+
+def keep_text(connection: sqlite3.Connection, fingerprint: str, text: EvaluationText) -> None:
+    """Store the evaluation text of a corpus, unless it is there already, as long or longer."""
+    there = connection.execute("SELECT stream FROM texts WHERE fingerprint = ?", [fingerprint]).fetchone()
+    if there is None or len(integers(there[0])) < len(text.stream):
+        row = {
+            "fingerprint": fingerprint,
+            "vocabulary": zlib.compress(json.dumps(text.vocabulary).encode()),
+            "stream": zlib.compress(text.stream.tobytes()),
+        }
+        insert(connection, "texts", [row], where_taken="REPLACE")
+
+
+def drop_unread_texts(connection: sqlite3.Connection) -> None:
+    """Delete the texts that no run is on any more."""
+    fingerprints = "SELECT json_extract(record, '$.fingerprint') AS fingerprint FROM runs"
+    connection.execute(
+        "DELETE FROM texts WHERE fingerprint NOT IN "
+        f"(SELECT fingerprint FROM ({fingerprints}) WHERE fingerprint IS NOT NULL)"
+    )
 
 
 def floats(packed: bytes) -> array[float]:

@@ -1,70 +1,31 @@
 """The writing side of the store: one connection, short transactions, one at a time."""
 
 import contextlib
-import json
-import os
 import sqlite3
 import threading
 import time
-import zlib
-from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from core.errors import LostRunError, StoreError
-from core.events import Event, Measured, RunInterrupted, RunStarted, TokensMeasured
-from core.metrics import STORED
-from core.state import LIVE, RunState
-from core.store import codec
+from core.errors import StoreError
+from core.events import Event, RunInterrupted
+from core.state import RunState
 from core.store.bin import put_in_bin, take_out_of_bin, too_long_in_bin
 from core.store.files import delete_checkpoint, real_path
-from core.store.liveness import GONE, IS_HELD, IS_LIVE, Liveness, this_process
+from core.store.holding import Claimed, abandoned, beat, claimed, hold, own_runs, require_own, require_resumable
+from core.store.liveness import GONE
 from core.store.lock import trainer_of
 from core.store.log_size import LogSize
+from core.store.new_runs import NewRun, create_run, require_free
 from core.store.opening import connect_to_write, explaining, write_ahead
 from core.store.place import Place
-from core.store.rows import insert, insert_run, update_run
-from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS
-from core.store.thinning import Thinning
-from core.store.tokens import EvaluationText, integers
-from core.valid_json import json_of
+from core.store.recording import Batch, Recording
+from core.store.rows import insert, update_run
+from core.store.tokens import EvaluationText, drop_unread_texts, keep_text
 
 Also = Callable[[sqlite3.Connection, list[int]], None]
 Choose = Callable[[sqlite3.Connection], int | None]
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """Creation time and reproduction record of a run that is about to be trained.
-
-    Attributes:
-        stages: keys of the stages that it shares with others of its sweep, by name.
-    """
-
-    created: float
-    record: dict[str, Any]
-    stages: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def threads(self) -> int | None:
-        """Number of threads that the run computed with when it began last, or is to begin with; None if unknown."""
-        threads = self.record.get("threads")
-        return threads if isinstance(threads, int) and threads > 0 else None
-
-
-@dataclass(frozen=True)
-class NewRun:
-    """A run before it starts. Without a name it is called after its method and number."""
-
-    name: str | None
-    method: str
-    seed: int
-    preset: str | None
-    config: str
-    record: dict[str, Any]
-    tags: tuple[str, ...] = ()
 
 
 class Writer:
@@ -84,7 +45,7 @@ class Writer:
         self.path = path
         self.held_up: str | None = None
         self._connection = connect_to_write(path)
-        self._next_seq: dict[int, int] = {}
+        self._recording = Recording(self._connection)
         self._turn = threading.Lock()
         with explaining(path):
             self.remark = write_ahead(self._connection, path)
@@ -93,7 +54,6 @@ class Writer:
                 self.delete(run)
         self._place = Place(path)
         self._log = LogSize(self._connection, real_path(path))
-        self._thinning = Thinning(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -123,13 +83,8 @@ class Writer:
 
         Deleted ones are not among them.
         """
-        chosen = IS_LIVE if live else "status <> 'finished'" if unfinished else "1"
-        query = (
-            f"SELECT id FROM runs WHERE pid = ? AND host = ? AND process = ? AND {chosen} "
-            "AND id NOT IN (SELECT run_id FROM bin) ORDER BY id"
-        )
         with self._turn, explaining(self.path):
-            return [row[0] for row in self._connection.execute(query, [*this_process().values()]).fetchall()]
+            return own_runs(self._connection, live=live, unfinished=unfinished)
 
     def create_experiment(
         self, runs: Sequence[NewRun], also: Also = lambda connection, numbers: None, experiment: int | None = None
@@ -143,9 +98,9 @@ class Writer:
         Raises:
             StoreError: a name is taken; nothing is stored.
         """
-        with self._transaction():
+        with self.transaction():
             row = self._connection.execute("SELECT coalesce(max(experiment), 0) + 1 FROM runs").fetchone()
-            numbers = [self._create(run, experiment=experiment or row[0]) for run in runs]
+            numbers = [create_run(self._connection, run, experiment or row[0]) for run in runs]
             also(self._connection, numbers)
         for number in numbers:
             if trainer_of(self.path, number) is None:
@@ -158,40 +113,26 @@ class Writer:
         Raises:
             StoreError: one of them is live, finished or gone; nothing is changed.
         """
-        with self._transaction():
+        with self.transaction():
             for run in runs:
-                query = (
-                    "SELECT 1 FROM runs WHERE id = ? AND status IN ('interrupted', 'failed') "
-                    "AND id NOT IN (SELECT run_id FROM bin)"
-                )
-                if not self._connection.execute(query, [run]).fetchone():
-                    raise StoreError(f"run {run} can't be resumed: another process resumed or deleted it meanwhile")
-                if trainer := trainer_of(self.path, run):
-                    raise StoreError(f"run {run} can't be resumed: {trainer} is training it; stop it there first")
+                require_resumable(self._connection, self.path, run)
                 self._hold(run)
 
     def _hold(self, run: int) -> None:
         """Make a run this process's, to be trained from where it stands."""
-        fresh = dict.fromkeys(("error", "seconds", "started", "ended"))
-        self._next_seq.pop(run, None)  # another process may have written on
-        update_run(self._connection, run, {**fresh, "status": "queued", "heartbeat": time.time(), **this_process()})
+        self._recording.forget(run)
+        hold(self._connection, run)
 
     def take(self, choose: Choose) -> int | None:
         """Make the run that `choose` finds in the queue this process's; None if it finds none.
 
         One process at a time chooses, so that no run is taken twice.
         """
-        with self._transaction():
+        with self.transaction():
             run = choose(self._connection)
             if run is not None:
                 self._hold(run)
         return run
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Store what the block does with the connection, all of it or nothing."""
-        with self._transaction():
-            yield self._connection
 
     def claim(self, run: int) -> Claimed:
         """Make sure that a run is this process's to train, and tell what is stored of it.
@@ -199,32 +140,19 @@ class Writer:
         Raises:
             LostRunError: it is not, or not any more.
         """
-        with self._transaction():
+        with self.transaction():
             self._require_own(run)
-            query = "SELECT created, record, stages FROM runs LEFT JOIN sweep_cells ON run_id = id WHERE id = ?"
-            created, record, stages = self._connection.execute(query, [run]).fetchone()
-        return Claimed(float(created), json.loads(record), json.loads(stages or "{}"))
+            return claimed(self._connection, run)
 
     def heartbeat(self, runs: Sequence[int]) -> None:
         """Note that this process still holds these runs, be they queued, held or in training."""
-        with self._transaction():
-            self._connection.executemany(
-                f"UPDATE runs SET heartbeat = ? WHERE id = ? AND pid = ? AND host = ? AND process = ? AND {IS_LIVE}",
-                [(time.time(), run, *this_process().values()) for run in runs],
-            )
+        with self.transaction():
+            beat(self._connection, runs)
 
     def keep_text(self, fingerprint: str, text: EvaluationText) -> None:
         """Store the evaluation text of a corpus, unless it is there already, as long or longer."""
-        row = {
-            "fingerprint": fingerprint,
-            "vocabulary": zlib.compress(json.dumps(text.vocabulary).encode()),
-            "stream": zlib.compress(text.stream.tobytes()),
-        }
-        with self._transaction():
-            query = "SELECT stream FROM texts WHERE fingerprint = ?"
-            there = self._connection.execute(query, [fingerprint]).fetchone()
-            if there is None or len(integers(there[0])) < len(text.stream):
-                insert(self._connection, "texts", [row], where_taken="REPLACE")
+        with self.transaction():
+            keep_text(self._connection, fingerprint, text)
 
     def append(self, run: int, events: Sequence[Event], state: RunState) -> None:
         """Store events, what they measured, and how the run stands after them, in one transaction.
@@ -235,46 +163,30 @@ class Writer:
             LostRunError: another process resumed the run meanwhile, or deleted it.
             StoreError: it can't be stored; nothing is.
         """
-        now = time.time()
-        start = next((event for event in events if isinstance(event, RunStarted)), None)
-        results = [_result(run, event) for event in events if isinstance(event, Measured)]
-        tokens = [_block_tokens(run, event) for event in events if isinstance(event, TokensMeasured)]
-        with self._transaction():
+        batch = Batch.of(run, events, state)
+        with self.transaction():
             self._require_own(run)
-            if start:
-                self._connection.execute("DELETE FROM results WHERE run_id = ?", [run])
-                self._record_threads(run, start)
-            self._thinning.make_room(run, events)
-            self._insert_events(run, events, now)
-            insert(self._connection, "results", results)
-            insert(self._connection, "token_statistics", tokens, where_taken="REPLACE")
-            update_run(self._connection, run, {**_summary(state), **_times(state, now, starts=start is not None)})
-            self._end_after_start(run)
+            self._recording.store(self._connection, batch)
         self._mind_log()
 
     def kept_log(self) -> int:
         """Return the bytes of a write-ahead log that a reader keeps from being emptied; 0 while none does."""
         return self._log.kept
 
+    def _require_own(self, run: int) -> None:
+        """Refuse to write of a run that another process holds, and take back one that was taken for abandoned."""
+        if require_own(self._connection, self.path, run) == "interrupted":
+            self._recording.take_back(self._connection, run)
+
     def _mind_log(self) -> None:
         """Empty the write-ahead log if it is too long; what is stored is stored, whatever comes of it."""
         with self._turn, contextlib.suppress(sqlite3.OperationalError):
             self._log.look()
 
-    def _end_after_start(self, run: int) -> None:
-        """Let a run that by the clock ended before it started have ended as long after as it took."""
-        sql = "UPDATE runs SET ended = started + coalesce(seconds, 0) WHERE id = ? AND ended < started"
-        self._connection.execute(sql, [run])
-
-    def _record_threads(self, run: int, start: RunStarted) -> None:
-        """Keep the number of threads that a run really computes with, so that it does when it is resumed."""
-        sql = "UPDATE runs SET record = json_set(record, '$.threads', ?) WHERE id = ? AND ? IS NOT NULL"
-        self._connection.execute(sql, [start.threads, run, start.threads])
-
     def end(self, run: int, event: RunInterrupted) -> None:
         """End a run that is queued or running, unless another process has done so; its figures stay."""
-        with self._transaction():
-            self._end(run, event)
+        with self.transaction():
+            self._recording.end(self._connection, run, event)
 
     def rename(self, run: int, name: str) -> None:
         """Give a run another name.
@@ -282,24 +194,24 @@ class Writer:
         Raises:
             StoreError: the name is taken.
         """
-        with self._transaction():
-            self._require_free(name)
+        with self.transaction():
+            require_free(self._connection, name)
             update_run(self._connection, run, {"name": name})
 
     def tag(self, run: int, tags: Sequence[str]) -> None:
         """Add tags to a run."""
-        with self._transaction():
+        with self.transaction():
             insert(self._connection, "tags", [{"run_id": run, "tag": tag} for tag in tags], where_taken="IGNORE")
 
     def untag(self, run: int, tags: Sequence[str]) -> None:
         """Take tags off a run."""
-        with self._transaction():
+        with self.transaction():
             sql = "DELETE FROM tags WHERE run_id = ? AND tag = ?"
             self._connection.executemany(sql, [(run, tag) for tag in tags])
 
     def note(self, run: int, text: str) -> None:
         """Add a note to a run."""
-        with self._transaction():
+        with self.transaction():
             insert(self._connection, "notes", [{"run_id": run, "time": time.time(), "text": text}])
 
     def discard(self, runs: Sequence[int]) -> None:
@@ -308,7 +220,7 @@ class Writer:
         Raises:
             StoreError: one of them is live or not there; nothing is changed.
         """
-        with self._transaction():
+        with self.transaction():
             for run in runs:
                 if trainer := trainer_of(self.path, run):
                     raise StoreError(f"run {run} can't be deleted: {trainer} is training it; stop it there first")
@@ -320,142 +232,35 @@ class Writer:
         Raises:
             RunLookupError: one of them is not in the bin; nothing is changed.
         """
-        with self._transaction():
+        with self.transaction():
             return [take_out_of_bin(self._connection, run) for run in runs]
 
     def delete(self, run: int) -> None:
         """Delete a run for good with all that belongs to it: its checkpoint, and its text if no other run is on it."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute("DELETE FROM runs WHERE id = ?", [run])
-            fingerprints = "SELECT json_extract(record, '$.fingerprint') AS fingerprint FROM runs"
-            self._connection.execute(
-                "DELETE FROM texts WHERE fingerprint NOT IN "
-                f"(SELECT fingerprint FROM ({fingerprints}) WHERE fingerprint IS NOT NULL)"
-            )
+            drop_unread_texts(self._connection)
         delete_checkpoint(self.path, run)
 
     def close_abandoned(self) -> None:
         """Mark as interrupted what is queued or running, but whose process no longer exists."""
-        if self._abandoned():
-            with self._transaction():
-                for run in self._abandoned():  # nobody resumes one of them meanwhile
-                    self._end(run, RunInterrupted(GONE, 0.0))
-
-    def _abandoned(self) -> list[int]:
-        liveness = Liveness()
-        query = f"SELECT id, pid, host, process, coalesce(heartbeat, created) FROM runs WHERE {IS_HELD}"
-        return [run for run, *owner in self._connection.execute(query).fetchall() if liveness.is_gone(*owner)]
-
-    def _end(self, run: int, event: RunInterrupted) -> None:
-        now = time.time()
-        if self._connection.execute(f"SELECT 1 FROM runs WHERE id = ? AND {IS_LIVE}", [run]).fetchone():
-            self._insert_events(run, [event], now)
-            ended = {"status": "interrupted", "error": event.reason, "seconds": event.seconds, "ended": now}
-            update_run(self._connection, run, ended)
-            self._end_after_start(run)
-
-    def _require_own(self, run: int) -> None:
-        """Refuse to write of a run that another process holds, and take back one that was taken for abandoned."""
-        query = "SELECT pid, host, process, status FROM runs WHERE id = ?"
-        *owner, status = self._connection.execute(query, [run]).fetchone() or (None, None, None, None)
-        if status is None:
-            raise LostRunError(f"run {run} was deleted from {self.path} while it was in training")
-        if owner != [*this_process().values()]:
-            raise LostRunError(f"run {run} was resumed by process {owner[0]} on {owner[1]} while it was in training")
-        if status == "interrupted" and run in self._next_seq:
-            sql = "DELETE FROM events WHERE run_id = ? AND seq >= ?"  # the end that somebody else wrote
-            self._next_seq[run] += self._connection.execute(sql, [run, self._next_seq[run]]).rowcount
-
-    def _insert_events(self, run: int, events: Sequence[Event], now: float) -> None:
-        first = self._next_seq.get(run) or self._first_seq(run)
-        rows = [
-            {"run_id": run, "seq": first + index, "time": now, "type": kind, "data": data}
-            for index, (kind, data) in enumerate(codec.encode(events))
-        ]
-        insert(self._connection, "events", rows)
-        self._next_seq[run] = first + len(rows)
-
-    def _create(self, new: NewRun, experiment: int) -> int:
-        if new.name is not None:
-            self._require_free(new.name)
-        placeholder = f"\0{os.getpid()}-{time.time_ns()}"  # unique until the number is known
-        row = {
-            "experiment": experiment,
-            "name": new.name or placeholder,
-            "method": new.method,
-            "seed": new.seed,
-            "preset": new.preset,
-            "status": "queued",
-            "config": new.config,
-            "record": json_of(new.record),
-            "created": time.time(),
-            "heartbeat": time.time(),
-            **this_process(),
-        }
-        run = insert_run(self._connection, row)
-        if new.name is None:
-            name = f"{new.method}-{run}"
-            while self._connection.execute("SELECT 1 FROM runs WHERE name = ?", [name]).fetchone():
-                name += "'"
-            update_run(self._connection, run, {"name": name})
-        insert(self._connection, "tags", [{"run_id": run, "tag": tag} for tag in dict.fromkeys(new.tags)])
-        return run
-
-    def _require_free(self, name: str) -> None:
-        taken = self._connection.execute("SELECT id FROM runs WHERE name = ?", [name]).fetchone()
-        if taken:
-            raise StoreError(f"the name {name!r} is taken by run {taken[0]}: choose another with --name")
-
-    def _first_seq(self, run: int) -> int:
-        query = "SELECT coalesce(max(seq), 0) + 1 FROM events WHERE run_id = ?"
-        return int(self._connection.execute(query, [run]).fetchone()[0])
+        if abandoned(self._connection):
+            with self.transaction():
+                for run in abandoned(self._connection):  # nobody resumes one of them meanwhile
+                    self._recording.end(self._connection, run, RunInterrupted(GONE, 0.0))
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Run a transaction, taking the write lock at once so that two writers wait for each other and never fail."""
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Store what the block does with the connection, all of it or nothing.
+
+        It takes the write lock at once, so that two writers wait for each other and never fail.
+        """
         with self._turn, explaining(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:  # a full disk ends it too
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
-    """Return the columns of `runs` that hold its times."""
-    times = {"heartbeat": now}
-    if starts:
-        times["started"] = now
-    if state.status not in LIVE:
-        times["ended"] = now
-    return times
-
-
-def _summary(state: RunState) -> dict[str, Any]:
-    """Return the columns of `runs` that follow from the events."""
-    figures = {column.name: metric.value(state, {}) for column, metric in STORED}
-    return {"status": state.status, "error": state.error, "seconds": state.seconds, **figures}
-
-
-def _result(run: int, event: Measured) -> dict[str, Any]:
-    return {
-        "run_id": run,
-        "stage": event.stage,
-        "name": event.name,
-        "split": event.split,
-        "token_set": event.token_set,
-        "tokens": event.tokens,
-        "loss": event.loss,
-        "accuracy": event.accuracy,
-        "shallow_ratio": event.shallow_ratio,
-        "layer_savings": event.layer_savings,
-        **{name: array("f", values).tobytes() if (values := getattr(event, name)) else None for name in WINDOW_COLUMNS},
-    }
-
-
-def _block_tokens(run: int, event: TokensMeasured) -> dict[str, Any]:
-    packed = {name: zlib.compress(getattr(event, name)) for name in TOKEN_COLUMNS}
-    return {"run_id": run, "block": event.block, **packed}

@@ -23,6 +23,7 @@ from eetui.cli.options import (
 )
 from eetui.cli.options import output as console
 from eetui.cli.selection import expanded, selected
+from eetui.drawing.formats import require_format
 
 FORMATS = ("table", "md", "csv", "json", "latex")
 MOST_CURVES = 30
@@ -67,8 +68,7 @@ def compare(
     from eetui.compare.comparison import compare as compare_runs
 
     output = "json" if as_json else output
-    if output not in FORMATS:
-        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got {output!r}")
+    require_format(output, FORMATS)
     if group_by is not None:
         if only_changed or each_seed or baseline is not None:
             raise UsageError("--group-by goes with neither --only-changed nor --each-seed nor --baseline")

@@ -9,6 +9,7 @@ import typer
 from core.errors import UsageError
 from eetui.cli.options import Database
 from eetui.cli.plot import Force, Runs
+from eetui.drawing.formats import require_format
 from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def _format(asked: str | None, output: Path | None) -> str:
     """
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
     chosen = asked or ("md" if suffix in ("md", "markdown") else "html")
-    if chosen not in FORMATS:
-        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got {chosen!r}")
+    require_format(chosen, FORMATS)
     return chosen
 
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.errors import UsageError
 from eetui.cli.options import AsJson, Database, print_data
 from eetui.cli.options import output as console
+from eetui.drawing.formats import require_format
 
 if TYPE_CHECKING:
     from core.store.sql import SqlReader
@@ -33,8 +33,7 @@ def sql(
     from core.store.sql import SqlReader
 
     output = "json" if as_json else output
-    if output not in FORMATS:
-        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got {output!r}")
+    require_format(output, FORMATS)
     if statement == "-":
         statement = sys.stdin.buffer.read().decode(errors="replace")
     with SqlReader(db, timeout) as reader:

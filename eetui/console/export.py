@@ -1,9 +1,11 @@
 """Files of exported screen contents."""
 
+import contextlib
+import os
 from pathlib import Path
 
 from core.errors import UsageError
-from eetui.drawing.formats import file_stem
+from eetui.drawing.formats import file_stem, free_stem
 
 FOLDER = Path("eetui-exports")
 
@@ -15,15 +17,25 @@ def export(name: str, text: str) -> Path:
         UsageError: it can't be written.
     """
     stem, dot, suffix = file_stem(name).rpartition(".")
-    path, number = FOLDER / f"{stem}{dot}{suffix}", 2
+    ending = f"{dot}{suffix}"
+    path = FOLDER / f"{stem}{ending}"
     try:
         FOLDER.mkdir(exist_ok=True)
+        taken = names_in(FOLDER)
         while True:
+            path = FOLDER / f"{free_stem(stem, taken, (ending,))}{ending}"
             try:
                 with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
                     file.write(text)
                 return path
-            except FileExistsError:
-                path, number = FOLDER / f"{stem}-{number}{dot}{suffix}", number + 1
+            except FileExistsError:  # another console was faster
+                taken.append(path.name)
     except OSError as error:
         raise UsageError(f"{path} can't be written ({error.strerror or error}): start eetui elsewhere") from error
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder; none where it can't be read: what is written there then says why."""
+    with contextlib.suppress(OSError):
+        return os.listdir(folder)
+    return []

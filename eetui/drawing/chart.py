@@ -4,7 +4,6 @@ It imports numpy and textual-plot, so screens import this module when they are c
 
     chart = Chart("loss, nats", x_label="epoch", x_axis=WHOLE)
     chart.set_series([Series("train", x, y, hue=0), Series("val", x2, y2, hue=1, style="marked")])
-    chart.set_lines([Line(0.13, "threshold")])         # vertical lines
     chart.set_axes(y_axis=PPL, title="PPL")            # LINEAR, WHOLE, SHARE, PPL of eetui.drawing.axes
     chart.follow()                                     # the newest point; chart.reset() shows everything
 
@@ -26,10 +25,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from eetui.drawing.axes import LINEAR, Axis, Range, View, latest, legend
-from eetui.drawing.plot import MARGIN_LEFT, Drawing, Line, Plot
+from eetui.drawing.plot import MARGIN_LEFT, Drawing, Plot
 from eetui.drawing.series import Series, fill, reduce_to_columns, resample
 
-__all__ = ["Chart", "Line", "Series"]
+__all__ = ["Chart", "Series"]
 
 SECONDS_BETWEEN = 1.0
 """Shortest time between two redraws."""
@@ -84,7 +83,6 @@ class Chart(Widget, can_focus=True):
         self.title, self.x_label, self.x_axis, self.y_axis = title, x_label, x_axis, y_axis
         self.view = View()
         self.series: tuple[Series, ...] = ()
-        self.lines: tuple[Line, ...] = ()
         self.sentence = ""
         self.drawn = 0
         """Number of redraws."""
@@ -103,11 +101,6 @@ class Chart(Widget, can_focus=True):
     def set_series(self, series: Iterable[Series], sentence: str = "") -> None:
         """Replace the series at the next redraw; `sentence` is shown where curves don't fit."""
         self.series, self.sentence = tuple(series), sentence
-        self.redraw_soon()
-
-    def set_lines(self, lines: Iterable[Line]) -> None:
-        """Replace the vertical lines at the next redraw."""
-        self.lines = tuple(lines)
         self.redraw_soon()
 
     def set_axes(
@@ -134,10 +127,8 @@ class Chart(Widget, can_focus=True):
 
     @property
     def extent(self) -> Range:
-        """First and last x of all series and lines."""
-        xs = [x for one in self.series if len(one.x) for x in (min(one.x), max(one.x))] + [
-            line.x for line in self.lines
-        ]
+        """First and last x of all series."""
+        xs = [x for one in self.series if len(one.x) for x in (min(one.x), max(one.x))]
         return (min(xs), max(xs)) if xs else (0.0, 1.0)
 
     # Keys and mouse
@@ -234,11 +225,7 @@ class Chart(Widget, can_focus=True):
     def _draw_curves(self, head: Static, plot: Plot) -> None:
         dark = self.app.current_theme.dark
         title = f"{self.title} by {self.x_label}" if self.x_label else self.title
-        text = legend(title, self.series, dark, self.size.width)
-        for line in self.lines:
-            if line.label and text.cell_len + len(line.label) + 4 <= self.size.width:
-                text.append(f"  │ {line.label}")
-        self._put(head, text)
+        self._put(head, legend(title, self.series, dark, self.size.width))
         drawing = self._drawing(self.size.width - MARGIN_LEFT - 2, self.size.height - 4)
         self._shown_y = drawing.y
         plot.draw(drawing, (self.x_axis, self.y_axis), dark, self.background_colors[1])
@@ -247,13 +234,12 @@ class Chart(Widget, can_focus=True):
         """Reduce the series in view to the canvas, with ranges that keep the outermost points off the frame."""
         first, last = self.view.x(self.extent)
         shown = [_reduced(one, columns, first, last) for one in self.series]
-        lines = [line for line in self.lines if first <= line.x <= last]
         ys = [y for one in shown for y in (*one.y, *one.upper)]
         low, high = self.view.y or _padded(ys)
         shown = [fill(one, low, high, DOTS_A_ROW * rows) if one.style == "band" else one for one in shown]
         edge = (last - first) / columns
         x = (first - edge / 2, last + edge)
-        return Drawing(x, (low, high), shown, lines, max(columns // 12, 2), min(max(rows // 2, 2), 8))
+        return Drawing(x, (low, high), shown, max(columns // 12, 2), min(max(rows // 2, 2), 8))
 
 
 def _reduced(series: Series, columns: int, first: float, last: float) -> Series:

@@ -3,8 +3,10 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, count
 
+from core.errors import UsageError
 from core.valid_json import json_of
 from eetui.drawing.harmless import harmless
 
@@ -37,9 +39,31 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     return out.getvalue()
 
 
+def require_format(chosen: str, formats: Collection[str]) -> None:
+    """Refuse a format that there is not.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if chosen not in formats:
+        raise UsageError(f"--format must be one of {', '.join(formats)}, got {chosen!r}")
+
+
 def file_stem(text: str) -> str:
     """Return a text as a part of a file name: letters, digits, `_.+-`, of a bounded length."""
     return UNSAFE.sub("-", text[-LONGEST_NAME:])
+
+
+def free_stem(stem: str, taken: Collection[str], endings: Sequence[str] = ("",)) -> str:
+    """Return a stem of file names, numbered from 2 on until none of its names is taken, in whatever letter case.
+
+    Args:
+        taken: names that are there, links that lead nowhere among them, or that others have been given.
+        endings: what each name has behind the stem.
+    """
+    folded = {name.casefold() for name in taken}
+    numbered = chain((stem,), (f"{stem}-{number}" for number in count(2)))
+    return next(one for one in numbered if not any(f"{one}{ending}".casefold() in folded for ending in endings))
 
 
 def pipes(cells: Iterable[str]) -> str:

@@ -23,22 +23,13 @@ BEHIND = ("faint", "behind")
 HIRES = {"line": HiResMode.BRAILLE, "marked": HiResMode.BRAILLE, "thick": HiResMode.QUADRANT}
 
 
-@dataclass(frozen=True)
-class Line:
-    """A vertical line with a label in the legend."""
-
-    x: float
-    label: str = ""
-
-
 @dataclass
 class Drawing:
-    """The content of a view: reduced series, vertical lines, and the range of both axes."""
+    """The content of a view: reduced series, and the range of both axes."""
 
     x: Range
     y: Range
     series: list[Series] = field(default_factory=list)
-    lines: Sequence[Line] = ()
     x_ticks: int = 5
     y_ticks: int = 5
 
@@ -121,8 +112,6 @@ class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
         self.set_y_formatter(Ticks(axes[1], drawing.y_ticks))
         for series in sorted(drawing.series, key=lambda one: one.style not in BEHIND):
             self._add(series, dark, background)
-        for line in drawing.lines:
-            self.add_v_line(line.x, "bold")
 
     def _add(self, series: Series, dark: bool, background: Color) -> None:
         colour, x, y = hue(series.hue).on(dark), series.x, series.y

@@ -92,4 +92,3 @@ EVENTS = Table(
     ),
 )
 """One row an event, in the order in which they happened."""
-TABLES = (TOKENS, EVENTS)

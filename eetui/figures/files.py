@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.errors import UsageError
+from eetui.drawing.formats import free_stem, require_format
 from eetui.figures.plot import COLUMN, TEXT, Plot
 from eetui.figures.render import FORMATS, Format, render
 
@@ -39,8 +40,7 @@ def read_formats(texts: Sequence[str]) -> tuple[Format, ...]:
         UsageError: there is no such format.
     """
     for text in texts:
-        if text not in FORMATS:
-            raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got {text!r}")
+        require_format(text, FORMATS)
     return tuple(one for one in FORMATS if one in texts)
 
 
@@ -62,14 +62,10 @@ def require_known(path: Path) -> None:
 
 def paths_of(plots: Sequence[Plot], folder: Path) -> list[tuple[Plot, Path]]:
     """Return where the figures go, without the suffixes; of two of one name the later is numbered."""
-    found, taken = list[tuple[Plot, Path]](), set[str]()
+    names = list[str]()
     for plot in plots:
-        name, number = plot.name, 2
-        while name.lower() in taken:
-            name, number = f"{plot.name}-{number}", number + 1
-        taken.add(name.lower())
-        found.append((plot, folder / name))
-    return found
+        names.append(free_stem(plot.name, names))
+    return [(plot, folder / name) for plot, name in zip(plots, names, strict=True)]
 
 
 def require_free(paths: Sequence[Path], *, force: bool) -> None:

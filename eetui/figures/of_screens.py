@@ -9,8 +9,10 @@ from core.sweeps.heat import HeatTable
 from eetui.compare.comparison import Comparison, compare
 from eetui.compare.run_view import stored_view
 from eetui.compare.savings_curves import stored_curves
+from eetui.console.export import names_in
+from eetui.drawing.formats import free_stem
 from eetui.figures.curves import curves_plot
-from eetui.figures.files import beside, write_plots
+from eetui.figures.files import write_plots
 from eetui.figures.plot import TEXT, Plot
 from eetui.figures.reliability import reliability_plot
 from eetui.figures.render import Format
@@ -111,7 +113,5 @@ def write_beside_others(plot: Plot, folder: Path, one: Format) -> list[Path]:
     Raises:
         UsageError: matplotlib is not installed, or they can't be written.
     """
-    stem, number = folder / plot.name, 2
-    while any(beside(stem, suffix).exists() for suffix in (one, "csv")):
-        stem, number = folder / f"{plot.name}-{number}", number + 1
-    return list(write_plots([(plot, stem)], [one], TEXT, force=False))
+    stem = free_stem(plot.name, names_in(folder), (f".{one}", ".csv"))
+    return list(write_plots([(plot, folder / stem)], [one], TEXT, force=False))

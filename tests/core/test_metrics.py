@@ -40,9 +40,10 @@ from core.metrics import (
 )
 from core.state import RunState, reduce
 from core.store.codec import encode
+from core.store.new_runs import NewRun
 from core.store.reader import Query, Reader
 from core.store.schema import MIGRATIONS, migrations, savings
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 CONFIG = {"protocol": "staged", "exit.hard_ratio": 0.5}
 LM = Epoch("block0.lm", 2, 2.5, 2.25, None, None, True, 3, 1.0)

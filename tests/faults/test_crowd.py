@@ -14,9 +14,10 @@ import pytest
 from core.events import Epoch, RunStarted, StageStarted, Step
 from core.state import RunState, reduce_all
 from core.store import thinning
+from core.store.new_runs import NewRun
 from core.store.opening import connect_to_read
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from tests.faults.training import ROOT, soak
 from tests.forked import Forked
 
@@ -25,7 +26,8 @@ import sys, time
 from pathlib import Path
 from core.events import Step
 from core.state import RunState
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 until = time.monotonic() + float(sys.argv[2])
 with Writer(Path(sys.argv[1])) as writer:
     (run,) = writer.create_experiment([NewRun(None, "loss", 1, None, "{}", {})])
@@ -41,7 +43,8 @@ from pathlib import Path
 from core.events import Step
 from core.protocol.patience import Patience
 from core.state import RunState
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 until = time.monotonic() + float(sys.argv[2])
 patience = Patience(lambda: False, lambda warning: None)
 with Writer(Path(sys.argv[1])) as writer:

@@ -26,7 +26,8 @@ from core.events import StageEnded, StageStarted, Step
 from core.protocol import weights_file
 from core.protocol.weights_file import Label
 from core.state import RunState
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 
 folder = Path(sys.argv[1])
 label = Label("origin", "run", "block0.lm")

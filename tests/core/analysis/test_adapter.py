@@ -109,6 +109,13 @@ def test_thresholds_and_price_are_among_the_weights_and_a_moved_model_is_found(t
     with pytest.raises(ConfigError, match="is not there"):
         load_adapter(tmp_path / "exits")
     assert load_adapter(tmp_path / "exits", f"{tmp_path}/moved").name == settings["run"]["name"]
+    words = tmp_path / "moved" / "tokenizer.json"
+    words.write_text(words.read_text() + " ")
+    with pytest.raises(ConfigError, match="has changed: its tokenizer"):
+        load_adapter(tmp_path / "exits", f"hf:{tmp_path}/moved")
+    del settings["base_model"]["tokenizer_sha256"]  # an adapter of before tokenizers had a hash
+    (tmp_path / "exits" / "config.json").write_text(json.dumps(settings))
+    assert load_adapter(tmp_path / "exits", f"{tmp_path}/moved").name == settings["run"]["name"]
     (tmp_path / "moved" / "config.json").write_text((tmp_path / "moved" / "config.json").read_text() + " ")
     with pytest.raises(ConfigError, match="has changed"):
         load_adapter(tmp_path / "exits", f"hf:{tmp_path}/moved")

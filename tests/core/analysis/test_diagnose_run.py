@@ -10,8 +10,9 @@ from core.analysis.diagnose_run import Diagnosed, diagnose_run
 from core.analysis.stored_run import evaluated_tokens, stored_run
 from core.errors import RunLookupError, UsageError
 from core.store.files import delete_checkpoint
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from eetui.inspection.diagnosis_text import explanations
 from tests.trained_run import train_run
 

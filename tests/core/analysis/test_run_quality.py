@@ -11,8 +11,9 @@ from core.analysis.run_quality import RunQuality, run_quality
 from core.config.run_config import method_names
 from core.errors import RunLookupError, UsageError
 from core.exits import exit_method
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from tests.stored_tokens import store_run
 
 

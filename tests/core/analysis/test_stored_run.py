@@ -13,8 +13,9 @@ from core.errors import RunLookupError, UsageError
 from core.events import Event, RunStarted, StageStarted, Threshold
 from core.protocol.order import EVALUATION, block_stage
 from core.state import RunState, reduce
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from tests.stored_tokens import SEQ_LEN, store_run
 from tests.trained_run import train_run
 

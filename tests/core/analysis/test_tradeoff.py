@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core import costs
-from core.analysis.tradeoff import TradeOff, depth_savings, possible_losses, quality_curve, static_line, trade_off
+from core.analysis.tradeoff import TradeOff, depth_savings, possible_losses, quality_curve, static_weights, trade_off
 from core.config.run_config import ModelConfig
 from core.intervals import over_windows
 from core.pricing.thresholds import where_left
@@ -35,12 +35,15 @@ def test_savings_by_block_add_up_to_those_of_any_exit_shares(reads_head: bool, e
     assert all(static >= early for static, early in zip(savings.static_flops, savings.flops, strict=True))
 
 
-def test_the_static_line_mixes_depths_and_takes_a_cheaper_one_that_is_better() -> None:
+def test_a_mixture_of_static_depths_has_the_savings_and_one_that_is_cheaper_and_better_is_taken() -> None:
     at = np.array([-0.1, 0.0, 0.25, 0.5, 0.9])
-    assert static_line((0.5, 0), (3, 2), at) == pytest.approx([2, 2, 2.5, 3, 3])
-    assert static_line((0.5, 0), (1, 2), at) == pytest.approx([1] * 5)
-    useless_middle = static_line((0.5, 0.25, 0), (3, 9, 2), at)
-    assert useless_middle == pytest.approx([2, 2, 2.5, 3, 3])
+
+    def line(savings: tuple[float, ...], losses: tuple[float, ...]) -> list[float]:
+        return list(static_weights(savings, losses, at) @ np.asarray(losses))
+
+    assert line((0.5, 0), (3, 2)) == pytest.approx([2, 2, 2.5, 3, 3])
+    assert line((0.5, 0), (1, 2)) == pytest.approx([1] * 5)
+    assert line((0.5, 0.25, 0), (3, 9, 2)) == pytest.approx([2, 2, 2.5, 3, 3]), "the middle depth is of no use"
 
 
 def test_a_signal_without_knowledge_lies_on_the_static_line_and_one_that_knows_all_reaches_what_is_possible() -> None:

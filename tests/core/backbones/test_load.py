@@ -11,6 +11,7 @@ from core.backbones.load import load_weights, needed_memory, read_dimensions
 from core.backbones.model import PretrainedModel, cut, load_pretrained
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
 from core.errors import ConfigError
+from core.machine import free_memory
 from core.pretrained.place import find
 from core.pretrained.tokenizer import load_tokenizer
 from core.protocol.resolve import resolve
@@ -68,6 +69,34 @@ def test_too_little_memory_is_said_before_loading(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(load, "transformers", lambda: pytest.fail("nothing may be loaded"))
     with pytest.raises(ConfigError, match=r"and 0.0 GB of memory are free: take machine.dtype=bfloat16"):
         load_weights(place, dimensions, "float32")
+
+
+def test_the_limit_of_a_container_is_the_memory_that_is_free(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = find(f"hf:{folder}")
+    _, dimensions = read_dimensions(place)
+    needed = needed_memory(place, dimensions, "float32")
+    monkeypatch.setattr(free_memory, "group_folders", lambda *_: [tmp_path])
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text(f"{needed + 1000}\n")
+    load_weights(place, dimensions, "float32")
+    (tmp_path / "memory.max").write_text(f"{needed + 999}\n")
+    with pytest.raises(ConfigError, match=r"memory are free"):
+        load_weights(place, dimensions, "float32")
+
+
+def test_where_the_system_does_not_tell_the_machine_s_memory_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = find(f"hf:{folder}")
+    _, dimensions = read_dimensions(place)
+    monkeypatch.setattr(load, "free_memory", lambda: None)
+    monkeypatch.setattr(load, "total_memory", lambda: 1)
+    with pytest.raises(ConfigError, match=r"memory are free"):
+        load_weights(place, dimensions, "float32")
+    monkeypatch.setattr(load, "total_memory", lambda: None)
+    load_weights(place, dimensions, "float32")
 
 
 def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def test_overlapping_windows_count_every_target_once_with_what_came_before(
     first = windows.targets[:, 0] - 1
     assert windows.inputs[:, 0].tolist() == ([7] * len(first) if begun else first.tolist())
     assert torch.equal(windows.inputs[:, 1:], windows.targets[:, :-1])
+    assert windows.targets[:, 0].tolist() == [101 + stride * number for number in range(len(first))]
     assert counts[0].all()
     assert int(counts[1:].sum(1).max() if len(counts) > 1 else 0) <= stride
 

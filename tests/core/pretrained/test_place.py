@@ -6,7 +6,7 @@ import pytest
 
 from core.config.run_config import build, set_layer
 from core.errors import ConfigError
-from core.pretrained.place import content_hash, find, pinned, short_name
+from core.pretrained.place import content_hash, find, pinned, short_name, tokenizer_hash
 
 
 @pytest.fixture
@@ -14,12 +14,14 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "model" / "tokenizer.json").write_text("words")
     return tmp_path / "model"
 
 
 def test_a_pinned_reference_names_the_content(folder: Path) -> None:
     reference = pinned(f"hf:{folder}")
-    assert reference == f"hf:{folder}#sha256={content_hash(find(f'hf:{folder}'))}"
+    place = find(f"hf:{folder}")
+    assert reference == f"hf:{folder}#sha256={content_hash(place)}&tokenizer={tokenizer_hash(place)}"
     assert pinned(reference) == reference
     assert short_name(reference) == "model"
     assert find(reference).options == {}
@@ -33,12 +35,42 @@ def test_a_model_that_changed_is_refused(folder: Path, file: str) -> None:
         find(reference)
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json", "merges.txt", "tokenizer.model"])
+def test_a_tokenizer_that_changed_or_came_is_refused(folder: Path, file: str) -> None:
+    reference = pinned(f"hf:{folder}")
+    (folder / file).write_text("other")
+    with pytest.raises(ConfigError, match=r"has changed: its tokenizer is no longer that of the run .* restore it, or"):
+        find(reference)
+
+
+def test_a_reference_of_before_tokenizers_had_a_hash_holds_for_any_and_stays_as_it_is(folder: Path) -> None:
+    old = f"hf:{folder}#sha256={content_hash(find(f'hf:{folder}'))}"
+    (folder / "tokenizer.json").write_text("other")
+    assert find(old) == find(f"hf:{folder}")
+    assert pinned(old) == old
+    (folder / "config.json").write_text("other")
+    with pytest.raises(ConfigError, match=r"has changed: its content"):
+        find(old)
+
+
+@pytest.mark.parametrize(("file", "changed"), [("small.gguf", "content"), ("tokenizer.json", "tokenizer")])
+def test_of_a_gguf_file_its_own_tokenizer_and_one_beside_it_count(file: str, changed: str, tmp_path: Path) -> None:
+    (tmp_path / "small.gguf").write_bytes(b"GGUF")
+    reference = pinned(f"hf:{tmp_path / 'small.gguf'}")
+    (tmp_path / "other.gguf").write_bytes(b"GGUF")
+    find(reference)
+    (tmp_path / file).write_bytes(b"other")
+    with pytest.raises(ConfigError, match=f"has changed: its {changed}"):
+        find(reference)
+
+
 def test_a_copy_elsewhere_has_the_same_hash(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in folder.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
     assert content_hash(find(f"hf:{copy}")) == content_hash(find(f"hf:{folder}"))
+    assert tokenizer_hash(find(f"hf:{copy}")) == tokenizer_hash(find(f"hf:{folder}"))
 
 
 def test_a_gguf_file_is_a_model_of_its_own(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from core.protocol.memory import StageMemory
 from core.session import run as session
 from core.state import Status
 from core.store.files import checkpoint_folder
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from tests.core.training import WORDS
 
 NEVER = ("", 0, 0)

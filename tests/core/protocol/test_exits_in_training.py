@@ -8,8 +8,9 @@ from core.config.derived import loss_shares
 from core.data.windows import Dataset
 from core.events import Epoch, Measured, StageStarted, Step
 from core.model import new_model
+from core.protocol.exits_in_training import exiting_tokens
 from core.protocol.memory import StageMemory
-from core.protocol.train import exiting_tokens, first_data, train
+from core.protocol.train import first_data, train
 from core.rng import stream
 from core.stages.block_data import from_tokens
 from core.stages.lm import train_blocks

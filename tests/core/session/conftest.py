@@ -8,7 +8,8 @@ import pytest
 
 from core.data.windows import Dataset
 from core.session.prepare import Prepared
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 from tests.core.training import MakeConfig
 
 

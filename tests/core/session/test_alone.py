@@ -13,8 +13,9 @@ from core.session.prepare import Prepared
 from core.session.run import run_experiment
 from core.store import lock
 from core.store.lock import trainer_of, training_alone
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 MakeConfig = Callable[..., RunConfig]
 

@@ -13,8 +13,9 @@ from core.protocol import checkpoint, patience
 from core.session.prepare import Prepared
 from core.session.run import run_experiment
 from core.store import opening
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from tests.faults.disks import Disk
 
 REFUSED_TIMES = 6

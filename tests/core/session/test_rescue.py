@@ -12,8 +12,9 @@ from core.events import Epoch, Event, RunFinished, Step
 from core.protocol.checkpoint import Checkpoint
 from core.session.prepare import Prepared
 from core.session.run import run_experiment
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from tests.core.session.listeners import ignore
 from tests.core.training import MakeConfig
 

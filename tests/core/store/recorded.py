@@ -23,8 +23,9 @@ from core.events import (
 )
 from core.protocol.order import EVALUATION, block_stage
 from core.state import RunState, reduce
+from core.store.new_runs import NewRun
 from core.store.schema import migrations
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 EVENTS: list[Event] = [
     RunStarted((block_stage(0, "lm"), block_stage(0, "hard"), EVALUATION), 100, 20, 30, (1, 1), 999),

@@ -11,9 +11,10 @@ from core.errors import RunLookupError, StoreError
 from core.store.bin import KEPT_DAYS
 from core.store.files import checkpoint_folder
 from core.store.lock import training_alone
+from core.store.new_runs import NewRun
 from core.store.reader import Query, Reader
 from core.store.tokens import EvaluationText
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 
 def new(name: str) -> NewRun:

@@ -7,9 +7,10 @@ import pytest
 from sqlite_utils import Database
 
 from core.store.files import checkpoint_folder, delete_checkpoint
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
 from core.store.schema import migrations
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 NEW = NewRun(None, "loss", 1, None, "{}", {})
 

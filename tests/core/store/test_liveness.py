@@ -18,8 +18,9 @@ from core.events import Event, PlannedStage, RunInterrupted, RunStarted, Step
 from core.state import RunState, reduce_all
 from core.store import liveness
 from core.store.liveness import GONE, SILENT_SECONDS, Liveness, this_process
+from core.store.new_runs import NewRun
 from core.store.reader import Query, Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 ROOT = Path(__file__).parents[3]
 NEW = NewRun(None, "loss", 1, None, "{}", {})
@@ -243,7 +244,8 @@ NAMESPACE = """
 import sys, time
 from pathlib import Path
 from core.session.heartbeat import beating
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 import core.session.heartbeat as heartbeat
 heartbeat.BEAT_SECONDS = 0.05
 with Writer(Path(sys.argv[1])) as writer:

@@ -13,8 +13,9 @@ from core.errors import LostRunError, StoreError
 from core.store import lock
 from core.store.files import delete_checkpoint, lock_file
 from core.store.lock import trainer_of, training_alone
+from core.store.new_runs import NewRun
 from core.store.rows import update_run
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 ROOT = Path(__file__).parents[3]
 HOLDER = """

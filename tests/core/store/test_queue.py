@@ -10,9 +10,10 @@ import pytest
 from core.errors import UsageError
 from core.events import RunInterrupted
 from core.store.liveness import GONE
+from core.store.new_runs import NewRun
 from core.store.queue import DIED, drop, enqueue, leave, move, queued, take, take_run
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 
 
 def add(writer: Writer, origins: Sequence[str]) -> list[int]:

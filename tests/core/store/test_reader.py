@@ -102,7 +102,7 @@ def test_runs_can_be_filtered_sorted_and_paged(writer: Writer, reader: Reader) -
 
 def test_reading_works_while_a_writer_has_an_open_transaction(writer: Writer, reader: Reader) -> None:
     writer.create_experiment([new("before")])
-    with writer._transaction():
+    with writer.transaction():
         update_run(writer._connection, 1, {"name": "after"})
         assert reader.find("before") == 1
     assert reader.find("after") == 1

@@ -87,7 +87,8 @@ def test_processes_that_meet_at_a_fresh_database_all_get_their_runs(path: Path) 
     script = """
 import sys, time
 from pathlib import Path
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 go = Path(sys.argv[2])
 print("ready", flush=True)
 while not go.exists():

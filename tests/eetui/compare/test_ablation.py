@@ -17,8 +17,9 @@ from core.intervals import Interval
 from core.metrics import FINAL_PPL, LAYER_SAVINGS, SHALLOW_RATIO
 from core.session.prepare import prepare
 from core.session.run import run_experiment
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from eetui.compare.ablation import (
     FIGURES,
     INERT,

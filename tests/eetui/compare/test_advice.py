@@ -8,8 +8,9 @@ import pytest
 
 from core.config.run_config import method_names
 from core.exits import exit_method
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from eetui.compare.advice import Advice, static_note
 from eetui.compare.columns import Column
 from eetui.compare.comparison import compare

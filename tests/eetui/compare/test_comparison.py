@@ -14,8 +14,9 @@ from core.config.run_config import RunConfig
 from core.events import Epoch
 from core.metrics import FINAL_PPL, run_metrics, value_of
 from core.state import RunState, StageState
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from eetui.compare.comparison import compare
 from eetui.compare.report_runs import report_names, report_view
 from eetui.compare.run_view import stored_view

@@ -13,8 +13,9 @@ from rich.console import Console
 from core.errors import UsageError
 from core.events import Measured, RunFinished
 from core.metrics import FINAL_PPL
+from core.store.new_runs import NewRun
 from core.store.reader import Query, Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from eetui.compare import groups
 from eetui.compare.groups import Grouping, group_runs
 from eetui.compare.groups_text import as_csv, as_json, as_markdown, as_tables

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from eetui.drawing import chart as chart_widget
 from eetui.drawing.axes import PPL, WHOLE, View
-from eetui.drawing.chart import Chart, Line
+from eetui.drawing.chart import Chart
 from eetui.drawing.plot import Plot
 from eetui.drawing.series import Series
 from eetui.drawing.themes import THEMES, hue
@@ -69,15 +69,13 @@ async def test_curves_are_told_apart_without_colour() -> None:
     app = Demo()
     async with app.run_test(size=(80, 24)) as pilot:
         app.chart.set_series([LONG, EPOCHS, Series("best", [90.0], [4.2], 1, "scatter", "★")])
-        app.chart.set_lines([Line(20.0, "here")])
         await settle()
         await pilot.pause()
         canvas = drawn(app.chart)
         assert canvas.count(hue(1).sign) == 2
         assert "★" in canvas
         assert sum(0x2800 < ord(character) < 0x2900 for character in canvas) > 60
-        assert all("│" in line for line in canvas.splitlines()[2:-2])
-        assert words(app.chart, "head") == "loss by epoch  ⠒⠒ train  ⠒▲⠒ val  ★ best  │ here"
+        assert words(app.chart, "head") == "loss by epoch  ⠒⠒ train  ⠒▲⠒ val  ★ best"
 
 
 async def test_every_style_is_drawn() -> None:

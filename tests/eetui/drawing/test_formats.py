@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from eetui.drawing.formats import csv_text, json_text, markdown
+from eetui.drawing.formats import csv_text, free_stem, json_text, markdown
 from tests.hostile import ALL, ATTACKS, harmful
 
 
@@ -54,3 +54,11 @@ def test_a_text_in_markdown_is_one_harmless_line() -> None:
         assert harmful(markdown(attack)) == []
         assert "\n" not in markdown(attack)
     assert markdown("a\nb\u2028c") == "a b c"
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [([], "a"), (["a.svg"], "a-2"), (["a.csv", "A-2.SVG"], "a-3"), (["a", "a.png", "b.csv"], "a")],
+)
+def test_a_stem_is_numbered_until_none_of_its_names_is_taken(taken: list[str], expected: str) -> None:
+    assert free_stem("a", taken, (".svg", ".csv")) == expected

@@ -201,6 +201,14 @@ def test_nothing_is_written_over_what_is_there(database: Path, tmp_path: Path) -
     assert (tmp_path / "savings.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_of_figures_of_one_name_the_later_are_numbered(database: Path, tmp_path: Path) -> None:
+    (plot,) = (plot for plot in drawn(database, 2, "savings") if isinstance(plot, Plot))
+    names = ("a", "A", "a-2", "b")
+    placed = paths_of([replace(plot, name=name) for name in names], tmp_path)
+    assert [path for _, path in placed] == [tmp_path / name for name in ("a", "A-2", "a-2-2", "b")]
+    assert [plot.name for plot, _ in placed] == list(names)
+
+
 def test_the_command_writes_figures_and_says_what_is_missing(trained: Done, eetui: Eetui, tmp_path: Path) -> None:
     done = eetui("plot", "2", "5", "-k", "curves", "-k", "savings", "-o", str(tmp_path / "out"), "--width", "text")
     assert done.returncode == 0, done.stderr

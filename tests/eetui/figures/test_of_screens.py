@@ -87,8 +87,10 @@ async def test_inspect_draws_figures_of_its_run(answer: str, stem: str, runs: Pa
 
 
 async def test_a_second_figure_of_a_name_is_numbered(runs: Path) -> None:
+    Path("eetui-exports").mkdir()
+    Path("eetui-exports", "Curves-2.csv").symlink_to("nowhere")
     async with console(runs, "end", "c", "4") as pilot:
-        for name in ("curves.svg", "curves-2.svg"):
+        for name in ("curves.svg", "curves-3.svg"):
             await press(pilot, "e")
             await choose(pilot, "figure", "svg")
             await exported(pilot, name)

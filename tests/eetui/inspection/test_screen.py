@@ -11,7 +11,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.settings import Settings
 from eetui.drawing.chart import Chart

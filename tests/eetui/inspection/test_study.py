@@ -7,8 +7,9 @@ import pytest
 from core.analysis.price_curve import HIGHEST, LOWEST
 from core.errors import UsageError
 from core.pricing.thresholds import NEVER
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from eetui.inspection.prices import moved_price
 from eetui.inspection.study import Study, load
 from tests.scripted_runs import add, config, keep_tokens, make_database, scripted

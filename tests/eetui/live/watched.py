@@ -9,7 +9,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.events import Event, RunFailed, RunInterrupted
-from core.store.writer import NewRun, Writer
+from core.store.new_runs import NewRun
+from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.settings import Settings
 from eetui.live.log_pane import LogPane

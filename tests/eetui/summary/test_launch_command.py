@@ -12,8 +12,9 @@ from core.config.run_config import Layer, RunConfig, build, preset_layer
 from core.errors import UsageError
 from core.session import prepare as session_prepare
 from core.session.plan import Plan
+from core.store.new_runs import NewRun
 from core.store.reader import Reader
-from core.store.writer import NewRun, Writer
+from core.store.writer import Writer
 from eetui.cli.main import app
 from eetui.summary.launch_command import launch_command, recorded_command
 from tests.scripted_runs import RECORD
