@@ -1,7 +1,7 @@
 """The reading side of sweeps: what each varies, its runs and how they stand. Nothing is imported that writes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,18 @@ def find_sweep(reader: Reader, reference: str) -> StoredSweep:
         raise RunLookupError(
             f"there is no sweep {shortened(reference)!r} in {reader.path}: eetui sweep list shows them"
         )
-    return StoredSweep(rows[0]["id"], rows[0]["name"], json.loads(rows[0]["spec"]), rows[0]["created"])
+    return _stored(rows[0])
+
+
+def whole_sweeps(reader: Reader, runs: Sequence[int]) -> list[StoredSweep]:
+    """Return the sweeps all of whose runs, deleted ones aside, are among those, the oldest first."""
+    rows = reader.select(
+        "SELECT sweeps.* FROM sweeps JOIN sweep_cells ON sweep_id = sweeps.id "
+        "JOIN runs ON runs.id = run_id GROUP BY sweeps.id "
+        "HAVING min(run_id IN (SELECT value FROM json_each(?))) ORDER BY sweeps.id",
+        [json.dumps(list(runs))],
+    )
+    return [_stored(row) for row in rows]
 
 
 def list_sweeps(reader: Reader) -> list[dict[str, Any]]:
@@ -123,6 +134,10 @@ def trial_of(reader: Reader, run: int) -> list[dict[str, Any]]:
         "JOIN runs ON id = other.run_id WHERE own.run_id = ? ORDER BY seed",
         [run],
     )
+
+
+def _stored(row: Mapping[str, Any]) -> StoredSweep:
+    return StoredSweep(row["id"], row["name"], json.loads(row["spec"]), row["created"])
 
 
 def is_pruned(cell: Mapping[str, Any]) -> bool:
