@@ -185,7 +185,9 @@ def test_bad_requests_are_refused(trained: Done, eetui: Eetui, arguments: list[s
 def test_a_whole_sweep_is_made_again_by_one_command_and_a_part_of_it_run_by_run(tmp_path: Path, text: Path) -> None:
     db = tmp_path / "runs.db"
     arguments = ["sweep", "--name", "hr", "-m", "loss", "--set", "hard_ratio=0.3,0.5", "--corpus", str(text), "--print"]
-    made = CliRunner().invoke(app, ["--db", str(db), *arguments, *set_options(*TINY[:-1], "block_layers=[1,1]", *TINY_TRAINING)])
+    made = CliRunner().invoke(
+        app, ["--db", str(db), *arguments, *set_options(*TINY[:-1], "block_layers=[1,1]", *TINY_TRAINING)]
+    )
     assert made.exit_code == 0, made.exception
 
     def trained(*numbers: int) -> tuple[str, ...]:
