@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.config.messages import shortened
+from core.config.messages import near_name, shortened
 from core.errors import RunLookupError
 from core.metrics import STORED
 from core.store.liveness import IS_LIVE, this_process
 from core.store.reader import Reader
 
 FIGURES = tuple(column.name for column, _ in STORED)
+NEAR = 1_000
+"""Newest sweeps among whose names a mistyped one is looked for."""
 PRUNED = "pruned:"
 """Beginning of the error of an interrupted run that a search has given up; it is not put into the queue again."""
 
@@ -43,8 +45,9 @@ def find_sweep(reader: Reader, reference: str) -> StoredSweep:
         "SELECT * FROM sweeps WHERE name = ? OR id = ? ORDER BY name <> ?", [reference, number, reference]
     )
     if not rows:
+        near = near_name(reference, [row["name"] for row in newest_sweeps(reader, NEAR)])
         raise RunLookupError(
-            f"there is no sweep {shortened(reference)!r} in {reader.path}: eetui sweep list shows them"
+            f"there is no sweep {shortened(reference)!r} in {reader.path}: eetui sweep list shows them{near}"
         )
     return _stored(rows[0])
 
