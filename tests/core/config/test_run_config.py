@@ -107,7 +107,7 @@ def test_the_origin_is_that_of_the_value_that_counted() -> None:
         ("val_ratio=1", "train.val_ratio must be < 1, got 1"),
         ("tokenizer=chars", "data.tokenizer must be 'auto', 'word', 'bpe' or 'model', got 'chars'"),
         ("block_layers=2,0", "model.block_layers must be > 0, got 0"),
-        ("method=magic", f"method must be one of {METHODS}, or the path of your own file (docs/exits.md), got 'magic'"),
+        ("method=zzz", f"method must be one of {METHODS}, or the path of your own file (docs/exits.md), got 'zzz'"),
     ],
 )
 def test_values_are_checked_without_conversion(assignment: str, expected: str) -> None:

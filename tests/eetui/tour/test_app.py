@@ -12,6 +12,7 @@ from eetui.console.settings import Settings
 from eetui.inspection.diagnosis_panel import DiagnosisPanel
 from eetui.tour.app import TourApp, TourPane
 from eetui.tour.stops import STOPS
+from tests.scripted_runs import keep_tokens
 
 
 def said(bench: EetuiApp) -> str:
@@ -85,6 +86,8 @@ def test_a_console_that_only_reads_creates_no_database(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 async def test_the_stop_at_the_waterfall_shows_all_of_it(six_runs: Path, size: tuple[int, int]) -> None:
+    with Writer(six_runs) as writer:
+        keep_tokens(writer, 1)
     bench = TourApp(six_runs, Settings())
     async with bench.run_test(size=size) as pilot:
         await pilot.pause()
