@@ -87,7 +87,7 @@ class EetuiApp(Bench):
         self._request = request
         self._seen: object = None
         self._notified_problem: str | None = None
-        self._notified_warning: str | None = None
+        self._notified_warning: tuple[str, str] | None = None
         self._database_problem: str | None = None
         self._live: dict[int, str] = {}
         self._leaving = False
@@ -127,6 +127,10 @@ class EetuiApp(Bench):
             return
         if self.attempt(self.require_writable):  # to estimate what a form describes takes the machine
             self.open("new")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer no new runs where the console only reads."""
+        return not (action == "new" and self.read_only)
 
     def action_machine(self) -> None:
         from eetui.machine.screen import MachineScreen
@@ -299,10 +303,11 @@ class EetuiApp(Bench):
         self._notified_problem = problem
 
     def _notify_warning(self) -> None:
-        """Notify, once, what is wrong with a tracker that is told of the runs."""
+        """Notify, once, what is wrong with a tracker that is told of the runs, or with the command at their end."""
         warning = self.trainer.snapshot.warning
         if warning and warning != self._notified_warning:
-            self.notify(warning, title="mirroring", severity="warning", timeout=20, markup=False)
+            title, text = warning
+            self.notify(text, title=title, severity="warning", timeout=20, markup=False)
         self._notified_warning = warning
 
     async def on_unmount(self) -> None:

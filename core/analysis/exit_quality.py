@@ -10,7 +10,7 @@ import numpy as np
 
 from core.analysis.auroc import auroc, midranks
 from core.analysis.price_curve import PriceCurve, price_claims, price_curve
-from core.analysis.reliability import BINS, Reliability, reliability
+from core.analysis.reliability import Reliability, reliability
 from core.analysis.token_table import Booleans, Floats, Integers, TokenTable
 from core.analysis.tradeoff import DepthSavings, QualityCurve, TradeOff, quality_curve, trade_off
 from core.costs import PricedCosts
@@ -22,8 +22,6 @@ ToGain = Callable[[Floats], Floats]
 HISTOGRAM_BINS = 50
 IN_NATS: tuple[Claim, ...] = ("gain", "price")
 """Claims whose reliability is of gains in nats."""
-GROUPS = 10
-"""Groups of equally many tokens in which a claimed gain is compared with the realised one."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ class ExitQuality:
         last_no_better: the same of the last block.
         confidence: the block's largest probability against its being right.
         claims: what the signal claims to be.
-        signal: what it claims against what is found: a probability over bins of equal width, a gain in nats over
-            groups of equally many tokens; None where it claims an order only.
+        signal: what it claims against what is found, over groups of equally many tokens; None where it claims an order
+            only.
         histogram: the signal's counts over equal bins of [0, 1].
     """
 
@@ -170,25 +168,19 @@ def exit_quality(table: TokenTable, block: int, meaning: Meaning = CORRECT) -> E
     )
 
 
-def signal_reliability(
-    table: TokenTable, block: int, meaning: Meaning, bins: int = BINS, *, equal_mass: bool = False
-) -> Reliability | None:
-    """Compare what a block's signal claims with what is found; None where it claims an order only.
-
-    Args:
-        bins, equal_mass: of a probability.
-    """
+def signal_reliability(table: TokenTable, block: int, meaning: Meaning) -> Reliability | None:
+    """Compare what a block's signal claims with what is found; None where it claims an order only."""
     if meaning.claims == "rank":
         return None
     if meaning.claims == "price":
         assert meaning.costs is not None, "what claims a price says what for"
         claimed, realised = price_claims(table, block, meaning.costs)
-        return reliability(claimed, realised.astype(np.float32), GROUPS, equal_mass=True)
+        return reliability(claimed, realised.astype(np.float32))
     signal, truth = table.signal[block], claimed_truth(table, block, meaning.claims)
     if meaning.claims == "gain":
         assert meaning.to_gain is not None, "what claims a gain says which"
-        return reliability(meaning.to_gain(signal), truth, GROUPS, equal_mass=True)
-    return reliability(signal, truth, bins, equal_mass=equal_mass)
+        return reliability(meaning.to_gain(signal), truth)
+    return reliability(signal, truth)
 
 
 def claimed_truth(table: TokenTable, block: int, claims: Claim) -> Floats:

@@ -6,13 +6,13 @@ import numpy as np
 
 from core.analysis.token_table import Booleans, Floats, Integers
 
-BINS = 15
-"""As Guo et al. 2017."""
+GROUPS = 10
+"""Groups of equally many tokens, in every diagram and every error."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """A reliability diagram: mean claimed against mean found, for each bin that holds tokens (`[B]` each)."""
+    """A reliability diagram: mean claimed against mean found, for each group of tokens (`[B]` each)."""
 
     counts: Integers
     claimed: Floats
@@ -29,28 +29,25 @@ class Reliability:
         return float((self.claimed - self.found) @ self.counts / self.counts.sum())
 
 
-def reliability(
-    claimed: Floats, found: Floats | Booleans, bins: int = BINS, *, equal_mass: bool = False
-) -> Reliability:
+def reliability(claimed: Floats, found: Floats | Booleans, groups: int = GROUPS) -> Reliability:
     """Group tokens by what is claimed of them, and compare with what is found ("On Calibration of Modern Neural
-    Networks", Guo et al. 2017, section 2).
+    Networks", Guo et al. 2017, section 2), in groups of equally many tokens (Nguyen and O'Connor 2015).
 
     Args:
-        claimed: in [0, 1], `[N]`; any numbers where bins are of equal mass.
+        claimed: any numbers, `[N]`.
         found: 1 or true where it came true, or itself a number of the same kind, `[N]`.
-        bins: most groups.
-        equal_mass: groups of equally many tokens (Nguyen and O'Connor 2015), no tie split, rather than of equal width.
+        groups: most groups; no tie is split.
     """
-    which = _equal_mass(claimed, bins) if equal_mass else np.minimum((claimed * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(which, minlength=bins)
+    which = _group_of(claimed, groups)
+    counts = np.bincount(which, minlength=groups)
     held = counts > 0
-    sums = [np.bincount(which, values, bins)[held] for values in (claimed, found)]
+    sums = [np.bincount(which, values, groups)[held] for values in (claimed, found)]
     return Reliability(counts[held], sums[0] / counts[held], sums[1] / counts[held])
 
 
-def _equal_mass(values: Floats, bins: int) -> Integers:
+def _group_of(values: Floats, groups: int) -> Integers:
     """Return the group of each value, cut at the quantiles."""
-    places = np.arange(1, bins) * len(values) // bins
+    places = np.arange(1, groups) * len(values) // groups
     edges = np.partition(values, places)[places]
     which: Integers = np.searchsorted(np.unique(edges), values, side="right")
     return which

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.analysis.exit_quality import (
-    GROUPS,
     ExitQuality,
     Meaning,
     Overthinking,
@@ -14,9 +13,7 @@ from core.analysis.exit_quality import (
     exit_quality,
     overthinking,
     quality,
-    signal_reliability,
 )
-from core.analysis.reliability import Reliability
 from core.analysis.stored_run import StoredRun, exit_savings, exiting_tokens, paid_costs, stored_run
 from core.analysis.token_table import Floats, TokenTable
 from core.exits import exit_method
@@ -33,20 +30,16 @@ class Judgement:
     """One exit, judged.
 
     Attributes:
-        diagram: what the signal claims against what is found, over groups of equally many tokens; None where it claims
-            an order only.
         overthinking: of the whole run.
     """
 
     exit: ExitQuality
-    diagram: Reliability | None
     overthinking: Overthinking
 
 
 def judge_exit(table: TokenTable, block: int, meaning: Meaning) -> Judgement:
     """Judge the exit of a block."""
-    diagram = signal_reliability(table, block, meaning, GROUPS, equal_mass=True)
-    return Judgement(exit_quality(table, block, meaning), diagram, overthinking(table))
+    return Judgement(exit_quality(table, block, meaning), overthinking(table))
 
 
 def signal_meaning(run: StoredRun) -> Meaning:

@@ -22,10 +22,24 @@ def explain(problem: Mapping[str, Any], origins: Mapping[str, str], known: Seque
     reason = _reason(str(problem["msg"]))
     if name in origins:
         reason = f"{reason}, got {shortened(_written(problem['input']))}"
-        return f"{name} {reason} (from {origins[name]})", {name: reason}
+        return f"{name} {reason} (from {origins[name]}){_near_choice(problem)}", {name: reason}
     about = [field for field in known if re.search(rf"\b{field.rpartition('.')[2]}\b", reason)]
     sources = [f"{field} from {origin}" for field, origin in origins.items() if field in about]
     return f"{reason} ({'; '.join(sources) or 'from the defaults'})", dict.fromkeys(about, reason)
+
+
+def _near_choice(problem: Mapping[str, Any]) -> str:
+    """Return a hint at the choice that a refused one is like; empty where there is none, or nothing to choose."""
+    reason = str(problem["msg"])
+    named = re.search(r"must be one of (.+?), or the path", reason)
+    choices = named[1].split(", ") if named else re.findall(r"'([^']+)'", reason)
+    return near_name(problem["input"], choices) if isinstance(problem["input"], str) else ""
+
+
+def near_name(name: str, known: Sequence[str]) -> str:
+    """Return `; did you mean …?` with the nearest known name; empty where none is near."""
+    near = difflib.get_close_matches(name[:SAID], known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

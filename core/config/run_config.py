@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 
 from core.config.dotted_names import flatten, nest
-from core.config.messages import did_you_mean, explain, shortened
+from core.config.messages import did_you_mean, explain, near_name, shortened
 from core.config.sections import DataConfig as DataConfig  # re-exported
 from core.config.sections import ExitConfig as ExitConfig
 from core.config.sections import FieldUnit as FieldUnit
@@ -222,7 +222,7 @@ def preset_layer(name: str) -> Layer:
     """
     if name not in preset_names():
         raise ConfigError(
-            f"--preset must be one of {', '.join(preset_names())}, got {name!r}{did_you_mean(name, preset_names())}"
+            f"--preset must be one of {', '.join(preset_names())}, got {name!r}{near_name(name, preset_names())}"
         )
     return file_layer(PRESETS / f"{name}.toml", origin=f"preset {name}")
 

@@ -21,7 +21,9 @@ def _as_tuple(value: object) -> object:
         return (value,)
     if isinstance(value, str):
         parts = [part.strip() for part in value.strip("()[] ").split(",") if part.strip()]
-        return tuple(int(part) if re.fullmatch(r"-?[0-9]{1,18}", part) else part for part in parts) or value
+        if not parts or not all(re.fullmatch(r"-?[0-9]{1,18}", part) for part in parts):
+            raise ValueError("must be the layers of each block, such as 2,2, or every=N of a pretrained model")
+        return tuple(map(int, parts))
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -186,6 +188,11 @@ class ModelConfig(Section):
     def _own_has_no_others(self) -> Self:
         changed = [name for name in PRETRAINED_FIELDS if getattr(self, name) != type(self).model_fields[name].default]
         if changed and not self.pretrained and not (self.imported and changed == ["source"]):
+            if self.every:
+                raise ValueError(
+                    "model.block_layers=every=N (model.every) is for pretrained models: write the layers of each "
+                    "block, such as 2,2, or name a pretrained model in model.source"
+                )
             raise ValueError(f"{changed[0]} is for pretrained models: leave it out, or name one in source")
         return self
 

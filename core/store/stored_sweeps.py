@@ -1,17 +1,19 @@
 """The reading side of sweeps: what each varies, its runs and how they stand. Nothing is imported that writes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.config.messages import shortened
+from core.config.messages import near_name, shortened
 from core.errors import RunLookupError
 from core.metrics import STORED
 from core.store.liveness import IS_LIVE, this_process
 from core.store.reader import Reader
 
 FIGURES = tuple(column.name for column, _ in STORED)
+NEAR = 1_000
+"""Newest sweeps among whose names a mistyped one is looked for."""
 PRUNED = "pruned:"
 """Beginning of the error of an interrupted run that a search has given up; it is not put into the queue again."""
 
@@ -43,10 +45,22 @@ def find_sweep(reader: Reader, reference: str) -> StoredSweep:
         "SELECT * FROM sweeps WHERE name = ? OR id = ? ORDER BY name <> ?", [reference, number, reference]
     )
     if not rows:
+        near = near_name(reference, [row["name"] for row in newest_sweeps(reader, NEAR)])
         raise RunLookupError(
-            f"there is no sweep {shortened(reference)!r} in {reader.path}: eetui sweep list shows them"
+            f"there is no sweep {shortened(reference)!r} in {reader.path}: eetui sweep list shows them{near}"
         )
-    return StoredSweep(rows[0]["id"], rows[0]["name"], json.loads(rows[0]["spec"]), rows[0]["created"])
+    return _stored(rows[0])
+
+
+def whole_sweeps(reader: Reader, runs: Sequence[int]) -> list[StoredSweep]:
+    """Return the sweeps all of whose runs, deleted ones aside, are among those, the oldest first."""
+    rows = reader.select(
+        "SELECT sweeps.* FROM sweeps JOIN sweep_cells ON sweep_id = sweeps.id "
+        "JOIN runs ON runs.id = run_id GROUP BY sweeps.id "
+        "HAVING min(run_id IN (SELECT value FROM json_each(?))) ORDER BY sweeps.id",
+        [json.dumps(list(runs))],
+    )
+    return [_stored(row) for row in rows]
 
 
 def list_sweeps(reader: Reader) -> list[dict[str, Any]]:
@@ -123,6 +137,10 @@ def trial_of(reader: Reader, run: int) -> list[dict[str, Any]]:
         "JOIN runs ON id = other.run_id WHERE own.run_id = ? ORDER BY seed",
         [run],
     )
+
+
+def _stored(row: Mapping[str, Any]) -> StoredSweep:
+    return StoredSweep(row["id"], row["name"], json.loads(row["spec"]), row["created"])
 
 
 def is_pruned(cell: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.config.messages import did_you_mean, shortened
+from core.config.messages import near_name, shortened
 from core.errors import ConfigError
 from core.metrics import STORED, Metric
 
@@ -101,7 +101,7 @@ def metric_called(name: str, option: str) -> Metric:
     """
     known = _known()
     if name not in known:
-        near = did_you_mean(name, tuple(known)).partition("; eetui")[0]
+        near = near_name(name, tuple(known))
         raise ConfigError(f"{option} {shortened(name)!r} is no metric{near}; take one of {', '.join(known)}")
     return known[name]
 

@@ -103,9 +103,10 @@ def _drawn(found: "Mapping[Kind, Sequence[Found]]", wanted: "Sequence[Kind]") ->
     lacking = [kind for kind in wanted or found if not drawn[kind]]
     if lacking and (wanted or len(lacking) == len(found)):
         raise UsageError("; ".join(why[kind] or f"no {kind}: none of these runs is stored" for kind in lacking))
-    for reason in filter(None, why.values()):
+    found_plots = [one for each in drawn.values() for one in each]
+    for reason in filter(None, [*why.values(), *(each for plot in found_plots for each in plot.left_out)]):
         print(lines(reason), file=sys.stderr)
-    return [one for each in drawn.values() for one in each]
+    return found_plots
 
 
 def _reason(kind: "Kind", found: "Sequence[Found]") -> str:

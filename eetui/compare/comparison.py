@@ -3,7 +3,7 @@
 Runs that differ only in their seed share a column and show mean ± standard deviation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,9 +85,19 @@ def compare(
         config=_config_rows(columns, whole=whole_config),
         differences=differences(columns, None if base is None else columns[base]),
         advice=advice(columns),
-        notes=notes(columns),
+        notes=(*_baseline_notes(columns, base), *notes(columns)),
         baseline=base,
     )
+
+
+def _baseline_notes(columns: Sequence[Column], base: int | None) -> Iterator[str]:
+    """Say what the baseline is where it is more than one run."""
+    if base is not None and len(runs := columns[base].runs) > 1:
+        names = ", ".join(run.name for run in runs)
+        yield (
+            f"the baseline {columns[base].title} is the mean of {names}, which differ in seed only; to hold others "
+            "against one of them: --each-seed, or g in the console"
+        )
 
 
 def _columns(runs: Sequence[RunView]) -> tuple[Column, ...]:

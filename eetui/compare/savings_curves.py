@@ -3,7 +3,7 @@
 Seeds are averaged at common savings: each is interpolated on one grid, of the savings that all of them reach.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -188,30 +188,57 @@ def _interpolated(grid: Floats, savings: Sequence[float], values: Floats) -> Flo
     return np.stack([np.interp(grid, savings, window) for window in values.T], axis=1)
 
 
-def column_curves(comparison: Comparison, found: Mapping[str, SavingsCurve]) -> dict[int, SavingsCurve]:
-    """Return the curve of each column evaluated on the tokens that most columns share, if each of its runs has one.
+Tried = Mapping[str, SavingsCurve | str]
+"""The curve of each run by its name, or why it has none."""
 
-    Args:
-        found: curves by run name.
-    """
+
+def tried_curve(reader: Reader, number: int) -> SavingsCurve | str:
+    """Compute the curve of a run; where it has none, say why."""
+    try:
+        return run_curve(reader, number)
+    except EetuiError as error:  # no statistics, no exits, or deleted meanwhile
+        return str(error)
+
+
+def column_curves(comparison: Comparison, tried: Tried) -> dict[int, SavingsCurve]:
+    """Return the curve of each column evaluated on the tokens that most columns share, if each of its runs has one."""
+    main, found = main_fingerprint(comparison.columns), dict[int, SavingsCurve]()
+    for index, column in enumerate(comparison.columns):
+        curves = [curve for run in column.runs if isinstance(curve := tried.get(run.name), SavingsCurve)]
+        if column.fingerprint == main and len(curves) == len(column.runs):
+            found[index] = mean_curve(curves)
+    return found
+
+
+def without_curves(comparison: Comparison, tried: Tried) -> Iterator[str]:
+    """Yield for each column without a curve, as far as its runs were tried, which run has none and why."""
     main = main_fingerprint(comparison.columns)
-    return {
-        index: mean_curve([found[run.name] for run in column.runs])
-        for index, column in enumerate(comparison.columns)
-        if column.fingerprint == main and all(run.name in found for run in column.runs)
-    }
+    for column in comparison.columns:
+        if column.fingerprint != main:
+            yield f"{column.title}: not evaluated on the text that most are"
+            continue
+        why = [each for run in column.runs if isinstance(each := tried.get(run.name), str)]
+        if not why:
+            continue
+        more = len(why) - 1
+        like = f" (and {more} more {'run' if more == 1 else 'runs'} like it)" if more else ""
+        others = "; its other runs have lines by themselves (--each-seed)" if len(why) < len(column.runs) else ""
+        reason = why[0].partition(": ")[0]
+        yield f"{'' if reason.startswith(column.title) else f'{column.title}: '}{reason}{like}{others}"
 
 
-def stored_curves(reader: Reader, comparison: Comparison) -> dict[int, SavingsCurve]:
-    """Compute the curve of each column whose runs all have stored statistics of their tokens; a second each."""
-    found: dict[str, SavingsCurve] = {}
+def stored_curves(reader: Reader, comparison: Comparison) -> Tried:
+    """Compute the curve of each stored run evaluated on the tokens that most columns share; a second each."""
+    tried: dict[str, SavingsCurve | str] = {}
     main = main_fingerprint(comparison.columns)
     for run in (run for column in comparison.columns if column.fingerprint == main for run in column.runs):
         try:
-            found[run.name] = run_curve(reader, reader.find_whole(run.name))
-        except EetuiError:  # a column of the report, or a run without statistics
-            continue
-    return column_curves(comparison, found)
+            number = reader.find_whole(run.name)
+        except EetuiError:
+            tried[run.name] = f"{run.name} is not in the database"
+        else:
+            tried[run.name] = tried_curve(reader, number)
+    return tried
 
 
 def area_rows(columns: Sequence[Column], curves: Mapping[int, SavingsCurve]) -> tuple[Row, ...]:

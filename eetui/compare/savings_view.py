@@ -10,11 +10,10 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from core.errors import EetuiError
 from core.store.reader import Reader
 from eetui.compare import savings_text as drawn
 from eetui.compare.comparison import Comparison
-from eetui.compare.savings_curves import SavingsCurve, column_curves, run_curve
+from eetui.compare.savings_curves import SavingsCurve, column_curves, tried_curve
 from eetui.drawing.axes import PPL, SHARE
 from eetui.drawing.chart import Chart
 
@@ -35,8 +34,7 @@ class SavingsView(Vertical):
         self.database = database
         self.comparison: Comparison | None = None
         self._numbers: Mapping[str, int] = {}
-        self._known: dict[str, SavingsCurve | None] = {}
-        """Curves by run name; None where there are no statistics to compute one from."""
+        self._known: dict[str, SavingsCurve | str] = {}
         self._asked: set[str] = set()
 
     def compose(self) -> ComposeResult:
@@ -47,8 +45,7 @@ class SavingsView(Vertical):
     @property
     def curves(self) -> dict[int, SavingsCurve]:
         """The curve of each column that has one."""
-        known = {name: curve for name, curve in dict(self._known).items() if curve is not None}
-        return column_curves(self.comparison, known) if self.comparison else {}
+        return column_curves(self.comparison, dict(self._known)) if self.comparison else {}
 
     def show(self, comparison: Comparison, numbers: Mapping[str, int]) -> None:
         """Show the curves known so far, and start computing the others.
@@ -70,11 +67,8 @@ class SavingsView(Vertical):
         for name, number in runs:
             if worker.is_cancelled:
                 return
-            try:
-                with Reader(self.database) as reader:
-                    self._known[name] = run_curve(reader, number)
-            except EetuiError:  # no statistics, or deleted meanwhile
-                self._known[name] = None
+            with Reader(self.database) as reader:
+                self._known[name] = tried_curve(reader, number)
             self.post_message(self.Found())
 
     def on_savings_view_found(self) -> None:
@@ -85,7 +79,9 @@ class SavingsView(Vertical):
         if self.comparison is None:
             return
         curves, dark = self.curves, self.app.current_theme.dark
-        without = [name for name, curve in dict(self._known).items() if curve is None and name in self._numbers]
+        without = [
+            name for name, curve in dict(self._known).items() if isinstance(curve, str) and name in self._numbers
+        ]
         words = drawn.note(self.comparison, curves, without, busy=len(self._known) < len(self._asked))
         self.query_one(Chart).set_series(drawn.series(self.comparison, curves), words)
         areas = self.query_one("#areas", Static)

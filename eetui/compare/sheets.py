@@ -121,4 +121,10 @@ def config_sheet(comparison: Comparison) -> Sheet:
     """Write the config values of each column that the comparison holds."""
     heads = tuple(column.title for column in comparison.columns)
     rows = (tuple(map(one_line, (key, *values))) for key, values in comparison.config)
-    return Sheet(CONFIG_TITLE, ("", *heads), tuple(rows))
+    return Sheet(CONFIG_TITLE, ("", *heads), tuple(rows) or ((_no_difference(comparison), *("" for _ in heads)),))
+
+
+def _no_difference(comparison: Comparison) -> str:
+    """Say why no value differs."""
+    alone = len(comparison.columns) == 1
+    return "a single column: nothing to differ from" if alone else "nothing differs but seeds"

@@ -45,7 +45,8 @@ class Snapshot:
         requests: experiments whose corpus has yet to be read.
         problem: reason why the last request was refused, or error that ended the thread.
         held_up: why the run in training waits to be stored, such as a full disk.
-        warning: what was last wrong with a tracker that is told of the runs.
+        warning: what was last wrong with a tracker that is told of the runs, or with the command at the end of one:
+            which of the two, and what.
     """
 
     phase: Phase = "idle"
@@ -54,7 +55,7 @@ class Snapshot:
     requests: int = 0
     problem: str | None = None
     held_up: str | None = None
-    warning: str | None = None
+    warning: tuple[str, str] | None = None
 
     @property
     def busy(self) -> bool:
@@ -206,7 +207,7 @@ class Trainer:
         from core.store.writer import Writer
         from eetui.trackers.live import Mirrors
 
-        mirroring = Mirrors(self.trackers, self.database, lambda warning: self._set(warning=warning))
+        mirroring = Mirrors(self.trackers, self.database, lambda warning: self._set(warning=("mirroring", warning)))
         with mirroring.running(), Writer(self.database) as store, beating(store, self._runs):
             self._store, self._publish = store, mirroring.publish
             while self._work_once(store):
@@ -267,7 +268,7 @@ class Trainer:
         with Reader(self.database) as reader:
             why = tell_end(self.on_end, self.database, run, str(reader.run(run)["name"]), status)
         if why:
-            self._set(problem=why)
+            self._set(warning=("on_end", why))
 
     def _held(self) -> bool:
         with self._lock:

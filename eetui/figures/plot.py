@@ -24,6 +24,7 @@ class Plot:
         heads, rows: its numbers, unrounded.
         height: height in cm at a width in cm.
         draw: draws on an empty figure of that size.
+        left_out: what it lacks, and why, which its caption says too.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Plot:
     rows: Iterable[Sequence[object]] = field(repr=False)
     height: Callable[[float], float]
     draw: "Callable[[Figure], None]"
+    left_out: tuple[str, ...] = ()
 
     def csv(self) -> str:
         """Write its numbers as CSV; what is missing is empty."""

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from core.analysis.exit_quality import IN_NATS
+from core.analysis.exit_quality import IN_NATS, signal_reliability
 from core.analysis.reliability import Reliability
-from core.analysis.run_quality import judge_exit, signal_meaning
+from core.analysis.run_quality import signal_meaning
 from core.analysis.stored_run import exiting_tokens, stored_run
 from core.errors import UsageError
 from core.store.reader import Reader
@@ -32,8 +32,8 @@ def reliability_plot(reader: Reader, run: int) -> Plot:
     """
     stored = stored_run(reader, run)
     table, meaning = exiting_tokens(reader, stored), signal_meaning(stored)
-    judged = [judge_exit(table, block, meaning) for block in range(table.exits)]
-    diagrams = {each.exit.block: each.diagram for each in judged if each.diagram is not None}
+    judged = {block: signal_reliability(table, block, meaning) for block in range(table.exits)}
+    diagrams = {block: each for block, each in judged.items() if each is not None}
     if not diagrams:
         raise UsageError(f"{stored.name}: the {ORDER_ONLY} ({stored.config.method_name}), so nothing can come true")
     found_name, in_nats = FOUND_OF[meaning.claims], meaning.claims in IN_NATS

@@ -9,7 +9,7 @@ from core.formulas import perplexity
 from core.metrics import Value
 from eetui.compare.charts import Point, points
 from eetui.compare.comparison import Comparison
-from eetui.compare.savings_curves import Furthest, SavingsCurve
+from eetui.compare.savings_curves import Furthest, SavingsCurve, Tried, column_curves, without_curves
 from eetui.drawing.axes import PPL, SHARE
 from eetui.figures.plot import Plot
 from eetui.figures.points import nats_around, nats_of
@@ -24,19 +24,21 @@ HEADS = (
     "loss_low", "loss_high",
 )  # fmt: skip
 STATIC, RATE, PRICE, FURTHEST = "static depths", "one exit rate", "one price", "furthest below the static depths"
+NO_LINES = "No lines:"
 DOTTED, DASHED = (0, (1, 1.6)), (0, (4, 1.5))
 
 
-def savings_plot(comparison: Comparison, curves: Mapping[int, SavingsCurve]) -> Plot:
+def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
     """Return the figure.
 
     Args:
-        curves: those of the columns that have one (`stored_curves`).
+        tried: the curve of each run, or why it has none (`stored_curves`).
 
     Raises:
         UsageError: no run has been evaluated.
     """
-    found = points(comparison)
+    found, curves = points(comparison), column_curves(comparison, tried)
+    without = tuple(without_curves(comparison, tried))
     if not found and not curves:
         raise UsageError("no savings: none of these runs has been evaluated")
 
@@ -62,12 +64,13 @@ def savings_plot(comparison: Comparison, curves: Mapping[int, SavingsCurve]) -> 
             "standard deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: early "
             "exit at every price and at every exit rate, and the static line, which is static depths and mixtures of "
             "two. The capped bar is the 95% interval of the difference from the static depths where one price lies "
-            "furthest below them."
+            "furthest below them." + "".join(f" {NO_LINES} {each}." for each in without)
         ),
         heads=HEADS,
         rows=list(_rows(comparison, found, curves)),
         height=lambda width: min(9.5, 1.2 + 0.7 * width),
         draw=draw,
+        left_out=tuple(f"{NO_LINES.lower()} {each}" for each in without),
     )
 
 

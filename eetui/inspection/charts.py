@@ -56,7 +56,7 @@ def _by_savings(study: Study) -> list[Series]:
     return [
         Series("static depths", rate.savings.tolist(), rate.line.tolist(), 3, "behind"),
         Series("one rate", rate.savings.tolist(), rate.loss.tolist(), 4),
-        Series("one price", [point.savings for point in points], [point.loss for point in points], 0),
+        Series("one price", [point.savings for point in points], [point.loss for point in points], 0, "thick"),
         *places,
     ]
 

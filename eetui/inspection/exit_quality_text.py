@@ -36,10 +36,10 @@ def quality_text(judged: Judgement, width: int) -> Text:
         f"right, then wrong {overthinking.destructive:.2%} ({overthinking.cost:+z.4f} nats), "
         f"right already {overthinking.wasteful:.2%}",
     )
-    if judged.diagram is None:
+    if exit_quality.signal is None:
         return text
     claimed = "claimed" if exit_quality.claims in IN_NATS else "signal"
-    return text.append("\n").append_text(diagram(judged.diagram, FOUND_OF[exit_quality.claims], width, claimed))
+    return text.append("\n").append_text(diagram(exit_quality.signal, FOUND_OF[exit_quality.claims], width, claimed))
 
 
 def diagram(found: Reliability, name: str, width: int, claimed_name: str = "signal") -> Text:

@@ -121,7 +121,7 @@ class InspectScreen(BenchScreen):
         #body { height: 1fr; }
         #reading, #side { width: 1fr; display: none; }
         #side > * { padding: 0 1; display: none; }
-        #legend { height: 1; padding: 0 1; background: $surface; }
+        #legend { height: auto; padding: 0 1; background: $surface; }
         TokenText { padding: 0 0 0 1; }
         #token { height: auto; padding: 0 1; background: $surface; }
         #blocks, #quality { height: auto; margin-bottom: 1; }
@@ -132,7 +132,8 @@ class InspectScreen(BenchScreen):
         #sentence { display: block; }
     }
     InspectScreen DiagnosisPanel { display: none; }
-    InspectScreen.-diagnosis { #body { display: none; } DiagnosisPanel { display: block; } }
+    InspectScreen.-diagnosis { #body, #figures { display: none; } DiagnosisPanel { display: block; } }
+    InspectScreen.-diagnosis.-tall #figures { display: block; }
     InspectScreen.-view-text #reading { display: block; }
     InspectScreen.-view-blocks { #side, #blocks, #histogram { display: block; } }
     InspectScreen.-view-curve { #side, #curve { display: block; } }
@@ -218,7 +219,8 @@ class InspectScreen(BenchScreen):
         study, dark = self.study, self.app.current_theme.dark
         caution = self.view != "signal" or self.size.height >= LOW
         self.query_one("#figures", SteadyText).show(figures(study, self.size.width - 2, caution=caution))
-        self.query_one("#legend", SteadyText).show(legend(study.table.blocks, dark=dark))
+        explained = self.query_one("#legend", SteadyText)
+        explained.show(legend(study.table.blocks, max(20, explained.size.width - 2), dark=dark))
         self.query_one(TokenText).mark(study.now.outcome.left_at, study.correct_now)
         self._show_token()
         self.query_one("#side", StudySide).show(study)

@@ -212,13 +212,19 @@ def _exit_words(table: TokenTable, now: Setting, token: int, block: int) -> str:
     return f"signal {signal:.4f} {reaches} {threshold:.4f} {verdict}"
 
 
-def legend(blocks: int, *, dark: bool) -> Text:
-    """Explain the looks of the tokens."""
-    text = Text("leaves at block ", no_wrap=True, overflow="ellipsis")
+def legend(blocks: int, width: int, *, dark: bool) -> Text:
+    """Explain the looks of the tokens: marks named in words where they fit on a line, else only shown."""
+    named = _legend(blocks, dark=dark, names=True)
+    return named if named.cell_len <= width else _legend(blocks, dark=dark, names=False)
+
+
+def _legend(blocks: int, *, dark: bool, names: bool) -> Text:
+    text = Text("leaves at block ")
     for block in range(blocks):
         mark = BLOCK_MARKS[block % len(BLOCK_MARKS)]
-        text.append(f"{hue(block).sign} {block} {MARK_NAMES.get(mark, mark)}", block_style(block, dark=dark))
+        name = f" {MARK_NAMES.get(mark, mark)}" if names else ""
+        text.append(f"{hue(block).sign} {block}{name}", block_style(block, dark=dark))
         text.append("  ")
     text.append("bold", "bold")
-    text.append(": next token predicted right")
+    text.append(": next token predicted right" if names else ": predicted right")
     return text

@@ -9,7 +9,7 @@ from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import duration
 from eetui.drawing.palette import Palette
 from eetui.live.situation import StageRow, StageStatus
-from eetui.summary.progress import bound_sign, seconds_left, seconds_so_far, stage_progress
+from eetui.summary.progress import bound_sign, seconds_left, seconds_so_far, stage_progress, step_of_epoch
 
 SIGNS: dict[StageStatus, str] = {
     "done": "✓", "reused": "↺", "active": "▶", "paused": "‖", "waiting": "…", "stopped": "■", "failed": "✗",
@@ -78,7 +78,7 @@ def _fields(stage: StageState) -> Iterator[str]:
     """Yield the fields, most important first; their widths stay the same from first step to last."""
     yield time_left(stage)
     yield counted("epoch", min(max(stage.epoch, 1), stage.epochs), stage.epochs)
-    yield counted("step", stage.step, stage.steps)
+    yield counted("step", step_of_epoch(stage), stage.steps)
     yield f"{stage_progress(stage):4.0%}"
 
 

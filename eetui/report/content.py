@@ -10,9 +10,10 @@ from typing import Any
 from core.config.dotted_names import flatten
 from core.errors import EetuiError, UsageError
 from core.store.reader import Reader
-from core.store.stored_sweeps import find_sweep
+from core.store.stored_sweeps import cells_of, find_sweep, whole_sweeps
 from core.sweeps.combinations import stored_combinations
 from core.sweeps.heat import heat_table
+from core.sweeps.spec import Spec
 from eetui.compare.advice import loss_intervals
 from eetui.compare.comparison import Comparison, compare, shown
 from eetui.compare.run_view import RunView
@@ -25,7 +26,7 @@ from eetui.figures.sweep_front import front_plot
 from eetui.figures.sweep_heat import heat_plot
 from eetui.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph
 from eetui.report.promises import exits_and_promises
-from eetui.summary.launch_command import changed_values, launch_command, recorded_command
+from eetui.summary.launch_command import changed_values, launch_command, recorded_command, sweep_command
 
 OF_CODE = ("git_commit", "git_dirty", "packages", "python", "platform", "device", "threads", "dtype")
 """Facts of a run's record that tell with which code it was made."""
@@ -59,7 +60,7 @@ def report(reader: Reader, views: Sequence[RunView], words: Sequence[str], *, fi
     yield Heading("Code and data")
     yield from _code([row for row, _ in runs])
     yield Heading("Make it again")
-    yield from _again([row for row, _ in runs], words)
+    yield from _again(reader, [row for row, _ in runs], words)
 
 
 def _title(comparison: Comparison) -> str:
@@ -188,10 +189,16 @@ def _fact(value: object) -> str:
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
-def _again(rows: Sequence[Mapping[str, Any]], words: Sequence[str]) -> Iterator[Block]:
-    """Yield the commands that train the runs again, and those that show them."""
-    recorded, single = list[str](), list[str]()
+def _again(reader: Reader, rows: Sequence[Mapping[str, Any]], words: Sequence[str]) -> Iterator[Block]:
+    """Yield the commands that train the runs again, whole sweeps by one each, and those that show them."""
+    sweeps, recorded, single = list[str](), list[str](), list[str]()
+    made = set[int]()
+    for sweep in whole_sweeps(reader, [row["id"] for row in rows]):
+        sweeps.append(sweep_command(sweep.name, Spec.from_plain(sweep.spec)))
+        made.update(cell["id"] for cell in cells_of(reader, sweep.number))
     for row in rows:
+        if row["id"] in made:
+            continue
         if (command := recorded_command(row)) is not None:
             recorded.append(command)
             continue
@@ -199,7 +206,7 @@ def _again(rows: Sequence[Mapping[str, Any]], words: Sequence[str]) -> Iterator[
             single.append(launch_command(row))
         except EetuiError as error:
             single.append(f"# {row['name']}: {' '.join(str(error).split())}")
-    yield Commands(list(dict.fromkeys([*recorded, *single])))
+    yield Commands(list(dict.fromkeys([*sweeps, *recorded, *single])))
     names = [str(word) for word in words] or ["experiment=" + str(n) for n in sorted({r["experiment"] for r in rows})]
     yield Paragraph("This page, its tables and its figures:")
     yield Commands([f"eetui {command} {shlex.join(names)}" for command in ("report", "compare", "plot")])

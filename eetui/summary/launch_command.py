@@ -1,12 +1,15 @@
-"""The command that trains a run again."""
+"""The commands that train a run, or all runs of a sweep, again."""
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from core.config.dotted_names import flatten
 from core.config.stored import is_imported
+
+if TYPE_CHECKING:
+    from core.sweeps.spec import Spec
 
 
 def recorded_command(row: Mapping[str, Any]) -> str | None:
@@ -47,11 +50,72 @@ def launch_command(row: Mapping[str, Any]) -> str:
     words = ["eetui", "run", "--preset", preset, "--method", method, "--seed", str(row["seed"])]
     for key, value in changed.items():
         words += ["--set", f"{key}={_written(value)}"]
-    return shlex.join([*words, *_tags(row)])
+    return shlex.join([*words, *_tags(row["tags"])])
 
 
-def _tags(row: Mapping[str, Any]) -> Iterator[str]:
-    for tag in row["tags"]:
+def sweep_command(name: str, spec: "Spec") -> str:
+    """Return the `eetui sweep …` that makes all runs of a sweep, written as differences from its preset."""
+    from core.config.run_config import DEFAULT_PRESET, fields, preset_layer, preset_names
+    from core.sweeps.spec import full_name
+
+    preset = spec.preset if spec.preset in preset_names() else DEFAULT_PRESET
+    words = ["eetui", "sweep", "--name", name, "--preset", preset]
+    base = {key: default for key, (_, default) in fields().items()}
+    of_preset = base | {full_name(key, preset): value for key, value in preset_layer(preset).values.items()}
+    for key, value in (base | dict(spec.base)).items():
+        if key not in ("method", "seed", *spec.axes) and value is not None and value != of_preset[key]:
+            words += ["--set", f"{key}={_one_value(value)}"]
+    space = {} if spec.search is None else spec.search["space"]
+    for method in _methods(spec, space):
+        words += ["--method", method]
+    for key, values in spec.axes.items():
+        if key != "method":
+            words += ["--set", f"{key}={','.join(map(_one_value, values))}"]
+    for key, one in space.items():
+        if key != "method":
+            words += ["--set", f"{key}={_searched(one)}"]
+    words += ["--seed", str(spec.first_seed), "--seeds", str(spec.seeds), *_tags(spec.tags)]
+    return shlex.join([*words, *_search_options(spec.search)])
+
+
+def _methods(spec: "Spec", space: Mapping[str, Any]) -> Sequence[str]:
+    """Return the methods that a sweep varies, or its one."""
+    varied = spec.axes.get("method") or space.get("method", {}).get("values", ())
+    return varied or ([spec.base["method"]] if "method" in spec.base else [])
+
+
+def _search_options(search: Mapping[str, Any] | None) -> Iterator[str]:
+    if search is None:
+        return
+    yield from ("--search", search["sampler"], "--trials", str(search["trials"]), "--objective", search["objective"])
+    for constraint in search["constraints"]:
+        yield from ("--constraint", constraint)
+    if search["prune"]:
+        yield "--prune"
+
+
+def _searched(space: Mapping[str, Any]) -> str:
+    """Write values or a range to search, as `--set` of a sweep reads them."""
+    if "values" in space:
+        return ",".join(map(_one_value, space["values"]))
+    step = "log" if space["log"] else space["step"]
+    return f"{space['low']}..{space['high']}" + ("" if step is None else f":{step}")
+
+
+def _one_value(value: object) -> str:
+    """Write a value that `--set` of a sweep reads as one, not as several to vary."""
+    from core.sweeps.values import Range, read_axis, split
+
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_one_value, value))}]"
+    text = _written(value)
+    if isinstance(value, str) and (len(split(text)) > 1 or isinstance(read_axis("x", text).values, Range)):
+        return json.dumps(value, ensure_ascii=False)
+    return text
+
+
+def _tags(tags: Iterable[str]) -> Iterator[str]:
+    for tag in tags:
         yield from ("--tag", tag)
 
 

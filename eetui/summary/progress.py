@@ -36,6 +36,11 @@ def steps_done(stage: StageState) -> int:
     return epochs * stage.steps + (stage.step if stage.epoch > epochs else 0)
 
 
+def step_of_epoch(stage: StageState) -> int:
+    """Return the step of its epoch that a stage is at: the last one once it has ended, whether it was told or not."""
+    return stage.step if stage.seconds is None else stage.steps
+
+
 def all_steps(stage: StageState) -> int:
     """Return the number of steps of a stage that does not stop early."""
     return stage.epochs * stage.steps

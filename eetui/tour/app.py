@@ -32,7 +32,7 @@ class TourApp(EetuiApp):
     """The console, led from stop to stop; it only reads."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("full_stop", "step(1)", "Next stop", key_display=".", id="tour.next", tooltip="Next stop of the tour"),
+        Binding("full_stop", "step(1)", show=False, key_display=".", id="tour.next", tooltip="Next stop of the tour"),
         Binding("comma", "step(-1)", show=False, key_display=",", id="tour.back", tooltip="Stop before"),
     ]
 

@@ -71,7 +71,7 @@ def test_a_signal_that_claims_an_order_only_is_ranked_and_not_calibrated() -> No
     judged = exit_quality(tokens, 0, Meaning("rank"))
     assert judged.signal is None
     assert judged.correct == exit_quality(tokens, 0).correct
-    assert signal_reliability(tokens, 0, Meaning("rank"), equal_mass=True) is None
+    assert signal_reliability(tokens, 0, Meaning("rank")) is None
 
 
 def test_a_run_is_judged_with_its_own_thresholds() -> None:

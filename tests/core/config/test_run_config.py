@@ -107,7 +107,7 @@ def test_the_origin_is_that_of_the_value_that_counted() -> None:
         ("val_ratio=1", "train.val_ratio must be < 1, got 1"),
         ("tokenizer=chars", "data.tokenizer must be 'auto', 'word', 'bpe' or 'model', got 'chars'"),
         ("block_layers=2,0", "model.block_layers must be > 0, got 0"),
-        ("method=magic", f"method must be one of {METHODS}, or the path of your own file (docs/exits.md), got 'magic'"),
+        ("method=zzz", f"method must be one of {METHODS}, or the path of your own file (docs/exits.md), got 'zzz'"),
     ],
 )
 def test_values_are_checked_without_conversion(assignment: str, expected: str) -> None:
@@ -313,3 +313,31 @@ def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path: Path, content: byt
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml can't be read: No such file"):
         file_layer(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("block_layers=2,x", "model.block_layers must be the layers of each block, such as 2,2, or every=N of a "
+         "pretrained model, got '2,x' (from --set block_layers=2,x)"),
+        ("block_layers=every=2", "model.block_layers=every=N (model.every) is for pretrained models: write the layers "
+         "of each block, such as 2,2, or name a pretrained model in model.source (model.block_layers from --set "
+         "block_layers=every=2)"),
+    ],
+)  # fmt: skip
+def test_blocks_that_can_not_be_cut_so_say_how_they_are_written(assignment: str, expected: str) -> None:
+    assert problems(assignment) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "meant"),
+    [
+        ("method=sofmax", "softmax"),
+        ("exited_state=coppy", "copy"),
+        ("policy=quantle", "quantile"),
+        ("norm=pree", "pre"),
+    ],
+)
+def test_a_choice_that_is_mistyped_suggests_the_nearest(assignment: str, meant: str) -> None:
+    (line,) = problems(assignment)
+    assert line.endswith(f"(from --set {assignment}); did you mean {meant}?")

@@ -156,6 +156,8 @@ def test_a_sweep_is_cancelled_and_deleted_with_its_runs(tmp_path: Path, text: Pa
         refused = run(app, ["sweep", "delete", "sweep-1", "--yes", "--db", db])
         assert "sweep-1-0-s42 of sweep-1 are in training" in said(refused.exception)
         assert "sweep-1  2 queued" in run(app, ["sweep", "list", "--db", db]).output
+        mistyped = run(app, ["sweep", "show", "swep-1", "--db", db])
+        assert said(mistyped.exception).endswith("eetui sweep list shows them; did you mean sweep-1?")
         store.end(1, RunInterrupted("stopped", 0.0))
     assert run(app, ["sweep", "cancel", "sweep-1", "--db", db]).exit_code == 0
     assert "2 interrupted" in run(app, ["sweep", "list", "--db", db]).output

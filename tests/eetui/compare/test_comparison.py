@@ -20,7 +20,7 @@ from core.store.writer import Writer
 from eetui.compare.comparison import compare
 from eetui.compare.report_runs import report_names, report_view
 from eetui.compare.run_view import stored_view
-from eetui.compare.sheets import sheets
+from eetui.compare.sheets import CONFIG_TITLE, config_sheet, fitting, sheets
 from eetui.compare.tables_text import as_csv, as_json, as_markdown, as_tables
 from eetui.drawing.figures import duration, figure
 from tests.eetui.comparing import run
@@ -69,7 +69,7 @@ def test_training_figures_of_other_windows_share_neither_star_nor_difference() -
     moved = [replace(view, training_windows="others") if view.method == "b" else view for view in runs]
     shown = compare(moved, baseline="a-1")
     assert (shown.training[0].best, shown.training[0].deltas) == (frozenset(), (None, None))
-    assert shown.notes == (
+    assert shown.notes[1:] == (
         "not trained and stopped on the same windows, so the training table ranks only those that were",
     )
 
@@ -209,3 +209,18 @@ def test_more_than_six_columns_become_rows_that_fit_the_width() -> None:
     assert heads == [1, 2], "columns that do not fit stand below"
     assert max(map(len, narrow.getvalue().splitlines())) <= 24
     assert "| g-1 | 11.00 | 50.00% |" in as_markdown(compare(runs))
+
+
+def test_a_baseline_of_several_seeds_says_whose_mean_it_is() -> None:
+    runs = [run("a", 1, final_ppl=100), run("a-2", 2, final_ppl=200), run("b", 1, final_ppl=150)]
+    (note,) = compare(runs, baseline="a").notes
+    assert note.startswith("the baseline a ×2 is the mean of a, a-2, which differ in seed only")
+    assert compare(runs, baseline="b").notes == compare(runs, baseline="a", group_seeds=False).notes == ()
+
+
+def test_a_config_without_differences_says_so() -> None:
+    one = compare([run("a", final_ppl=100)])
+    assert config_sheet(one).rows == (("a single column: nothing to differ from", ""),)
+    eight = compare([run(f"a-{n}", n, final_ppl=100) for n in range(8)], group_seeds=False)
+    assert fitting(config_sheet(eight)).heads[1:] == ("nothing differs but seeds",)
+    assert CONFIG_TITLE not in [sheet.title for sheet in sheets(one)]

@@ -17,7 +17,7 @@ from core.errors import UsageError
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.app import EetuiApp
-from eetui.compare import savings_view
+from eetui.compare import savings_curves
 from eetui.compare.comparison import Comparison, Value, compare
 from eetui.compare.savings_curves import PricedCurve, SavingsCurve, mean_curve, run_curve
 from eetui.compare.savings_text import note, series
@@ -181,7 +181,7 @@ async def test_they_are_worked_out_once_on_a_thread(database: Path, monkeypatch:
         asked.append((run, threading.current_thread() is threading.main_thread()))
         return run_curve(reader, run)
 
-    monkeypatch.setattr(savings_view, "run_curve", noted)
+    monkeypatch.setattr(savings_curves, "run_curve", noted)
     async with comparing(database, 1, 2, 3) as pilot:
         await pilot.press("1", "5", "g", "b")
         await pilot.pause(0.3)

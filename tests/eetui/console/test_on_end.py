@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eetui.app import EetuiApp
 from eetui.cli.headless import train_headless
 from eetui.console.on_end import tell_end
 from eetui.console.training_thread import Trainer
@@ -52,3 +53,21 @@ def test_console_and_headless_runs_start_it(tmp_path: Path, text: Path, monkeypa
     assert trainer.claim()
     trainer.work()
     assert said(tmp_path / "console") == f"2 loss-2 finished {db}"
+
+
+async def test_what_can_not_be_started_is_notified_under_its_own_title(tmp_path: Path) -> None:
+    bench = EetuiApp(tmp_path / "runs.db")
+    async with bench.run_test() as pilot:
+        bench.trainer._set(warning=("on_end", "on_end can't be started"))
+        bench.look_for_news()
+        await pilot.pause()
+        assert [(one.title, one.message) for one in bench._notifications] == [("on_end", "on_end can't be started")]
+
+
+def test_a_console_remarks_what_can_not_be_started_and_has_no_problem(tmp_path: Path, text: Path) -> None:
+    trainer = Trainer(tmp_path / "runs.db", str(tmp_path / "none"))
+    trainer.submit(tiny_plan(text, "loss"))
+    assert trainer.claim()
+    trainer.work()
+    assert trainer.snapshot.problem is None
+    assert trainer.snapshot.warning == ("on_end", "on_end can't be started: No such file or directory")

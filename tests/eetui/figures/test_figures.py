@@ -11,13 +11,14 @@ from xml.dom import minidom
 
 import pytest
 
+from core.analysis.run_quality import run_quality
 from core.errors import UsageError
 from core.metrics import Value
 from core.store.reader import Reader
 from eetui.compare.charts import curve_rows
 from eetui.compare.comparison import compare
 from eetui.compare.run_view import TOGETHER, stored_view
-from eetui.compare.savings_curves import mean_curve, run_curve
+from eetui.compare.savings_curves import run_curve
 from eetui.figures.curves import curves_plot
 from eetui.figures.files import paths_of, read_width, write_plots
 from eetui.figures.kinds import KINDS, LeftOut, Options, plots
@@ -125,10 +126,24 @@ def test_a_band_is_the_deviation_over_seeds(database: Path) -> None:
         curve = run_curve(reader, 2)
     other = replace(curve, loss=tuple(loss + 0.1 for loss in curve.loss))
     seeds = compare([run("loss-1", 1, 6.0, 0.01), run("loss-2", 2, 6.0, 0.01)])
-    plot = savings_plot(seeds, {0: mean_curve([curve, other])})
+    plot = savings_plot(seeds, {"loss-1": curve, "loss-2": other})
     deviations = [float(row["loss_deviation"]) for row in numbers(plot) if row["what"] == "one exit rate"]
     assert deviations == pytest.approx([0.1 / math.sqrt(2)] * len(curve.loss))
     assert "FillBetweenPolyCollection" in render(plot, 8.3, "svg").decode()
+
+
+def test_runs_without_lines_are_named_with_the_reason(database: Path) -> None:
+    with Reader(database) as reader:
+        curve = run_curve(reader, 2)
+    runs = [run("loss-1", 1, 6.0, 0.01), run("loss-2", 2, 6.0, 0.01), run("gain-3", 1, 6.0, 0.01)]
+    comparison = compare(runs)
+    why = "loss-2 keeps no statistics of its tokens (finished): train it again"
+    plot = savings_plot(comparison, {"loss-1": curve, "loss-2": why, "gain-3": curve})
+    assert {row["run"] for row in numbers(plot) if row["what"] == "one price"} == {"gain-3"}
+    (said,) = plot.left_out
+    assert said.startswith("no lines: loss ×2: loss-2 keeps no statistics of its tokens (finished); its other runs")
+    assert said[1:] in plot.caption
+    assert savings_plot(compare(runs[:1]), {"loss-1": curve}).left_out == ()
 
 
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
@@ -159,6 +174,17 @@ def test_of_many_runs_some_are_in_the_legend_and_what_the_lines_mean_still_is() 
 def test_a_deviation_reaches_no_further_down_than_a_perplexity_can() -> None:
     below, above = nats_around(Value(500.0, 600.0)) or [[], []]
     assert (below, above) == ([pytest.approx(math.log(500))], [pytest.approx(math.log(1100 / 500))])
+
+
+def test_the_error_in_a_diagram_is_that_of_the_tables(database: Path) -> None:
+    with Reader(database) as reader:
+        (judged, *_) = run_quality(reader, 2).quality.exits
+    (plot,) = drawn(database, 2, "reliability")
+    assert judged.signal is not None
+    assert f"exit 0   ECE {judged.signal.error:.4f}" in words(render(plot, 8.3, "svg").decode())
+    rows = [row for row in numbers(plot) if row["block"] == "0"]
+    error = sum(int(row["tokens"]) * abs(float(row["gap"])) for row in rows) / sum(int(row["tokens"]) for row in rows)
+    assert error == pytest.approx(judged.signal.error)
 
 
 def test_what_a_run_can_not_give_is_left_out_and_why(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_bar_begins_at_zero_wherever_that_is(claimed: float, found: float, dra
 
 def test_every_group_is_a_line_and_all_lines_fit() -> None:
     claimed = np.linspace(0, 0.05, 1000, dtype=np.float32)
-    found = reliability(claimed, claimed * 2, 10, equal_mass=True)
+    found = reliability(claimed, claimed * 2)
     for width in (40, 60, 78, 120):
         lines = diagram(found, "p(target)", width).plain.splitlines()
         assert len(lines) == 11
@@ -47,17 +47,16 @@ def test_figures_are_those_of_the_judgement() -> None:
     assert f"{judged.exit.signal.error:.4f}" in text
     assert f"{judged.overthinking.destructive:.2%}" in text
     assert "agrees" in text
-    assert judged.diagram.counts.sum() == table.tokens
+    assert judged.exit.signal.counts.sum() == table.tokens
     agree = table.prediction[1] == table.prediction[2]
-    assert judged.diagram.found @ judged.diagram.counts == pytest.approx(float(agree.sum()))
+    assert judged.exit.signal.found @ judged.exit.signal.counts == pytest.approx(float(agree.sum()))
 
 
 def test_a_gain_is_shown_in_nats_claimed_against_realised() -> None:
     table = random_table(3)
     judged = judge_exit(table, 1, Meaning("price", costs=PricedCosts((0.3, 0.6, 1.0), (0.0, 0.0))))
     text = quality_text(judged, 100).plain
-    assert judged.diagram is not None
-    assert judged.diagram.counts.sum() == table.tokens
+    assert judged.exit.signal.counts.sum() == table.tokens
     assert judged.exit.signal is not None
     assert f"claimed gain {judged.exit.signal.error:.4f} nats too " in text
     assert text.splitlines()[3].split()[:4] == ["tokens", "claimed", "gain,", "nats"]
@@ -68,6 +67,6 @@ def test_a_gain_is_shown_in_nats_claimed_against_realised() -> None:
 def test_an_order_is_ranked_and_nothing_more() -> None:
     judged = judge_exit(random_table(3), 1, Meaning("rank"))
     text = quality_text(judged, 78).plain
-    assert judged.diagram is None
+    assert judged.exit.signal is None
     assert len(text.splitlines()) == 3
     assert "signal claims an order only, largest probability" in text

@@ -15,6 +15,7 @@ from core.store.new_runs import NewRun
 from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.settings import Settings
+from eetui.drawing.axes import sign
 from eetui.drawing.chart import Chart
 from eetui.drawing.figures import price as drawn_price
 from eetui.inspection.screen import InspectScreen
@@ -116,6 +117,7 @@ async def test_p_lets_the_arrows_move_the_price_and_draws_prices_by_savings(data
         await until_true(pilot, lambda: len(chart.series) == 5)
         assert chart.x_label == "layers saved"
         assert [series.name for series in chart.series] == ["static depths", "one rate", "one price", "own", "now"]
+        assert len({sign(series) for series in chart.series}) == 5, "told apart without colour"
         now = chart.series[-1]
         assert now.x == [study(pilot).prices.saved(study(pilot).now)]
         await press(pilot, "p", "left")

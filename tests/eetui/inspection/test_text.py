@@ -8,7 +8,8 @@ from core.analysis.what_if import Leavers, Outcome
 from core.config.run_config import ModelConfig, RunConfig
 from core.evaluation.passes import Pass, measured
 from eetui.drawing.cells import columns
-from eetui.inspection.text import NEEDED, honesty
+from eetui.drawing.themes import hue
+from eetui.inspection.text import NEEDED, honesty, legend
 
 
 @pytest.mark.parametrize("exited_state", ["copy", "deferred"])
@@ -30,3 +31,12 @@ def test_columns_between_give_way_before_the_last_ones() -> None:
     assert found[1] == ["now", "block 0", "block 1", "all blocks", "oracle"]
     assert found[2] == ["now", "block 0", "all blocks", "oracle"]
     assert found[3] == ["now", "block 0"]
+
+
+@pytest.mark.parametrize("blocks", [2, 5, 6, 11])
+def test_the_legend_names_every_block_on_a_line_of_78_cells(blocks: int) -> None:
+    found = legend(blocks, 78, dark=True)
+    assert found.cell_len <= 78
+    for block in range(blocks):
+        assert f"{hue(block).sign} {block} " in found.plain
+    assert ("underlined" in found.plain) == (blocks == 2)

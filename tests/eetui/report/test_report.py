@@ -8,11 +8,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from typer.testing import CliRunner
 
 from core.analysis.calibrate_run import calibrate
 from core.analysis.calibration_request import CalibrationRequest
 from core.analysis.run_quality import run_quality
 from core.store.reader import Reader
+from eetui.cli.main import app
 from eetui.compare.run_view import stored_view
 from eetui.compare.sheets import Sheet
 from eetui.figures.plot import Plot
@@ -22,7 +24,7 @@ from eetui.report.content import report
 from eetui.report.markdown_page import as_markdown
 from eetui.report.page import as_html
 from eetui.report.promises import exits_and_promises
-from tests.conftest import Eetui
+from tests.conftest import TINY, TINY_TRAINING, Eetui, set_options
 from tests.hostile import ALL, harmful, poison
 from tests.trained_run import train_run
 
@@ -178,3 +180,24 @@ def test_the_command_writes_one_page_or_markdown_with_its_figures(trained: Done,
 def test_bad_requests_are_refused(trained: Done, eetui: Eetui, arguments: list[str], message: str) -> None:
     done = eetui("report", *arguments)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
+def test_a_whole_sweep_is_made_again_by_one_command_and_a_part_of_it_run_by_run(tmp_path: Path, text: Path) -> None:
+    db = tmp_path / "runs.db"
+    arguments = ["sweep", "--name", "hr", "-m", "loss", "--set", "hard_ratio=0.3,0.5", "--corpus", str(text), "--print"]
+    made = CliRunner().invoke(
+        app, ["--db", str(db), *arguments, *set_options(*TINY[:-1], "block_layers=[1,1]", *TINY_TRAINING)]
+    )
+    assert made.exit_code == 0, made.exception
+
+    def trained(*numbers: int) -> tuple[str, ...]:
+        with Reader(db) as reader:
+            views = [stored_view(reader, number) for number in numbers]
+            found = [block.lines for block in report(reader, views, [], figures=False) if isinstance(block, Commands)]
+        return tuple(found[-2])
+
+    (whole,) = trained(1, 2)
+    assert whole.startswith("eetui sweep --name hr ")
+    assert "--set exit.hard_ratio=0.3,0.5 " in whole
+    (part,) = trained(2)
+    assert part.startswith("eetui run ")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from core.session.plan import Plan
 from core.store.new_runs import NewRun
 from core.store.reader import Reader
 from core.store.writer import Writer
+from core.sweeps.spec import Spec, grid
+from eetui.cli import sweep
 from eetui.cli.main import app
-from eetui.summary.launch_command import launch_command, recorded_command
+from eetui.summary.launch_command import launch_command, recorded_command, sweep_command
 from tests.scripted_runs import RECORD
 
 CONFIGS: tuple[tuple[str | None, dict[str, Any]], ...] = (
@@ -83,6 +86,46 @@ def test_only_what_differs_from_the_preset_is_named(tmp_path: Path) -> None:
     _, row = stored(tmp_path / "runs.db", "quick", {"lr": 3e-4})
     command = "eetui run --preset quick --method loss --seed 42 --set train.lr=0.0003 --tag a --tag b"
     assert launch_command(row) == command
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--preset", "deep", "-m", "gain", "--seeds", "3", "--set", "exit.policy=savings,quantile", "--tag", "a b"],
+        ["--preset", "deep", "-m", "loss", "-m", "softmax", "--seed", "7", "--set", "lr=1e-4..3e-4:1e-4", "--set",
+         "dropout=0.1,0.2"],
+        ["--preset", "quick", "--set", "block_layers=[1,1],[2,2]", "--set", 'corpus="a, b"', "--set", "causal=false"],
+        ["--preset", "quick", "--set", "block_layers=[1,1,1]", "--set", 'corpus="1..3"', "--set", "hard_ratio=0.3,0.5"],
+        ["--set", "hard_ratio=0.2..0.8", "--set", "lr=0.001..0.1:log", "-m", "loss", "-m", "margin", "--search", "tpe",
+         "--trials", "9", "--objective", "eval_ppl,flop_savings", "--constraint", "accuracy>=10%"],
+        ["--set", "dim=8..64:8", "--search", "random", "--trials", "3", "--prune"],
+    ],
+)  # fmt: skip
+def test_the_command_of_a_sweep_makes_the_very_sweep(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if "--search" in words:
+        pytest.importorskip("optuna")
+    found: list[Spec] = []
+
+    def make(db: Path, name: str, spec: Spec, *rest: object, **more: object) -> int:
+        assert name == "it's"
+        found.append(spec)
+        return 0
+
+    monkeypatch.setattr(sweep, "_make", make)
+    asked = CliRunner().invoke(app, ["sweep", "--name", "it's", *words])
+    assert asked.exit_code == 0, asked.exception
+    again = shlex.split(sweep_command("it's", found[0]))
+    assert again[:2] == ["eetui", "sweep"]
+    assert CliRunner().invoke(app, again[1:]).exit_code == 0
+    assert found[1] == replace(found[0], base={**found[0].base, "seed": found[0].first_seed})
+
+
+def test_a_sweep_of_a_preset_that_is_gone_is_made_from_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Spec] = []
+    monkeypatch.setattr(sweep, "_make", lambda db, name, spec, *rest, **more: found.append(spec) or 0)
+    old = Spec({"method": "loss", "train.lr": 0.002}, {"exit.hard_ratio": (0.3, 0.5)}, 42, 2, "gone")
+    assert CliRunner().invoke(app, shlex.split(sweep_command("old", old))[1:]).exit_code == 0
+    assert [config for _, config in grid(found[0])] == [config for _, config in grid(old)]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """Progress of a run and its stages: the same figures in lists, on the Live screen and in headless runs."""
 
-from core.events import Epoch, PlannedStage, RunStarted, Savings, StageStarted, Step
+from core.events import Epoch, PlannedStage, RunStarted, Savings, StageEnded, StageStarted, Step
 from core.state import RunState, reduce, reduce_all
 from eetui.drawing.figures import duration
 from eetui.summary.log_lines import line_of, live_figures
-from eetui.summary.progress import progress, seconds_left, stage_progress, steps_done
+from eetui.summary.progress import progress, seconds_left, stage_progress, step_of_epoch, steps_done
 
 STARTED = StageStarted("block0.lm", "lm", 0, epochs=4, steps=5, tokens=100)
 
@@ -42,3 +42,9 @@ def test_flops_that_were_saved_are_not_said_to_be_out_of_reach() -> None:
     assert line(0.2, None) == "evaluation  FLOP savings 20.0%"
     assert line(-0.2, None).endswith("which no exit rate would make positive")
     assert line(0.2, 0.3).endswith("(break-even at 30.0% leaving early)")
+
+
+def test_a_stage_that_has_ended_is_at_its_last_step() -> None:
+    begun = reduce_all(RunState(), (STARTED, Step("block0.lm", 1, 3, 1.0, 5, 1.0)))
+    assert step_of_epoch(begun.stages[0]) == 3
+    assert step_of_epoch(reduce(begun, StageEnded("block0.lm", 2.0)).stages[0]) == 5

@@ -9,8 +9,10 @@ from core.errors import UsageError
 from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.console.settings import Settings
+from eetui.inspection.diagnosis_panel import DiagnosisPanel
 from eetui.tour.app import TourApp, TourPane
 from eetui.tour.stops import STOPS
+from tests.scripted_runs import keep_tokens
 
 
 def said(bench: EetuiApp) -> str:
@@ -65,7 +67,8 @@ async def test_a_console_that_only_reads_says_so(six_runs: Path) -> None:
         for key in ("end", "d", "n"):
             await pilot.press(key)
             await pilot.pause()
-        assert sum("only reads" in notice.message for notice in bench._notifications) == 2
+        assert sum("only reads" in notice.message for notice in bench._notifications) == 1
+        assert "n" not in bench.screen.active_bindings, "what is refused is not offered"
         assert len(bench.screen_stack) == 2, "no form, whose estimate would take the machine"
         assert not bench.resume_runs([1])
         assert not bench.trainer.snapshot.busy
@@ -79,3 +82,17 @@ def test_a_console_that_only_reads_creates_no_database(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no database"):
         EetuiApp(tmp_path / "none.db", read_only=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_the_stop_at_the_waterfall_shows_all_of_it(six_runs: Path, size: tuple[int, int]) -> None:
+    with Writer(six_runs) as writer:
+        keep_tokens(writer, 1)
+    bench = TourApp(six_runs, Settings())
+    async with bench.run_test(size=size) as pilot:
+        await pilot.pause()
+        await pilot.press(*["full_stop"] * 3)
+        await pilot.pause()
+        panel = bench.screen.query_one(DiagnosisPanel)
+        assert panel.size.height >= 12
+        assert bench.screen.query_one("#figures").display == (size[1] > 24)
