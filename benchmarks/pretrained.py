@@ -24,9 +24,9 @@ import torch
 from benchmarks._report import Figure, Report, figure, own_peak
 from benchmarks.generation import PLAIN, compare_generation
 from benchmarks.price import Bench, Outcome
-from core.analysis.probe import probe
+from core.analysis.probe import SETTINGS, probe
 from core.analysis.stored_run import evaluated_tokens, stored_run
-from core.config.run_config import RunConfig, build, preset_layer, set_layer
+from core.config.run_config import Layer, RunConfig, build, preset_layer, set_layer
 from core.data.windows import Dataset
 from core.events import Event, PlannedStage, StageEnded
 from core.generators import drained
@@ -78,8 +78,8 @@ def spending(spent: Spent) -> Iterator[None]:
 
 
 def probe_part(report: Report, layers: Sequence[Any]) -> None:
-    """Time the probe, which reads 72 windows whatever the run reads."""
-    config, spent = build([*layers, *map(set_layer, ("num_samples=64", "eval_ratio=0.125"))]), Spent()
+    """Time the probe, which reads as many windows as `eetui probe` does, whatever the run reads."""
+    config, spent = build([*layers, Layer("eetui probe", SETTINGS)]), Spent()
     with spending(spent):
         found = drained(probe(config))
     report.add(figure("probe", [spent.wall], "s", most=PROBE_SECONDS))

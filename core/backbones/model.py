@@ -272,20 +272,35 @@ def load_pretrained(config: RunConfig, *, to_train: bool = False) -> PretrainedM
     Raises:
         ConfigError: it can't be loaded, or has changed.
     """
-    place = find(config.model.source)
+    (model,) = load_cuts([config], to_train=to_train)
+    return model
+
+
+def load_cuts(configs: Sequence[RunConfig], *, to_train: bool = False) -> list[PretrainedModel]:
+    """Load one pretrained model for several resolved configs that cut and read it differently: they share its weights.
+
+    Arguments and errors as for `load_pretrained`.
+    """
+    place, dtype = find(configs[0].model.source), configs[0].machine.dtype
     family, dimensions = read_dimensions(place)
-    weights = load_weights(place, dimensions, "float32" if to_train else config.machine.dtype)
-    return PretrainedModel(
-        weights,
-        family,
-        dimensions,
-        config.model,
-        classifier_outputs=classifier_outputs(config),
-        classifier_width=classifier_width(config),
-        dtype=getattr(torch, config.machine.dtype),
-        to_train=to_train,
-        shortcuts=config.exit.exited_state == "linear",
-    )
+    weights = load_weights(place, dimensions, "float32" if to_train else dtype)
+    models = [
+        PretrainedModel(
+            weights,
+            family,
+            dimensions,
+            config.model,
+            classifier_outputs=classifier_outputs(config),
+            classifier_width=classifier_width(config),
+            dtype=getattr(torch, dtype),
+            to_train=to_train,
+            shortcuts=config.exit.exited_state == "linear",
+        )
+        for config in configs
+    ]
+    for model in models[1:]:
+        model.head = models[0].head
+    return models
 
 
 def resolved(config: RunConfig) -> RunConfig:

@@ -13,9 +13,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -42,24 +42,34 @@ ABANDONED_SECONDS = 86_400.0
 
 @dataclass(frozen=True)
 class StateCache:
-    """The states of all tokens of some windows, after each block."""
+    """The states of all tokens of some windows, after each block.
+
+    Attributes:
+        chosen: numbers of the blocks, as they were written; None: all.
+    """
 
     folder: Path
     windows: int
     seq_len: int
     dim: int
+    chosen: tuple[int, ...] | None = None
 
     @property
     def windows_at_once(self) -> int:
         """Number of windows whose states are read at once."""
         return max(1, READ_TOKENS // self.seq_len)
 
+    def of_blocks(self, numbers: Sequence[int]) -> "StateCache":
+        """Return the cache of some of the blocks only, as if the model were cut there and nowhere else."""
+        return replace(self, chosen=tuple(numbers))
+
     def states(self, block: int, windows: Tensor | slice) -> Tensor:
         """Read the states of some windows after a block, float32 `[n, D]`, on the CPU."""
-        chosen = windows if isinstance(windows, slice) else windows.cpu().numpy()
+        number = block if self.chosen is None else self.chosen[block]
+        some = windows if isinstance(windows, slice) else windows.cpu().numpy()
         shape = (self.windows, self.seq_len, self.dim)
-        stored = np.memmap(_file(self.folder, block), np.float16, "r", shape=shape)[chosen]
-        scales = np.load(self.folder / SCALES, mmap_mode="r")[block].reshape(self.windows, self.seq_len)[chosen]
+        stored = np.memmap(_file(self.folder, number), np.float16, "r", shape=shape)[some]
+        scales = np.load(self.folder / SCALES, mmap_mode="r")[number].reshape(self.windows, self.seq_len)[some]
         rows = torch.from_numpy(stored.reshape(-1, self.dim).astype(np.float32))
         return rows.mul_(torch.from_numpy(scales.reshape(-1, 1).copy()))
 

@@ -66,6 +66,11 @@ class Frozen:
             cache = yield from self.timed(
                 BACKBONE, cache_states(self.model, windows, self.config, BACKBONE.name, self.clock)
             )
+        outputs = yield from self.outputs_from(cache)
+        return outputs
+
+    def outputs_from(self, cache: StateCache) -> Generator[Event, None, Sequence[BlockOutput]]:
+        """Carry out the stages after the pass, on its states: of the training windows, then of those held out."""
         if SHORTCUTS in planned_stages(self.config):
             fit = (self.model, cache, len(self.data.train.targets), self.config, SHORTCUTS.name, self.clock)
             weights = yield from self.stage(SHORTCUTS, partial(fit_shortcuts, *fit), shared=True)

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from core.analysis.probe import Probe
-
-WINDOWS, JUDGED = 64, 0.125
-"""Number of windows that maps are fitted on, and windows judged on as a share of it."""
+    from core.analysis.probed_exits import Exits
+    from core.analysis.probed_layers import Layers
 
 
 def probe(
@@ -43,10 +42,11 @@ def probe(
 ) -> None:
     """Say, before any training, what each layer of a pretrained model knows, and whether exits are worth trying."""
     draws = _figure(plot, force=force)
+    from core.analysis.probe import SETTINGS
     from core.analysis.probe import probe as probe_model
     from core.config.run_config import PRETRAINED_PRESET, Layer, build
 
-    few = Layer("eetui probe", {"data.num_samples": WINDOWS, "data.eval_ratio": JUDGED})
+    few = Layer("eetui probe", SETTINGS)
     preset, *own = config_layers(
         PRETRAINED_PRESET, (), assign, corpus=corpus, eval_corpus=eval_corpus, seed=None, device=device, model=model
     )
@@ -98,31 +98,61 @@ def probe_json(found: "Probe") -> str:
 
 def probe_text(found: "Probe") -> Group:
     """Write a probe as tables and a verdict."""
-    layers = _table(
-        "Layer", "Layers saved", "PPL", "PPL, affine", "As the last", "As the last, affine", "Entropy, nats"
+    layers, exits = found.layers, found.exits
+    head = (
+        f"{found.model}: fitted on {found.fitted:,} tokens, every layer judged on {layers.tokens:,} others, exits on "
+        f"{exits.tokens:,}"
     )
-    for one in found.layers:
-        layers.add_row(
-            str(one.layer), f"{one.saved:.1%}", f"{one.ppl:,.2f}", f"{one.affine_ppl:,.2f}", f"{one.agrees:.1%}",
-            f"{one.affine_agrees:.1%}", f"{one.entropy:.2f}",
-        )  # fmt: skip
-    full = found.layers[-1].ppl
-    oracle = _table("Price of the depth, nats", "Layers saved", "PPL")
-    oracle.add_row("none (all layers)", "0.0%", f"{full:,.2f}")
-    for priced in found.oracle:
-        oracle.add_row(f"{priced.price:g}", f"{priced.saved:.1%}", f"{perplexity(priced.loss):,.2f}")
-    head = f"{found.model}: {found.tokens:,} tokens judged; affine maps fitted on {found.fitted:,} by least squares"
     return Group(
         Text(head, style="bold"),
         Text(),
-        layers,
+        _layers(layers),
         Text(),
         Text("An oracle that knows each layer's loss (with the map) and pays for depth"),
-        oracle,
+        _oracle(layers),
         Text(),
-        Text(f"Predictions stop changing with {found.stable:.1%} of the layers left, on average."),
+        Text(f"Predictions stop changing with {layers.stable:.1%} of the layers left, on average."),
+        Text(),
+        Text("Exits with trained readouts, left by gain at one price, against the same depths fixed"),
+        _depths(exits),
+        Text(),
+        _exits(exits),
+        Text(),
         Text(f"Early exit is {found.verdict}."),
     )
+
+
+def _layers(layers: "Layers") -> Table:
+    table = _table("Layer", "Layers saved", "PPL", "PPL, affine", "As the last", "As the last, affine", "Entropy, nats")
+    for one in layers.rows:
+        table.add_row(
+            str(one.layer), f"{one.saved:.1%}", f"{one.ppl:,.2f}", f"{one.affine_ppl:,.2f}", f"{one.agrees:.1%}",
+            f"{one.affine_agrees:.1%}", f"{one.entropy:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def _oracle(layers: "Layers") -> Table:
+    table = _table("Price of the depth, nats", "Layers saved", "PPL")
+    table.add_row("none (all layers)", "0.0%", f"{layers.rows[-1].ppl:,.2f}")
+    for priced in layers.oracle:
+        table.add_row(f"{priced.price:g}", f"{priced.saved:.1%}", f"{perplexity(priced.loss):,.2f}")
+    return table
+
+
+def _depths(exits: "Exits") -> Table:
+    table = _table("Layers", *map(str, exits.layers))
+    table.add_row("PPL", *(f"{perplexity(loss):,.2f}" for loss in exits.losses))
+    return table
+
+
+def _exits(exits: "Exits") -> Table:
+    table = _table("Layers saved", "PPL", "Nats above fixed depths", "95% interval")
+    for point in exits.points:
+        within = point.interval
+        span = "" if within is None else f"[{within.low:+.3f}, {within.high:+.3f}]"
+        table.add_row(f"{point.saved:.1%}", f"{perplexity(point.loss):,.2f}", f"{point.difference:+.3f}", span)
+    return table
 
 
 def _table(*heads: str) -> Table:

@@ -1,10 +1,10 @@
-"""Figure: what each layer of a pretrained model knows (`eetui probe`): its loss, and its agreement with the last."""
+"""Figure: what each layer of a pretrained model knows (`eetui probe`), and exits against fixed depths."""
 
-from dataclasses import astuple, fields
+from collections.abc import Iterator
 from math import log
 from typing import TYPE_CHECKING
 
-from core.analysis.probe import Probe, ProbedLayer
+from core.analysis.probe import Probe
 from eetui.drawing.axes import LINEAR, SHARE, WHOLE
 from eetui.figures.plot import Plot
 from eetui.figures.style import legend_above, look, name_of, value_axis
@@ -14,19 +14,25 @@ if TYPE_CHECKING:
 
 WAYS = {"the model's norm and head": ("ppl", "agrees"), "with an affine map": ("affine_ppl", "affine_agrees")}
 """Ways to read a layer, with its perplexity and its agreement."""
+FIXED, EXITS = "fixed depth, trained readout", "exits by gain"
+Row = tuple[str, float, float, float | None]
+"""Way, layers run on average, loss in nats, and share of predictions that are the last layer's where it is known."""
 
 
 def probe_plot(found: Probe) -> Plot:
     """Return the figure."""
+    rows = list(_rows(found))
 
     def draw(figure: "Figure") -> None:
         losses, agreement = figure.subplots(1, 2)
-        layers = [one.layer for one in found.layers]
-        for index, (way, (ppl, agrees)) in enumerate(WAYS.items()):
-            style = look(index)
-            shape = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker, "label": way}
-            losses.plot(layers, [log(getattr(one, ppl)) for one in found.layers], **shape)
-            agreement.plot(layers, [getattr(one, agrees) for one in found.layers], **shape)
+        for index, way in enumerate((*WAYS, FIXED, EXITS)):
+            own = [row for row in rows if row[0] == way]
+            style, layers = look(index), [row[1] for row in own]
+            line = "none" if way == EXITS else style.dashes
+            shape = {"color": style.colour, "linestyle": line, "marker": style.marker, "label": way}
+            losses.plot(layers, [row[2] for row in own], **shape)
+            if way in WAYS:
+                agreement.plot(layers, [row[3] for row in own], **shape)
         for axes, title, axis in ((losses, "loss, nats", LINEAR), (agreement, "predicts as the last layer", SHARE)):
             axes.set_title(title, loc="left")
             axes.set_xlabel("layers")
@@ -39,10 +45,23 @@ def probe_plot(found: Probe) -> Plot:
         title=f"What each layer of {name_of(found.model)} knows",
         caption=(
             "Loss after each layer, and share of the predictions that are the last layer's, read by the model's own "
-            "norm and head, and with an affine map before them that was fitted on other tokens by least squares."
+            "norm and head, and with an affine map before them that was fitted on other tokens by least squares. Also "
+            "the loss of a few fixed depths whose readouts were briefly trained, and of exits by gain at one price, "
+            "at the layers that they run on average."
         ),
-        heads=[field.name for field in fields(ProbedLayer)],
-        rows=[astuple(one) for one in found.layers],
+        heads=["way", "layers", "loss", "agrees"],
+        rows=rows,
         height=lambda width: 1.2 + max(3.4, min(5.5, 0.36 * width)),
         draw=draw,
     )
+
+
+def _rows(found: Probe) -> Iterator[Row]:
+    for way, (ppl, agrees) in WAYS.items():
+        for one in found.layers.rows:
+            yield way, one.layer, log(getattr(one, ppl)), getattr(one, agrees)
+    exits, layers = found.exits, found.layers.rows[-1].layer
+    for end, loss in zip(exits.layers, exits.losses, strict=True):
+        yield FIXED, end, loss, None
+    for point in exits.points:
+        yield EXITS, layers * (1 - point.saved), point.loss, None

@@ -8,7 +8,7 @@ import torch
 
 from core.backbones import load
 from core.backbones.load import load_weights, needed_memory, read_dimensions
-from core.backbones.model import PretrainedModel, cut, load_pretrained
+from core.backbones.model import PretrainedModel, cut, load_cuts, load_pretrained
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
 from core.errors import ConfigError
 from core.machine import free_memory
@@ -119,6 +119,16 @@ def test_layers_have_the_dtype_and_readouts_float32(folder: Path, dtype: str) ->
     assert {str(weight.dtype) for weight in model.readouts.parameters()} == {"torch.float32"}
     assert not any(weight.requires_grad for weight in model.body.parameters())
     assert sorted(model.readout_weights(0)) == ["readouts.0.linear.bias", "readouts.0.linear.weight"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_two_cuts_of_a_model_share_its_weights_and_have_readouts_of_their_own(folder: Path, dtype: str) -> None:
+    asked = (("block_layers=every=1", "readout=final"), ("block_layers=2,1", "readout=affine"))
+    deep, few = load_cuts([resolve(config(folder, f"machine.dtype={dtype}", *each)) for each in asked])
+    assert (len(deep.blocks), len(few.blocks)) == (3, 2)
+    assert deep.body is few.body
+    assert deep.head.weight is few.head.weight
+    assert (deep.readout_weights(0), len(few.readout_weights(0))) == ({}, 2)
 
 
 LAYERSKIP = {

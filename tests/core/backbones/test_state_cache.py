@@ -60,6 +60,11 @@ def test_states_are_read_as_they_were_written_up_to_half_precision(scale: float)
         assert torch.equal(cache.states(block, some), whole[some].flatten(0, 1))
 
 
+def test_some_blocks_of_a_cache_are_a_cache() -> None:
+    cache = write(scale=1e5)
+    assert torch.equal(cache.of_blocks([1]).states(0, slice(1, 3)), cache.states(1, slice(1, 3)))
+
+
 def test_only_the_same_model_text_cut_and_dtype_find_it() -> None:
     write()
     assert find_states(inputs(), config("data.num_samples=9", "model.readout=mlp", "seed=3")) is not None

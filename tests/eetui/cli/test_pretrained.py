@@ -1,15 +1,19 @@
 """Runs on a pretrained model, from the command line to the commands that look into them."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from core.analysis.probe import PricedOracle, Probe, ProbedLayer
+from core.analysis.probe import Probe
+from core.analysis.probed_exits import Exits, ProbedExits
+from core.analysis.probed_layers import Layers, PricedOracle, ProbedLayer
 from core.analysis.text_generator import open_generator
 from core.early_exit.sampling import GenerationOptions
+from core.intervals import Interval
 from core.store.reader import Reader
 from eetui.cli.probe import probe_json, probe_text
 from eetui.figures.plot import COLUMN
@@ -89,20 +93,34 @@ def test_a_run_whose_backbone_was_trained_is_looked_into(
 
 
 def test_a_probe_is_written_as_tables_as_json_and_as_a_figure(eetui: Eetui) -> None:
-    layers = (ProbedLayer(2, 0.5, 120.0, 80.0, 0.4, 0.6, 3.1), ProbedLayer(4, 0.0, 40.0, 40.0, 1.0, 1.0, 2.5))
-    found = Probe("tiny", 512, 64, layers, (PricedOracle(1.0, 0.25, 3.0),), 0.25, 0.125)
+    rows = (ProbedLayer(2, 0.5, 120.0, 80.0, 0.4, 0.6, 3.1), ProbedLayer(4, 0.0, 40.0, 40.0, 1.0, 1.0, 2.5))
+    layers = Layers(rows, (PricedOracle(1.0, 0.25, 3.0),), 64, 0.125)
+    points = (ProbedExits(0.25, 3.0, -0.25, Interval(-0.35, -0.25, -0.15, "windows")), ProbedExits(0.4, 3.2, 0.1, None))
+    exits = Exits((2, 4), (4.0, 2.0), 512, 256, points, Interval(0.0625, 0.125, 0.25, "windows"))
+    found = Probe("tiny", 512, layers, exits)
     shown = plain_words(probe_text(found))
-    for words in ("64 tokens judged; affine maps fitted on 512", "120.00 80.00 40.0% 60.0% 3.10", "1 25.0% 20.09"):
+    for words in (
+        "tiny: fitted on 512 tokens, every layer judged on 64 others, exits on 256",
+        "2 50.0% 120.00 80.00 40.0% 60.0% 3.10",
+        "1 25.0% 20.09",
+        "PPL 54.60 7.39",
+        "25.0% 20.09 -0.250 [-0.350, -0.150] 40.0% 24.53 +0.100",
+        "Early exit is worth trying: +0.125 nats [+0.062, +0.250] below the static depths",
+    ):
         assert words in shown
-    assert "Early exit is worth trying: with maps fitted on" in shown
-    assert "priced exits by largest probability stand 0.250 nats below" in shown
     data = json.loads(probe_json(found))
-    assert (data["layers"][0]["affine_ppl"], data["oracle"][0]["saved"]) == (80.0, 0.25)
+    assert (data["layers"]["rows"][0]["affine_ppl"], data["layers"]["oracle"][0]["saved"]) == (80.0, 0.25)
+    assert (data["exits"]["points"][0]["interval"]["high"], data["exits"]["gain"]["low"]) == (-0.15, 0.0625)
     assert data["verdict"] == found.verdict
     pytest.importorskip("matplotlib")
     plot = probe_plot(found)
-    assert plot.csv().splitlines()[1] == "2,0.5,120.0,80.0,0.4,0.6,3.1"
-    assert b"with an affine map" in render(plot, COLUMN, "svg")
+    lines = plot.csv().splitlines()
+    assert (lines[0], lines[-1]) == ("way,layers,loss,agrees", "exits by gain,2.4,3.2,")
+    assert f"with an affine map,2,{math.log(80.0)},0.6" in lines
+    assert '"fixed depth, trained readout",4,2.0,' in lines
+    drawn = render(plot, COLUMN, "svg")
+    assert b"with an affine map" in drawn
+    assert b"exits by gain" in drawn
     refused = eetui("probe", "hf:x", "--plot", "probe.jpg")
     assert (refused.returncode, "--plot takes a file that ends in svg, pdf, png" in refused.stderr) == (2, True)
 
