@@ -7,7 +7,7 @@ import pytest
 
 from core.analysis.price_curve import price_claims, price_curve
 from core.analysis.token_table import Floats, TokenTable
-from core.analysis.tradeoff import static_line
+from core.analysis.tradeoff import static_weights
 from core.costs import PricedCosts
 from core.formulas import price_signal
 from tests.core.analysis.tables import knowing_table, random_table
@@ -53,7 +53,8 @@ def test_a_price_s_figures_are_those_of_its_thresholds() -> None:
         left_at = priced.left_at(point.thresholds)
         assert point.shares == pytest.approx(priced.exit_shares(left_at).tolist())
         assert point.savings == pytest.approx(float(np.dot(point.shares, SAVED)))
-        assert point.line == pytest.approx(static_line(SAVED, table.mean_loss, np.array([point.savings]))[0], abs=1e-6)
+        weights = static_weights(SAVED, table.mean_loss.tolist(), np.array([point.savings]))[0]
+        assert point.line == pytest.approx(weights @ table.mean_loss, abs=1e-6)
 
 
 def test_few_points_are_spread_over_all_savings() -> None:
