@@ -1,6 +1,7 @@
 """Load a pretrained model: its dimensions from its configuration, then, if there is memory for it, its weights."""
 
 from contextlib import redirect_stderr
+from copy import deepcopy
 from io import StringIO
 from typing import Any
 
@@ -40,9 +41,10 @@ def load_weights(place: Place, dimensions: Dimensions, dtype: str) -> Any:
     """
     _require_memory(place, dimensions, dtype)
     try:
+        settings = deepcopy(read_settings(place))  # to read a GGUF file's again takes seconds
         with redirect_stderr(StringIO()):  # bars of unpacking, which no setting turns off
             model = transformers().AutoModelForCausalLM.from_pretrained(
-                place.folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", **place.options
+                place.folder, config=settings, dtype=getattr(torch, dtype), attn_implementation="sdpa", **place.options
             )
     except Exception as error:  # the library lets through whatever its parsers raise
         message = " ".join(str(error).split())
