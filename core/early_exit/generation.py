@@ -170,10 +170,9 @@ class Reader:
                 continue
             if index == len(self.blocks) - 1:
                 return prediction or self._predict(index, self.model.readout(index, reading.states[-1:]), signals)
-            if index >= len(self.thresholds):
-                continue
-            if not is_on(self.thresholds[index]):
-                signals.append(None)
+            if index >= len(self.thresholds) or not is_on(self.thresholds[index]):
+                signals += [None] if index < len(self.thresholds) else []
+                reading.stay(entered, self.config.exit.exited_state)
                 continue
             hidden, signal = self._read_out(index, reading, entered, origin)
             leaves = signal >= self.thresholds[index]

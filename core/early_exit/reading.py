@@ -33,6 +33,15 @@ class Reading:
         """Return a reading in which no token has left."""
         return Reading(states, position, torch.ones_like(position, dtype=torch.bool), states[:0], position[:0])
 
+    def stay(self, entered: Tensor, exited_state: ExitedState) -> None:
+        """Let no token leave after a block; under `input` those that left before keep the states that they had.
+
+        Args:
+            entered: as in `exit`.
+        """
+        if exited_state == "input":
+            self.states = torch.where(self.active[:, None], self.states, entered)
+
     def exit(self, leaves: Tensor, entered: Tensor, exited_state: ExitedState, block: AnyCachedBlock) -> None:
         """Let active tokens leave after a block.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -99,6 +99,13 @@ def assert_as_plain(config: RunConfig, thresholds: list[float], prompt: list[int
             "seed": st.integers(0, 10**6),
         }
     ),
+)
+@example(
+    block_layers=[1, 1, 1],
+    seq_len=2,
+    prompt=[0],
+    thresholds=[0.5, 1.1, 0.0],
+    switches={"norm": "pre", "exited_state": "input", "head": "shared", "seed": 2},
 )
 def test_each_token_is_what_computing_everything_anew_would_give(
     block_layers: list[int], seq_len: int, prompt: list[int], thresholds: list[float], switches: dict[str, Any]
