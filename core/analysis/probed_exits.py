@@ -7,10 +7,9 @@ others. What they stand below the static line is a difference within windows, wi
 Shapes: K blocks, E exits (K - 1), N held-out tokens, W held-out windows.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,17 +21,17 @@ from core.backbones.model import PretrainedModel
 from core.backbones.state_cache import StateCache
 from core.config.run_config import RunConfig
 from core.costs import PricedCosts, priced_costs
-from core.events import Event, PlannedStage
+from core.events import Event
 from core.exits import exit_method
 from core.formulas import layers_saved
 from core.intervals import Interval, over_windows
-from core.machine.clock import UNPROFILED
 from core.pricing.search import closest
 from core.pricing.thresholds import left_at
+from core.protocol.exit_setting import ExitSetting
 from core.protocol.frozen import Frozen
-from core.protocol.order import block_stage
+from core.protocol.order import planned_stages
+from core.protocol.runner import Runner
 from core.stages.block_data import BlockData
-from core.stages.gain_fit import fit_gains, held_out_signal
 from core.stages.splits import Splits
 from core.stages.statistics import BlockOutput
 
@@ -87,23 +86,13 @@ def fitted_exits(
         config: resolved, of method `gain`, whose price is paid for layers; the model is cut as it says.
         cache: the states of all windows at the ends of its blocks.
     """
-    outputs = yield from Frozen(config, model, data, _computed, lambda _, work: work, UNPROFILED).outputs_from(cache)
-    signals = dict[int, Tensor]()
-    for block in reversed(range(len(outputs) - 1)):
-        later, stage = [signals[after] for after in sorted(signals)], block_stage(block, "refit").name
-        weights = yield from fit_gains(model, block, outputs[block], later, config, stage)
-        signals[block] = held_out_signal(weights, block)
+    runner = Runner.unkept()
+    outputs = yield from Frozen(config, model, data, runner.kept, runner.timed, runner.clock).outputs_from(cache)
+    signals = yield from ExitSetting(config, model, runner, planned_stages(config)).signals_ahead(outputs)
     table = _table(outputs, signals, data.calibration)
     method = exit_method(config.method)
     costs = priced_costs(config, len(model.head.weight), reads_head=method.reads_head, learns=method.learns)
     return judged_exits(table, costs, config.model.block_layers, data.train.tokens)
-
-
-def _computed(
-    stage: PlannedStage, work: Callable[[], Generator[Event, None, Any]], *, shared: bool = False
-) -> Generator[Event, None, Any]:
-    """Carry out a stage; nothing is kept."""
-    return work()
 
 
 def _table(outputs: Sequence[BlockOutput], signals: dict[int, Tensor], data: BlockData) -> TokenTable:

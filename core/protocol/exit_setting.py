@@ -59,8 +59,7 @@ class ExitSetting:
         Returns:
             The thresholds by block.
         """
-        method = exit_method(self.config.method)
-        signals = yield from self._signals_ahead(outputs, method)
+        signals = yield from self.signals_ahead(outputs)
         values: dict[int, float] = {}
         if PRICE in self.planned:
             vocab_size = self.model.embedding.num_embeddings
@@ -79,12 +78,12 @@ class ExitSetting:
             arriving = arriving & (signal < thresholds[block])
         return thresholds
 
-    def _signals_ahead(self, outputs: Sequence[BlockOutput], method: ExitMethod) -> Stage[dict[int, Tensor]]:
+    def signals_ahead(self, outputs: Sequence[BlockOutput]) -> Stage[dict[int, Tensor]]:
         """Fit the exits' classifiers, from the last backwards, and return the signals of all tokens by block, `[n]`.
 
         Signals of gain exits are out of fold; those of other classifiers, a handful of weights, are of their own fit.
         """
-        signals: dict[int, Tensor] = {}
+        method, signals = exit_method(self.config.method), dict[int, Tensor]()
         for block in reversed(range(len(self.model.blocks) - 1)):
             stage, output = stage_among(self.planned, block, "refit"), outputs[block]
             if stage and method.predicts_gains:

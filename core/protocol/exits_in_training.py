@@ -15,10 +15,8 @@ from core.data.windows import Windows
 from core.evaluation.passes import Pass, early_exit, static_depths
 from core.exits import exit_method
 from core.generators import drained
-from core.machine.clock import UNPROFILED
 from core.model import Transformer
 from core.protocol.exit_setting import ExitSetting
-from core.protocol.memory import StageMemory
 from core.protocol.order import stages_ahead
 from core.protocol.runner import Runner
 from core.stages.block_data import BlockData
@@ -55,9 +53,7 @@ def exiting_tokens(model: Transformer, data: Splits[BlockData], config: RunConfi
     """
     before = {name: weight.clone() for name, weight in model.classifiers.state_dict().items()}
     windows = Windows(data.train.source, data.train.targets)
-    exits = ExitSetting(
-        config, model, Runner(StageMemory().shelf(""), None, UNPROFILED), frozenset(stages_ahead(config))
-    )
+    exits = ExitSetting(config, model, Runner.unkept(), frozenset(stages_ahead(config)))
     thresholds = drained(exits.looking_ahead(policy_data(data, config)))
     left_at = leaving_blocks(model, [thresholds[block] for block in sorted(thresholds)], windows, config)
     model.classifiers.load_state_dict(before)

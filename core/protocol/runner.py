@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from core.events import Event, PlannedStage, StageEnded, StageStarted, Step
 from core.generators import Returning
-from core.machine.clock import Clock
+from core.machine.clock import UNPROFILED, Clock
 from core.protocol.checkpoint import Checkpoint
-from core.protocol.memory import Shelf
+from core.protocol.memory import Shelf, StageMemory
 
 Result = TypeVar("Result")
 Stage = Generator[Event, None, Result]
@@ -29,6 +29,11 @@ class Runner:
     siblings: Shelf
     checkpoint: Checkpoint | None
     clock: Clock
+
+    @staticmethod
+    def unkept() -> "Runner":
+        """Return a runner that shares nothing, writes nothing and times nothing."""
+        return Runner(StageMemory().shelf(""), None, UNPROFILED)
 
     def kept(self, stage: PlannedStage, work: Callable[[], Stage[Result]], *, shared: bool = False) -> Stage[Result]:
         """Yield a stage's events and return its result: from a sibling run, else the checkpoint, else computed.
