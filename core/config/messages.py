@@ -44,12 +44,11 @@ def near_name(name: str, known: Sequence[str]) -> str:
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """Return `; did you mean …?` with the nearest known name, comparing whole names and leaf names."""
+    if near := near_name(name, known):
+        return near
     leaves = {full.rpartition(".")[2]: full for full in known}
-    name = name[:SAID]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or [
-        leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.5)
-    ]
-    return f"; did you mean {near[0]}?" if near else "; eetui run --help-config lists them all"
+    leaf = difflib.get_close_matches(name[:SAID].rpartition(".")[2], leaves, n=1, cutoff=0.5)
+    return f"; did you mean {leaves[leaf[0]]}?" if leaf else "; eetui run --help-config lists them all"
 
 
 def shortened(text: str) -> str:

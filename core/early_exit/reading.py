@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.early_exit.cached_blocks import AnyCachedBlock
-from core.model import ExitedState
+from core.model import RUNS_THROUGH, ExitedState
 
 
 @dataclass
@@ -50,11 +50,9 @@ class Reading:
             entered: the states that entered the block, `[R, D]`.
         """
         staying = self.active.masked_scatter(self.active, ~leaves)  # [R]
-        if exited_state == "input":
-            self.states, self.active = torch.where(staying[:, None], self.states, entered), staying
-            return
-        if exited_state == "deferred":
+        if exited_state in RUNS_THROUGH:
             self.active = staying
+            self.stay(entered, exited_state)
             return
         if exited_state != "drop":
             self.exited = torch.cat((self.exited, block.exited_input(self.states[~staying])))
