@@ -12,9 +12,12 @@ from eetui.figures.style import legend_above, look, name_of, value_axis
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WAYS = {"the model's norm and head": ("ppl", "agrees"), "with an affine map": ("affine_ppl", "affine_agrees")}
+AS_IT_IS = "the model's norm and head"
+WAYS = {AS_IT_IS: ("ppl", "agrees"), "with an affine map": ("affine_ppl", "affine_agrees")}
 """Ways to read a layer, with its perplexity and its agreement."""
 FIXED, EXITS = "fixed depth, trained readout", "exits by gain"
+ROOM = 1.1
+"""Height of the panel of losses, in losses of what is fitted; what the norm and head lose beyond it says nothing more."""
 Row = tuple[str, float, float, float | None]
 """Way, layers run on average, loss in nats, and share of predictions that are the last layer's where it is known."""
 
@@ -22,6 +25,8 @@ Row = tuple[str, float, float, float | None]
 def probe_plot(found: Probe) -> Plot:
     """Return the figure."""
     rows = list(_rows(found))
+    highest = ROOM * max(loss for way, _, loss, _ in rows if way != AS_IT_IS)
+    beyond = any(loss > highest for _, _, loss, _ in rows)
 
     def draw(figure: "Figure") -> None:
         losses, agreement = figure.subplots(1, 2)
@@ -33,6 +38,8 @@ def probe_plot(found: Probe) -> Plot:
             losses.plot(layers, [row[2] for row in own], **shape)
             if way in WAYS:
                 agreement.plot(layers, [row[3] for row in own], **shape)
+        if beyond:
+            losses.set_ylim(top=highest)
         for axes, title, axis in ((losses, "loss, nats", LINEAR), (agreement, "predicts as the last layer", SHARE)):
             axes.set_title(title, loc="left")
             axes.set_xlabel("layers")
@@ -48,6 +55,7 @@ def probe_plot(found: Probe) -> Plot:
             "norm and head, and with an affine map before them that was fitted on other tokens by least squares. Also "
             "the loss of a few fixed depths whose readouts were briefly trained, and of exits by gain at one price, "
             "at the layers that they run on average."
+            + (" Losses of the norm and head far above all others are beyond the panel." if beyond else "")
         ),
         heads=["way", "layers", "loss", "agrees"],
         rows=rows,

@@ -121,6 +121,9 @@ def test_a_probe_is_written_as_tables_as_json_and_as_a_figure(eetui: Eetui) -> N
     drawn = render(plot, COLUMN, "svg")
     assert b"with an affine map" in drawn
     assert b"exits by gain" in drawn
+    assert "beyond the panel" not in plot.caption
+    far = replace(found, layers=replace(layers, rows=(replace(rows[0], ppl=12_000.0), rows[1])))
+    assert "beyond the panel" in probe_plot(far).caption
     refused = eetui("probe", "hf:x", "--plot", "probe.jpg")
     assert (refused.returncode, "--plot takes a file that ends in svg, pdf, png" in refused.stderr) == (2, True)
 
