@@ -38,8 +38,9 @@ class WandB:
         stage = next(iter(values)).partition("/")[0]
         if stage not in self._stages:
             self._stages.add(stage)
-            self._run.define_metric(f"{stage}/step", hidden=True)
-            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+            escaped = stage.replace(".", r"\.")  # in a definition, unlike in what is logged, a dot is a nested key
+            self._run.define_metric(f"{escaped}/step", hidden=True)
+            self._run.define_metric(f"{escaped}/*", step_metric=f"{escaped}/step")
         self._run.log({**values, f"{stage}/step": step})
 
     def summary(self, values: Mapping[str, float], time: float) -> None:

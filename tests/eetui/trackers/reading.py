@@ -86,6 +86,7 @@ def read_trackio(folder: Path) -> list[Read]:
 def read_wandb(folder: Path) -> list[Read]:
     """Read every run's transaction log into wandb's own messages."""
     messages = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    pytest.importorskip("wandb").teardown()  # its process writes the end of a log after `finish` has returned
     found = []
     for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
         read = Read([], {}, {}, {}, "", "")
@@ -94,7 +95,8 @@ def read_wandb(folder: Path) -> list[Read]:
             if record.HasField("run"):
                 read.params |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
                 read.tags = f"{read.params['eetui']} {list(record.run.tags)}"
-            items = {item.key or item.nested_key[0]: item.value_json for item in record.history.item}
+            items = {item.key or ".".join(item.nested_key): item.value_json for item in record.history.item}
+            assert len(items) == len(record.history.item), "a key of its own and a nested one are the same figure"
             if CURVE in items:
                 read.curve.append((json.loads(items["block0.lm/step"]), json.loads(items[CURVE])))
             for item in record.summary.update:
