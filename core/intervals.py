@@ -175,11 +175,13 @@ def unpaired(
 ) -> Interval | None:
     """Return the interval of `first − second` of different seeds: the spreads over seeds add up.
 
+    A side of one seed is taken to vary over seeds as the other does.
+
     Args:
         first, second: loss of each window of each seed, `[S, W]` and `[S', W]`.
 
     Returns:
-        The interval; None if there are too few windows, or a side has one seed only.
+        The interval; None if there are too few windows, or both sides have one seed only.
 
     Raises:
         ValueError: the numbers of windows differ.
@@ -193,12 +195,10 @@ def unpaired_seeds(first: Sequence[float], second: Sequence[float], level: float
     """Return the interval of `first − second` over different seeds, of one number for each: the spreads add up.
 
     Returns:
-        The interval; None if a side has one seed only.
+        The interval; None if both sides have one seed only.
     """
-    if min(len(first), len(second)) < 2:
-        return None
     mean = statistics.fmean(first) - statistics.fmean(second)
-    return _at(level, estimate(mean, "seeds", first, second))
+    return _at(level, estimate_of(mean, "seeds", *_errors_of(first, second)))
 
 
 def of_two(first: Interval, second: Interval) -> Interval:
@@ -288,7 +288,19 @@ def _of_both(windows: Sequence[float], *sides: Sequence[Sequence[float]], level:
     if not (blocks := window_blocks(windows)):
         return None
     seeds = ([statistics.fmean(seed) for seed in side] for side in sides)
-    return _at(level, estimate(statistics.fmean(windows), "seeds and windows", *seeds, blocks))
+    errors = (*_errors_of(*seeds), standard_error(blocks))
+    return _at(level, estimate_of(statistics.fmean(windows), "seeds and windows", *errors))
+
+
+def _errors_of(*sides: Sequence[float]) -> list[Error | None]:
+    """Return the standard errors of the means of independent draws, of one side or of two.
+
+    A side of one draw, whose spread can't be known, is taken to vary as the other does (Crawford and Howell 1998).
+    """
+    match errors := [standard_error(side) for side in sides]:
+        case [None, (error, degrees)] | [(error, degrees), None]:
+            return [(error, degrees), (error * math.sqrt(degrees + 1), degrees)]
+    return errors
 
 
 def _at(level: float, found: Estimate | None) -> Interval | None:

@@ -110,7 +110,7 @@ def test_one_seed_says_nothing_of_seeds() -> None:
     interval = paired(first, second)
     assert interval is not None
     assert interval.kind == "windows"
-    assert unpaired(first * 3, second) is None
+    assert unpaired(first, second) is None
 
 
 def test_pairing_takes_out_what_both_sides_share() -> None:
@@ -142,7 +142,20 @@ def test_unpaired_seeds_add_up_their_spreads() -> None:
     sides = [([draw.gauss(0, 1) for _ in range(3)], [draw.gauss(0, 2) for _ in range(4)]) for _ in range(TRIALS)]
     found = [unpaired_seeds(*side) for side in sides]
     assert sum(one is not None and one.low <= 0 <= one.high for one in found) >= FEWEST_HITS
-    assert unpaired_seeds([1.0], [1.0, 2.0]) is None
+    assert unpaired_seeds([1.0], [2.0]) is None
+
+
+def test_one_seed_against_several_is_taken_to_vary_as_they_do() -> None:
+    draw = random.Random(8)
+    sides = [([draw.gauss(0, 1)], [draw.gauss(0, 1) for _ in range(3)]) for _ in range(TRIALS)]
+    found = [unpaired_seeds(*side) for side in (*sides, *(side[::-1] for side in sides))]
+    inside = [one is not None and one.low <= 0 <= one.high for one in found]
+    assert inside[:TRIALS] == inside[TRIALS:]
+    assert FEWEST_HITS <= sum(inside[:TRIALS]) < TRIALS
+    both = unpaired([[9.0] * 64], [[1.0 + 0.1 * seed] * 64 for seed in range(3)])
+    assert both is not None
+    assert both.mean == pytest.approx(7.9)
+    assert both.high - both.mean == pytest.approx(4.3027 * 0.1 * math.sqrt(1 + 1 / 3), rel=1e-4)
 
 
 def test_figures_that_were_measured_apart_add_up_their_intervals() -> None:

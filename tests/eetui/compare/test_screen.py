@@ -149,7 +149,7 @@ async def test_b_goes_through_the_columns_where_there_is_no_cursor(database: Pat
 async def test_g_joins_seeds_or_not(database: Path) -> None:
     async with comparing(database, 1, 7, 3) as pilot:
         assert heads(pilot) == ["loss ×2\n2 seeds", "softmax-3\nseed 42"]
-        assert row(pilot, "Final PPL (early exit)")[0] == "212.72 ± 0.00"
+        assert row(pilot, "Final PPL (early exit)")[0] == "212.72 ± 0.00 ★"
         await press(pilot, "g")
         assert heads(pilot) == ["loss-1\nseed 42", "loss-7\nseed 43", "softmax-3\nseed 42"]
         await press(pilot, "g")
