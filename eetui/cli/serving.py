@@ -26,6 +26,16 @@ HEADERS = {
 }
 """What the page may do: nothing is loaded from elsewhere, such as textual-serve's font, for which a browser without a
 network would wait; no other page shows it in a frame."""
+KEYS = """<script>
+  new MutationObserver((_, waiting) => {
+    const keys = document.querySelector(".xterm-helper-textarea");
+    if (!keys || !document.body.classList.contains("-first-byte")) return;
+    keys.focus();
+    waiting.disconnect();
+  }).observe(document.body, { attributes: true });
+</script>
+</body>"""
+"""The end of the page: gives the keyboard to the console once it is there, which otherwise takes a click."""
 REFUSAL = "This console needs the whole address that eetui serve printed, with its token.\n"
 
 
@@ -91,7 +101,9 @@ def make_server(command: str, host: str, port: int, token: str) -> Any:
         async def handle_index(self, request: "web.Request") -> Any:
             """Return the page, whose parts are where the browser found it: through a tunnel, by another name."""
             self.public_url = f"{request.scheme}://{request.host}"
-            return await super().handle_index(request)
+            page = await super().handle_index(request)
+            page.text = page.text.replace("</body>", KEYS)
+            return page
 
         async def on_startup(self, app: "web.Application") -> None:
             """Say nothing: the command has said where it is."""

@@ -76,3 +76,19 @@ def test_the_page_works_by_whatever_name_the_browser_found_it_and_for_no_other_p
 def test_an_address_that_others_can_open_is_printed() -> None:
     assert [named(host) for host in ("127.0.0.1", "::1", "lab")] == ["127.0.0.1", "[::1]", "lab"]
     assert named("0.0.0.0") not in ("0.0.0.0", "")
+
+
+def test_the_keyboard_belongs_to_the_console_once_it_is_there() -> None:
+    pytest.importorskip("textual_serve")
+    from aiohttp.test_utils import TestClient, TestServer
+
+    async def ask() -> tuple[str, str]:
+        server = make_server("true", "127.0.0.1", 8000, "secret")
+        async with TestClient(TestServer(await server._make_app())) as client:
+            page = await (await client.get("/?token=secret")).text()
+            return page, await (await client.get("/static/js/textual.js")).text()
+
+    page, script = asyncio.run(ask())
+    assert page.count("keys.focus()") == page.count("</body>") == 1
+    assert "-first-byte" in script, "textual-serve marks the page's body once the console has drawn"
+    assert "xterm-helper-textarea" in script, "where its terminal reads keys"
