@@ -2,9 +2,7 @@
 
 import hashlib
 import platform
-import shlex
 import socket
-import sys
 import time
 from array import array
 from collections.abc import Mapping, Sequence
@@ -24,7 +22,7 @@ from core.importing.events import Parts, Windows, imported_events
 from core.importing.files import read_arrays
 from core.importing.settings import Aim, import_config, known_config, split
 from core.importing.tokens import ImportedTokens, imported_tokens
-from core.machine.processes import peak_memory
+from core.machine.processes import command_line, peak_memory
 from core.pricing.thresholds import Integers
 from core.session.names import require_name, require_tag
 from core.session.provenance import code_state, versions
@@ -140,7 +138,7 @@ def _record(path: Path, tokens: ImportedTokens, text: EvaluationText, held: Inte
         "python": platform.python_version(),
         "packages": versions("numpy"),
         RECORD_KEY: {"name": tokens.method, "reads_head": False, "claims": tokens.claims, "learns": False},
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
         **code_state(),
     }
 

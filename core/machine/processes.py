@@ -1,10 +1,12 @@
-"""Processor time and memory of processes, from Linux's /proc; of this process also where there is none."""
+"""Processor time and memory of processes, from Linux's /proc; of this one also where there is none, and its command."""
 
 import os
 import resource
+import shlex
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.machine.cores import text_of
 
@@ -59,3 +61,10 @@ def peak_memory() -> int:
     """Return the largest resident size of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def command_line() -> str:
+    """Return this process's command as a shell takes it: a program by its name, a package as `python -m` starts it."""
+    program = Path(sys.argv[0])
+    started = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
+    return shlex.join([*started, *sys.argv[1:]])

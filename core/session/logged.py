@@ -5,9 +5,7 @@ A loop never waits for the disk, and nothing here ends it: what can't be stored 
 
 import math
 import platform
-import shlex
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -35,7 +33,7 @@ from core.events import (
 )
 from core.exits._facts import RECORD_KEY
 from core.extensions.imported import IMPORTED, IMPORTED_SIGNAL
-from core.machine.processes import peak_memory
+from core.machine.processes import command_line, peak_memory
 from core.session.heartbeat import beating
 from core.session.names import require_name, require_tag
 from core.state import RunState, reduce_all
@@ -262,5 +260,5 @@ def _record(config: Mapping[str, Any]) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         RECORD_KEY: {"name": METHOD, "reads_head": False, "claims": "rank", "learns": False},
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
     }

@@ -2,10 +2,8 @@
 
 import importlib.metadata
 import platform
-import shlex
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +15,7 @@ from core.exits import exit_method
 from core.exits._facts import RECORD_KEY
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import find, is_pinned
+from core.machine.processes import command_line
 
 PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual", "rich", "typer")
 
@@ -41,7 +40,7 @@ def reproduction_record(config: RunConfig, dataset: Dataset, code: Mapping[str, 
         "packages": versions(*(("transformers",) if config.model.pretrained else ())),
         RECORD_KEY: method_record(config.method),
         **dataset.readers,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
         **(code_state() if code is None else code),
     }
 

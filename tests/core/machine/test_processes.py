@@ -8,7 +8,7 @@ import time
 import pytest
 
 from core.machine import processes
-from core.machine.processes import memory_now, parsed, peak_memory, read_process, resident_memory
+from core.machine.processes import command_line, memory_now, parsed, peak_memory, read_process, resident_memory
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells it in /proc")
 STAT = "42 (a) name) R 1 42 42 0 -1 4194304 100 0 0 0 300 100 0 0 20 0 4 0 12345 1000000 25 18446744073709551615 1 1"
@@ -56,3 +56,16 @@ def test_without_proc_this_process_is_known_by_its_time_alone(monkeypatch: pytes
     assert own.memory is None
     assert read_process(1) is None
     assert memory_now() == peak_memory()
+
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [
+        ("/venv/bin/eetui", "eetui run --set 'name=a b'"),
+        ("/site-packages/eetui/__main__.py", "python -m eetui run --set 'name=a b'"),
+        ("work/loop.py", "loop.py run --set 'name=a b'"),
+    ],
+)
+def test_a_command_can_be_typed_again(program: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "run", "--set", "name=a b"])
+    assert command_line() == command
