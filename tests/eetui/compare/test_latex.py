@@ -46,6 +46,12 @@ def test_every_figure_is_one_that_siunitx_reads() -> None:
         assert all(FIGURE.fullmatch(cell) for row in lines for k, cell in zip(kinds, row, strict=True) if k == "S")
 
 
+def test_a_deviation_of_zero_stays_in_the_table() -> None:
+    latex = as_latex(compare([run(f"loss-{seed}", seed, 6.0, 0.01, final_ppl=403.4) for seed in (1, 2)]))
+    assert r"403.40 \pm 0.00" in latex
+    assert "retain-zero-uncertainty = true" in latex, "siunitx leaves it out otherwise"
+
+
 def test_many_runs_are_rows() -> None:
     runs = [run(f"m{n}-x", 1, 6.0 + n, 0.01, final_ppl=400.0 + n, layer_savings=0.2) for n in range(8)]
     spec, rows = tables(as_latex(compare(runs)))["Final: evaluation split, all tokens"]
