@@ -17,9 +17,11 @@ from eetui.cli.options import (
     Device,
     EvalCorpus,
     FirstSeed,
+    MirrorTo,
     Seeds,
     config_layers,
     print_data,
+    trackers_of,
 )
 from eetui.cli.options import output as console
 from eetui.cli.selection import expanded, selected
@@ -184,6 +186,7 @@ def ablate(
     seeds: Seeds = 1,
     device: Device = None,
     name: Annotated[str, typer.Option(help="What the runs' names begin with.")] = "ablate",
+    mirror: MirrorTo = None,
     as_json: AsJson = False,
     *,
     db: Database,
@@ -198,6 +201,7 @@ def ablate(
         preset_from, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device
     )
     ablation = plan_ablation(layers, preset=preset_from, method=method, seeds=seeds, name=name)
+    mirrors = trackers_of(mirror)
     with Writer(db), Reader(db) as reader:  # a writer creates the database and marks dead runs interrupted
         views, missing = stored_runs(ablation, reader)
     code = 0
@@ -205,7 +209,7 @@ def ablate(
         from eetui.cli.headless import train_headless
         from eetui.cli.train import request_for
 
-        code = train_headless(request_for(plan_of(ablation, missing)), db)
+        code = train_headless(request_for(plan_of(ablation, missing)), db, mirrors=mirrors)
         with Reader(db) as reader:
             views, _ = stored_runs(ablation, reader)
     lines = ablation_lines(ablation, views)
