@@ -96,7 +96,9 @@ class Mirrors:
             self._warn(f"{what}; training goes on without it")
 
     def _mirror(self, name: str, run: int, events: Sequence[Event], at: float) -> None:
-        if any(isinstance(event, RunStarted) for event in events):
+        start = next((index for index, event in enumerate(events) if isinstance(event, RunStarted)), None)
+        if start is not None:
+            events = events[start:]  # what is before it was of a place that is lost
             self._begin(name, run, at)
         mirror = self._runs.get((name, run))
         if mirror is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import TrackerError, UsageError
-from core.events import Epoch, RunFailed, RunInterrupted
+from core.events import Epoch, RunFailed, RunInterrupted, Step
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.trackers import contract
@@ -125,10 +125,12 @@ def test_a_run_that_starts_again_in_the_same_process_replaces_the_one_before(sto
         return told[-1]
 
     with Mirrors([("told", new)], stored, print).running() as mirrors:
-        mirrors.publish(1, EVENTS[:9])  # its place is lost
-        mirrors.publish(1, [*EVENTS[:5], RunInterrupted("stopped by the user", 1.0)])
+        mirrors.publish(1, EVENTS[:9])
+        lost = [Step("block0.lm", 1, 99, 5.0, 8, 0.1)]  # in one batch with the start in another place
+        mirrors.publish(1, [*lost, *EVENTS[:5], RunInterrupted("stopped by the user", 1.0)])
         mirrors.publish(1, EVENTS)
     assert [one.said[-1] for one in told] == [("end", "interrupted"), ("end", "interrupted"), ("end", "finished")]
+    assert not any(99 in what for one in told for what in one.said)
     assert [len([what for what in one.said if what[0] == "end"]) for one in told] == [1, 1, 1]
 
 
