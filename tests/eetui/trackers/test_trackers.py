@@ -204,6 +204,19 @@ def test_several_processes_write_into_one_folder_at_once(name: str, tmp_path: Pa
     assert [[step for step, _ in run.curve] for run in found] == [STEPS] * 4
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", READERS)
+def test_runs_of_the_same_number_and_name_in_two_databases_are_two(name: str, tmp_path: Path) -> None:
+    pytest.importorskip(name)
+    folder = tmp_path / "logs"
+    for path in (tmp_path / "one.db", tmp_path / "two.db"):
+        with Writer(path) as writer:
+            run = add(writer, EVENTS, name="same")
+        with Reader(path) as reader:
+            export_to(name, folder, reader, [run])
+    assert len(READERS[name](folder)) == 2
+
+
 def test_a_run_without_an_end_ends_with_the_command(stored: Path) -> None:
     good = Recorder()
     with Mirrors([("good", lambda: good)], stored, print).running() as mirrors:
