@@ -314,6 +314,7 @@ class EetuiApp(Bench):
         """Let the training thread finish its step and save, even if an error in a screen ended the app."""
         self.trainer.stop()
         await self._training_idle()
+        self.reader.close()
 
     async def _training_idle(self) -> None:
         while self.trainer.snapshot.phase != "idle":
