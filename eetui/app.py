@@ -92,12 +92,18 @@ class EetuiApp(Bench):
         self._live: dict[int, str] = {}
         self._leaving = False
         self._link = Link(settings.kib_per_second * 1024 if settings.kib_per_second else None)
+        with self.closed_if_refused():
+            self._first_theme = self._registered_theme(settings)
+
+    def _registered_theme(self, settings: Settings) -> str:
+        """Register all themes; return the name of the one to begin with."""
         for theme in (*THEMES, *(load_themes(settings.themes) if settings.themes else ())):
             self.register_theme(theme)
-        self._first_theme = settings.theme or THEMES[0].name
-        if self._first_theme not in self.available_themes:
+        first = settings.theme or THEMES[0].name
+        if first not in self.available_themes:
             names = ", ".join(self.available_themes)
             raise ConfigError(f"settings file {settings.path}: theme must be one of {names}, got {settings.theme!r}")
+        return first
 
     # Screens
 
@@ -314,6 +320,7 @@ class EetuiApp(Bench):
         """Let the training thread finish its step and save, even if an error in a screen ended the app."""
         self.trainer.stop()
         await self._training_idle()
+        self.reader.close()
 
     async def _training_idle(self) -> None:
         while self.trainer.snapshot.phase != "idle":

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.evaluation import timing
 from core.machine import device as machine
@@ -140,6 +142,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
+@given(st.none())
+def _start_hypothesis(_: None) -> None:
+    """Have its random numbers registered: it warns where nothing that the collector looks through refers to them."""
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Leave torch and the tests themselves, a million objects that stay, out of what is looked through for garbage."""
@@ -147,6 +154,7 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
+        _start_hypothesis()
         gc.collect()
         gc.freeze()
         gc.enable()

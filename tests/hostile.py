@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def harmful(text: str, *, coloured: bool = False) -> list[str]:
 
 def poison(database: Path, name: str = ALL, run: int = 1) -> None:
     """Write hostile text wherever a stored run has text that is shown."""
-    with sqlite3.connect(database) as db:
+    with closing(sqlite3.connect(database)) as db, db:
         (stored,) = db.execute("SELECT record FROM runs WHERE id = ?", (run,)).fetchone()
         record = json.loads(stored)
         record |= {"corpus": ALL, "host": ALL, "command": f"eetui run --no-ui {ALL}", "packages": {ALL: ALL}}

@@ -5,6 +5,7 @@ import math
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from functools import reduce as fold
 from pathlib import Path
@@ -187,7 +188,7 @@ def keep_sweep(path: Path, name: str) -> Path:
     spec = Spec({}, {"method": SWEPT_METHODS, "exit.hard_ratio": SWEPT_RATIOS}, 1, 2).as_plain()
     with Writer(path) as writer:
         create_sweep(writer, name, spec, cells)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         (last,) = connection.execute("SELECT max(id) FROM runs").fetchone()
         before = last - len(cells)
         connection.execute(
@@ -217,7 +218,7 @@ def many_runs(path: Path, count: int) -> Path:
         "id, experiment, name, method, seed, preset, status, config, record, created, started, ended, pid, host, "
         "process, block0_val_ppl, final_ppl, accuracy, shallow_ratio, layer_savings, seconds"
     )
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * 21)})", rows)
     connection.close()
     return path

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from core.errors import DamagedError, StoreError, UnwritableError
@@ -189,10 +189,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with sqlite3.connect(source) as old, sqlite3.connect(target) as new:
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
         old.backup(new)
-    old.close()
-    new.close()
 
 
 def _switch(connection: sqlite3.Connection, wanted: str) -> str:

@@ -17,9 +17,11 @@ from eetui.cli.options import (
     Device,
     EvalCorpus,
     FirstSeed,
+    MirrorTo,
     Seeds,
     config_layers,
     print_data,
+    trackers_of,
 )
 from eetui.cli.options import output as console
 from eetui.cli.selection import expanded, selected
@@ -132,14 +134,15 @@ def _with_savings(comparison: "Comparison", db: Path, *, only_changed: bool) -> 
         return replace(comparison, notes=(*comparison.notes, note))
     if all(run.name.startswith(PREFIX) for column in comparison.columns for run in column.runs):
         return comparison  # no database to look into
-    from eetui.compare.savings_curves import area_rows, column_curves, stored_curves, without_curves
+    from eetui.compare.savings_curves import area_rows, column_curves, stored_curves
+    from eetui.compare.savings_gaps import curve_notes
 
     with Reader(db) as reader:
         tried = stored_curves(reader, comparison)
     rows = area_rows(comparison.columns, column_curves(comparison, tried))
     kept = tuple(row for row in rows if row.changes or not only_changed)
-    without = (f"not held against static depths: {each}" for each in without_curves(comparison, tried))
-    return replace(comparison, further=(("savings", kept),) if kept else (), notes=(*comparison.notes, *without))
+    notes = (*comparison.notes, *curve_notes(comparison, tried))
+    return replace(comparison, further=(("savings", kept),) if kept else (), notes=notes)
 
 
 def views_of(references: Sequence[str], db: Path) -> "list[RunView]":
@@ -183,6 +186,7 @@ def ablate(
     seeds: Seeds = 1,
     device: Device = None,
     name: Annotated[str, typer.Option(help="What the runs' names begin with.")] = "ablate",
+    mirror: MirrorTo = None,
     as_json: AsJson = False,
     *,
     db: Database,
@@ -197,6 +201,7 @@ def ablate(
         preset_from, config, assign, corpus=corpus, eval_corpus=eval_corpus, seed=seed, device=device
     )
     ablation = plan_ablation(layers, preset=preset_from, method=method, seeds=seeds, name=name)
+    mirrors = trackers_of(mirror)
     with Writer(db), Reader(db) as reader:  # a writer creates the database and marks dead runs interrupted
         views, missing = stored_runs(ablation, reader)
     code = 0
@@ -204,7 +209,7 @@ def ablate(
         from eetui.cli.headless import train_headless
         from eetui.cli.train import request_for
 
-        code = train_headless(request_for(plan_of(ablation, missing)), db)
+        code = train_headless(request_for(plan_of(ablation, missing)), db, mirrors=mirrors)
         with Reader(db) as reader:
             views, _ = stored_runs(ablation, reader)
     lines = ablation_lines(ablation, views)

@@ -25,6 +25,7 @@ from eetui.summary.log_lines import line_of, live_figures
 from eetui.summary.progress import all_steps, steps_done
 
 if TYPE_CHECKING:
+    from core.session.outbox import Publish
     from core.session.run import Training
     from eetui.console.training_thread import Request
     from eetui.trackers.contract import Trackers
@@ -67,6 +68,14 @@ class Headless:
                 self._tell_end(run, status)
         if self.console.is_terminal and self.states[run].stages:
             self._show(run, self.states[run].stages[-1])
+
+    @contextmanager
+    def publishing(self, stop: "Stop", mirrors: "Trackers") -> "Iterator[Publish]":
+        """Yield what shows events and tells trackers of them, while the block runs and signals ask to stop."""
+        from eetui.trackers.live import Mirrors, with_mirrors
+
+        with stop.listening(), self.progress, Mirrors(mirrors, self.database, self.warn).running() as mirroring:
+            yield with_mirrors(self.publish, mirroring)
 
     def warn(self, message: str) -> None:
         """Show a warning that is about no run."""
@@ -144,7 +153,6 @@ def train_headless(
     from core.session import run as session
     from core.store.writer import Writer
     from eetui.summary.shown_reader import ShownReader
-    from eetui.trackers.live import Mirrors, with_mirrors
 
     console, stop = HarmlessConsole(sys.stderr), Stop()
     try:
@@ -154,8 +162,7 @@ def train_headless(
             with ShownReader(database) as reader:
                 names = {number: str(reader.run(number)["name"]) for number in prepared.runs}
             headless = Headless(names, console, database)
-            with stop.listening(), headless.progress, Mirrors(mirrors, database, headless.warn).running() as mirroring:
-                publish = with_mirrors(headless.publish, mirroring)
+            with headless.publishing(stop, mirrors) as publish:
                 statuses = session.run_experiment(prepared, store, publish, stop, training)
     except KeyboardInterrupt:
         return INTERRUPTED

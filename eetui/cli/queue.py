@@ -16,6 +16,7 @@ from eetui.cli.options import (
     Device,
     EvalCorpus,
     FirstSeed,
+    MirrorTo,
     Model,
     Reference,
     References,
@@ -24,6 +25,7 @@ from eetui.cli.options import (
     config_layers,
     print_data,
     reading,
+    trackers_of,
 )
 
 FOREVER = 1e9
@@ -121,6 +123,7 @@ def work(
     ] = None,
     sweep: Annotated[str | None, typer.Option(help="Train runs of this sweep instead.")] = None,
     run: Annotated[str | None, typer.Option(help="Train this run of a sweep or the queue, then end.")] = None,
+    mirror: MirrorTo = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
     *,
     db: Database,
@@ -131,13 +134,13 @@ def work(
     from eetui.cli.worker_processes import stop_with_parent
     from eetui.cli.working import work_here, work_on
 
-    stop = Stop()
+    stop, mirrors = Stop(), trackers_of(mirror)
     if with_parent:
         stop_with_parent(stop)
     if run is not None:
         with reading(db, exact=True) as reader:
             number = reader.find(run)
-        status = work_on(db, number, stop)
+        status = work_on(db, number, stop, mirrors)
         if status is None:
             print(f"run {number} has come to its end already", file=sys.stderr)
         raise typer.Exit(exit_code([status] if status else [], stop.code or 130))
@@ -145,7 +148,8 @@ def work(
     if sweep is not None:
         with reading(db, exact=True) as reader:
             lane = find_sweep(reader, sweep).number
-    statuses = work_here(db, lane, stop, once=once, idle=FOREVER if idle is None and not once else idle or 0.0)
+    idle = FOREVER if idle is None and not once else idle or 0.0
+    statuses = work_here(db, lane, stop, once=once, idle=idle, mirrors=mirrors)
     raise typer.Exit(stop.code or exit_code([status for status in statuses.values() if status != "interrupted"]))
 
 

@@ -19,11 +19,13 @@ from eetui.cli.options import (
     Device,
     EvalCorpus,
     FirstSeed,
+    MirrorTo,
     Model,
     Seeds,
     chosen_preset,
     config_layers,
     on_database,
+    trackers_of,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from core.sweeps.spec import Spec
     from core.sweeps.values import Axis
     from eetui.cli.headless import Stop
+    from eetui.trackers.contract import Trackers
 
 Jobs = Annotated[
     int | None,
@@ -73,6 +76,7 @@ def sweep(
         list[str] | None, typer.Option(help="Bound that a search keeps, such as 'flop_savings>=0.3'; repeatable.")
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="End trials early whose first epochs are bad.")] = False,
+    mirror: MirrorTo = None,
     dry_run: DryRun = False,
     print_commands: Annotated[
         bool, typer.Option("--print", help="Print a command for each run, for sbatch or any other machine.")
@@ -83,6 +87,10 @@ def sweep(
     """Train every combination of values with every seed, as runs of one sweep that can be resumed."""
     os.environ["EETUI_DB"] = str(db)  # default of the subcommand's own --db
     if context.invoked_subcommand is not None:
+        if mirror:
+            raise UsageError(
+                f"--mirror is for a new sweep: write it after {context.invoked_subcommand}, if that trains"
+            )
         return
     from core.sweeps.spec import spec_from
 
@@ -102,7 +110,10 @@ def sweep(
         raise UsageError(
             "there is nothing to vary: give --set several values (hard_ratio=0.3,0.5), several --method, or --seeds"
         )
-    raise typer.Exit(_make(db, name or _free_name(db), spec, jobs, ray, dry_run=dry_run, print_commands=print_commands))
+    mirrors = trackers_of(mirror)
+    raise typer.Exit(
+        _make(db, name or _free_name(db), spec, jobs, ray, mirrors, dry_run=dry_run, print_commands=print_commands)
+    )
 
 
 def _search(
@@ -135,7 +146,15 @@ def _search(
 
 
 def _make(
-    db: Path, name: str, spec: "Spec", jobs: int | None, ray: str | None, *, dry_run: bool, print_commands: bool
+    db: Path,
+    name: str,
+    spec: "Spec",
+    jobs: int | None,
+    ray: str | None,
+    mirrors: "Trackers",
+    *,
+    dry_run: bool,
+    print_commands: bool,
 ) -> int:
     """Make a sweep and train it, or only show or print it; return the exit code."""
     from core.sweeps.create import plan_sweep, with_threads
@@ -155,9 +174,9 @@ def _make(
     with reaching(ray) as cluster:
         number = _stored(db, name, spec, planned, remark)
         if print_commands:
-            print_run_commands(db, number)
+            print_run_commands(db, number, mirrors)
             return 0
-        return run_sweep(db, number, name, jobs, cluster)
+        return run_sweep(db, number, name, jobs, cluster, mirrors)
 
 
 def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]":
@@ -181,19 +200,27 @@ def read_assignments(assignments: "list[str]") -> "tuple[list[str], list[Axis]]"
     return fixed, axes
 
 
-def run_sweep(db: Path, number: int, name: str, jobs: int | None, cluster: "Cluster | None" = None) -> int:
-    """Train what is left of a sweep, on a cluster where there is one, say how it went, and return the exit code."""
+def run_sweep(
+    db: Path, number: int, name: str, jobs: int | None, cluster: "Cluster | None", mirrors: "Trackers"
+) -> int:
+    """Train what is left of a sweep, on a cluster where there is one, say how it went, and return the exit code.
+
+    Args:
+        mirrors: as in `train_headless`.
+    """
     from eetui.cli.headless import Stop
     from eetui.cli.working import wait_for_others
 
     stop = Stop()
-    _work(db, number, jobs, cluster, stop)
+    _work(db, number, jobs, cluster, stop, mirrors)
     while wait_for_others(db, number, stop):
-        _work(db, number, jobs, cluster, stop)
+        _work(db, number, jobs, cluster, stop, mirrors)
     return _say_how_it_went(db, number, name, stop.code)
 
 
-def _work(db: Path, number: int, jobs: int | None, cluster: "Cluster | None", stop: "Stop") -> None:
+def _work(
+    db: Path, number: int, jobs: int | None, cluster: "Cluster | None", stop: "Stop", mirrors: "Trackers"
+) -> None:
     """Train the runs of a sweep that nobody else does, in this process, in several, or on a cluster."""
     from eetui.cli.worker_processes import work_in_processes
     from eetui.cli.working import work_here
@@ -201,21 +228,23 @@ def _work(db: Path, number: int, jobs: int | None, cluster: "Cluster | None", st
     if cluster is not None:
         from core.sweeps.remote.training import RemoteTraining
 
-        work_here(db, number, stop, slots=jobs or slots_for(db, number, cluster), training=RemoteTraining(cluster))
+        slots, training = jobs or slots_for(db, number, cluster), RemoteTraining(cluster)
+        work_here(db, number, stop, slots=slots, training=training, mirrors=mirrors)
     elif (jobs or 1) == 1:
-        work_here(db, number, stop)
+        work_here(db, number, stop, mirrors=mirrors)
     else:
-        work_in_processes(db, number, jobs or 1, stop)
+        work_in_processes(db, number, jobs or 1, stop, [name for name, _ in mirrors])
 
 
-def print_run_commands(db: Path, number: int) -> None:
-    """Print a command for each run of a sweep that waits."""
+def print_run_commands(db: Path, number: int, mirrors: "Trackers") -> None:
+    """Print a command for each run of a sweep that waits; each tells trackers of its run."""
     from core.store.queue import queued
     from core.store.reader import Reader
 
+    told = "".join(f" --mirror {shlex.quote(name)}" for name, _ in mirrors)
     with Reader(db) as reader:
         for row in queued(reader, number):
-            print(f"eetui work --run {row['id']} --db {shlex.quote(str(db.absolute()))}")
+            print(f"eetui work --run {row['id']} --db {shlex.quote(str(db.absolute()))}{told}")
 
 
 def _free_name(db: Path) -> str:

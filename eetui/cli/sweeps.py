@@ -9,7 +9,17 @@ import typer
 
 from core.errors import UsageError
 from eetui.cli.on_cluster import Ray, reaching
-from eetui.cli.options import AsJson, Database, as_share, on_database, output_shape, print_data, reading
+from eetui.cli.options import (
+    AsJson,
+    Database,
+    MirrorTo,
+    as_share,
+    on_database,
+    output_shape,
+    print_data,
+    reading,
+    trackers_of,
+)
 from eetui.cli.plot import Force, Width
 from eetui.cli.sweep import Jobs, run_sweep
 from eetui.cli.sweep_figures import write_sweep_figures
@@ -126,11 +136,12 @@ def resume(
     jobs: Jobs = None,
     ray: Ray = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials of a search from now on, in all.")] = None,
+    mirror: MirrorTo = None,
     *,
     db: Database,
 ) -> None:
     """Go on with a sweep: runs that wait, were interrupted or failed, and trials that are left."""
-    found = _find(db, reference)
+    found, mirrors = _find(db, reference), trackers_of(mirror)
     from core.store.writer import Writer
     from core.sweeps.spec import Spec
 
@@ -138,7 +149,7 @@ def resume(
     with reaching(ray) as cluster:
         with Writer(db) as store:
             _wait_again(store, found, spec, trials)
-        raise typer.Exit(run_sweep(db, found.number, found.name, jobs, cluster))
+        raise typer.Exit(run_sweep(db, found.number, found.name, jobs, cluster, mirrors))
 
 
 def _wait_again(store: "Writer", found: "StoredSweep", spec: "Spec", trials: int | None) -> None:
@@ -157,11 +168,12 @@ def add_seeds(
     more: Annotated[int, typer.Argument(metavar="N", min=1, max=1000, help="Number of seeds.")],
     jobs: Jobs = None,
     ray: Ray = None,
+    mirror: MirrorTo = None,
     *,
     db: Database,
 ) -> None:
     """Train every combination of a sweep with N seeds more."""
-    found = _find(db, reference)
+    found, mirrors = _find(db, reference), trackers_of(mirror)
     from core.store.writer import Writer
     from core.sweeps.create import plan_sweep, store_more
     from core.sweeps.spec import Spec, grid, require_few
@@ -178,7 +190,7 @@ def add_seeds(
     with reaching(ray) as cluster:
         with Writer(db) as store:
             store_more(store, found.number, planned, larger)
-        raise typer.Exit(run_sweep(db, found.number, found.name, jobs, cluster))
+        raise typer.Exit(run_sweep(db, found.number, found.name, jobs, cluster, mirrors))
 
 
 def cancel(reference: Sweep, *, db: Database) -> None:

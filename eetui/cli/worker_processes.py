@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -20,13 +21,16 @@ PAUSE_SECONDS = 1.0
 """Pause after the first of them; it doubles with each."""
 
 
-def work_in_processes(database: Path, sweep: int, jobs: int, stop: Stop) -> None:
+def work_in_processes(database: Path, sweep: int, jobs: int, stop: Stop, mirrors: Sequence[str] = ()) -> None:
     """Train the runs of a sweep in so many processes; one that dies is started again, its run is not lost.
 
     One whose process dies again and again before it takes a run is given up. They end with this process, at a step and
     with their checkpoints, whatever ends it.
+
+    Args:
+        mirrors: the trackers that each tells of its runs, as `--mirror` takes them.
     """
-    workers = [_Process(database, sweep) for _ in range(jobs)]
+    workers = [_Process(database, sweep, mirrors) for _ in range(jobs)]
     with stop.listening():
         while any([worker.is_busy() for worker in workers]):
             if stop():
@@ -60,10 +64,11 @@ class _Process:
         deaths: its processes in a row that died before they took a run.
     """
 
-    def __init__(self, database: Path, sweep: int) -> None:
+    def __init__(self, database: Path, sweep: int, mirrors: Sequence[str]) -> None:
         self._database, self._sweep = database, sweep
         words = ["work", "--sweep", str(sweep), "--idle", "0", "--with-parent", "--db", str(database)]
-        self._command = [sys.executable, "-m", "eetui", *words]
+        told = [word for each in mirrors for word in ("--mirror", each)]
+        self._command = [sys.executable, "-m", "eetui", *words, *told]
         self.code: int | None = None
         self.deaths = 0
         self._ended = False

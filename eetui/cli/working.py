@@ -12,6 +12,7 @@ from eetui.cli.headless import Headless, Stop
 
 if TYPE_CHECKING:
     from core.session.run import Training
+    from eetui.trackers.contract import Trackers
 
 LOOK_SECONDS = 0.1
 """Interval at which signals are looked at."""
@@ -28,6 +29,7 @@ def work_here(
     idle: float = 0.0,
     slots: int = 1,
     training: "Training | None" = None,
+    mirrors: "Trackers" = (),
 ) -> Mapping[int, Status]:
     """Train what is in a queue in this process; return the status of each run.
 
@@ -37,18 +39,19 @@ def work_here(
         idle: seconds to wait for more once the queue is empty.
         slots: how many runs are trained at once, by a `training` elsewhere.
         training: what trains a run; None: this process.
+        mirrors: as in `train_headless`.
     """
     from core.store.writer import Writer
     from core.sweeps.work import Worker
 
     headless = Headless({}, HarmlessConsole(sys.stderr), database)
-    with Writer(database) as store, stop.listening(), headless.progress:
-        worker = Worker(store, sweep, headless.publish, headless.begin, stop, training)
+    with Writer(database) as store, headless.publishing(stop, mirrors) as publish:
+        worker = Worker(store, sweep, publish, headless.begin, stop, training)
         if sweep is not None and _searches(store.path, sweep):
             from core.sweeps.search import Search
 
             search = Search(store, sweep)
-            worker.publish, worker.given_up = search.watching(headless.publish), search.pruned
+            worker.publish, worker.given_up = search.watching(publish), search.pruned
             worker.more, worker.after = search.more, search.after
         while True:
             before = len(worker.statuses)
@@ -57,7 +60,7 @@ def work_here(
                 return worker.statuses
 
 
-def work_on(database: Path, run: int, stop: Stop) -> Status | None:
+def work_on(database: Path, run: int, stop: Stop, mirrors: "Trackers" = ()) -> Status | None:
     """Train one run of the queue in this process; None if it has come to its end already."""
     from core.store.queue import take_run
     from core.store.writer import Writer
@@ -67,8 +70,8 @@ def work_on(database: Path, run: int, stop: Stop) -> Status | None:
     with Writer(database) as store:
         if not take_run(store, run):
             return None
-        with stop.listening(), headless.progress:
-            return Worker(store, None, headless.publish, headless.begin, stop).train(run)
+        with headless.publishing(stop, mirrors) as publish:
+            return Worker(store, None, publish, headless.begin, stop).train(run)
 
 
 def wait_for_others(database: Path, sweep: int, stop: Stop) -> bool:

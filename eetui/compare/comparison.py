@@ -21,6 +21,7 @@ class Row:
     Attributes:
         best: columns with the best value or one that is not clearly worse, if any other is (`leaders`).
         deltas: differences from the baseline, for columns comparable with it; relative for a PPL.
+        seeds: how many seeds each value is of; empty: all of its column.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Row:
     deltas: tuple[float | None, ...] = ()
     ranked: bool = False
     """Whether there are values to rank: two or more that differ, of the same windows."""
+    seeds: tuple[int, ...] = ()
 
     @property
     def changes(self) -> bool:

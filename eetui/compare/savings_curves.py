@@ -3,8 +3,8 @@
 Seeds are averaged at common savings: each is interpolated on one grid, of the savings that all of them reach.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -95,6 +95,11 @@ class SavingsCurve:
     beats: Value
     priced: PricedCurve
     deviation: tuple[float, ...] = ()
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds that it is the mean of."""
+        return len(self.priced.seeds)
 
 
 def run_curve(reader: Reader, number: int) -> SavingsCurve:
@@ -201,30 +206,18 @@ def tried_curve(reader: Reader, number: int) -> SavingsCurve | str:
 
 
 def column_curves(comparison: Comparison, tried: Tried) -> dict[int, SavingsCurve]:
-    """Return the curve of each column evaluated on the tokens that most columns share, if each of its runs has one."""
+    """Return the curve of each column evaluated on the tokens that most columns share, of its runs that have one."""
     main, found = main_fingerprint(comparison.columns), dict[int, SavingsCurve]()
     for index, column in enumerate(comparison.columns):
-        curves = [curve for run in column.runs if isinstance(curve := tried.get(run.name), SavingsCurve)]
-        if column.fingerprint == main and len(curves) == len(column.runs):
+        curves = curves_of(column, tried)
+        if column.fingerprint == main and curves:
             found[index] = mean_curve(curves)
     return found
 
 
-def without_curves(comparison: Comparison, tried: Tried) -> Iterator[str]:
-    """Yield for each column without a curve, as far as its runs were tried, which run has none and why."""
-    main = main_fingerprint(comparison.columns)
-    for column in comparison.columns:
-        if column.fingerprint != main:
-            yield f"{column.title}: not evaluated on the text that most are"
-            continue
-        why = [each for run in column.runs if isinstance(each := tried.get(run.name), str)]
-        if not why:
-            continue
-        more = len(why) - 1
-        like = f" (and {more} more {'run' if more == 1 else 'runs'} like it)" if more else ""
-        others = "; its other runs have lines by themselves (--each-seed)" if len(why) < len(column.runs) else ""
-        reason = why[0].partition(": ")[0]
-        yield f"{'' if reason.startswith(column.title) else f'{column.title}: '}{reason}{like}{others}"
+def curves_of(column: Column, tried: Tried) -> list[SavingsCurve]:
+    """Return the curves of a column's runs, of those that have one."""
+    return [curve for run in column.runs if isinstance(curve := tried.get(run.name), SavingsCurve)]
 
 
 def stored_curves(reader: Reader, comparison: Comparison) -> Tried:
@@ -249,7 +242,8 @@ def area_rows(columns: Sequence[Column], curves: Mapping[int, SavingsCurve]) -> 
     def values(figure: Callable[[SavingsCurve], Value | None]) -> tuple[Value | None, ...]:
         return tuple(figure(curves[index]) if index in curves else None for index in range(len(columns)))
 
-    return (
+    seeds = tuple(curves[index].seeds if index in curves else 0 for index in range(len(columns)))
+    rows = (
         Row("line.area", "Area below the static depths", "nats", values(lambda curve: curve.area)),
         Row("line.gain", "Below the static depths on average", "nats", values(lambda curve: curve.gain)),
         Row("line.beats", "Exit rates clearly below the static depths", "share", values(lambda curve: curve.beats)),
@@ -257,6 +251,7 @@ def area_rows(columns: Sequence[Column], curves: Mapping[int, SavingsCurve]) -> 
         Row("price.beats", "Prices clearly below the static depths", "share", values(lambda curve: curve.priced.beats)),
         *_furthest_rows([curves[index].priced.furthest if index in curves else None for index in range(len(columns))]),
     )
+    return tuple(replace(row, seeds=seeds) for row in rows)
 
 
 def _furthest_rows(points: Sequence[Furthest | None]) -> tuple[Row, ...]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from rich.text import Text
 
 from eetui.compare.comparison import Comparison
-from eetui.compare.savings_curves import Furthest, SavingsCurve
+from eetui.compare.savings_curves import Furthest, SavingsCurve, Tried
+from eetui.compare.savings_gaps import curve_notes, curve_title
 from eetui.compare.screen_text import BAND_MEANS, savings_note, savings_series
 from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, figure
@@ -42,7 +43,7 @@ def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int
     heads = ["against static depths", "nats below", "clearly at", "by price", "clearly at", "furthest"]
     lines = [
         [
-            f"{hue(index).sign} {comparison.columns[index].title}",
+            f"{hue(index).sign} {curve_title(comparison.columns[index], curve)}",
             MISSING if curve.gain is None else figure(curve.gain, "nats"),
             f"{figure(curve.beats, 'share')} of rates",
             figure(curve.priced.gain, "nats"),
@@ -60,8 +61,8 @@ def table(comparison: Comparison, curves: Mapping[int, SavingsCurve], width: int
     return text
 
 
-def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: Iterable[str], *, busy: bool) -> str:
-    """Write the runs' savings and PPLs in words, the meaning of the lines, and the runs without a curve."""
+def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], tried: Tried, *, busy: bool) -> str:
+    """Write the runs' savings and PPLs in words, the meaning of the lines, and what has no curve."""
     words = [savings_note(comparison)]
     if curves:
         words.append(
@@ -74,8 +75,7 @@ def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], without: It
             f"Of {deferred} (exited_state=deferred) the lines' losses are exact, and their savings a bound: they count "
             "the layers after each exit, and only those were saved that no later token needed."
         )
-    if missing := ", ".join(without):
-        words.append(f"No curve (no statistics of their tokens, or no exit): {missing}.")
+    words += (f"{each}." for each in curve_notes(comparison, tried))
     return " ".join([*words, "Working out the curves …"] if busy else words)
 
 

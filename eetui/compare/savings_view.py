@@ -14,6 +14,7 @@ from core.store.reader import Reader
 from eetui.compare import savings_text as drawn
 from eetui.compare.comparison import Comparison
 from eetui.compare.savings_curves import SavingsCurve, column_curves, tried_curve
+from eetui.compare.savings_gaps import curve_notes
 from eetui.drawing.axes import PPL, SHARE
 from eetui.drawing.chart import Chart
 
@@ -47,6 +48,11 @@ class SavingsView(Vertical):
         """The curve of each column that has one."""
         return column_curves(self.comparison, dict(self._known)) if self.comparison else {}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which columns have no curve, or one of some of their seeds only, and why."""
+        return tuple(curve_notes(self.comparison, dict(self._known))) if self.comparison else ()
+
     def show(self, comparison: Comparison, numbers: Mapping[str, int]) -> None:
         """Show the curves known so far, and start computing the others.
 
@@ -79,10 +85,8 @@ class SavingsView(Vertical):
         if self.comparison is None:
             return
         curves, dark = self.curves, self.app.current_theme.dark
-        without = [
-            name for name, curve in dict(self._known).items() if isinstance(curve, str) and name in self._numbers
-        ]
-        words = drawn.note(self.comparison, curves, without, busy=len(self._known) < len(self._asked))
+        tried = dict(self._known)
+        words = drawn.note(self.comparison, curves, tried, busy=len(tried) < len(self._asked))
         self.query_one(Chart).set_series(drawn.series(self.comparison, curves), words)
         areas = self.query_one("#areas", Static)
         areas.update(drawn.table(self.comparison, curves, max(20, self.size.width - 2), dark=dark))

@@ -299,6 +299,9 @@ class CompareScreen(BenchScreen):
             text = self.app.export_screenshot(title="eetui compare")
         else:
             rows = self._area_rows() if self.view == "savings" else ()
-            text = TEXTS[suffix](seen(self.comparison, self.view, self.block, as_ppl=self.as_ppl, areas=rows))
+            shown = seen(self.comparison, self.view, self.block, as_ppl=self.as_ppl, areas=rows)
+            if self.view == "savings":
+                shown = replace(shown, notes=(*shown.notes, *self._savings().notes))
+            text = TEXTS[suffix](shown)
         path = export(f"compare-{self.view}.{suffix}", text + ("" if text.endswith("\n") else "\n"))
         self.notify(f"exported to {path.resolve()}", markup=False)

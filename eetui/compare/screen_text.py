@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from core.formulas import perplexity
+from eetui.compare.advice import main_fingerprint
 from eetui.compare.charts import points
 from eetui.compare.comparison import Comparison
 from eetui.compare.tables_text import closing_lines
@@ -94,7 +95,7 @@ def _series(comparison: Comparison, *, early: bool) -> Iterator[Series]:
 
 
 def savings_note(comparison: Comparison) -> str:
-    """Write the scatter in words: each column's place, the meaning of the dots, and the missing columns."""
+    """Write the scatter in words: each column's place, the meaning of the dots, and the columns not evaluated yet."""
     found = points(comparison)
     places = [
         f"{comparison.columns[point.column].title} {figure(point.ppl.mean, 'ppl')} "
@@ -102,13 +103,17 @@ def savings_note(comparison: Comparison) -> str:
         for point in found
         if point.way == "early exit"
     ]
-    there = {point.column for point in found}
-    missing = [column.title for index, column in enumerate(comparison.columns) if index not in there]
+    there, main = {point.column for point in found}, main_fingerprint(comparison.columns)
+    waiting = [
+        column.title
+        for index, column in enumerate(comparison.columns)
+        if index not in there and column.fingerprint == main
+    ]
     lines = [f"PPL, eval, at layer savings: {', '.join(places) or 'nothing measured yet'}."]
     if any(point.way != "early exit" for point in found):
         lines.append(f"{STATIC_SIGN} static depths of the same models; lower and further right is better.")
-    if missing:
-        lines.append(f"Not shown, being of other tokens or not evaluated yet: {', '.join(missing)}.")
+    if waiting:
+        lines.append(f"Not evaluated yet: {', '.join(waiting)}.")
     return " ".join(lines)
 
 

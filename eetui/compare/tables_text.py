@@ -108,7 +108,8 @@ def _csv_rows(comparison: Comparison) -> Iterator[Sequence[object]]:
                 if value is not None:
                     deviation = "" if value.deviation is None else value.deviation
                     best = int(index in row.best)
-                    line = [table, row.key, column.exact_title, value.mean, deviation, len(column.runs), best]
+                    seeds = row.seeds[index] if row.seeds else len(column.runs)
+                    line = [table, row.key, column.exact_title, value.mean, deviation, seeds, best]
                     yield [*line, *(row.deltas[index : index + 1] if based else [])]
     for key, values in comparison.config:
         for column, text in zip(comparison.columns, values, strict=True):
@@ -153,6 +154,7 @@ def _json_row(row: Row) -> dict[str, Any]:
         ],
         "best": sorted(row.best),
         **({"deltas": row.deltas} if row.deltas else {}),
+        **({"seeds": row.seeds} if row.seeds else {}),
     }
 
 

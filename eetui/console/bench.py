@@ -54,6 +54,15 @@ class Bench(App[None]):
         self.kept: dict[str, Any] = {}
         """Values that screens keep for the next time they are opened, each under a name of its own."""
 
+    @contextlib.contextmanager
+    def closed_if_refused(self) -> "Iterator[None]":
+        """Close the database again if the block, which ends the construction of an app, raises."""
+        try:
+            yield
+        except BaseException:
+            self.reader.close()
+            raise
+
     @property
     def place(self) -> str:
         """The database, and whether it is only read."""

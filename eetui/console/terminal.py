@@ -69,6 +69,10 @@ class _Terminal(io.TextIOWrapper):
         with contextlib.suppress(OSError, ValueError):
             super().flush()
 
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # what could not be written still is to be
+            super().close()
+
 
 @contextlib.contextmanager
 def _terminal_elsewhere(number: int, name: str, target: int) -> Iterator[None]:

@@ -17,7 +17,7 @@ WAYS = {AS_IT_IS: ("ppl", "agrees"), "with an affine map": ("affine_ppl", "affin
 """Ways to read a layer, with its perplexity and its agreement."""
 FIXED, EXITS = "fixed depth, trained readout", "exits by gain"
 ROOM = 1.1
-"""Height of the panel of losses, in losses of what is fitted; what the norm and head lose beyond it says no more."""
+"""Height of the panel of losses, in losses of what is fitted; beyond it the norm and head say nothing."""
 Row = tuple[str, float, float, float | None]
 """Way, layers run on average, loss in nats, and share of predictions that are the last layer's where it is known."""
 

@@ -9,7 +9,8 @@ from core.formulas import perplexity
 from core.metrics import Value
 from eetui.compare.charts import Point, points
 from eetui.compare.comparison import Comparison
-from eetui.compare.savings_curves import Furthest, SavingsCurve, Tried, column_curves, without_curves
+from eetui.compare.savings_curves import Furthest, SavingsCurve, Tried, column_curves
+from eetui.compare.savings_gaps import curve_notes, curve_title
 from eetui.drawing.axes import PPL, SHARE
 from eetui.figures.plot import Plot
 from eetui.figures.points import nats_around, nats_of
@@ -24,7 +25,7 @@ HEADS = (
     "loss_low", "loss_high",
 )  # fmt: skip
 STATIC, RATE, PRICE, FURTHEST = "static depths", "one exit rate", "one price", "furthest below the static depths"
-NO_LINES = "No lines:"
+OF_CURVES = (STATIC, RATE, PRICE, FURTHEST)
 DOTTED, DASHED = (0, (1, 1.6)), (0, (4, 1.5))
 
 
@@ -38,7 +39,7 @@ def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
         UsageError: no run has been evaluated.
     """
     found, curves = points(comparison), column_curves(comparison, tried)
-    without = tuple(without_curves(comparison, tried))
+    notes = tuple(curve_notes(comparison, tried))
     if not found and not curves:
         raise UsageError("no savings: none of these runs has been evaluated")
 
@@ -64,13 +65,13 @@ def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
             "standard deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: early "
             "exit at every price and at every exit rate, and the static line, which is static depths and mixtures of "
             "two. The capped bar is the 95% interval of the difference from the static depths where one price lies "
-            "furthest below them." + "".join(f" {NO_LINES} {each}." for each in without)
+            "furthest below them." + "".join(f" {each}." for each in notes)
         ),
         heads=HEADS,
         rows=list(_rows(comparison, found, curves)),
         height=lambda width: min(9.5, 1.2 + 0.7 * width),
         draw=draw,
-        left_out=tuple(f"{NO_LINES.lower()} {each}" for each in without),
+        left_out=tuple(f"{each[0].lower()}{each[1:]}" for each in notes),
     )
 
 
@@ -134,7 +135,7 @@ def _legend(
     for index in shown:
         style = look(index)
         mark = line(color=style.colour, marker=style.marker, linestyle="none", markeredgecolor=INK, markeredgewidth=0.5)
-        entries.append((mark, comparison.columns[index].title))
+        entries.append((mark, curve_title(comparison.columns[index], curves.get(index))))
     if any(point.way != "early exit" for point in found):
         hollow = line(marker="o", linestyle="none", markerfacecolor="white", markeredgecolor=INK, markeredgewidth=0.9)
         entries.append((hollow, "static depth"))
@@ -152,7 +153,8 @@ def _rows(
 ) -> Iterator[tuple[object, ...]]:
     def row(index: int, what: str, savings: Value, loss: Value, ppl: Value, *ends: float | None) -> tuple[object, ...]:
         column = comparison.columns[index]
-        head = (column.exact_title, len(column.runs), what, savings.mean, savings.deviation)
+        seeds = curves[index].seeds if what in OF_CURVES else len(column.runs)
+        head = (column.exact_title, seeds, what, savings.mean, savings.deviation)
         return *head, loss.mean, loss.deviation, ppl.mean, ppl.deviation, *(ends or (None, None))
 
     for point in found:

@@ -45,7 +45,8 @@ class TourApp(EetuiApp):
             ConfigError: there is no such theme.
         """
         super().__init__(database, settings, stray=stray, read_only=True)
-        require_runs(self.reader)
+        with self.closed_if_refused():
+            require_runs(self.reader)
         self._stop = 0
 
     def on_mount(self) -> None:

@@ -56,7 +56,7 @@ class Tracker(Protocol):
 
 
 Trackers = Sequence[tuple[str, Callable[[], Tracker]]]
-"""Trackers by their names, and what makes one for a run."""
+"""Trackers, each by its name and folder as `--mirror` takes them, and what makes one for a run."""
 SHOWN_BY = {
     "tensorboard": "tensorboard --logdir {}",
     "mlflow": "mlflow ui --backend-store-uri sqlite:///{}/mlflow.db (pip install mlflow: the extra has no viewer)",

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 
 from core.errors import UsageError
@@ -22,18 +23,20 @@ Warn = Callable[[str], None]
 
 
 def parsed(texts: Sequence[str]) -> Trackers:
-    """Return the name and the maker of each tracker that `--mirror TRACKER:DIR` names.
+    """Return each tracker that `--mirror TRACKER:DIR` names, with its folder from the root, and what makes one.
 
     Raises:
-        UsageError: a text is not of that form, there is no such tracker, or it is not installed.
+        UsageError: a text is not of that form, there is no such tracker, it is there twice, or it is not installed.
     """
-    found = []
+    folders = dict[str, Path]()
     for text in texts:
         name, colon, folder = text.partition(":")
         if not colon or not folder:
             raise UsageError(f"--mirror takes TRACKER:DIR, such as tensorboard:logs, got {text!r}")
-        found.append((name, tracker(name, Path(folder).expanduser())))
-    return found
+        if name in folders:
+            raise UsageError(f"--mirror takes each tracker once, got {name} again in {text!r}")
+        folders[name] = Path(folder).expanduser().absolute()
+    return [(f"{name}:{folder}", tracker(name, folder)) for name, folder in folders.items()]
 
 
 class Mirrors:
@@ -75,30 +78,45 @@ class Mirrors:
 
     def _work(self) -> None:
         while (batch := self._waiting.get()) is not None:
-            for name in list(self._trackers):
-                try:
+            for name in self._trackers:
+                with self._without(name, batch[0]):
                     self._mirror(name, *batch)
-                except Exception as error:  # whatever a tracker raises
-                    del self._trackers[name]
-                    self._warn(f"{name} takes no more ({type(error).__name__}: {error}); training goes on without it")
-        for (name, run), mirror in self._runs.items():
-            if name in self._trackers and not mirror.ended:
-                try:
-                    mirror.end("interrupted", time.time())
-                except Exception as error:
-                    self._warn(f"{name} did not take the end of run {run} ({type(error).__name__}: {error})")
+        for (name, run), mirror in list(self._runs.items()):
+            with self._without(name, run):
+                mirror.end("interrupted", time.time())
+
+    @contextmanager
+    def _without(self, name: str, run: int) -> Iterator[None]:
+        """Leave a run out of a tracker that fails with it; the next one is tried again."""
+        try:
+            yield
+        except Exception as error:  # whatever a tracker raises
+            self._runs.pop((name, run), None)
+            what = f"{name} takes no more of run {run} ({type(error).__name__}: {error})"
+            self._warn(f"{what}; training goes on without it")
 
     def _mirror(self, name: str, run: int, events: Sequence[Event], at: float) -> None:
-        if (name, run) not in self._runs:
-            if not any(isinstance(event, RunStarted) for event in events):
-                return  # it ended before it began
-            with Reader(self._database) as reader:
-                row = reader.run(run)
-            self._runs[name, run] = Mirror(self._trackers[name](), row)
-        mirror = self._runs[name, run]
+        start = next((index for index, event in enumerate(events) if isinstance(event, RunStarted)), None)
+        if start is not None:
+            events = events[start:]  # what is before it was of a place that is lost
+            self._begin(name, run, at)
+        mirror = self._runs.get((name, run))
+        if mirror is None:
+            return  # it ended before it began, or is left out
         mirror.take(events, at)
-        if not mirror.ended and not all(isinstance(event, Step) for event in events):
+        if mirror.ended:
+            del self._runs[name, run]
+        elif not all(isinstance(event, Step) for event in events):
             mirror.flush()
+
+    def _begin(self, name: str, run: int, at: float) -> None:
+        """Begin a run, again where it starts again in this process: its place was lost, or it was resumed."""
+        if before := self._runs.pop((name, run), None):
+            before.end("interrupted", at)
+        with Reader(self._database) as reader:
+            row = reader.run(run)
+        # in a context of its own: a tracker may keep its current run in one, and end it where another begins
+        self._runs[name, run] = copy_context().run(Mirror, self._trackers[name](), row)
 
 
 def with_mirrors(publish: Publish, mirrors: Mirrors) -> Publish:

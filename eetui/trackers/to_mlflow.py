@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from time import sleep
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -12,6 +13,7 @@ with warnings.catch_warnings():
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.tracking import MlflowClient
 
+from core.store.lock import holding
 from eetui.drawing.formats import csv_text
 from eetui.trackers.contract import Cell, Ending, TrackedRun
 
@@ -27,18 +29,21 @@ class MLflow:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._artifacts = (folder / "artifacts").resolve().as_uri()
+        self._folder, self._artifacts = folder, (folder / "artifacts").resolve().as_uri()
         self._waiting: list[Metric] = []
         for name in ("mlflow", "alembic"):  # they tell how they make their tables
             logging.getLogger(name).setLevel(logging.WARNING)
-        with _quiet():
+        with _quiet(), _turn(folder):
             self._client = MlflowClient(tracking_uri=f"sqlite:///{(folder / 'mlflow.db').resolve()}")
 
     def start(self, run: TrackedRun) -> None:
         """Begin the run, and delete the one of an earlier export."""
         with _quiet():
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT, self._artifacts)
+            with _turn(self._folder):
+                found = self._client.get_experiment_by_name(EXPERIMENT)
+                experiment = (
+                    found.experiment_id if found else self._client.create_experiment(EXPERIMENT, self._artifacts)
+                )
             for old in self._client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'"):
                 self._client.delete_run(old.info.run_id)
             made = self._client.create_run(experiment, start_time=_milliseconds(run.created), run_name=run.name)
@@ -77,6 +82,11 @@ class MLflow:
         self.flush()
         with _quiet():
             self._client.set_terminated(self._run, STATUS[ending], _milliseconds(time))
+
+
+def _turn(folder: Path) -> AbstractContextManager[None]:
+    """Hold a folder while its tables or its experiment are made, which several processes may begin at once."""
+    return holding(folder / "eetui.turn", lambda holder: sleep(0.05))
 
 
 def _is_name(label: str) -> bool:

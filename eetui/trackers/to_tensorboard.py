@@ -23,7 +23,7 @@ from tensorboard.util import tensor_util
 
 from eetui.drawing.formats import markdown, pipes
 from eetui.trackers.contract import Cell, Ending, TrackedRun
-from eetui.trackers.names import folder_name
+from eetui.trackers.names import place_name
 
 SUFFIX = ".eetui"
 STATUS = {
@@ -32,14 +32,14 @@ STATUS = {
 
 
 class TensorBoard:
-    """A run in a folder of its own, named by its number and its name."""
+    """A run in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def start(self, run: TrackedRun) -> None:
         """Begin the run's file, and remove the one of an earlier export."""
-        place = self._folder / folder_name(run)
+        place = self._folder / place_name(run)
         place.mkdir(parents=True, exist_ok=True)
         for old in place.glob(f"events.out.tfevents.*{SUFFIX}"):
             old.unlink()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eetui.trackers.contract import Cell, Ending, TrackedRun
+from eetui.trackers.names import place_name
 
 if find_spec("trackio") is None:
     raise ImportError("No module named 'trackio'")
@@ -29,7 +30,7 @@ class Trackio:
         from trackio.sqlite_storage import SQLiteStorage
 
         self._trackio = trackio
-        name = f"{run.number}-{run.name}"[:128]
+        name = place_name(run)
         if name in SQLiteStorage.get_runs(PROJECT):
             SQLiteStorage.delete_run(PROJECT, name)
         config = {**run.params, **{f"tag.{key}": value for key, value in run.tags.items()}, "tags": list(run.labels)}

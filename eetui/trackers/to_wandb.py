@@ -1,6 +1,5 @@
 """Runs for Weights & Biases, offline: `wandb sync FOLDER/wandb/offline-run-…` uploads one, if you want to."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import wandb
 
 from eetui.trackers.contract import Cell, Ending, TrackedRun
+from eetui.trackers.names import digest
 
 PROJECT = "eetui"
 LONGEST_TAG = 64
@@ -28,7 +28,7 @@ class WandB:
             x_disable_meta=True,
         )  # fmt: skip
         self._run: Any = wandb.init(
-            project=PROJECT, name=run.name[:128], id=hashlib.sha256(run.key.encode()).hexdigest()[:12], mode="offline",
+            project=PROJECT, name=run.name[:128], id=digest(run), mode="offline",
             dir=str(self._folder), config={**run.params, "eetui": dict(run.tags)}, group=run.tags.get("experiment"),
             tags=[label[:LONGEST_TAG] for label in run.labels if label], reinit="create_new", settings=settings,
         )  # fmt: skip

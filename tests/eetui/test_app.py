@@ -8,7 +8,7 @@ from pkgutil import resolve_name
 
 import pytest
 
-from core.errors import ConfigError
+from core.errors import ConfigError, StoreError
 from core.events import RunFailed, RunFinished
 from core.store.reader import Reader
 from core.store.writer import Writer
@@ -179,3 +179,11 @@ async def test_the_bell_can_be_turned_off(database: Path, monkeypatch: pytest.Mo
 def test_an_unknown_theme_is_refused_with_the_names_there_are(database: Path) -> None:
     with pytest.raises(ConfigError, match=r"theme must be one of .*eetui-dark.*, got 'pink'"):
         EetuiApp(database, Settings(theme="pink"))
+
+
+async def test_the_database_is_closed_when_the_console_ends(database: Path) -> None:
+    bench = EetuiApp(database)
+    async with bench.run_test():
+        pass
+    with pytest.raises(StoreError, match="is closed"):
+        bench.reader.live()

@@ -2,6 +2,7 @@
 
 import sqlite3
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_run_without_statistics_or_exits_says_so(tmp_path: Path) -> None:
 def test_a_run_that_was_trained_without_exits_says_so(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     run = store_run(path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE token_statistics SET signal = ?", (zlib.compress(b""),))
     connection.close()
     with Reader(path) as reader, pytest.raises(UsageError, match="trained without exits"):

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def taken(writer: Writer, ready: Sequence[str] = (), like: str = "") -> int | No
 
 def kill_owner(path: Path, run: int) -> None:
     """Let a run be held by a process that never was."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE runs SET pid = 0 WHERE id = ?", [run])
     connection.close()
 
@@ -106,7 +107,7 @@ def test_runs_are_moved_and_dropped(writer: Writer, reader: Reader) -> None:
 
 def test_what_was_trained_outside_of_the_queue_takes_no_place_in_it(writer: Writer, reader: Reader, path: Path) -> None:
     outside, first, second, third = add(writer, ["a", "b", "c", "d"])
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE runs SET status = 'finished' WHERE id = ?", [outside])
     connection.close()
     move(writer, third, 2)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from core.store.writer import Writer
 from eetui.drawing.figures import delta
 from tests.conftest import Eetui
-from tests.scripted_runs import many_runs
+from tests.scripted_runs import add, keep_tokens, make_database, many_runs, scripted
 
 Done = subprocess.CompletedProcess[str]
 
@@ -48,6 +49,22 @@ def test_files_say_how_far_runs_lie_below_their_static_depths(trained: Done, eet
     assert 0 < rows["price.furthest.savings"]["values"][0]["mean"] <= 0.5
     assert "At one price, below them where furthest" in eetui("compare", "1", "3", "--format", "md").stdout
     assert "where furthest" not in eetui("compare", "1", "3").stdout, "a table on the screen is there at once"
+
+
+def test_files_say_which_runs_are_not_held_against_static_depths(tmp_path: Path, eetui: Eetui) -> None:
+    path = make_database(tmp_path / "runs.db")
+    with Writer(path) as writer:
+        add(writer, list(scripted("loss")), "loss", 43)
+        keep_tokens(writer, 1)
+    written = eetui("compare", "1", "7", "3", "--format", "md", EETUI_DB=str(path)).stdout
+    kept = "keeps no statistics of its tokens (finished)"
+    some = f"Savings curve of 1 of 2 seeds of loss ×2 (intervals over windows only): the other {kept}"
+    for note in (some, f"No savings curve of softmax-3: it {kept}"):
+        assert f"- ! {note}" in written.splitlines()
+    rows = csv.DictReader(io.StringIO(eetui("compare", "1", "7", "3", "--format", "csv", EETUI_DB=str(path)).stdout))
+    seeds = {(row["metric"], row["run"]): row["seeds"] for row in rows}
+    assert seeds["final_ppl", "loss ×2"] == "2"
+    assert seeds["line.area", "loss ×2"] == "1"
 
 
 def test_only_changed_leaves_out_rows_in_which_all_agree(trained: Done, eetui: Eetui) -> None:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_rm_for_good_makes_room_at_once_also_of_what_was_deleted_before(eetui: E
     assert "deleted loss-1 (run 1), distill-2 (run 2) for good" in done.stderr
     assert names(eetui, db, "--deleted") == []
     assert not checkpoint_folder(Path(db), 1).parent.exists()
-    with sqlite3.connect(db) as connection:
+    with closing(sqlite3.connect(db)) as connection, connection:
         assert connection.execute("SELECT count(*) FROM events WHERE run_id < 3").fetchone() == (0,)
     connection.close()
     refused(eetui("restore", "1", EETUI_DB=db), "there is no run '1' in the bin")

@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -217,7 +218,7 @@ def kept(eetui: Eetui, text: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     options = ("--method", str(folder / "mine.py"), "--corpus", str(text), *OPTIONS, *set_options("later_lr_scale=0.5"))
     done = eetui("run", "--no-ui", *options, "--seeds", "2", EETUI_DB=str(folder / "runs.db"))
     assert done.returncode == 0, done.stderr
-    with sqlite3.connect(folder / "runs.db") as connection:
+    with closing(sqlite3.connect(folder / "runs.db")) as connection, connection:
         connection.execute("UPDATE runs SET status = 'interrupted' WHERE id = 2")
     connection.close()
     return folder
@@ -278,7 +279,7 @@ READER = Mine()
     reader.write_text(source)
     code, _, errors = run("run", "--no-ui", "-m", "loss", "--corpus", f"reader:{reader}", *OPTIONS)
     assert code == 0, errors
-    with sqlite3.connect(tmp_path / "runs.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as connection, connection:
         connection.execute("UPDATE runs SET status = 'interrupted'")
     connection.close()
     reader.write_text(source.replace(".read()", ".read()[500:]"))

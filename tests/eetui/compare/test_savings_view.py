@@ -130,8 +130,8 @@ def test_deferred_layers_are_not_called_saved_without_a_word() -> None:
     runs = [replace(run(state), config={"method": state, "exit.exited_state": state, **layers}) for state in states]
     curves = dict.fromkeys((0, 1), curve((0.0, 0.2), (3.0, 3.1), [[0.0] * 24] * 2))
     comparison = compare(runs)
-    assert "Of deferred (exited_state=deferred)" in note(comparison, curves, (), busy=False)
-    assert "exited_state=deferred" not in note(comparison, {0: curves[0]}, (), busy=False)
+    assert "Of deferred (exited_state=deferred)" in note(comparison, curves, {}, busy=False)
+    assert "exited_state=deferred" not in note(comparison, {0: curves[0]}, {}, busy=False)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
@@ -151,20 +151,23 @@ async def test_curves_and_their_static_depths_are_drawn_together(database: Path,
                 assert (min(one.x), max(one.x)) == (0.0, 0.5)
         lines = words(pilot, "#areas").splitlines()
         assert [line.split()[1] for line in lines[1:]] == ["loss-1", "distill-2"]
-        assert "of their tokens, or no exit): softmax-3." in words(pilot, "#savings-note")
+        why = "No savings curve of softmax-3: it keeps no statistics of its tokens (finished)."
+        assert why in words(pilot, "#savings-note")
         assert "Working out" not in words(pilot, "#savings-note")
         chart = pilot.app.screen.query_one("#savings", Chart)
         assert chart.query_one("Plot").display
         assert pilot.app.screen.query_one("#savings-note").region.bottom < size[1]
 
 
-async def test_seeds_share_a_curve_only_if_each_has_one(database: Path) -> None:
+async def test_seeds_share_a_curve_and_where_some_have_none_it_says_how_many(database: Path) -> None:
     async with comparing(database, 1, 7, 2) as pilot:
-        assert "loss ×2" in words(pilot, "#areas")
+        assert "loss ×2 " in words(pilot, "#areas")
         assert "±" in words(pilot, "#areas")
-    async with comparing(database, 1, 7, 8, 2) as pilot:
-        assert "loss" not in words(pilot, "#areas").replace("loss-", "")
-        assert "of their tokens, or no exit): loss-8." in words(pilot, "#savings-note")
+        assert "of 2 seeds" not in words(pilot, "#areas") + words(pilot, "#savings-note")
+    async with comparing(database, 1, 7, 8, 2, size=(120, 40)) as pilot:
+        assert "loss ×3 (curve: 2 of 3 seeds) " in words(pilot, "#areas")
+        why = "Savings curve of 2 of 3 seeds of loss ×3: the other keeps no statistics of its tokens (finished)."
+        assert why in words(pilot, "#savings-note")
         await pilot.press("g")
         await pilot.pause(0.2)
         assert [line.split()[1] for line in words(pilot, "#areas").splitlines()[1:]] == [
@@ -189,12 +192,15 @@ async def test_they_are_worked_out_once_on_a_thread(database: Path, monkeypatch:
 
 
 async def test_areas_are_exported_with_the_savings(database: Path, tmp_path: Path) -> None:
-    async with comparing(database, 1, 2) as pilot:
+    async with comparing(database, 1, 2, 8) as pilot:
         screen = pilot.app.screen
         screen._export("json")  # type: ignore[attr-defined]
         comparison: Comparison = screen.comparison  # type: ignore[attr-defined]
         assert comparison.further == ()
     (path,) = tmp_path.rglob("compare-savings.json")
-    rows = {row["metric"]: row for row in json.loads(path.read_text())["savings"]}
+    written = json.loads(path.read_text())
+    rows = {row["metric"]: row for row in written["savings"]}
     assert rows["line.area"]["values"][0]["mean"] != 0
+    assert rows["line.area"]["seeds"] == [1, 1], "of loss, one of two"
+    assert any(note.startswith("Savings curve of 1 of 2 seeds of loss ×2 (intervals") for note in written["notes"])
     assert {"price.gain", "price.beats", "price.furthest", "price.furthest.low"} <= set(rows)

@@ -58,4 +58,5 @@ def test_a_terminal_that_has_gone_away_does_not_break_who_writes_to_it() -> None
 
     with pytest.raises(BrokenPipeError):
         os.write(write, b"the pipe is broken indeed")
+    gone.close()
     os.close(write)

@@ -5,6 +5,7 @@ import json
 import re
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def two_runs(tmp_path: Path) -> Path:
     with Writer(path) as writer, Reader(path) as reader:
         text = reader.text("f5")
         assert text is not None
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("DELETE FROM texts WHERE fingerprint = 'f5'")
         connection.close()
         writer.keep_text("f5", EvaluationText(HOSTILE, text.stream))

@@ -139,10 +139,15 @@ def test_runs_without_lines_are_named_with_the_reason(database: Path) -> None:
     comparison = compare(runs)
     why = "loss-2 keeps no statistics of its tokens (finished): train it again"
     plot = savings_plot(comparison, {"loss-1": curve, "loss-2": why, "gain-3": curve})
-    assert {row["run"] for row in numbers(plot) if row["what"] == "one price"} == {"gain-3"}
+    seeds = {row["run"]: row["seeds"] for row in numbers(plot) if row["what"] == "one price"}
+    assert seeds == {"loss ×2": "1", "gain-3": "1"}
     (said,) = plot.left_out
-    assert said.startswith("no lines: loss ×2: loss-2 keeps no statistics of its tokens (finished); its other runs")
-    assert said[1:] in plot.caption
+    assert said == (
+        "savings curve of 1 of 2 seeds of loss ×2 (intervals over windows only): the other keeps no statistics of its "
+        "tokens (finished)"
+    )
+    assert f"S{said[1:]}." in plot.caption
+    assert "loss ×2 (curve: 1 of 2 seeds)" in words(render(plot, 17.0, "svg").decode())
     assert savings_plot(compare(runs[:1]), {"loss-1": curve}).left_out == ()
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ async def test_a_note_is_added_and_seen_in_the_preview(database: Path) -> None:
 
 
 async def test_the_recorded_command_is_copied_or_an_equivalent_made(database: Path) -> None:
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE runs SET record = json_set(record, '$.command', 'eetui') WHERE id = 2")
     connection.close()
     bench = Opened(database)
@@ -194,7 +195,7 @@ async def test_a_run_that_was_resumed_meanwhile_is_not_deleted(database: Path, m
     bench = Opened(database)
     async with bench.run_test() as pilot:
         monkeypatch.setattr(ListActions, "_live_ones", lambda actions, runs: {})  # as it looked a moment ago
-        with sqlite3.connect(database) as connection:
+        with closing(sqlite3.connect(database)) as connection, connection:
             connection.execute("UPDATE runs SET status = 'running' WHERE id = 5")
         connection.close()
         await press(pilot, "down", "d")
@@ -267,7 +268,7 @@ async def test_a_run_of_another_process_moves_on_by_itself(database: Path) -> No
 async def test_runs_of_a_dead_process_are_told_apart_before_anybody_writes_so(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE runs SET pid = 2147483646, status = 'running' WHERE id = 6")
     connection.close()
     monkeypatch.setattr(ListActions, "close_books", lambda actions: None)
@@ -279,7 +280,7 @@ async def test_runs_of_a_dead_process_are_told_apart_before_anybody_writes_so(
 
 
 async def test_runs_of_a_dead_process_are_told_apart(database: Path) -> None:
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE runs SET pid = 2147483646 WHERE id = 6")
     connection.close()
     bench = Opened(database)

@@ -3,6 +3,7 @@
 import dataclasses
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,8 @@ class CountingReader(Reader):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = many_runs(tmp_path_factory.mktemp("many") / "runs.db", COUNT)
-    with sqlite3.connect(path) as connection:  # some without figures, many with equal ones, some infinite
+    # some without figures, many with equal ones, some infinite
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE runs SET final_ppl = NULL WHERE id % 7 = 0")
         connection.execute("UPDATE runs SET final_ppl = 9e999 WHERE id % 11 = 0")
     connection.close()

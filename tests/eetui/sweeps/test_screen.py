@@ -1,6 +1,7 @@
 """The Sweep screen in an app: what it opens with, its keys, what it opens, and what another process changes."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,11 +96,11 @@ async def test_what_another_process_finishes_or_deletes_is_shown(swept: Path) ->
     app = EetuiApp(swept)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
-        with sqlite3.connect(swept) as connection:
+        with closing(sqlite3.connect(swept)) as connection, connection:
             connection.execute("UPDATE runs SET status = 'finished', final_ppl = 99 WHERE id = 12")
         connection.close()
         await until_true(pilot, lambda: screen.query_one("#cells", Lines).rows[5][3] == "✓✓")
-        with sqlite3.connect(swept) as connection:
+        with closing(sqlite3.connect(swept)) as connection, connection:
             connection.executescript("DELETE FROM sweep_cells; DELETE FROM sweeps")
         connection.close()
         await until_true(pilot, lambda: not screen.query_one("#cells", Lines).rows)

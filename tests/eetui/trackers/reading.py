@@ -1,6 +1,7 @@
 """What trackers hold, read with their own readers, in one shape for all."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,17 @@ def read_trackio(folder: Path) -> list[Read]:
 
 
 def read_wandb(folder: Path) -> list[Read]:
-    """Read every run's transaction log into wandb's own messages."""
+    """Read every run's transaction log, once its end is in it: wandb writes them in a process of its own."""
+    give_up = time.monotonic() + 20
+    while True:
+        found = _wandb_logs(folder)
+        if all(run.status for run in found) or time.monotonic() > give_up:
+            return found
+        time.sleep(0.1)
+
+
+def _wandb_logs(folder: Path) -> list[Read]:
+    """Read what there is of the logs into wandb's own messages."""
     messages = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     pytest.importorskip("wandb").teardown()  # its process writes the end of a log after `finish` has returned
     found = []

@@ -1,0 +1,71 @@
+"""What the curves of a comparison lack: columns without one, or with one of some of their seeds, in words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from eetui.compare.advice import main_fingerprint
+from eetui.compare.columns import Column
+from eetui.compare.comparison import Comparison
+from eetui.compare.savings_curves import SavingsCurve, Tried, curves_of
+
+RUN = "…"
+"""Stands for a run in a reason that holds for several."""
+OTHER_TEXT = f"{RUN} was not evaluated on the text that most are"
+
+
+def curve_title(column: Column, curve: SavingsCurve | None) -> str:
+    """Return the title of a column, and how many of its seeds its curve is of unless it is of all."""
+    if curve is None or curve.seeds == len(column.runs):
+        return column.title
+    return f"{column.title} (curve: {curve.seeds} of {len(column.runs)} seeds)"
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """What a curve lacks.
+
+    Attributes:
+        curves: number of its seeds that have one.
+        seeds: number of its seeds; 0 where none has one.
+        reason: why the others have none, with `RUN` for the run; empty where they were not tried.
+    """
+
+    curves: int
+    seeds: int
+    reason: str
+
+
+def curve_notes(comparison: Comparison, tried: Tried) -> Iterator[str]:
+    """Yield which columns have no curve, or one of some of their seeds only, and why, as far as it was tried."""
+    main, gaps = main_fingerprint(comparison.columns), dict[_Gap, list[Column]]()
+    for column in comparison.columns:
+        comparable = column.fingerprint == main
+        curves = len(curves_of(column, tried)) if comparable else 0
+        reason = _reason(column, tried) if comparable else OTHER_TEXT
+        if curves < len(column.runs) and (curves or reason):
+            gap = _Gap(curves, len(column.runs) if curves else 0, reason)
+            gaps.setdefault(gap, []).append(column)
+    return (_said(gap, columns) for gap, columns in gaps.items())
+
+
+def _reason(column: Column, tried: Tried) -> str:
+    """Return why the first of a column's runs without a curve has none, without the advice behind it."""
+    for run in column.runs:
+        if isinstance(why := tried.get(run.name), str):
+            reason = why.partition(": ")[0]
+            return f"{RUN}{reason.removeprefix(run.name)}" if reason.startswith(f"{run.name} ") else reason
+    return ""
+
+
+def _said(gap: _Gap, columns: Sequence[Column]) -> str:
+    """Write in words what columns lack."""
+    titles = ", ".join(column.title for column in columns)
+    without = sum(len(column.runs) - gap.curves for column in columns)
+    if not gap.curves:
+        what, who = f"No savings curve of {titles}", "it" if without == 1 else "each"
+    else:
+        windows = " (intervals over windows only)" if gap.curves == 1 else ""
+        what = f"Savings curve of {gap.curves} of {gap.seeds} seeds of {titles}{windows}"
+        who = "the other" if without == 1 else "each other"
+    reason = f"{who}{gap.reason[1:]}" if gap.reason.startswith(RUN) else gap.reason
+    return f"{what}: {reason}" if reason else what
