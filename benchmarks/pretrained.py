@@ -210,8 +210,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     shown: Mapping[str, Any] = {
-        "model": options.model.rpartition("/")[2], "windows": options.windows, "ratio": options.ratio,
-        "set": " ".join(options.set),
+        "model": options.model.rpartition("/")[2], "corpus": Path(options.corpus).name,
+        "eval_corpus": options.eval_corpus and Path(options.eval_corpus).name, "windows": options.windows,
+        "ratio": options.ratio, "set": " ".join(options.set),
     }  # fmt: skip
     report = Report("Exits on a pretrained model", dict(shown))
     values = {
