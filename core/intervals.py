@@ -198,7 +198,7 @@ def unpaired_seeds(first: Sequence[float], second: Sequence[float], level: float
         The interval; None if both sides have one seed only.
     """
     mean = statistics.fmean(first) - statistics.fmean(second)
-    return _at(level, estimate_of(mean, "seeds", *_errors_of(first, second)))
+    return _at(level, estimate_of(mean, "seeds", *of_independent(standard_error(first), standard_error(second))))
 
 
 def of_two(first: Interval, second: Interval) -> Interval:
@@ -288,19 +288,19 @@ def _of_both(windows: Sequence[float], *sides: Sequence[Sequence[float]], level:
     if not (blocks := window_blocks(windows)):
         return None
     seeds = ([statistics.fmean(seed) for seed in side] for side in sides)
-    errors = (*_errors_of(*seeds), standard_error(blocks))
+    errors = (*of_independent(*map(standard_error, seeds)), standard_error(blocks))
     return _at(level, estimate_of(statistics.fmean(windows), "seeds and windows", *errors))
 
 
-def _errors_of(*sides: Sequence[float]) -> list[Error | None]:
-    """Return the standard errors of the means of independent draws, of one side or of two.
+def of_independent(*sides: Error | None) -> list[Error | None]:
+    """Return the standard errors of the means over seeds, of one side or of two that are drawn apart.
 
-    A side of one draw, whose spread can't be known, is taken to vary as the other does (Crawford and Howell 1998).
+    A side of one seed, whose spread can't be known, is taken to vary as the other does (Crawford and Howell 1998).
     """
-    match errors := [standard_error(side) for side in sides]:
-        case [None, (error, degrees)] | [(error, degrees), None]:
-            return [(error, degrees), (error * math.sqrt(degrees + 1), degrees)]
-    return errors
+    match sides:
+        case [None, (error, degrees)] | [(error, degrees), None]:  # one estimate of both: its degrees are all there are
+            return [(error * math.sqrt(degrees + 2), degrees)]
+    return list(sides)
 
 
 def _at(level: float, found: Estimate | None) -> Interval | None:
