@@ -36,8 +36,9 @@ demo: $(VENV)/.runtime
 
 test: check
 
+# Tests wait for screens and processes a third of their time, so three workers keep two cores busy.
 check: static docs dist
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 # The fault tests for long: hundreds of kills and damages, a million events, a minute of crowding, a lock of 80 s; then
 # every test, with all its cases.
