@@ -36,13 +36,13 @@ demo: $(VENV)/.runtime
 
 test: check
 
-# Tests wait for screens and processes a third of their time: three workers, and the other checks beside them, keep two
+# Tests wait for screens and processes a third of their time: four workers, and the other checks beside them, keep two
 # cores busy.
 check: $(VENV)/.dev
 	$(MAKE) --jobs=2 tests static docs dist
 
 tests: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal
 
 # The fault tests for long: hundreds of kills and damages, a million events, a minute of crowding, a lock of 80 s; then
 # every test, with all its cases.
