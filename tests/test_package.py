@@ -102,6 +102,15 @@ def test_what_needs_torch_says_so_where_it_is_missing(installed: dict[str, str],
     assert done.stdout == ""
 
 
+def test_doctor_says_what_there_is_without_torch(installed: dict[str, str], tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from eetui.__main__ import main; main()"
+    done = run(code, "doctor", installed, tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (1, "1 problem found")
+    found = {line.split()[0] if line[0] != "!" else line.split()[1] for line in done.stdout.splitlines()}
+    assert {"versions", "torch", "disk", "terminal", "database", "schema", "pages", "runs"} <= found
+    assert "torch      is not installed: runs are read and compared" in done.stdout
+
+
 def test_the_forms_for_github_are_yaml() -> None:
     yaml = pytest.importorskip("yaml")
     for path in (ROOT / "CITATION.cff", *(ROOT / ".github").rglob("*.yml")):

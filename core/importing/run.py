@@ -23,9 +23,10 @@ from core.importing.files import read_arrays
 from core.importing.settings import Aim, import_config, known_config, split
 from core.importing.tokens import ImportedTokens, imported_tokens
 from core.machine.processes import command_line, peak_memory
+from core.machine.versions import versions
 from core.pricing.thresholds import Integers
 from core.session.names import require_name, require_tag
-from core.session.provenance import code_state, versions
+from core.session.provenance import code_state
 from core.state import RunState, reduce
 from core.store.new_runs import NewRun
 from core.store.tokens import EvaluationText

@@ -1,11 +1,9 @@
 """Record for reproducing a run: versions, code state, host, command line."""
 
-import importlib.metadata
 import platform
 import socket
 import subprocess
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ from core.exits._facts import RECORD_KEY
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import find, is_pinned
 from core.machine.processes import command_line
-
-PACKAGES = ("eetui", "torch", "tokenizers", "pydantic", "sqlite-utils", "textual", "rich", "typer")
+from core.machine.versions import versions
 
 
 def reproduction_record(config: RunConfig, dataset: Dataset, code: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -50,19 +47,6 @@ def method_record(reference: str) -> dict[str, Any]:
     method = exit_method(reference)
     own = find(EXIT_METHODS, reference).record if is_pinned(reference) else {"name": reference}
     return {**own, "reads_head": method.reads_head, "claims": method.claims, "learns": method.learns}
-
-
-def versions(*more: str) -> dict[str, str]:
-    """Return the versions of the packages that a run depends on, and of more, as far as they are installed."""
-    return {name: version for name in (*PACKAGES, *more) if (version := _version(name))}
-
-
-@cache  # 2 ms each, for every run of a sweep
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def code_state() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from eetui.cli.options import AsJson, Database, print_data
 from eetui.drawing.formats import json_text
 
 if TYPE_CHECKING:
-    from core.session.checkup import Finding
+    from core.store.checkup import Finding
 
 WIDTH = 12
 
@@ -44,14 +44,17 @@ def doctor(
 
 
 def _findings(db: Path) -> "Iterator[Finding]":
-    from core.session.checkup import check_checkpoints, check_database, check_stages, check_states
-    from eetui.summary.surroundings import surroundings
+    from core.store.checkup import check_database
+    from eetui.summary.surroundings import has_torch, surroundings
 
     yield from surroundings(db)
     yield from check_database(db)
-    yield from check_checkpoints(db)
-    yield from check_states()
-    yield from check_stages(db)
+    if has_torch():
+        from core.session.checkup import check_checkpoints, check_stages, check_states
+
+        yield from check_checkpoints(db)
+        yield from check_states()
+        yield from check_stages(db)
 
 
 def _repair(db: Path) -> None:

@@ -7,17 +7,17 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-
-import torch
 
 from core.data.cache import cache_dir
 from core.machine.cores import read_cores
 from core.machine.disks import disk_of
-from core.protocol.resolve import choose_threads
-from core.session.checkup import Finding
-from core.session.provenance import versions
+from core.machine.versions import versions
+from core.store.checkup import Finding
 from core.store.files import real_path
+
+NO_TORCH = "is not installed: runs are read and compared, none is trained (pip install torch)"
 
 
 def surroundings(db: Path) -> Iterator[Finding]:
@@ -26,10 +26,7 @@ def surroundings(db: Path) -> Iterator[Finding]:
     yield Finding(
         "system", f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.platform()}"
     )
-    yield Finding("devices", ", ".join(_devices()))
-    cores, choice = read_cores(), choose_threads()
-    quota = f", {cores.quota:.3g} granted by the control group" if cores.quota is not None else ""
-    yield Finding("threads", f"{choice.threads} now; {cores.allowed} cores{quota}, {cores.busy:.1f} of them busy")
+    yield from _computing() if has_torch() else [Finding("torch", NO_TORCH, sound=False)]
     for name, folder in (("database", real_path(db).parent), ("cache", cache_dir())):
         disk = disk_of(folder)
         only_read = "" if disk.writable else ", which is read-only"
@@ -44,9 +41,20 @@ def surroundings(db: Path) -> Iterator[Finding]:
     )
 
 
-def _devices() -> Iterator[str]:
-    yield f"cpu ({platform.machine()})"
-    for number in range(torch.cuda.device_count()):
-        yield f"cuda:{number} ({torch.cuda.get_device_name(number)})"
-    if torch.backends.mps.is_available():
-        yield "mps"
+def has_torch() -> bool:
+    """Tell whether torch is installed: without it, runs are read and compared."""
+    return find_spec("torch") is not None
+
+
+def _computing() -> Iterator[Finding]:
+    import torch
+
+    from core.protocol.resolve import choose_threads
+
+    devices = [f"cpu ({platform.machine()})"]
+    devices += [f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(torch.cuda.device_count())]
+    devices += ["mps"] if torch.backends.mps.is_available() else []
+    yield Finding("devices", ", ".join(devices))
+    cores, choice = read_cores(), choose_threads()
+    quota = f", {cores.quota:.3g} granted by the control group" if cores.quota is not None else ""
+    yield Finding("threads", f"{choice.threads} now; {cores.allowed} cores{quota}, {cores.busy:.1f} of them busy")

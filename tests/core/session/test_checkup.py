@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from core.backbones.state_cache import caches_folder
-from core.session.checkup import check_checkpoints, check_database, check_states
+from core.session.checkup import check_checkpoints, check_states
 from core.session.prepare import Prepared
 from core.session.run import run_experiment
+from core.store.checkup import check_database
 from core.store.files import checkpoint_folder
 from core.store.writer import Writer
 from tests.core.session.listeners import ignore
