@@ -26,7 +26,7 @@ endef
 RESULTS = benchmarks/results
 BENCHMARKS = head_loss three_methods early_exit startup store growth console busy scale
 
-.PHONY: demo test check tests soak static docs dist record bench clean
+.PHONY: demo test check soak static docs dist record bench clean
 
 demo: $(VENV)/.runtime
 	EETUI_DB=$(DEMO_DB) $(BIN)/eetui run --no-ui --preset quick
@@ -36,12 +36,8 @@ demo: $(VENV)/.runtime
 
 test: check
 
-# Tests wait for screens and processes a third of their time: four workers, and the other checks beside them, keep two
-# cores busy.
-check: $(VENV)/.dev
-	$(MAKE) --jobs=2 tests static docs dist
-
-tests: $(VENV)/.dev
+# Tests wait for screens and processes a third of their time: four workers keep two cores busy.
+check: static docs dist
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal
 
 # The fault tests for long: hundreds of kills and damages, a million events, a minute of crowding, a lock of 80 s; then
