@@ -23,6 +23,9 @@ $(BIN)/uv --version >/dev/null 2>&1 || $(PIP) $(UV) 2>/dev/null || true
 $(BIN)/uv pip install --quiet --python $(BIN)/python $(PACKAGES) || $(PIP) $(PACKAGES)
 endef
 
+# Installs compile nothing, so the first process that imports a module must be let keep what it compiled for the others.
+unexport PYTHONDONTWRITEBYTECODE
+
 RESULTS = benchmarks/results
 BENCHMARKS = head_loss three_methods early_exit startup store growth console busy scale
 
