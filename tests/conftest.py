@@ -5,6 +5,7 @@ the test.
 """
 
 import gc
+import inspect
 import os
 import random
 import subprocess
@@ -31,8 +32,6 @@ OF_PYTHON = ("PYTHON", "LC_", "LANG", "OMP_")
 
 CASES = 2
 """Cases of each test outside `make soak`, where cases take long."""
-ONE_CASE = ("tests/eetui/", "tests/faults/")
-"""Where a case starts a console or a process: one of each test in `LONG` is enough outside `make soak`."""
 LONG = (
     "tests/faults/",
     "tests/core/analysis/",
@@ -49,8 +48,6 @@ LONG = (
     "tests/core/sweeps/",
     "tests/eetui/cli/",
     "tests/eetui/compare/",
-    "tests/eetui/console/",
-    "tests/eetui/drawing/",
     "tests/eetui/exports/",
     "tests/eetui/figures/",
     "tests/eetui/generate/",
@@ -59,9 +56,7 @@ LONG = (
     "tests/eetui/report/",
     "tests/eetui/runs/",
     "tests/eetui/setup/",
-    "tests/eetui/summary/",
     "tests/eetui/sweeps/",
-    "tests/eetui/test_hostile_text.py",
 )
 
 torch.set_num_threads(1)
@@ -131,7 +126,7 @@ def trained(eetui: Eetui, text: Path) -> subprocess.CompletedProcess[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to `make soak` what takes long: tests marked `soak`, and most cases of each test in `LONG`.
 
-    Two cases stay, and one of a test that starts a console or a process.
+    Two cases stay, and one of a test that is a coroutine, which drives a console.
     """
     if os.environ.get("EETUI_SOAK"):
         return
@@ -140,7 +135,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         function = item.nodeid.partition("[")[0]
         seen[function] += 1
-        cases = 1 if function.startswith(ONE_CASE) else CASES
+        cases = 1 if inspect.iscoroutinefunction(getattr(item, "function", None)) else CASES
         long = item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > cases)
         (left_out if long else kept).append(item)
     config.hook.pytest_deselected(items=left_out)

@@ -18,8 +18,8 @@ from tests.eetui.walks import WAYS, Walk, screens, walk
 from tests.scripted_runs import keep_sweep, keep_tokens, make_database
 
 SMALL, LARGE = (80, 24), (160, 50)
-LONG = ("NewScreen",)
-"""Screens whose walk takes long; tests of their own go through their fields in CI."""
+SHOW_MORE = ("LiveScreen", "InspectScreen")
+"""Screens that show parts on a large terminal which they hide on a small one: both are walked through in CI."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cases() -> Iterator[object]:
     for size in (SMALL, LARGE):
         for name in WAYS:
-            marks = () if size == SMALL and name not in LONG else pytest.mark.soak
+            marks = () if size == SMALL or name in SHOW_MORE else pytest.mark.soak
             yield pytest.param((name, size), id=f"{name}-{size[0]}x{size[1]}", marks=marks)
 
 

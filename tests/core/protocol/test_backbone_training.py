@@ -70,7 +70,7 @@ def losses(state: RunState) -> list[float]:
     return [measured.loss for measured in state.measured if measured.split == "calibration"]
 
 
-@pytest.mark.parametrize("readout", ["final", pytest.param("affine", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("readout", ["final", "affine"])
 def test_exits_end_below_those_of_the_frozen_model_after_as_many_steps(
     folder: Path, pattern: Path, readout: str
 ) -> None:

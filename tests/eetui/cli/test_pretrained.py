@@ -69,7 +69,6 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
     assert "has changed: its content is no longer that of the run" in changed.stderr
 
 
-@pytest.mark.soak
 def test_a_run_whose_backbone_was_trained_is_looked_into(
     eetui: Eetui, folder: Path, text: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from textual.widgets import Button, Input, Select, Switch
 
 from core.config.run_config import DEFAULT_PRESET, method_names
@@ -24,7 +23,6 @@ async def test_every_field_has_an_editor_of_its_kind(database: Path, fake: FakeE
             assert isinstance(row(bench, name).editor, kinds.get(field.kind, Input)), name
 
 
-@pytest.mark.soak
 async def test_the_focused_field_is_always_in_view_with_its_meaning(database: Path, fake: FakeEstimating) -> None:
     bench = EetuiApp(database)
     async with new_screen(bench) as pilot:
