@@ -114,6 +114,10 @@ def sweep(
     if not prompts:
         raise UsageError("there is nothing to write after: give a text (--prompt)")
     exits = exits or range(len(generator.model.blocks) - 1)
+    if min(lengths, default=1) < 1:
+        raise UsageError(
+            f"--lengths must be at least 1, got {min(lengths)}: all speeds are compared with plain decoding"
+        )
     draftings = [Drafting(exit_, length) for exit_ in exits or (0,) for length in (*lengths, None)]
     for prompt in prompts:  # refuse what can't be done before the first is tried
         for drafting in draftings:

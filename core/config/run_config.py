@@ -142,6 +142,8 @@ class RunConfig(Section):
                 raise ValueError("exit.calibration must be heldout or spread where protocol is frozen")
             if self.data.tokenizer not in ("auto", "model"):
                 raise ValueError("data.tokenizer must be auto or model: a pretrained model knows its own tokens only")
+            if not self.model.causal:
+                raise ValueError("model.causal must be true: pretrained models attend to earlier tokens only")
             if self.train.backbone == "all" and self.machine.dtype not in ("float32", "bfloat16"):
                 raise ValueError(
                     f"machine.dtype must be float32 or bfloat16 where train.backbone is all, got {self.machine.dtype}: "

@@ -6,6 +6,7 @@ on top. What can pay is time, as one pass over several tokens reads the weights 
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from math import isnan
 
 from core.errors import UsageError
 
@@ -48,6 +49,8 @@ class Drafting:
             raise UsageError("--draft and --draft-until exclude each other: a length is fixed, or follows the signal")
         if self.length is not None and self.length < 0:
             raise UsageError(f"--draft must be at least 0 (plain decoding), got {self.length}")
+        if self.until is not None and isnan(self.until):
+            raise UsageError("--draft-until must be a number, got nan")
         if self.until is not None and (foresees or not exits):
             raise UsageError("--draft-until needs an exit signal that generation can compute: use --draft")
 

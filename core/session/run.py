@@ -14,7 +14,15 @@ import torch
 
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
-from core.errors import LostRunError, StoppedError, StoreError, TrainingError, UnwritableError, VanishedError
+from core.errors import (
+    ConfigError,
+    LostRunError,
+    StoppedError,
+    StoreError,
+    TrainingError,
+    UnwritableError,
+    VanishedError,
+)
 from core.events import Event, RunFailed, RunFinished, RunInterrupted, Warned
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import free_cached, peak_flops, waiter
@@ -188,7 +196,7 @@ def _drain_in_place(training: Callable[[], Events], outbox: Outbox, should_stop:
         outbox.abandon(RunInterrupted(f"stopped by the user while {error}", time.perf_counter() - began))
     except StoreError as error:
         outbox.abandon(RunFailed(str(error), "", time.perf_counter() - began))
-    except TrainingError as error:
+    except (TrainingError, ConfigError) as error:  # such as a pretrained model whose weights can't be read
         outbox.end(RunFailed(str(error), "", time.perf_counter() - began))
     except BaseException as error:
         if outbox.state.status not in LIVE:  # the run had ended: the listener raised

@@ -74,7 +74,7 @@ def generate(
 
     given = {"--exit": exit_, "--draft": draft, "--draft-until": draft_until, "--rounds": rounds}
     if not speculate and (names := [name for name, value in given.items() if value is not None]):
-        raise UsageError(f"{' and '.join(names)} say how to speculate: add --speculate, or leave them out")
+        raise UsageError(f"without --speculate nothing is drafted: add it, or leave out {' and '.join(names)}")
     options = GenerationOptions(max_tokens, temperature, top_k, top_p, seed, window)
     options.check()
     with reading(db, exact=as_json) as reader:

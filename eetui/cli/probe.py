@@ -41,6 +41,10 @@ def probe(
     force: Force = False,
 ) -> None:
     """Say, before any training, what each layer of a pretrained model knows, and whether exits are worth trying."""
+    from core.pretrained.place import PREFIX
+
+    if not model.startswith(PREFIX):
+        raise UsageError(f"a probe takes hf: and a folder, a GGUF file or a hub id such as hf:gpt2, got {model!r}")
     draws = _figure(plot, force=force)
     from core.analysis.probe import SETTINGS
     from core.analysis.probe import probe as probe_model

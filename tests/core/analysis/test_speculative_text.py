@@ -127,5 +127,7 @@ def test_a_sweep_tries_every_exit_and_length_and_times_the_fastest(
 def test_what_can_not_be_tried_is_refused(generator: TextGenerator) -> None:
     with pytest.raises(UsageError, match="--exit must be a block from 0 to 1"):
         drained(sweep(generator, [[1]], GREEDY, exits=(5,)))
+    with pytest.raises(UsageError, match="--lengths must be at least 1, got 0"):
+        drained(sweep(generator, [[1]], GREEDY, lengths=(2, 0)))
     with pytest.raises(UsageError, match="nothing to write after"):
         drained(sweep(generator, [], GREEDY))

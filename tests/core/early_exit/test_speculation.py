@@ -183,6 +183,7 @@ def test_a_length_is_priced_by_acceptance_and_seconds() -> None:
         (Drafting(0, -1), {}, "--draft must be at least 0"),
         (Drafting(0), {"block_layers": (2,)}, "one block only"),
         (Drafting(0, until=0.5), {"method": "oracle"}, "needs an exit signal"),
+        (Drafting(0, until=float("nan")), {}, "must be a number, got nan"),
         (Drafting(0, until=0.5), {"protocol": "full_depth"}, "needs an exit signal"),
         (Drafting(0), {"causal": False}, "not causal"),
     ],

@@ -206,6 +206,7 @@ def test_a_training_is_estimated_with_its_layers(folder: Path, pattern: Path) ->
     ("assignments", "message"),
     [
         (["machine.dtype=float16"], "machine.dtype must be float32 or bfloat16 where train.backbone is all"),
+        (["causal=false"], "model.causal must be true: pretrained models"),
         (["readout_target=last"], "train.readout_target must be text where train.backbone is all"),
         (["train.backbone=frozen", "layer_dropout=0.2"], "train.layer_dropout is for train.backbone all"),
     ],

@@ -143,3 +143,24 @@ def test_what_is_no_model_is_refused_before_anything_is_stored(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_weights_that_can_not_be_read_end_a_run_with_a_message_alone(
+    eetui: Eetui, folder: Path, text: Path, tmp_path: Path
+) -> None:
+    cut = Path(shutil.copytree(folder, tmp_path / "cut"))
+    weights = cut / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:3000])
+    where = {"EETUI_DB": str(tmp_path / "runs.db"), "EETUI_CACHE": str(tmp_path / "cache")}
+    options = ("--model", f"hf:{cut}", "--corpus", str(text), "-m", "gain", *set_options(*FEW))
+    done = eetui("run", "--no-ui", *options, **where)
+    assert done.returncode == 1
+    assert f"the weights of model hf:{cut} can't be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("model", ["own", "mine"])
+def test_a_probe_of_no_pretrained_model_is_refused(eetui: Eetui, model: str) -> None:
+    done = eetui("probe", model)
+    assert done.returncode == 2
+    assert f"a probe takes hf: and a folder, a GGUF file or a hub id such as hf:gpt2, got '{model}'" in done.stderr

@@ -69,7 +69,10 @@ def test_figures_go_to_standard_error_and_the_text_alone_to_standard_output(eetu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("generate", "1", "--prompt", "w1", "--draft", "2"), "--draft say how to speculate: add --speculate"),
+        (
+            ("generate", "1", "--prompt", "w1", "--draft", "2"),
+            "without --speculate nothing is drafted: add it, or leave out --draft",
+        ),
         (("generate", "1", "--prompt", "w1", "--speculate", "--exit", "7"), "--exit must be a block from 0 to 1"),
         (("speculate", "1", "--lengths", "1,x"), "--lengths takes whole numbers such as 1,2,4, got '1,x'"),
         (("speculate", "9"), "there is no run '9'"),
