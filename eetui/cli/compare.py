@@ -61,20 +61,30 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(metavar="RUN", help="Run to compare the others with; added if it is not among them.")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            help="Only these rows, in this order, such as ppl,savings,'block*.threshold'; --json names all.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     *,
     db: Database,
 ) -> None:
     """Print runs side by side: results, training, differing config, and recommended runs."""
     from eetui.compare import tables_text as rendered
+    from eetui.compare.chosen_rows import unknown, with_rows
     from eetui.compare.comparison import compare as compare_runs
 
     output = "json" if as_json else output
     require_format(output, FORMATS)
+    names = _metric_names(metrics, only_changed=only_changed)
     if group_by is not None:
         if only_changed or each_seed or baseline is not None:
             raise UsageError("--group-by goes with neither --only-changed nor --each-seed nor --baseline")
-        print_groups(runs or [], group_by, output, db)
+        print_groups(runs or [], group_by, output, db, names)
         return
     views = views_of(runs or [], db)
     base = None if baseline is None else views_of([baseline], db)[0]
@@ -83,12 +93,14 @@ def compare(
     result = compare_runs(
         views, group_seeds=not each_seed, only_changed=only_changed, baseline=base.name if base else None
     )
+    if unknown(names, result) if names else output != "table":
+        result = _with_savings(result, db, only_changed=only_changed)
+    if names:
+        result = with_rows(result, names)
     if output == "table":
         out = console()
         out.print(rendered.as_tables(result, out.width))
-        return
-    result = _with_savings(result, db, only_changed=only_changed)
-    if output == "latex":
+    elif output == "latex":
         from eetui.compare.latex import as_latex
 
         print_data(as_latex(result))
@@ -97,15 +109,27 @@ def compare(
         print_data(texts[output](result))
 
 
-def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> None:
+def _metric_names(text: str | None, *, only_changed: bool) -> list[str]:
+    from eetui.compare.chosen_rows import metric_names
+
+    if text is not None and only_changed:
+        raise UsageError("--metrics and --only-changed exclude each other: rows are named, or those that differ")
+    return [] if text is None else metric_names(text)
+
+
+def print_groups(words: Sequence[str], group_by: str, output: str, db: Path, metrics: Sequence[str] = ()) -> None:
     """Print the runs in groups, and the difference of every pair of groups.
 
+    Args:
+        metrics: figures to print (`eetui.compare.chosen_rows`); empty: all.
+
     Raises:
-        UsageError: a key is unknown, or no run can be grouped.
+        UsageError: a key or a metric is unknown, or no run can be grouped.
         StoreError: the database can't be opened.
     """
     from core.store.reader import Reader
     from eetui.compare import groups_text as rendered
+    from eetui.compare.chosen_rows import with_figures
     from eetui.compare.groups import group_runs
 
     names = [name.strip() for name in group_by.split(",")]
@@ -113,6 +137,8 @@ def print_groups(words: Sequence[str], group_by: str, output: str, db: Path) -> 
         raise UsageError(f"--group-by takes different keys with commas between them, got {group_by!r}")
     with Reader(db) as reader:
         grouping = group_runs(reader, selected(reader, words), names)
+    if metrics:
+        grouping = with_figures(grouping, metrics)
     if output == "table":
         console().print(rendered.as_tables(grouping))
     elif output == "latex":

@@ -19,7 +19,7 @@ from eetui.drawing.harmless import HIDDEN, one_line
 PREAMBLE = r"""% \usepackage{booktabs, siunitx}
 % \sisetup{separate-uncertainty = true, table-align-uncertainty = true, retain-explicit-plus = true}
 % \sisetup{detect-weight = true, mode = text, retain-zero-uncertainty = true}
-% bold: best of its metric, and all that are not clearly worse; none where no difference is clear
+% bold: best of its metric within the same windows, and all not clearly worse; none where no difference is clear
 """
 MISSING = "{--}"
 SPECIAL = {
