@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], float | None]] = {
     "eetui --help": ((*EETUI, "--help"), None),
     f"complete a run's name, {RUNS:,} runs": ((*completing("eetui show loss-1"), *EETUI), 150),
     "complete a config key": ((*completing("eetui run --set tr"), *EETUI), 150),
+    "complete a metric": ((*completing("eetui compare --metrics fl"), *EETUI), 150),
+    "complete what a list is sorted by": ((*completing("eetui ls --sort cr"), *EETUI), 150),
     f"eetui ls, {RUNS:,} runs": ((*EETUI, "ls"), 300),
     f"eetui ls --limit 20, {RUNS:,} runs": ((*EETUI, "ls", "--limit", "20"), 300),
     f"eetui compare, {RUNS:,} runs": ((*EETUI, "compare"), 300),

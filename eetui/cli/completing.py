@@ -1,4 +1,4 @@
-"""Values for shell completion: runs, methods, presets, config keys; light enough to be looked up at each Tab.
+"""Values for shell completion: runs, sweeps, methods, presets, config keys, choices; light enough for each Tab.
 
 Typer completes commands and options. What follows an option or a command of runs is answered here, before Typer is even
 imported: that takes longer than the rest (`benchmarks.startup`).
@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
-MOST_RUNS = 200
+MOST_ROWS = 200
 OF_RUNS = (
     "show", "quality", "calibrate", "diagnose", "generate", "speculate", "export", "lm-eval", "compare", "rm",
     "resume", "plot", "report", "queue move", "queue drop",
@@ -20,11 +20,17 @@ OF_RUNS = (
 """Commands whose arguments are runs."""
 OF_DELETED = ("restore",)
 """Commands whose arguments are deleted runs."""
+OF_SWEEPS = ("sweep show", "sweep resume", "sweep add-seeds", "sweep cancel", "sweep delete")
+"""Commands whose first argument is a sweep."""
+GROUPS = ("queue", "sweep")
+"""Commands that have commands of their own."""
 FLAGS = (
     "--json", "--no-ui", "--yes", "-y", "--for-good", "--speculate", "--force", "--ppl", "--each-seed",
-    "--only-changed",
+    "--only-changed", "--importance", "--no-importance",
 )  # fmt: skip
 """Options of these commands that take no value."""
+OTHER_SORTS = ("id", "name", "method", "status", "preset", "experiment", "seed", "seconds", "created")
+"""What lists are sorted by, besides metrics."""
 RUN_OPTIONS = ("--baseline",)
 """Options whose value is a run."""
 
@@ -49,16 +55,20 @@ def values(words: Sequence[str], word: str, environment: Mapping[str, str]) -> l
         words: the words before it, without the program's name.
     """
     before = words[-1] if words else ""
-    if before in OF_OPTIONS:
-        return OF_OPTIONS[before](word)
+    plain = [one for last, one in pairwise(["", *words]) if last != "--db" and not one.startswith("-")]
+    command = " ".join(plain[: 2 if plain[0] in GROUPS else 1]) if plain else ""
+    for option in (f"{command} {before}", before):
+        if option in CHOICES:
+            return [choice for choice in CHOICES[option] if choice.startswith(word)]
+        if option in OF_OPTIONS:
+            return OF_OPTIONS[option](word)
     if before in RUN_OPTIONS:
         return runs(word, database(words, environment))
-    plain = [one for last, one in pairwise(["", *words]) if last != "--db" and not one.startswith("-")]
-    command = " ".join(plain[: 2 if plain[:1] == ["queue"] else 1])
-    known = command in OF_RUNS or command in OF_DELETED
-    if word.startswith("-") or not known or (before.startswith("-") and before not in FLAGS):
+    if word.startswith("-") or (before.startswith("-") and before not in FLAGS):
         return None
-    return runs(word, database(words, environment), deleted=command in OF_DELETED)
+    if command in OF_RUNS or command in OF_DELETED:
+        return runs(word, database(words, environment), deleted=command in OF_DELETED)
+    return sweeps(word, database(words, environment)) if command in OF_SWEEPS and len(plain) == 2 else None
 
 
 def methods(word: str) -> list[str]:
@@ -81,6 +91,19 @@ def config_keys(word: str) -> list[str]:
     names = list(_leaves("RunConfig", _sections()))
     leaves = [leaf for name in names if (leaf := name.rpartition(".")[2]).startswith(word or "\0")]
     return [f"{name}=" for name in dict.fromkeys((*(name for name in names if name.startswith(word)), *leaves))]
+
+
+def metrics(word: str) -> list[str]:
+    """Return the metrics that begin so, by their names in filters; the last one of some with commas between them."""
+    from core.metrics import STORED
+
+    before, comma, last = word.rpartition(",")
+    return [f"{before}{comma}{column.word}" for column, _ in STORED if column.word.startswith(last)]
+
+
+def sorts(word: str) -> list[str]:
+    """Return what lists are sorted by that begins so."""
+    return [name for name in (*OTHER_SORTS, *metrics("")) if name.startswith(word)]
 
 
 def _sections() -> dict[str, list[tuple[str, str]]]:
@@ -111,9 +134,20 @@ def runs(word: str, path: Path, *, deleted: bool = False) -> list[str]:
     number, table = ("run_id", "bin") if deleted else ("id", "runs")
     column = f"CAST({number} AS TEXT)" if word.isdecimal() else "name"
     kept = "" if deleted else "AND id NOT IN (SELECT run_id FROM bin) "
-    query = (
-        f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? {kept}ORDER BY {number} DESC LIMIT {MOST_RUNS}"
+    return _beginning(
+        word, f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?) = ? {kept}ORDER BY {number}", path
     )
+
+
+def sweeps(word: str, path: Path) -> list[str]:
+    """Return the newest sweeps whose name, or number, begins so; none if the database can't be read."""
+    column = "CAST(id AS TEXT)" if word.isdecimal() else "name"
+    return _beginning(word, f"SELECT {column} FROM sweeps WHERE substr({column}, 1, ?) = ? ORDER BY id", path)
+
+
+def _beginning(word: str, query: str, path: Path) -> list[str]:
+    """Return what a query finds for a word, the last ones first."""
+    query += f" DESC LIMIT {MOST_ROWS}"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=0.1)) as connection:
             return [str(row[0]) for row in connection.execute(query, [len(word), word]) if str(row[0]).isprintable()]
@@ -139,8 +173,27 @@ def database(words: Sequence[str], environment: Mapping[str, str]) -> Path:
 
 OF_OPTIONS: Mapping[str, Callable[[str], list[str]]] = {
     "--method": methods, "-m": methods, "--preset": presets, "--preset-from": presets, "--set": config_keys,
+    "--metrics": metrics, "--metric": metrics, "--objective": metrics, "--sort": sorts,
 }  # fmt: skip
-"""Options whose values are known."""
+"""Options whose values are looked up."""
+KINDS = ("curves", "savings", "waterfall", "reliability", "tokens")
+TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
+CHOICES: Mapping[str, Sequence[str]] = {
+    "calibrate --method": ("ltt", "crc"),
+    "calibrate --over": ("rate", "price"),
+    "compare --format": ("table", "md", "csv", "json", "latex"),
+    "sql --format": ("table", "md", "csv", "json"),
+    "report --format": ("html", "md"),
+    "plot --format": ("svg", "pdf", "png"),
+    "--kind": KINDS,
+    "-k": KINDS,
+    "--width": ("column", "text"),
+    "--to": TRACKERS,
+    "--mirror": tuple(f"{name}:" for name in TRACKERS),
+    "--claims": ("rank", "max_prob", "correct", "p(target)", "agrees"),
+    "--device": ("auto", "cpu", "cuda", "mps"),
+}
+"""Options of few values, with the command where others have another one of that name."""
 
 
 def _bash(environment: Mapping[str, str]) -> tuple[list[str], str]:
