@@ -87,10 +87,7 @@ def sweep(
     """Train every combination of values with every seed, as runs of one sweep that can be resumed."""
     os.environ["EETUI_DB"] = str(db)  # default of the subcommand's own --db
     if context.invoked_subcommand is not None:
-        if mirror:
-            raise UsageError(
-                f"--mirror is for a new sweep: write it after {context.invoked_subcommand}, if that trains"
-            )
+        _require_no_options(context, context.invoked_subcommand)
         return
     from core.sweeps.spec import spec_from
 
@@ -114,6 +111,25 @@ def sweep(
     raise typer.Exit(
         _make(db, name or _free_name(db), spec, jobs, ray, mirrors, dry_run=dry_run, print_commands=print_commands)
     )
+
+
+def _require_no_options(context: typer.Context, command: str) -> None:
+    """Refuse options of a new sweep before a command that is about another one.
+
+    Raises:
+        UsageError: there are some.
+    """
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in ("db", None)
+        and (source := context.get_parameter_source(option.name))
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} before {command} would be of a new sweep: write it after {command}, if that takes it"
+        )
 
 
 def _search(
