@@ -56,12 +56,14 @@ def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
         value_axis(axes, "y", PPL, 6)
         _legend(figure, comparison, found, curves)
 
+    trained = any(point.way == "as trained" for point in found)
+    before = ", and blocks as they stood before later ones were trained" if trained else ""
     return Plot(
         name="savings",
         title="Perplexity against the share of the layers saved",
         caption=(
             "Perplexity (log scale) against the share of the layers saved; lower and further right is better. Filled "
-            "signs: early exit as measured; hollow ones: static depths of the same models; bars and bands: ± one "
+            f"signs: early exit as measured; hollow ones: static depths of the same models{before}; bars and bands: ± one "
             "standard deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: early "
             "exit at every price and at every exit rate, and the static line, which is static depths and mixtures of "
             "two. The capped bar is the 95% interval of the difference from the static depths where one price lies "

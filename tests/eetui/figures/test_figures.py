@@ -151,6 +151,14 @@ def test_runs_without_lines_are_named_with_the_reason(database: Path) -> None:
     assert savings_plot(compare(runs[:1]), {"loss-1": curve}).left_out == ()
 
 
+def test_a_block_before_later_training_is_no_depth_of_the_same_model() -> None:
+    figures = {"final_ppl": 400.0, "layer_savings": 0.2, "eval.block 0 alone": 410.0}
+    finished = run("loss-1", 1, 6.0, 0.01, **figures)
+    before = run("loss-1", 1, 6.0, 0.01, **figures, **{"eval.block 0 as trained": 405.0})
+    assert "static depths of the same models; bars" in savings_plot(compare([finished]), {}).caption
+    assert "blocks as they stood before later ones were trained; bars" in savings_plot(compare([before]), {}).caption
+
+
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
     column = replace(run("_mine", 1, 6.0, 0.01), curves={0: (6.0, 5.0)})
     assert "_mine" in words(render(curves_plot(compare([column])), 8.3, "svg").decode())
