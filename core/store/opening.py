@@ -49,6 +49,17 @@ def explaining(path: Path, *, opening: bool = False) -> Iterator[None]:
         raise DamagedError(damage(path, str(error))) from error
 
 
+@contextmanager
+def closed_by_errors(*connections: sqlite3.Connection) -> Iterator[None]:
+    """Close connections if what is done with them first fails, which leaves nobody to close them."""
+    try:
+        yield
+    except BaseException:
+        for connection in connections:
+            connection.close()
+        raise
+
+
 def connect_to_write(path: Path) -> sqlite3.Connection:
     """Open a database, which is created if it is missing, and bring it up to date; an older one is copied first.
 
@@ -61,8 +72,9 @@ def connect_to_write(path: Path) -> sqlite3.Connection:
     require_ours(file, path)
     with explaining(path, opening=True):
         connection = _up_to_date(_connect(file, check_same_thread=False), path)
-        if _number(connection, "application_id") != APPLICATION_ID:  # of an earlier version
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        with closed_by_errors(connection):
+            if _number(connection, "application_id") != APPLICATION_ID:  # of an earlier version
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         return connection
 
 
@@ -134,7 +146,7 @@ def _up_to_date(connection: sqlite3.Connection, path: Path, oldest: int = LATEST
     Args:
         oldest: version from which it may stay as it is, with empty tables of this connection for those that it lacks.
     """
-    try:
+    with closed_by_errors(connection):
         connection.execute("PRAGMA foreign_keys = ON")
         applied = version(connection, path)
         if applied < oldest:
@@ -142,24 +154,19 @@ def _up_to_date(connection: sqlite3.Connection, path: Path, oldest: int = LATEST
         elif applied < SWEEPS_VERSION:
             for name, columns in SWEEP_TABLES.items():
                 connection.execute(f"CREATE TEMP TABLE {name} ({columns})")
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
 def _up_to_date_in_memory(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """Return a connection to a database that can't be written, or to an up-to-date copy of it if it is older."""
-    try:
+    with closed_by_errors(connection):
         if version(connection, path) == LATEST_VERSION:
             return connection
-        memory = sqlite3.connect(":memory:", isolation_level=None)
-        connection.backup(memory)
-    except BaseException:
-        connection.close()
-        raise
-    connection.close()
-    _migrate(memory)
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    with closed_by_errors(memory):
+        with closing(connection):
+            connection.backup(memory)
+        _migrate(memory)
     return memory
 
 

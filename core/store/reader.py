@@ -22,7 +22,7 @@ from core.store import codec
 from core.store.identity import damage
 from core.store.liveness import GONE, IS_HELD, IS_LIVE, Liveness
 from core.store.log import readable
-from core.store.opening import connect_to_read, explaining
+from core.store.opening import closed_by_errors, connect_to_read, explaining
 from core.store.schema import TOKEN_COLUMNS, WINDOW_COLUMNS
 from core.store.tokens import EvaluationText, floats, integers
 
@@ -68,7 +68,7 @@ class Reader:
         """
         self.path = path
         self._connection = connect_to_read(path)
-        with explaining(path):
+        with closed_by_errors(self._connection), explaining(path):
             self._look_through_view()
 
     def __enter__(self) -> Self:

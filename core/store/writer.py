@@ -18,7 +18,7 @@ from core.store.liveness import GONE
 from core.store.lock import trainer_of
 from core.store.log_size import LogSize
 from core.store.new_runs import NewRun, create_run, require_free
-from core.store.opening import connect_to_write, explaining, write_ahead
+from core.store.opening import closed_by_errors, connect_to_write, explaining, write_ahead
 from core.store.place import Place
 from core.store.recording import Batch, Recording
 from core.store.rows import insert, update_run
@@ -47,13 +47,13 @@ class Writer:
         self._connection = connect_to_write(path)
         self._recording = Recording(self._connection)
         self._turn = threading.Lock()
-        with explaining(path):
+        with closed_by_errors(self._connection), explaining(path):
             self.remark = write_ahead(self._connection, path)
             self.close_abandoned()
             for run in too_long_in_bin(self._connection):
                 self.delete(run)
-        self._place = Place(path)
-        self._log = LogSize(self._connection, real_path(path))
+            self._place = Place(path)
+            self._log = LogSize(self._connection, real_path(path))
 
     def __enter__(self) -> Self:
         return self

@@ -248,3 +248,22 @@ def test_opening_a_database_again_takes_no_lock_from_who_has_it_open_in_this_pro
         store(writer, run, EVENTS)
     with Reader(path) as reader:
         assert reader.runs()[0]["status"] == "finished"
+
+
+@pytest.mark.parametrize(("opener", "connect"), [(Writer, "connect_to_write"), (Reader, "connect_to_read")])
+def test_what_fails_after_connecting_leaves_no_connection_open(
+    opener: Opener, connect: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Writer(path).close()
+    module, opened = sys.modules[opener.__module__], list[sqlite3.Connection]()
+    real = getattr(module, connect)
+    monkeypatch.setattr(module, connect, lambda path: opened.append(real(path)) or opened[0])
+    monkeypatch.setattr(opener, "close_abandoned" if opener is Writer else "_look_through_view", fail)
+    with pytest.raises(MemoryError):
+        opener(path)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
+
+
+def fail(self: object) -> None:
+    raise MemoryError
