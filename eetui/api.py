@@ -14,6 +14,7 @@
 by the first data frame. Every name here stays; `core` is importable too, and changes with the experiment.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from core.analysis.text_generator import TextGenerator
     from core.analysis.token_table import TokenTable
     from core.session.plan import Plan
+    from eetui.trackers.contract import Trackers
 
 Values = Mapping[str, Any]
 
@@ -262,8 +264,11 @@ class Training:
         statuses: how each run ended, once the loop is through.
     """
 
-    def __init__(self, plan: "Plan", db: Path) -> None:
+    def __init__(self, plan: "Plan", db: Path, mirrors: "Trackers" = ()) -> None:
         """Read the corpus, queue the runs in the database, and start to train.
+
+        Args:
+            mirrors: trackers that get the events too (`eetui.trackers.live.parsed`); what is wrong with one is logged.
 
         Raises:
             UsageError: the corpus, a device or a name is no good; nothing is stored.
@@ -272,6 +277,7 @@ class Training:
         from core.store.writer import Writer
 
         self.statuses: tuple[Status, ...] = ()
+        self._db, self._trackers = db, mirrors
         self._stop = threading.Event()
         self._events: queue.SimpleQueue[tuple[int, Event] | BaseException | None] = queue.SimpleQueue()
         self._writer = Writer(db)
@@ -300,13 +306,17 @@ class Training:
 
     def _train(self) -> None:
         from core.session.run import run_experiment
+        from eetui.trackers.live import Mirrors, with_mirrors
 
         def publish(run: int, events: Sequence[Event]) -> None:
             for event in events:
                 self._events.put((run, event))
 
+        mirrors = Mirrors(self._trackers, self._db, logging.getLogger("eetui").warning)
         try:
-            self.statuses = tuple(run_experiment(self._prepared, self._writer, publish, self._stop.is_set))
+            with mirrors.running():
+                told = with_mirrors(publish, mirrors)
+                self.statuses = tuple(run_experiment(self._prepared, self._writer, told, self._stop.is_set))
         except BaseException as error:  # it is raised where the events are read
             self._events.put(error)
         finally:
@@ -323,6 +333,7 @@ def train(
     name: str | None = None,
     tags: Sequence[str] = (),
     db: str | PathLike[str] = "runs.db",
+    mirror: Sequence[str] = (),
 ) -> Training:
     """Start an experiment, one run for each method and seed.
 
@@ -333,17 +344,20 @@ def train(
         seeds: number of consecutive seeds.
         name: name of the run; several get method and seed added.
         db: database, which is created if it is missing.
+        mirror: trackers that are told of the runs too, offline, such as `["tensorboard:logs"]`.
 
     Raises:
         ConfigError: a value is not valid.
-        UsageError: the corpus, a device or a name is no good; nothing is stored.
+        UsageError: the corpus, a device, a name or a tracker is no good; nothing is stored.
     """
     from core.config.run_config import DEFAULT_PRESET, Layer, preset_layer
     from core.session.plan import plan_from
+    from eetui.trackers.live import parsed
 
     preset = preset or DEFAULT_PRESET
     layers = [preset_layer(preset), Layer("config", dict(config or {}))]
-    return Training(plan_from(layers, methods, seeds, preset=preset, name=name, tags=tags), Path(db))
+    plan = plan_from(layers, methods, seeds, preset=preset, name=name, tags=tags)
+    return Training(plan, Path(db), parsed(mirror))
 
 
 def load_adapter(folder: str | PathLike[str], base: str | None = None) -> "TextGenerator":

@@ -63,11 +63,11 @@ def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
         title="Perplexity against the share of the layers saved",
         caption=(
             "Perplexity (log scale) against the share of the layers saved; lower and further right is better. Filled "
-            f"signs: early exit as measured; hollow ones: static depths of the same models{before}; bars and bands: ± one "
-            "standard deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: early "
-            "exit at every price and at every exit rate, and the static line, which is static depths and mixtures of "
-            "two. The capped bar is the 95% interval of the difference from the static depths where one price lies "
-            "furthest below them." + "".join(f" {each}." for each in notes)
+            f"signs: early exit as measured; hollow ones: static depths of the same models{before}; bars and bands: ± "
+            "one standard deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: "
+            "early exit at every price and at every exit rate, and the static line, which is static depths and "
+            "mixtures of two. The capped bar is the 95% interval of the difference from the static depths where one "
+            "price lies furthest below them." + "".join(f" {each}." for each in notes)
         ),
         heads=HEADS,
         rows=list(_rows(comparison, found, curves)),

@@ -13,7 +13,9 @@ import eetui
 from core.errors import ConfigError, RunLookupError, StoreError, UsageError
 from core.events import Epoch, RunFinished, RunInterrupted, Step
 from core.store.reader import Reader
+from eetui.trackers.contract import Tracker
 from tests.conftest import TINY, TINY_TRAINING
+from tests.eetui.trackers import notebook
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -124,6 +126,30 @@ def test_bad_requests_are_refused_before_anything_is_stored(
     values = {**tiny(text), **arguments.pop("config", {})}
     with pytest.raises(error):
         eetui.train(config=values, db=tmp_path / "runs.db", **arguments)
+    assert not (tmp_path / "runs.db").exists()
+
+
+def test_trackers_are_told_before_the_loop_ends(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "eetui.trackers.to_tensorboard", notebook)
+    logs, db = tmp_path / "logs", tmp_path / "runs.db"
+    training = eetui.train(["loss", "softmax"], config=tiny(text), db=db, mirror=[f"tensorboard:{logs}"])
+    assert sum(isinstance(event, RunFinished) for _, event in training) == 2
+    notes = {path.stem: path.read_text().splitlines() for path in logs.glob("*.txt")}
+    assert [lines[-1] for _, lines in sorted(notes.items())] == ["end finished"] * 2
+    monkeypatch.setattr(notebook, "new", broken)
+    assert len([*eetui.train(["loss"], config=tiny(text), db=db, mirror=[f"tensorboard:{logs}"])]) > 2
+    assert "takes no more of run 3 (OSError: no room); training goes on without it" in caplog.text
+
+
+def broken(folder: Path) -> Tracker:
+    raise OSError("no room")
+
+
+def test_a_tracker_that_is_not_there_is_refused_before_anything_is_stored(text: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no tracker 'board'"):
+        eetui.train(config=tiny(text), db=tmp_path / "runs.db", mirror=["board:logs"])
     assert not (tmp_path / "runs.db").exists()
 
 
