@@ -17,7 +17,10 @@ GATHERED = "nothing is measured here: the losses at every block are for fitting 
 
 
 def measured_table(state: RunState, stage: str, width: int, style: Palette) -> Text:
-    """Draw one line per way through the model that the stage measured, with aligned columns of figures."""
+    """Draw one line per way through the model that the stage measured, with aligned columns of figures.
+
+    What they were measured on has a column where it differs.
+    """
     found = [measured for measured in state.measured if measured.stage == stage]
     if not found:
         ended = any(one.name == stage and one.seconds is not None for one in state.stages)
@@ -26,12 +29,15 @@ def measured_table(state: RunState, stage: str, width: int, style: Palette) -> T
     bits = {one.name: measured_bits(state, one) for one in found}
     if any(value is not None for value in bits.values()):
         columns.append(_column("bits/byte", found, lambda one: figure(bits[one.name], "bits")))
-    columns.append(_column("on", found, lambda one: f"{one.split}, {one.token_set}"))
+    tokens = [f"{one.split}, {one.token_set}" for one in found]
+    alike = len(set(tokens)) == 1
+    if not alike:
+        columns.append(_aligned(["on", *tokens]))
     columns.append(_column("accuracy", found, lambda one: f"{one.accuracy:.2%}"))
     if any(max(one.exit_shares) < 1 for one in found):
         columns.append(_column("left early", found, lambda one: f"{one.shallow_ratio:.1%}"))
         columns.append(_column("layers saved", found, lambda one: f"{one.layer_savings:z.1%}"))
-    names = ["", *(one.name for one in found)]
+    names = [f"{tokens[0]} tokens" if alike else "", *(one.name for one in found)]
     name_width = min(max(map(len, names)), max(width - sum(len(column[0]) + 2 for column in columns), 8))
     lines = ["  ".join([fitted(name, name_width), *cells]) for name, *cells in zip(names, *columns, strict=True)]
     text = Text(lines[0], style="bold", no_wrap=True)
@@ -52,6 +58,9 @@ def _exit_bars(measured: Measured, width: int, style: Palette) -> Text:
 
 
 def _column(head: str, found: Sequence[Measured], write: Any) -> list[str]:
-    cells = [head, *(write(one) for one in found)]
+    return _aligned([head, *(write(one) for one in found)])
+
+
+def _aligned(cells: Sequence[str]) -> list[str]:
     width = max(map(len, cells))
     return [cell.rjust(width) for cell in cells]
