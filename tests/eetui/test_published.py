@@ -47,9 +47,9 @@ def test_runs_are_looked_into_without_their_weights(eetui: Eetui, copy: str, com
     assert "train it again" not in done.stdout + done.stderr
 
 
-def test_the_documented_groups_are_those_of_the_published_database(eetui: Eetui, copy: str) -> None:
+@pytest.mark.parametrize("command", ["compare --group-by method preset:seed", "compare preset:seed"])
+def test_what_is_documented_is_the_published_database_s(command: str, eetui: Eetui, copy: str) -> None:
     documented = (PUBLISHED.parent / "docs" / "numbers.md").read_text(encoding="utf-8")
-    command = "compare --group-by method preset:seed"
     printed = eetui(*command.split(), EETUI_DB=copy).stdout
     block = documented.partition(f"$ eetui {command}\n")[2].partition("```")[0]
     assert block.splitlines() == [line.rstrip() for line in printed.splitlines()]
