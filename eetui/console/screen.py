@@ -31,7 +31,8 @@ class BenchScreen(Screen[None]):
     @property
     def ready(self) -> bool:
         """Whether its widgets can be drawn: not yet while it opens, no longer while it closes."""
-        return self.is_mounted and bool(self.query(Footer))
+        open_still = self.app.is_running and self in self.app.screen_stack  # what closes loses its widgets one by one
+        return open_still and self.is_mounted and bool(self.query(Footer))
 
     def update(self) -> None:
         """Show the current contents of the store."""

@@ -42,6 +42,39 @@ async def test_it_opens_on_the_runs_and_creates_a_missing_database(tmp_path: Pat
     assert (tmp_path / "new.db").exists()
 
 
+async def test_a_screen_that_loses_its_widgets_is_not_updated(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, seen = EetuiApp(database), list[bool]()
+    close_all = bench._close_all
+
+    async def look_while_closing() -> None:
+        screen = bench.screen
+        assert isinstance(screen, BenchScreen)
+        seen.append(screen.ready)
+        await screen.query("Static").remove()
+        bench._seen = None
+        bench.look_for_news()
+        await close_all()
+
+    monkeypatch.setattr(bench, "_close_all", look_while_closing)
+    async with bench.run_test() as pilot:
+        bench.open("generate", 1)
+        await pilot.pause()
+        assert isinstance(bench.screen, BenchScreen)
+        below = bench.screen_stack[-2]
+        assert isinstance(below, BenchScreen)
+        assert bench.screen.ready
+        assert below.ready
+        left = bench.screen
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not left.ready
+        bench.open("generate", 1)
+        await pilot.pause()
+    assert seen == [False]
+
+
 def test_the_first_frame_imports_neither_torch_nor_other_slow_modules(tmp_path: Path) -> None:
     script = """
 import asyncio, sys
