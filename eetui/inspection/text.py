@@ -213,18 +213,21 @@ def _exit_words(table: TokenTable, now: Setting, token: int, block: int) -> str:
 
 
 def legend(blocks: int, width: int, *, dark: bool) -> Text:
-    """Explain the looks of the tokens: marks named in words where they fit on a line, else only shown."""
-    named = _legend(blocks, dark=dark, names=True)
-    return named if named.cell_len <= width else _legend(blocks, dark=dark, names=False)
+    """Explain the looks of the tokens, in as many words as fit on a line; of too many blocks it shows the first."""
+    first = ("leaves at block", "next token predicted right", True, blocks)
+    others = [("leaves at block", "predicted right", False, blocks)]
+    others += [("block", "right", False, shown) for shown in range(blocks, 1, -1)]
+    found = _legend(*first, blocks=blocks, dark=dark)
+    while found.cell_len > width and others:
+        found = _legend(*others.pop(0), blocks=blocks, dark=dark)
+    return found
 
 
-def _legend(blocks: int, *, dark: bool, names: bool) -> Text:
-    text = Text("leaves at block ")
-    for block in range(blocks):
+def _legend(leaves: str, bold: str, names: bool, shown: int, *, blocks: int, dark: bool) -> Text:
+    text = Text(f"{leaves} ")
+    for block in range(shown):
         mark = BLOCK_MARKS[block % len(BLOCK_MARKS)]
         name = f" {MARK_NAMES.get(mark, mark)}" if names else ""
         text.append(f"{hue(block).sign} {block}{name}", block_style(block, dark=dark))
         text.append("  ")
-    text.append("bold", "bold")
-    text.append(": next token predicted right" if names else ": predicted right")
-    return text
+    return text.append("…  " if shown < blocks else "").append("bold", "bold").append(f": {bold}")

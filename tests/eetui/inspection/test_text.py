@@ -40,3 +40,10 @@ def test_the_legend_names_every_block_on_a_line_of_78_cells(blocks: int) -> None
     for block in range(blocks):
         assert f"{hue(block).sign} {block} " in found.plain
     assert ("underlined" in found.plain) == (blocks == 2)
+
+
+def test_a_legend_of_too_many_blocks_ends_with_dots() -> None:
+    found = legend(30, 78, dark=True).plain
+    assert len(found) <= 78
+    assert found.startswith("block ● 0  ▲ 1  ")
+    assert found.endswith("✚ 10  …  bold: right")
