@@ -42,9 +42,7 @@ async def test_it_opens_on_the_runs_and_creates_a_missing_database(tmp_path: Pat
     assert (tmp_path / "new.db").exists()
 
 
-async def test_a_screen_that_loses_its_widgets_is_not_updated(
-    database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_screen_that_loses_its_widgets_is_not_updated(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench, seen = EetuiApp(database), list[bool]()
     close_all = bench._close_all
 

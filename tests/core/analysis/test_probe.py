@@ -27,7 +27,7 @@ POINT = ProbedExits(0.25, 3.0, -0.1, None)
         (-0.30, 0.06, "not decided: -0.120 nats [-0.300, +0.060] below"),
         (0.02, 0.04, "of little gain: +0.030 nats [+0.020, +0.040] below"),
         (-0.03, 0.01, "of little gain: -0.010 nats"),
-        (-0.03, 0.005, "not worth trying: -0.013 nats [-0.030, +0.005] below"),
+        (-0.03, 0.006, "not worth trying: -0.012 nats [-0.030, +0.006] below"),
     ],
 )
 def test_the_verdict_rests_on_the_interval(low: float, high: float, verdict: str) -> None:

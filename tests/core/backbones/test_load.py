@@ -32,7 +32,12 @@ def config(folder: Path, *assignments: str) -> RunConfig:
 
 @pytest.mark.parametrize(
     ("asked", "blocks"),
-    [([], (1, 1, 2, 1, 2)), (["block_layers=3,4"], (3, 4)), (["block_layers=every=3"], (3, 3, 1)), (["every=7"], (7,))],
+    [
+        ([], (1, 1, 2, 1, 2)),
+        (["block_layers=3,4"], (3, 4)),
+        (["block_layers=every=3"], (3, 3, 1)),
+        (["every=6"], (6, 1)),
+    ],
 )
 def test_the_layers_are_cut_into_blocks(folder: Path, asked: list[str], blocks: tuple[int, ...]) -> None:
     found = resolve(config(folder, *asked))

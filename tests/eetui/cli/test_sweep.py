@@ -49,7 +49,7 @@ def said(error: BaseException | None) -> str:
         (["--set", "hard_ratio=0.2..0.8", "--search", "tpe", "--trials", "3", "--constraint", "joy>=1"], "no metric"),
         (["--set", "lr=1e-9..1:1e-9"], "1,000,000,000 runs"),
         (["--set", "hard_ratio=0.3,0.5", "--name", "x" * 10**6], f"got '{'x' * 200}…'"),
-        (["-m", "gain", "--jobs", "4", "resume", "1"], "--corpus, --method, --jobs before resume would be of a new"),
+        (["-m", "gain", "--jobs", "4", "resume", "1"], "--method, --corpus, --jobs before resume would be of a new"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_before_anything_starts(

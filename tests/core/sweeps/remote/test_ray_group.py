@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.events import Epoch, Event, Measured, RunStarted, Step
+from core.machine.cores import allowed_cores
 from core.session.plan import Plan
 from core.session.prepare import prepare, prepare_resume
 from core.session.run import run_experiment
@@ -18,6 +19,7 @@ from tests.core.session.test_together import OWN, alone, make, require_alike
 
 pytestmark = [
     pytest.mark.soak,
+    pytest.mark.skipif(len(allowed_cores()) < 2, reason="two workers need two cores"),
     pytest.mark.timeout(240),  # most of it is Ray's, on a busy machine
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
