@@ -126,17 +126,19 @@ def trained(eetui: Eetui, text: Path) -> subprocess.CompletedProcess[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to `make soak` what takes long: tests marked `soak`, and most cases of each test in `LONG`.
 
-    Two cases stay, and one of a test that is a coroutine, which drives a console.
+    Two cases stay, and one of a test that is a coroutine, which drives a console; all of files that are named.
     """
     if os.environ.get("EETUI_SOAK"):
         return
+    named = all(".py" in argument for argument in config.args)
     seen: Counter[str] = Counter()
     kept, left_out = [], []
     for item in items:
         function = item.nodeid.partition("[")[0]
         seen[function] += 1
         cases = 1 if inspect.iscoroutinefunction(getattr(item, "function", None)) else CASES
-        long = item.get_closest_marker("soak") or (function.startswith(LONG) and seen[function] > cases)
+        many = seen[function] > cases and not named
+        long = item.get_closest_marker("soak") or (function.startswith(LONG) and many)
         (left_out if long else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
