@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UsageError
+from eetui.cli.choices import CHOICES, listed
 from eetui.cli.options import (
     AsJson,
     Assignments,
@@ -27,7 +28,6 @@ from eetui.cli.options import output as console
 from eetui.cli.selection import expanded, selected
 from eetui.drawing.formats import require_format
 
-FORMATS = ("table", "md", "csv", "json", "latex")
 MOST_CURVES = 30
 """Number of runs up to which files say how far they lie below their static depths: it takes a second a run."""
 
@@ -53,7 +53,7 @@ def compare(
             help="Group by config keys or figures, such as method,hard_ratio, and compare every pair.",
         ),
     ] = None,
-    output: Annotated[str, typer.Option("--format", help="table, md, csv, json or latex.")] = "table",
+    output: Annotated[str, typer.Option("--format", help=f"{listed(CHOICES['compare --format'])}.")] = "table",
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
     each_seed: Annotated[
         bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")
@@ -79,7 +79,7 @@ def compare(
     from eetui.compare.comparison import compare as compare_runs
 
     output = "json" if as_json else output
-    require_format(output, FORMATS)
+    require_format(output, CHOICES["compare --format"])
     names = _metric_names(metrics, only_changed=only_changed)
     if group_by is not None:
         if only_changed or each_seed or baseline is not None:

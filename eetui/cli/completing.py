@@ -12,6 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
+from eetui.cli.choices import CHOICES
+
 MOST_ROWS = 200
 OF_RUNS = (
     "show", "quality", "calibrate", "diagnose", "generate", "speculate", "export", "lm-eval", "compare", "rm",
@@ -176,24 +178,6 @@ OF_OPTIONS: Mapping[str, Callable[[str], list[str]]] = {
     "--metrics": metrics, "--metric": metrics, "--objective": metrics, "--sort": sorts,
 }  # fmt: skip
 """Options whose values are looked up."""
-KINDS = ("curves", "savings", "waterfall", "reliability", "tokens")
-TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
-CHOICES: Mapping[str, Sequence[str]] = {
-    "calibrate --method": ("ltt", "crc"),
-    "calibrate --over": ("rate", "price"),
-    "compare --format": ("table", "md", "csv", "json", "latex"),
-    "sql --format": ("table", "md", "csv", "json"),
-    "report --format": ("html", "md"),
-    "plot --format": ("svg", "pdf", "png"),
-    "--kind": KINDS,
-    "-k": KINDS,
-    "--width": ("column", "text"),
-    "--to": TRACKERS,
-    "--mirror": tuple(f"{name}:" for name in TRACKERS),
-    "--claims": ("rank", "max_prob", "correct", "p(target)", "agrees"),
-    "--device": ("auto", "cpu", "cuda", "mps"),
-}
-"""Options of few values, with the command where others have another one of that name."""
 
 
 def _bash(environment: Mapping[str, str]) -> tuple[list[str], str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UsageError
+from eetui.cli.choices import TRACKERS, listed
 from eetui.cli.options import Database, reading
 from eetui.cli.selection import selected
 from eetui.drawing.harmless import one_line
@@ -35,9 +36,7 @@ def export(
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The log with every step, .parquet or .csv.")
     ] = None,
-    to: Annotated[
-        str | None, typer.Option("--to", metavar="TRACKER", help="tensorboard, mlflow, wandb or trackio, offline.")
-    ] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="TRACKER", help=f"{listed(TRACKERS)}, offline.")] = None,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="The tracker's folder.")] = None,
     *,
     db: Database,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from core.errors import UsageError
+from eetui.cli.choices import CHOICES, listed
 from eetui.cli.options import Database, as_share, on_database
 from eetui.drawing.harmless import one_line
 
@@ -44,7 +45,7 @@ def import_tokens(
         str | None, typer.Option(help="Cost of the signal of a token that arrives at each exit but the last.")
     ] = None,
     claims: Annotated[
-        str | None, typer.Option(help="What the signal claims to be: rank, max_prob, correct, p(target), agrees.")
+        str | None, typer.Option(help=f"What the signal claims to be: {listed(CHOICES['--claims'])}.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="Name of the signal, for lists.")] = None,
     *,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UsageError
+from eetui.cli.choices import TRACKERS, listed
 from eetui.cli.completing import config_keys
 from eetui.drawing.harmless import harmless
 
@@ -54,7 +55,7 @@ MirrorTo = Annotated[
     typer.Option(
         "--mirror",
         metavar="TRACKER:DIR",
-        help="Tell a tracker of what is trained too, offline: tensorboard, mlflow, …; repeatable.",
+        help=f"Tell a tracker of what is trained too, offline: {listed(TRACKERS)}; repeatable.",
         show_default="the settings file's",
     ),
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UsageError
+from eetui.cli.choices import CHOICES, KINDS, listed
 from eetui.cli.compare import views_of
 from eetui.cli.options import Database
 from eetui.drawing.harmless import lines, one_line
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from eetui.figures.plot import Plot
     from eetui.figures.render import Format
 
-KINDS = "curves, savings, waterfall, reliability, tokens"
 Runs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -28,7 +28,9 @@ Runs = Annotated[
         "[default: the latest experiment]",
     ),
 ]
-Width = Annotated[str, typer.Option(metavar="column|text|CM", help="Width: a column of a paper, its text, or cm.")]
+Width = Annotated[
+    str, typer.Option(metavar=f"{'|'.join(CHOICES['--width'])}|CM", help="Width: a column of a paper, its text, or cm.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
 
 
@@ -36,10 +38,11 @@ def plot(
     runs: Runs = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", "-k", help=f"{KINDS}; repeatable. [default: all that the runs can give]"),
+        typer.Option("--kind", "-k", help=f"{listed(KINDS)}; repeatable. [default: all that the runs can give]"),
     ] = None,
     file_format: Annotated[
-        list[str] | None, typer.Option("--format", help="svg, pdf or png; repeatable. [default: svg]")
+        list[str] | None,
+        typer.Option("--format", help=f"{listed(CHOICES['plot --format'])}; repeatable. [default: svg]"),
     ] = None,
     output: Annotated[
         Path | None,

@@ -14,6 +14,7 @@ from rich.text import Text
 from core.errors import UsageError
 from core.formulas import perplexity
 from core.generators import Returning
+from eetui.cli.choices import CHOICES, listed
 from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, config_layers, output, print_data
 from eetui.cli.plot import Force
 from eetui.drawing.formats import json_text
@@ -36,7 +37,10 @@ def probe(
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw loss and agreement by layer, as svg, pdf or png, with their numbers."),
+        typer.Option(
+            metavar="FILE",
+            help=f"Draw loss and agreement by layer, as {listed(CHOICES['plot --format'])}, with their numbers.",
+        ),
     ] = None,
     force: Force = False,
 ) -> None:

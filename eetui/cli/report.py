@@ -7,6 +7,7 @@ from urllib.parse import quote
 import typer
 
 from core.errors import UsageError
+from eetui.cli.choices import CHOICES
 from eetui.cli.options import Database
 from eetui.cli.plot import Force, Runs
 from eetui.drawing.formats import require_format
@@ -14,8 +15,6 @@ from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
     from eetui.report.blocks import Block
-
-FORMATS = ("html", "md")
 
 
 def report(
@@ -62,7 +61,7 @@ def _format(asked: str | None, output: Path | None) -> str:
     """
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
     chosen = asked or ("md" if suffix in ("md", "markdown") else "html")
-    require_format(chosen, FORMATS)
+    require_format(chosen, CHOICES["report --format"])
     return chosen
 
 

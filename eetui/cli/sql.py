@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eetui.cli.choices import CHOICES, listed
 from eetui.cli.options import AsJson, Database, print_data
 from eetui.cli.options import output as console
 from eetui.drawing.formats import require_format
@@ -12,7 +13,6 @@ from eetui.drawing.formats import require_format
 if TYPE_CHECKING:
     from core.store.sql import SqlReader
 
-FORMATS = ("table", "md", "csv", "json")
 DRAWN = ("table", "md")
 """Formats that hold all rows at once, and so only the first ones."""
 
@@ -22,7 +22,7 @@ def sql(
         str | None,
         typer.Argument(metavar="[STATEMENT]", help="One that reads; - reads it from standard input. [default: a list]"),
     ] = None,
-    output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
+    output: Annotated[str, typer.Option("--format", help=f"{listed(CHOICES['sql --format'])}.")] = "table",
     limit: Annotated[int, typer.Option(min=1, help="Most rows of a table; csv and json have all.")] = 500,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the statement may take.")] = 60.0,
     as_json: AsJson = False,
@@ -33,7 +33,7 @@ def sql(
     from core.store.sql import SqlReader
 
     output = "json" if as_json else output
-    require_format(output, FORMATS)
+    require_format(output, CHOICES["sql --format"])
     if statement == "-":
         statement = sys.stdin.buffer.read().decode(errors="replace")
     with SqlReader(db, timeout) as reader:

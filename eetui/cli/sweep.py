@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UsageError
+from eetui.cli.choices import CHOICES, listed
 from eetui.cli.groups import commands_at
 from eetui.cli.on_cluster import Ray, reaching, slots_for
 from eetui.cli.options import (
@@ -67,7 +68,9 @@ def sweep(
     tag: Annotated[list[str] | None, typer.Option(help="Tag of its runs, repeatable.")] = None,
     jobs: Jobs = None,
     ray: Ray = None,
-    search: Annotated[str | None, typer.Option(help="Let Optuna choose instead of a grid: tpe or random.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help=f"Let Optuna choose instead of a grid: {listed(CHOICES['--search'])}.")
+    ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Combinations that a search tries, in all.")] = None,
     objective: Annotated[
         str, typer.Option(help="What a search looks for; several, by commas, give the front.")

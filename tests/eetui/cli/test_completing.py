@@ -1,5 +1,6 @@
 """Shell completion: runs, methods, presets and config keys, without Typer, torch or Textual."""
 
+import re
 import subprocess
 import sys
 from itertools import product
@@ -13,8 +14,9 @@ from core.config.run_config import fields, preset_names
 from core.importing.tokens import CLAIMS
 from core.store.sweeps import create_sweep
 from core.store.writer import Writer
-from eetui.cli import compare, report, sql
-from eetui.cli.completing import CHOICES, FLAGS, GROUPS, OF_DELETED, OF_RUNS, OF_SWEEPS, answer
+from core.sweeps.search_space import SAMPLERS
+from eetui.cli.choices import CHOICES
+from eetui.cli.completing import FLAGS, GROUPS, OF_DELETED, OF_RUNS, OF_SWEEPS, answer
 from eetui.cli.main import app
 from eetui.figures.files import WIDTHS
 from eetui.figures.kinds import KINDS
@@ -100,14 +102,22 @@ def test_choices_are_those_of_the_command(db: Path) -> None:
     assert completed("eetui run --mirror ml", db) == ["mlflow:"]
     assert completed("eetui plot -k to", db) == ["tokens"]
     assert completed("eetui report --format ", db) == ["html", "md"]
+    assert completed("eetui compare --format ", db) == ["table", "md", "csv", "json", "latex"]
+
+
+def test_choices_are_those_that_are_taken() -> None:
     true = {
-        "compare --format": compare.FORMATS, "sql --format": sql.FORMATS, "report --format": report.FORMATS,
         "plot --format": FORMATS, "--kind": KINDS, "-k": KINDS, "--width": tuple(WIDTHS), "--to": tuple(SHOWN_BY),
-        "--mirror": tuple(f"{name}:" for name in SHOWN_BY), "--claims": CLAIMS,
+        "--mirror": tuple(f"{name}:" for name in SHOWN_BY), "--claims": CLAIMS, "--search": SAMPLERS,
     }  # fmt: skip
     assert true.items() <= CHOICES.items()
     for method, over in product(CHOICES["calibrate --method"], CHOICES["calibrate --over"]):
         CalibrationRequest(max_ppl_increase=0.01, method=method, over=over).check()
+
+
+def test_the_help_of_run_names_every_preset() -> None:
+    (preset,) = (each for each in get_command(app).commands["run"].params if each.name == "preset")  # type: ignore[attr-defined]
+    assert set(preset_names()) <= set(re.findall(r"\w+", preset.help))
 
 
 def test_sweeps_complete_by_name_and_number(tmp_path: Path) -> None:
