@@ -41,10 +41,10 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
     return statistics.linear_regression([math.log(size) for size in sizes], [math.log(value) for value in values]).slope
 
 
-def growth(name: str, sizes: Sequence[float], values: Sequence[float], most: float = LINEAR) -> Figure:
+def growth(name: str, sizes: Sequence[float], values: Sequence[float]) -> Figure:
     """The slope over all points; its spread is that of the slopes between neighbours."""
     steps = [slope(sizes[place : place + 2], values[place : place + 2]) for place in range(len(sizes) - 1)]
-    return Figure(name, "slope", slope(sizes, values), min(steps), max(steps), len(steps), most=most)
+    return Figure(name, "slope", slope(sizes, values), min(steps), max(steps), len(steps), most=LINEAR)
 
 
 def main() -> None:

@@ -121,9 +121,9 @@ def exiting_tokens(reader: Reader, run: StoredRun) -> TokenTable:
     return table
 
 
-def exit_savings(run: StoredRun, thresholds: Sequence[float] = ()) -> DepthSavings:
-    """Return the savings of a token that leaves at each block of a run; exits off at these thresholds cost nothing."""
-    return depth_savings(run_costs(run, thresholds))
+def exit_savings(run: StoredRun) -> DepthSavings:
+    """Return the savings of a token that leaves at each block of a run."""
+    return depth_savings(run_costs(run))
 
 
 def run_costs(run: StoredRun, thresholds: Sequence[float] = ()) -> ExitCosts:

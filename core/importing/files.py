@@ -65,7 +65,7 @@ def _parquet(path: Path) -> dict[str, NDArray[Any]]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"{path} can't be read as a Parquet file: {error}") from error
-    found, of_exits = _metadata(path, table.schema.metadata or {}), dict[str, dict[int, NDArray[Any]]]()
+    found, of_exits = _metadata(table.schema.metadata or {}), dict[str, dict[int, NDArray[Any]]]()
     for column in table.column_names:
         values = _column(path, column, table[column])
         if of_exit := next((match for form in _OF_AN_EXIT if (match := form.fullmatch(column))), None):
@@ -99,7 +99,7 @@ def _column(path: Path, name: str, column: "pa.ChunkedArray") -> NDArray[Any]:
     return values.astype(str) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else values
 
 
-def _metadata(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, NDArray[Any]]:
+def _metadata(metadata: Mapping[bytes, bytes]) -> dict[str, NDArray[Any]]:
     """Return the small arrays that a schema's metadata hold; what other programs left there is passed over."""
     found = dict[str, NDArray[Any]]()
     for key, value in metadata.items():

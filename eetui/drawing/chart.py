@@ -108,13 +108,12 @@ class Chart(Widget, can_focus=True):
         *,
         title: str | None = None,
         x_label: str | None = None,
-        x_axis: Axis | None = None,
         y_axis: Axis | None = None,
     ) -> None:
         """Change the axes; None leaves one as it is. Values keep their unit: `PPL` is an axis of values in nats."""
         self.title = self.title if title is None else title
         self.x_label = self.x_label if x_label is None else x_label
-        self.x_axis, self.y_axis = x_axis or self.x_axis, y_axis or self.y_axis
+        self.y_axis = y_axis or self.y_axis
         self.redraw_soon()
 
     def follow(self) -> None:

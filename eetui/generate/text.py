@@ -26,11 +26,6 @@ def piece_text(piece: Piece, look: Style | None = None) -> Text:
     return Text(piece.text[: len(piece.text) - len(stripped)]).append(stripped, look or block_look(piece.token.block))
 
 
-def generated_text(prompt: str, pieces: Sequence[Piece]) -> Text:
-    """Draw prompt and continuation."""
-    return Text.assemble((prompt, "dim"), *map(piece_text, pieces))
-
-
 def legend(
     generator: TextGenerator, origins: Origins, seconds: float, tokens: int, looks: Sequence[Style] | None = None
 ) -> Text:

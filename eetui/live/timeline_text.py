@@ -18,7 +18,6 @@ SIGNS: dict[StageStatus, str] = {
 CURSOR = "›"
 NAME_WIDTH = 18
 HEAD_WIDTH = 2 + 2 + 8 + NAME_WIDTH
-TIME_WIDTH = 8
 FEWEST_BAR = 4
 
 

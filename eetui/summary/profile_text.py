@@ -30,7 +30,7 @@ def profile_tables(state: RunState) -> RenderableType:
     for stage in state.stages:
         _add_stage(table, stage, peak)
     parts = run_parts(state)
-    _add_parts(table, "this run", parts, peak, "all")
+    _add_parts(table, "this run", parts, peak)
     return Group(Text(_peak_text(peak)), table)
 
 
@@ -87,12 +87,12 @@ def _add_stage(table: Table, stage: StageState, peak: float | None) -> None:
     if stage.reused:
         table.add_row(stage.name, "reused", duration(stage.seconds), "", "", "", end_section=True)
     elif stage.profile is not None:
-        _add_parts(table, stage.name, stage_parts(stage.profile), peak, "all")
+        _add_parts(table, stage.name, stage_parts(stage.profile), peak)
 
 
-def _add_parts(table: Table, name: str, parts: Sequence[Part], peak: float | None, total_name: str) -> None:
+def _add_parts(table: Table, name: str, parts: Sequence[Part], peak: float | None) -> None:
     """Add a row for each part and a bold one for their sum."""
-    whole = total(parts, total_name)
+    whole = total(parts, "all")
     rows = [*_largest(parts, whole.seconds, len(parts)), whole]
     for index, part in enumerate(rows):
         style = "bold" if part is whole else None
