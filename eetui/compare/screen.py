@@ -284,7 +284,7 @@ class CompareScreen(BenchScreen):
             more = (self.as_ppl,) if self.view == "curves" else ()
             self.bench.draw(self.view, self.comparison, *more)
         elif answer is not None:
-            self.call_after_refresh(self.bench.attempt, lambda: self._export(answer))
+            self.call_after_refresh(self._export, answer)
 
     def _area_rows(self) -> tuple[Row, ...]:
         from eetui.compare.savings_curves import area_rows
@@ -292,8 +292,10 @@ class CompareScreen(BenchScreen):
         return area_rows(self.comparison.columns, self._savings().curves) if self.comparison else ()
 
     def _export(self, suffix: str) -> None:
-        from eetui.console.export import export
+        self.bench.export(f"compare-{self.view}.{suffix}", lambda: self._text(suffix))
 
+    def _text(self, suffix: str) -> str:
+        """Return the text of the view in a format, ended by a line break."""
         assert self.comparison is not None
         if suffix == "svg":
             text = self.app.export_screenshot(title="eetui compare")
@@ -303,5 +305,4 @@ class CompareScreen(BenchScreen):
             if self.view == "savings":
                 shown = replace(shown, notes=(*shown.notes, *self._savings().notes))
             text = TEXTS[suffix](shown)
-        path = export(f"compare-{self.view}.{suffix}", text + ("" if text.endswith("\n") else "\n"))
-        self.notify(f"exported to {path.resolve()}", markup=False)
+        return text + ("" if text.endswith("\n") else "\n")

@@ -101,6 +101,16 @@ class Bench(App[None]):
             return False
         return True
 
+    def say(self, text: str) -> None:
+        """Notify the user."""
+        self.notify(text, markup=False)
+
+    def export(self, name: str, text: Callable[[], str]) -> None:
+        """Write a text to a file of that name and show where it is, or why it can't be made or written."""
+        from eetui.console.export import export
+
+        self.attempt(lambda: self.say(f"exported to {export(name, text()).resolve()}"))
+
     def train(self, plan: "Plan") -> bool:
         """Queue an experiment; return whether this console trains."""
         return self.attempt(self.require_writable) and self._ask(lambda: self.trainer.submit(plan))
@@ -123,7 +133,7 @@ class Bench(App[None]):
 
         text = harmless(text)
         self.copy_to_clipboard(text)
-        self.attempt(lambda: self.notify(f"copied; also in {export('copied.txt', text)}", markup=False))
+        self.attempt(lambda: self.say(f"copied; also in {export('copied.txt', text)}"))
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return the filters of every line that is drawn: last, all that a terminal would obey is taken out."""

@@ -25,17 +25,17 @@ class RunActions:
         if row["status"] == "finished":
             self.bench.open("inspect", row["id"])
         else:
-            self._say(f"{row['name']} is {row['status']}: only a finished run can be inspected")
+            self.bench.say(f"{row['name']} is {row['status']}: only a finished run can be inspected")
 
     def generate(self, row: Row) -> None:
         """Open a finished run in Generate, if its weights are there."""
         folder = checkpoint_folder(self.bench.database, row["id"])
         if row["status"] != "finished":
-            self._say(f"{row['name']} is {row['status']}: only a finished run can write")
+            self.bench.say(f"{row['name']} is {row['status']}: only a finished run can write")
         elif is_imported(self.bench.reader.run(row["id"])):
-            self._say(no_model(str(row["name"]), "write"))
+            self.bench.say(no_model(str(row["name"]), "write"))
         elif not any(folder.glob("*.safetensors")):
-            self._say(f"{row['name']} can't write: its weights are not in {folder}; train it again (y copies how)")
+            self.bench.say(f"{row['name']} can't write: its weights are not in {folder}; train it again (y copies how)")
         else:
             self.bench.open("generate", row["id"])
 
@@ -43,14 +43,14 @@ class RunActions:
         """Stop a run of this console, or say where to stop it."""
         now = self.bench.trainer.snapshot
         if row["status"] not in LIVE:
-            self._say(f"{row['name']} is {row['status']}: there is nothing to cancel")
+            self.bench.say(f"{row['name']} is {row['status']}: there is nothing to cancel")
         elif row["id"] == now.run or row["id"] in now.queue:
             self.bench.attempt(lambda: self.bench.trainer.cancel(row["id"]))
             ends = "stops after this step; r resumes it" if row["id"] == now.run else "is out of the queue"
-            self._say(f"{row['name']} {ends}")
+            self.bench.say(f"{row['name']} {ends}")
         else:
             there = self.bench.reader.run(row["id"])
-            self._say(
+            self.bench.say(
                 f"{row['name']} belongs to process {there['pid']} on {there['host']}: stop it there, "
                 f"with kill -INT {there['pid']}"
             )
@@ -59,9 +59,9 @@ class RunActions:
         """Resume a run that did not finish."""
         if row["status"] in ("interrupted", "failed"):
             if self.bench.resume_runs([row["id"]]):
-                self._say(f"{row['name']} is queued to go on")
+                self.bench.say(f"{row['name']} is queued to go on")
         else:
-            self._say(f"{row['name']} is {row['status']}: only interrupted and failed runs can be resumed")
+            self.bench.say(f"{row['name']} is {row['status']}: only interrupted and failed runs can be resumed")
 
     def copy_command(self, row: Row) -> None:
         """Copy the command that launches the run."""
@@ -76,6 +76,3 @@ class RunActions:
 
     def _experiment(self, row: Row) -> Query:
         return Query("experiment = ?", (row["experiment"],))
-
-    def _say(self, text: str) -> None:
-        self.bench.notify(text, markup=False)

@@ -40,7 +40,7 @@ class LiveKeys(BenchScreen):
         elif phase == "paused":
             trainer.unpause()
         else:
-            self.say(self.watching.why_not_paused)
+            self.bench.say(self.watching.why_not_paused)
         self.update()
 
     def action_cancel(self) -> None:
@@ -73,7 +73,7 @@ class LiveKeys(BenchScreen):
     def action_mark(self) -> None:
         toggle(self.bench.marked, self.watching.run)
         word = "marked" if self.watching.run in self.bench.marked else "no longer marked"
-        self.say(f"{self.watching.row['name']} is {word}")
+        self.bench.say(f"{self.watching.row['name']} is {word}")
 
     def action_queue(self) -> None:
         from eetui.console.queue_screen import QueueScreen
@@ -82,7 +82,3 @@ class LiveKeys(BenchScreen):
 
     def _actions(self) -> RunActions:
         return RunActions(self.bench)
-
-    def say(self, text: str) -> None:
-        """Notify the user."""
-        self.bench.notify(text, markup=False)

@@ -280,7 +280,7 @@ class LiveScreen(LiveKeys):
     def action_sibling(self, direction: int) -> None:
         run = self.watching.neighbour(direction)
         if run is None:
-            self.say("the experiment has no further run")
+            self.bench.say("the experiment has no further run")
         else:
             self.run = run
             self.update()

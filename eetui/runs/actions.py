@@ -65,12 +65,11 @@ class ListActions(RunActions):
 
     def export(self, query: Query) -> None:
         """Ask for a format and write the list to a file."""
-        from eetui.console.export import export
         from eetui.runs.export_text import FORMATS
 
         def write(answer: str | None) -> None:
             if answer is not None:
-                self.bench.attempt(lambda: self._say(f"exported to {export(f'runs.{answer}', text(answer))}"))
+                self.bench.export(f"runs.{answer}", lambda: text(answer))
 
         def text(answer: str) -> str:
             with self.bench.reader.exactly() as reader:

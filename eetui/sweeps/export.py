@@ -1,9 +1,6 @@
 """Files of what the Sweep screen shows."""
 
-from pathlib import Path
-
 from eetui.console.bench import Bench
-from eetui.console.export import export
 from eetui.drawing.formats import csv_text
 from eetui.sweeps.data import Found
 from eetui.sweeps.drawn import Content
@@ -17,10 +14,4 @@ def export_view(bench: Bench, found: Found, content: Content) -> None:
         case "front":
             bench.draw("front", found.sweep.name, found.combinations)
         case view:
-            name = f"sweep-{found.sweep.name}-{view}.csv"
-            table = csv_text([content.heads, *content.rows])
-            bench.attempt(lambda: _say(bench, export(name, table)))
-
-
-def _say(bench: Bench, path: Path) -> None:
-    bench.notify(f"exported to {path.resolve()}", markup=False)
+            bench.export(f"sweep-{found.sweep.name}-{view}.csv", lambda: csv_text([content.heads, *content.rows]))

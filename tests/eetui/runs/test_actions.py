@@ -119,8 +119,9 @@ async def test_the_list_shown_is_exported(database: Path, kind: str) -> None:
         assert "3 runs" in bench.screen.text
         next(button for button in bench.screen.query(Button) if button.name == kind).press()
         await until_true(pilot, lambda: messages(bench))
-        assert messages(bench) == [f"exported to eetui-exports/runs.{kind}"]
-    text = Path(f"eetui-exports/runs.{kind}").read_text()
+        path = Path(f"eetui-exports/runs.{kind}").resolve()
+        assert messages(bench) == [f"exported to {path}"]
+    text = path.read_text()
     assert [text.count(name) for name in ("softmax-3", "distill-2", "loss-1", "correct-6")] == [1, 1, 1, 0]
     assert kind != "json" or len(json.loads(text)) == 3
 
