@@ -9,6 +9,7 @@ and `RunInterrupted` ends a run.
 A resumed run starts again in the same log: `RunStarted` voids the events before it.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -374,3 +375,10 @@ Event = (
     | RunInterrupted
 )
 TerminalEvent = RunFinished | RunFailed | RunInterrupted
+Publish = Callable[[int, Sequence[Event]], None]
+"""Takes what has happened in a run, by its number."""
+
+
+def epoch_of_step(event: Event) -> tuple[str, int] | None:
+    """Return stage and epoch of a step, and None of any other event: the key that consecutive steps are joined by."""
+    return (event.stage, event.epoch) if isinstance(event, Step) else None

@@ -1,6 +1,6 @@
 """State of a run, computed from its events: `state = reduce(state, event)` is pure, so all screens show the same."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce as fold
 from itertools import groupby
@@ -26,6 +26,7 @@ from core.events import (
     TokensMeasured,
     Warned,
     Way,
+    epoch_of_step,
 )
 from core.formulas import bits_at, perplexity
 
@@ -194,17 +195,19 @@ def _begun(event: StageStarted) -> StageState:
 
 
 def reduce_all(state: RunState, events: Iterable[Event]) -> RunState:
-    """Return the state after all the events; consecutive steps of a stage are joined into one first."""
-    for stage, group in groupby(events, key=lambda event: event.stage if isinstance(event, Step) else None):
-        some = list(group)
-        state = fold(reduce, some if stage is None else [_joined(some)], state)
-    return state
+    """Return the state after all the events."""
+    return fold(reduce, joined(events), state)
 
 
-def _joined(steps: Iterable[Event]) -> Step:
-    """Join steps into one that changes a state as all of them do."""
-    every = [step for step in steps if isinstance(step, Step)]
-    return replace(every[-1], tokens=sum(step.tokens for step in every), seconds=sum(step.seconds for step in every))
+def joined(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield the events, consecutive steps of an epoch as one that changes a state as all of them do."""
+    for key, group in groupby(events, key=epoch_of_step):
+        if key is None:
+            yield from group
+        else:
+            steps = [step for step in group if isinstance(step, Step)]
+            tokens, seconds = sum(step.tokens for step in steps), sum(step.seconds for step in steps)
+            yield replace(steps[-1], tokens=tokens, seconds=seconds)
 
 
 def _advance(stage: StageState, event: Step | Epoch | Threshold | Profiled | StageEnded) -> StageState:

@@ -3,12 +3,12 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
 from core.errors import StoreError, UnwritableError, VanishedError
-from core.events import Event, Step, TerminalEvent, Warned
+from core.events import Event, Publish, Step, TerminalEvent, Warned
 from core.protocol.checkpoint import Checkpoint
 from core.protocol.patience import IMPATIENT, Patience
 from core.state import RunState, reduce_all
@@ -18,9 +18,6 @@ BATCH_SECONDS = 0.1
 """Interval at which steps are stored and published; other events go at once."""
 RARE_SECONDS = 10.0
 """The same while a reader keeps the write-ahead log from being emptied, as each batch makes it longer."""
-
-
-Publish = Callable[[int, Sequence[Event]], None]
 
 
 class Outbox:

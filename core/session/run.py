@@ -23,7 +23,7 @@ from core.errors import (
     UnwritableError,
     VanishedError,
 )
-from core.events import Event, RunFailed, RunFinished, RunInterrupted, Warned
+from core.events import Event, Publish, RunFailed, RunFinished, RunInterrupted, Warned
 from core.machine.clock import PAUSED, UNPROFILED, Clock, Stopwatch
 from core.machine.device import free_cached, peak_flops, waiter
 from core.machine.free_memory import WHAT_TO_LOWER, is_out_of_memory
@@ -34,7 +34,7 @@ from core.protocol.patience import Patience
 from core.protocol.shared_checkpoint import SharedCheckpoint, Sharing
 from core.protocol.train import train
 from core.session.heartbeat import beating
-from core.session.outbox import Outbox, Publish
+from core.session.outbox import Outbox
 from core.session.prepare import Prepared
 from core.session.rescue import rescue
 from core.session.together import Job, led

@@ -8,7 +8,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from core.events import Event, Measured, PlannedStage, RunStarted, StageKind, Step, TokensMeasured
+from core.events import Event, Measured, PlannedStage, RunStarted, StageKind, Step, TokensMeasured, epoch_of_step
 from core.store.schema import WINDOW_COLUMNS
 from core.valid_json import NOT_FINITE, json_of
 
@@ -31,7 +31,7 @@ EventRow = tuple[str, str]
 def encode(events: Iterable[Event]) -> Iterator[EventRow]:
     """Rows in the order of the events, without `TokensMeasured`: those have a table of their own."""
     logged = (event for event in events if not isinstance(event, TokensMeasured))
-    for key, group in itertools.groupby(logged, key=_step_group):
+    for key, group in itertools.groupby(logged, key=epoch_of_step):
         if key is None:
             yield from (_encode(event) for event in group)
         else:
@@ -145,10 +145,6 @@ def _fits(value: object, kind: Any) -> bool:
     if kind in (int, float):
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     return isinstance(value, kind)
-
-
-def _step_group(event: Event) -> tuple[str, int] | None:
-    return (event.stage, event.epoch) if isinstance(event, Step) else None
 
 
 def _encode(event: Event) -> EventRow:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, UsageError
-from core.events import Epoch, Event
-from core.session.outbox import Publish
+from core.events import Epoch, Event, Publish
 from core.state import Status
 from core.store.files import search_journal
 from core.store.lock import holding

@@ -15,13 +15,12 @@ from core.config.derived import dataset_settings
 from core.config.run_config import RunConfig, rebuilt
 from core.data.windows import Dataset
 from core.errors import EetuiError, StoreError
-from core.events import RunFailed
+from core.events import Publish, RunFailed
 from core.machine.pace import Outlook
 from core.protocol.memory import StageMemory
 from core.protocol.resolve import resolve_all
 from core.protocol.weights_file import PARTIAL
 from core.session.heartbeat import beating
-from core.session.outbox import Publish
 from core.session.prepare import require_text, shared_dataset
 from core.session.run import ShouldStop, Training, new_clock, run
 from core.state import RunState, Status, reduce

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from core.events import Event, RunFailed, RunFinished, RunInterrupted
+from core.events import Event, Publish, RunFailed, RunFinished, RunInterrupted
 from core.parallel.launch import is_follower, launch
 from core.state import RunState, StageState, Status, reduce
 from eetui.cli.harmless_console import HarmlessConsole
@@ -25,7 +25,6 @@ from eetui.summary.log_lines import line_of, live_figures
 from eetui.summary.progress import all_steps, steps_done
 
 if TYPE_CHECKING:
-    from core.session.outbox import Publish
     from core.session.run import Training
     from eetui.console.training_thread import Request
     from eetui.trackers.contract import Trackers

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.errors import EetuiError, VanishedError
-from core.events import Event, RunInterrupted
+from core.events import Event, Publish, RunInterrupted
 from core.machine.pace import NO_OUTLOOK, Outlook
 from core.state import Status
 from eetui.console.on_end import tell_end
@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # torch: only on the thread that trains
 
 Phase = Literal["idle", "preparing", "training", "paused", "stopping"]
 Request = Callable[["Writer"], "Prepared"]
-Publish = Callable[[int, Sequence[Event]], None]
 PAUSE_CHECK_SECONDS = 0.05
 
 

@@ -4,14 +4,13 @@ Only the log is read, and only what was added since the last read. Which process
 does, makes no difference.
 """
 
-import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from core.events import Event, RunFailed, RunInterrupted, RunStarted, StageStarted, Step, Warned
-from core.state import RunState, reduce
+from core.state import RunState, joined, reduce
 from eetui.drawing.series import Curve
 from eetui.summary.log_lines import line_of
 
@@ -87,24 +86,6 @@ class Following:
         if line is not None:
             # The pane has signs of its own, and an ETA is soon out of date.
             self.say(_kind(event), line.removeprefix("! ").partition("  ETA ")[0])
-
-
-def joined(events: Iterable[Event]) -> Iterator[Event]:
-    """Yield the events with consecutive steps of an epoch merged into one; they reduce to the same `RunState`."""
-    for key, group in itertools.groupby(events, key=_step_group):
-        if key is None:
-            yield from group
-        else:
-            yield _one_step([event for event in group if isinstance(event, Step)])
-
-
-def _step_group(event: Event) -> tuple[str, int] | None:
-    return (event.stage, event.epoch) if isinstance(event, Step) else None
-
-
-def _one_step(steps: Sequence[Step]) -> Step:
-    tokens, seconds = sum(step.tokens for step in steps), sum(step.seconds for step in steps)
-    return replace(steps[-1], tokens=tokens, seconds=seconds)
 
 
 def _kind(event: Event) -> LineKind:

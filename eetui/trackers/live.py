@@ -9,7 +9,7 @@ from contextvars import copy_context
 from pathlib import Path
 
 from core.errors import UsageError
-from core.events import Event, RunStarted, Step
+from core.events import Event, Publish, RunStarted, Step
 from core.store.reader import Reader
 from eetui.trackers.contract import Trackers, tracker
 from eetui.trackers.mirror import Mirror
@@ -18,7 +18,6 @@ MOST_WAITING = 5_000
 """Batches of events that wait for a tracker, beyond which it gets no more single steps."""
 END_SECONDS = 60.0
 """How long the end of a command waits for trackers to take what is left."""
-Publish = Callable[[int, Sequence[Event]], None]
 Warn = Callable[[str], None]
 
 

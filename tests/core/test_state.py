@@ -24,7 +24,7 @@ from core.events import (
 )
 from core.formulas import perplexity, share_of_layers_saved
 from core.protocol.order import EVALUATION, block_stage
-from core.state import RunState, reduce, reduce_all
+from core.state import RunState, joined, reduce, reduce_all
 
 STARTED = RunStarted((block_stage(0, "lm"), EVALUATION), 100, 20, 30, (1, 1), 999)
 LM = StageStarted("block0.lm", "lm", 0, epochs=5, steps=2, tokens=80)
@@ -46,6 +46,8 @@ def test_many_events_at_once_do_what_they_do_one_by_one() -> None:
     events += [Step("block0.hard", 1, 1, None, 80, 0.5), RunFinished(3.0, 5000)]
     for end in range(len(events) + 1):
         assert reduce_all(RunState(), events[:end]) == after(*events[:end])
+    steps_left = [event for event in joined(events) if isinstance(event, Step)]
+    assert [(step.epoch, step.step, step.tokens) for step in steps_left] == [(1, 2, 40), (2, 2, 40), (1, 1, 80)]
 
 
 def test_a_run_without_events_is_queued() -> None:

@@ -9,7 +9,7 @@ from core.events import Epoch, Event, RunInterrupted, RunStarted, StageStarted, 
 from core.state import RunState, StageState, reduce
 from core.store.reader import Reader
 from core.store.writer import Writer
-from eetui.live.following import Following, joined
+from eetui.live.following import Following
 from eetui.summary.progress import seconds_left, seconds_so_far, stage_progress
 from tests.scripted_runs import PLANNED, add, append, scripted, until
 
@@ -61,12 +61,6 @@ def test_a_long_log_is_caught_up_with_in_parts() -> None:
     while following.behind:
         following.pull(entries=10)
     assert following.state.status == "finished"
-
-
-def test_joined_steps_say_the_same_of_a_run() -> None:
-    events = list(scripted(steps=9))
-    assert fold(reduce, joined(events), RunState()) == fold(reduce, events, RunState())
-    assert sum(isinstance(event, Step) for event in joined(events)) < sum(isinstance(event, Step) for event in events)
 
 
 def test_step_losses_become_curves_over_epochs() -> None:
