@@ -8,6 +8,7 @@ import sqlite3
 import time
 
 from core.errors import RunLookupError, StoreError
+from core.store.new_runs import free_name, owner_of
 
 KEPT_DAYS = 30
 _DAY = 86_400.0
@@ -40,10 +41,8 @@ def take_out_of_bin(connection: sqlite3.Connection, run: int) -> str:
     if row is None:
         raise RunLookupError(f"run {run} is not in the bin: eetui ls --deleted lists what is")
     name = str(row[0])
-    if _is_taken(connection, name):
-        name = f"{name}-{run}"
-        while _is_taken(connection, name):
-            name += "'"
+    if owner_of(connection, name) is not None:
+        name = free_name(connection, f"{name}-{run}")
     connection.execute("UPDATE runs SET name = ? WHERE id = ?", [name, run])
     connection.execute("DELETE FROM bin WHERE run_id = ?", [run])
     return name
@@ -53,7 +52,3 @@ def too_long_in_bin(connection: sqlite3.Connection) -> list[int]:
     """Return the runs that have been in the bin for longer than `KEPT_DAYS`."""
     query = "SELECT run_id FROM bin WHERE deleted < ? ORDER BY run_id"
     return [row[0] for row in connection.execute(query, [time.time() - KEPT_DAYS * _DAY]).fetchall()]
-
-
-def _is_taken(connection: sqlite3.Connection, name: str) -> bool:
-    return connection.execute("SELECT 1 FROM runs WHERE name = ?", [name]).fetchone() is not None

@@ -49,10 +49,7 @@ def create_run(connection: sqlite3.Connection, new: NewRun, experiment: int) -> 
     }
     run = insert_run(connection, row)
     if new.name is None:
-        name = f"{new.method}-{run}"
-        while connection.execute("SELECT 1 FROM runs WHERE name = ?", [name]).fetchone():
-            name += "'"
-        update_run(connection, run, {"name": name})
+        update_run(connection, run, {"name": free_name(connection, f"{new.method}-{run}")})
     insert(connection, "tags", [{"run_id": run, "tag": tag} for tag in dict.fromkeys(new.tags)])
     return run
 
@@ -63,6 +60,19 @@ def require_free(connection: sqlite3.Connection, name: str) -> None:
     Raises:
         StoreError: it does.
     """
-    taken = connection.execute("SELECT id FROM runs WHERE name = ?", [name]).fetchone()
-    if taken:
-        raise StoreError(f"the name {name!r} is taken by run {taken[0]}: choose another with --name")
+    owner = owner_of(connection, name)
+    if owner is not None:
+        raise StoreError(f"the name {name!r} is taken by run {owner}: choose another with --name")
+
+
+def free_name(connection: sqlite3.Connection, name: str) -> str:
+    """Return a name that no run has: that one, or with a prime or more behind it."""
+    while owner_of(connection, name) is not None:
+        name += "'"
+    return name
+
+
+def owner_of(connection: sqlite3.Connection, name: str) -> int | None:
+    """Return the run that has a name; None if none has."""
+    row = connection.execute("SELECT id FROM runs WHERE name = ?", [name]).fetchone()
+    return None if row is None else int(row[0])
