@@ -16,9 +16,11 @@ from eetui.cli.options import (
     Corpus,
     Database,
     Device,
+    EachSeed,
     EvalCorpus,
     FirstSeed,
     MirrorTo,
+    Runs,
     Seeds,
     config_layers,
     print_data,
@@ -37,14 +39,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN|FILTER]...",
-            help="Numbers, names, unique prefixes, or report:METHOD; or a filter as in ls, such as method:loss "
-            "'ppl<900'. [default: the latest experiment]",
-        ),
-    ] = None,
+    runs: Runs = None,
     group_by: Annotated[
         str | None,
         typer.Option(
@@ -55,9 +50,7 @@ def compare(
     ] = None,
     output: Annotated[str, typer.Option("--format", help=f"{listed(CHOICES['compare --format'])}.")] = "table",
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Leave out rows in which all agree.")] = False,
-    each_seed: Annotated[
-        bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")
-    ] = False,
+    each_seed: EachSeed = False,
     baseline: Annotated[
         str | None, typer.Option(metavar="RUN", help="Run to compare the others with; added if it is not among them.")
     ] = None,

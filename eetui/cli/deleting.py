@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import RunLookupError, UsageError
-from eetui.cli.options import Database
+from eetui.cli.options import Database, Yes
 from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
     from core.store.reader import Reader
 
+WholeReferences = Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers or whole names.")]
+
 
 def remove(
-    references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers or whole names.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    references: WholeReferences,
+    yes: Yes = False,
     for_good: Annotated[
         bool, typer.Option("--for-good", help="Make room now, also of what was deleted before; can't be undone.")
     ] = False,
@@ -50,7 +52,7 @@ def remove(
 
 
 def restore(
-    references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers or whole names.")],
+    references: WholeReferences,
     *,
     db: Database,
 ) -> None:

@@ -47,6 +47,18 @@ def on_database(db: Path) -> str:
 
 Reference = Annotated[str, typer.Argument(metavar="RUN", help="Number, name or unique prefix.")]
 References = Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, names or unique prefixes.")]
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN|FILTER]...",
+        help="Numbers, names, unique prefixes, or report:METHOD; or a filter as in ls, such as method:loss 'ppl<900'. "
+        "[default: the latest experiment]",
+    ),
+]
+EachSeed = Annotated[bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Tag, repeatable.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoUi = Annotated[bool, typer.Option("--no-ui", help="Train headless, without the console.")]
 

@@ -11,7 +11,7 @@ import typer
 from core.errors import UsageError
 from eetui.cli.choices import CHOICES, KINDS, listed
 from eetui.cli.compare import views_of
-from eetui.cli.options import Database
+from eetui.cli.options import Database, EachSeed, Force, Runs
 from eetui.drawing.harmless import lines, one_line
 
 if TYPE_CHECKING:
@@ -20,18 +20,9 @@ if TYPE_CHECKING:
     from eetui.figures.plot import Plot
     from eetui.figures.render import Format
 
-Runs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RUN|FILTER]...",
-        help="Numbers, names, unique prefixes, or report:METHOD; or a filter as in ls, such as experiment=3. "
-        "[default: the latest experiment]",
-    ),
-]
 Width = Annotated[
     str, typer.Option(metavar=f"{'|'.join(CHOICES['--width'])}|CM", help="Width: a column of a paper, its text, or cm.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
 
 
 def plot(
@@ -52,9 +43,7 @@ def plot(
     ppl: Annotated[bool, typer.Option("--ppl", help="Curves as PPL instead of nats.")] = False,
     first: Annotated[int, typer.Option(min=0, help="Token that a token map begins with.")] = 0,
     token_lines: Annotated[int, typer.Option("--lines", min=1, max=200, help="Lines of a token map.")] = 24,
-    each_seed: Annotated[
-        bool, typer.Option("--each-seed", help="Do not average runs that differ in seed only.")
-    ] = False,
+    each_seed: EachSeed = False,
     force: Force = False,
     *,
     db: Database,

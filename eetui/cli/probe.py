@@ -15,8 +15,7 @@ from core.errors import UsageError
 from core.formulas import perplexity
 from core.generators import Returning
 from eetui.cli.choices import CHOICES, listed
-from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, config_layers, output, print_data
-from eetui.cli.plot import Force
+from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, Force, config_layers, output, print_data
 from eetui.drawing.formats import json_text
 from eetui.drawing.harmless import one_line
 

@@ -21,6 +21,7 @@ from eetui.cli.options import (
     Reference,
     References,
     Seeds,
+    Tags,
     chosen_preset,
     config_layers,
     print_data,
@@ -43,7 +44,7 @@ def add(
     seeds: Seeds = 1,
     device: Device = None,
     name: Annotated[str | None, typer.Option(help="As of eetui run.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Tag, repeatable.")] = None,
+    tag: Tags = None,
     *,
     db: Database,
 ) -> None:

@@ -8,8 +8,7 @@ import typer
 
 from core.errors import UsageError
 from eetui.cli.choices import CHOICES
-from eetui.cli.options import Database
-from eetui.cli.plot import Force, Runs
+from eetui.cli.options import Database, Force, Runs
 from eetui.drawing.formats import require_format
 from eetui.drawing.harmless import one_line
 

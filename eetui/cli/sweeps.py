@@ -12,7 +12,9 @@ from eetui.cli.on_cluster import Ray, reaching
 from eetui.cli.options import (
     AsJson,
     Database,
+    Force,
     MirrorTo,
+    Yes,
     as_share,
     on_database,
     output_shape,
@@ -20,7 +22,7 @@ from eetui.cli.options import (
     reading,
     trackers_of,
 )
-from eetui.cli.plot import Force, Width
+from eetui.cli.plot import Width
 from eetui.cli.sweep import Jobs, run_sweep
 from eetui.cli.sweep_figures import write_sweep_figures
 
@@ -210,7 +212,7 @@ def cancel(reference: Sweep, *, db: Database) -> None:
 
 def delete(
     reference: Sweep,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     *,
     db: Database,
 ) -> None:

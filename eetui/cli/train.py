@@ -24,6 +24,7 @@ from eetui.cli.options import (
     NoUi,
     References,
     Seeds,
+    Tags,
     chosen_preset,
     config_layers,
     trackers_of,
@@ -75,7 +76,7 @@ def run(
     seeds: Seeds = 1,
     device: Device = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; several get their method and seed added.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Tag, repeatable.")] = None,
+    tag: Tags = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Time the parts of every stage; shown at the end, in Live and by show.")
     ] = False,
