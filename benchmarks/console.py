@@ -30,6 +30,7 @@ from termios import TIOCSWINSZ
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks._report import Report, figure, status_bytes
+from benchmarks.startup import EETUI
 from benchmarks.startup import environment as own_environment
 from core.events import Epoch
 from core.store.reader import Reader
@@ -38,7 +39,6 @@ from eetui.inspection.study import load
 from tests.scripted_runs import many_runs
 from tests.stored_tokens import SEQ_LEN, store_run
 
-EETUI = [sys.executable, "-m", "eetui"]
 SIZE = (50, 160)
 SLOW_LINK = 14.0
 """KiB a second of a link of 115,200 bits a second."""

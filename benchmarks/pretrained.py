@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import price
 from benchmarks._report import Figure, Report, figure, own_peak
 from benchmarks.generation import PLAIN, compare_generation
 from benchmarks.price import Bench, Outcome
@@ -50,13 +51,8 @@ PROBE_SECONDS, EXITS_SECONDS, MOST_MEMORY = 120, 900, 3.0
 TARGETS = (0.2, 0.3, 0.4)
 GOALS = {"gain": (-0.37, -0.50, -0.58), "softmax, one exit rate": (None, -0.26, None)}
 """Most nats above the static depths at each target, of the ways that have a goal."""
-WAYS = {
-    "gain": {"method": "gain"},
-    "gain, mlp": {"method": "gain", "classifier": "mlp"},
-    "softmax": {"method": "softmax"},
-    "softmax, one exit rate": {"method": "softmax", "policy": "quantile"},
-}
-"""Ways of setting exits, with what they change in the config."""
+WAYS = ("gain", "gain, mlp", "softmax", "softmax, one exit rate")
+"""Ways of setting exits that are judged here."""
 PARTS = ("probe", "exits", "generation")
 
 
@@ -182,7 +178,7 @@ def exits_part(report: Report, layers: Sequence[Any], options: argparse.Namespac
     report.note(f"fixed depths: {', '.join(f'{loss:.3f}' for loss in bench.static.mean(1))} nats")
     found: dict[tuple[str, float], Outcome] = {}
     for way in options.ways:
-        changed = [set_layer(f"{key}={value}") for key, value in ({"policy": "savings"} | WAYS[way]).items()]
+        changed = [set_layer(f"{key}={value}") for key, value in ({"policy": "savings"} | price.WAYS[way]).items()]
         config = build([*layers, *changed])
         config = run.config.model_copy(update={"method": config.method, "exit": config.exit})
         for target, outcome in bench.outcomes(config, "layers", TARGETS):
@@ -203,7 +199,7 @@ def main() -> None:
     parser.add_argument("--eval-corpus")
     parser.add_argument("--windows", type=int, default=464, help="windows of training text")
     parser.add_argument("--ratio", type=float, default=0.25, help="share for calibration, and for evaluation beside")
-    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--ways", nargs="*", default=WAYS, choices=WAYS)
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of preset pretrained")
     parser.add_argument("--db", type=Path, metavar="FILE", help="keep the run in this database")

@@ -11,7 +11,6 @@ import argparse
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 from benchmarks._report import Report, figure
 from benchmarks.console import in_terminal
 from benchmarks.growth import growth
-from benchmarks.startup import environment
+from benchmarks.startup import EETUI, environment
 from core.config.run_config import Layer, RunConfig
 from core.events import Event, Warned
 from core.session.run import Training
@@ -45,7 +44,6 @@ WARM = 5
 """Runs that are not counted: processes start, and files come into the cache."""
 SEEDS = 4
 METHODS, RATIOS = ("loss", "distill", "softmax"), (0.3, 0.5, 0.7)
-EETUI = (sys.executable, "-m", "eetui")
 ALL = {
     "eetui ls": ("ls",),
     "eetui compare 'ppl>0' --group-by method,hard_ratio": ("compare", "ppl>0", "--group-by", "method,hard_ratio"),
