@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from functools import reduce as fold
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ from core.events import (
 )
 from core.extensions.kinds import EXIT_METHODS
 from core.protocol.order import EVALUATION, Part, block_stage
-from core.state import RunState, reduce
+from core.state import RunState, reduce_all
 from core.store.liveness import this_process
 from core.store.new_runs import NewRun
 from core.store.sweeps import Cell, create_sweep
@@ -101,7 +100,7 @@ def scripted(method: str = "loss", epochs: int = 4, steps: int = 5) -> Iterator[
 
 
 def state_of(events: Iterable[Event]) -> RunState:
-    return fold(reduce, events, RunState())
+    return reduce_all(RunState(), events)
 
 
 def until(events: Iterator[Event], stage: str, epoch: int) -> list[Event]:
@@ -132,7 +131,7 @@ def add(
 def append(writer: Writer, run: int, events: Sequence[Event], before: Sequence[Event] = ()) -> None:
     """Store further events of a run that already has those of `before`."""
     if events:
-        writer.append(run, events, fold(reduce, [*before, *events], RunState()))
+        writer.append(run, events, reduce_all(RunState(), [*before, *events]))
 
 
 def make_database(path: Path) -> Path:

@@ -1,7 +1,6 @@
 """Runs with invented statistics of their tokens, stored as a training stores them."""
 
 from array import array
-from functools import reduce as fold
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from core.events import (
     Way,
 )
 from core.protocol.order import EVALUATION
-from core.state import RunState, reduce
+from core.state import RunState, reduce_all
 from core.store.new_runs import NewRun
 from core.store.tokens import EvaluationText
 from core.store.writer import Writer
@@ -70,7 +69,7 @@ def store_run(
             *(_tokens(block, loss, signal, prediction) for block in range(blocks)),
             RunFinished(1.0, 1),
         ]
-        writer.append(run, events, fold(reduce, events, RunState()))
+        writer.append(run, events, reduce_all(RunState(), events))
     return run
 
 

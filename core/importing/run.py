@@ -7,7 +7,6 @@ import time
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce as fold
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from core.machine.versions import versions
 from core.pricing.thresholds import Integers
 from core.session.names import require_name, require_tag
 from core.session.provenance import code_state
-from core.state import RunState, reduce
+from core.state import RunState, reduce_all
 from core.store.new_runs import NewRun
 from core.store.tokens import EvaluationText
 from core.store.writer import Writer
@@ -109,7 +108,7 @@ def _store(
     new = NewRun(name, config.method_name, config.seed, None, json_of(known_config(config)), record, tuple(tags))
     (number,) = store.create_experiment([new])
     store.keep_text(record["fingerprint"], text)
-    state = fold(reduce, events, RunState())
+    state = reduce_all(RunState(), events)
     store.append(number, events, state)
     return number, state
 

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce as fold
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +16,7 @@ from core.config.messages import shortened
 from core.errors import DamagedError, RunLookupError
 from core.events import Event, RunInterrupted, TokensMeasured, Way, way_name
 from core.metrics import STORED
-from core.state import RunState, reduce
+from core.state import RunState, reduce, reduce_all
 from core.store import codec
 from core.store.identity import damage
 from core.store.liveness import GONE, IS_HELD, IS_LIVE, Liveness
@@ -248,7 +247,7 @@ class Reader:
 
     def state(self, run: int) -> RunState:
         """Fold the run's events, single steps left out, to its state; interrupted if its process is gone."""
-        state = fold(reduce, self.events(run, steps=False)[0], RunState())
+        state = reduce_all(RunState(), self.events(run, steps=False)[0])
         return reduce(state, RunInterrupted(GONE, 0.0)) if run in self.gone() else state
 
     def window_losses(self, run: int, way: Way, block: int | None = None) -> Sequence[float]:

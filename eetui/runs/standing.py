@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce as fold
 from typing import TYPE_CHECKING, Any
 
-from core.state import LIVE, RunState, reduce
+from core.state import LIVE, RunState, reduce_all
 from core.store.reader import Reader
 from eetui.summary.elapsed import Elapsed
 from eetui.summary.progress import progress
@@ -75,9 +74,9 @@ class LiveStates:
             state, place = self._states[run]
         else:
             events, place = self.reader.events(run, steps=False)
-            state = fold(reduce, events, RunState())
+            state = reduce_all(RunState(), events)
         events, place = self.reader.events(run, place)
-        state = fold(reduce, events, state)
+        state = reduce_all(state, events)
         self._states[run] = state, place
         return state
 

@@ -3,7 +3,6 @@
 import math
 import sqlite3
 from dataclasses import replace
-from functools import reduce as fold
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ from core.metrics import (
     way_bits,
     way_ppl,
 )
-from core.state import RunState, reduce
+from core.state import RunState, reduce_all
 from core.store.codec import encode
 from core.store.new_runs import NewRun
 from core.store.reader import Query, Reader
@@ -90,11 +89,11 @@ EXPECTED = {
     "block0.exit_loss_first": 0.5, "block0.exit_loss_last": 0.25, "block0.avg_label": 0.125,
     "block0.threshold": 0.375, "block0.hard_tokens": 40,
 }  # fmt: skip
-STATE = fold(reduce, EVENTS, RunState())
+STATE = reduce_all(RunState(), EVENTS)
 
 
 def after(*events: Event) -> RunState:
-    return fold(reduce, events, RunState())
+    return reduce_all(RunState(), events)
 
 
 def test_every_metric_of_a_run_follows_from_its_events_in_the_order_of_the_tables() -> None:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from functools import reduce as fold
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from core.events import Event, RunFinished, Savings
 from core.metrics import STORED, ListColumn, Metric, final_rows, run_metrics, training_rows
-from core.state import RunState, reduce
+from core.state import RunState, reduce_all
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.compare.comparison import compare
@@ -43,7 +42,7 @@ def events() -> Iterator[Event]:
         yield event
 
 
-FIGURES = run_metrics(fold(reduce, events(), RunState()), CONFIG)
+FIGURES = run_metrics(reduce_all(RunState(), events()), CONFIG)
 
 
 @pytest.fixture

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from core.analysis.calibrate_run import Calibrated, calibrate
+from core.analysis.calibrate_run import calibrate
 from core.analysis.calibration_request import CalibrationRequest
 from core.errors import UsageError
 from core.store.reader import Reader
+from tests.analysed_runs import calibrated
 from tests.stored_tokens import store_run
-
-
-def calibrated(path: Path, request: CalibrationRequest, **run: float) -> Calibrated:
-    number = store_run(path / "runs.db", **run)
-    with Reader(path / "runs.db") as reader:
-        return calibrate(reader, number, request)
 
 
 def test_a_risk_budget_gives_thresholds_that_hold_on_the_test_half(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """The diagnosis of a stored run, from the store and its checkpoint."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from core.analysis.diagnose_run import Diagnosed, diagnose_run
+from core.analysis.diagnose_run import diagnose_run
 from core.analysis.stored_run import evaluated_tokens, stored_run
 from core.errors import RunLookupError, UsageError
 from core.store.files import delete_checkpoint
@@ -14,13 +13,8 @@ from core.store.new_runs import NewRun
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.inspection.diagnosis_text import explanations
+from tests.analysed_runs import diagnosed
 from tests.trained_run import train_run
-
-
-def diagnosed(path: Path, text: Path, **values: Any) -> Diagnosed:
-    number = train_run(path, text, **values)
-    with Reader(path) as reader:
-        return diagnose_run(reader, number)
 
 
 @pytest.mark.parametrize("hard_tokens", ["repack", "mask"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import reduce as fold
 from itertools import combinations, permutations
 from typing import Any
 
@@ -17,7 +16,7 @@ from core.data.windows import Dataset
 from core.errors import UsageError
 from core.events import Event, Measured, TokensMeasured, Way
 from core.protocol.train import train
-from core.state import RunState, reduce
+from core.state import RunState, reduce_all
 from tests.core.analysis.tables import bare_table, text_of
 
 MakeConfig = Callable[..., RunConfig]
@@ -32,7 +31,7 @@ def trained(
     blocks = [event for event in events if isinstance(event, TokensMeasured)]
     table = token_table(blocks, text_of(dataset.evaluation), 4)
     found = {(event.way, event.block): event.window_losses for event in events if isinstance(event, Measured)}
-    return table, fold(reduce, events, RunState()), lambda way, block: found[way, block]
+    return table, reduce_all(RunState(), events), lambda way, block: found[way, block]
 
 
 def diagnosed(config: RunConfig, dataset: Dataset) -> tuple[Diagnosis, TokenTable, RunState]:

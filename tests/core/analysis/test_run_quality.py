@@ -8,20 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.analysis.run_quality import RunQuality, run_quality
+from core.analysis.run_quality import run_quality
 from core.config.run_config import method_names
 from core.errors import RunLookupError, UsageError
 from core.exits import exit_method
 from core.store.new_runs import NewRun
 from core.store.reader import Reader
 from core.store.writer import Writer
+from tests.analysed_runs import judged
 from tests.stored_tokens import store_run
-
-
-def judged(path: Path, **run: float | str) -> RunQuality:
-    number = store_run(path / "runs.db", **run)
-    with Reader(path / "runs.db") as reader:
-        return run_quality(reader, number)
 
 
 def test_a_stored_run_is_judged_with_its_own_thresholds_and_costs(tmp_path: Path) -> None:

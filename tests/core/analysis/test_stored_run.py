@@ -1,7 +1,6 @@
 """Stored runs as analyses read them, and errors where something is missing."""
 
 from collections.abc import Iterator
-from functools import reduce as fold
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from core.config.run_config import Layer, RunConfig, build
 from core.errors import RunLookupError, UsageError
 from core.events import Event, RunStarted, StageStarted, Threshold
 from core.protocol.order import EVALUATION, block_stage
-from core.state import RunState, reduce
+from core.state import RunState, reduce_all
 from core.store.new_runs import NewRun
 from core.store.reader import Reader
 from core.store.writer import Writer
@@ -37,7 +36,7 @@ def set_exits(*thresholds: float, ahead: bool = False) -> RunState:
             yield StageStarted(stage.name, stage.kind, stage.block, 1, 1, 1)
             yield Threshold(stage.name, stage.block, value, 10, 5, (0,) * 50)
 
-    return fold(reduce, events(), RunState())
+    return reduce_all(RunState(), events())
 
 
 def test_own_thresholds_are_the_latest_of_each_exit_and_the_last_block_has_none() -> None:

@@ -3,7 +3,6 @@
 import sqlite3
 from array import array
 from contextlib import closing
-from functools import reduce as fold
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -22,7 +21,7 @@ from core.events import (
     Warned,
 )
 from core.protocol.order import EVALUATION, block_stage
-from core.state import RunState, reduce
+from core.state import RunState, reduce_all
 from core.store.new_runs import NewRun
 from core.store.schema import migrations
 from core.store.writer import Writer
@@ -67,7 +66,7 @@ def store(writer: Writer, run: int, events: list[Event], size: int = 3) -> RunSt
     state = RunState()
     for start in range(0, len(events), size):
         batch = events[start : start + size]
-        state = fold(reduce, batch, state)
+        state = reduce_all(state, batch)
         writer.append(run, batch, state)
     return state
 

@@ -5,20 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from core.analysis.calibrate_run import Calibrated, calibrate
 from core.analysis.calibration_request import CalibrationRequest
 from core.errors import UsageError
-from core.store.reader import Reader
 from eetui.cli.calibration_text import calibration_json, calibration_table
 from eetui.cli.options import as_share
+from tests.analysed_runs import calibrated
 from tests.eetui.plain_text import plain_words
-from tests.stored_tokens import store_run
-
-
-def calibrated(path: Path, request: CalibrationRequest, **run: float) -> Calibrated:
-    number = store_run(path / "runs.db", **run)
-    with Reader(path / "runs.db") as reader:
-        return calibrate(reader, number, request)
 
 
 def test_a_calibration_shows_guarantee_units_and_violations(tmp_path: Path) -> None:

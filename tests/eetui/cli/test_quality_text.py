@@ -6,17 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.analysis.run_quality import RunQuality, run_quality
-from core.store.reader import Reader
 from eetui.cli.quality_text import bars, quality_json, quality_tables
+from tests.analysed_runs import judged
 from tests.eetui.plain_text import plain_words
-from tests.stored_tokens import store_run
-
-
-def judged(path: Path, **run: float | str) -> RunQuality:
-    number = store_run(path / "runs.db", **run)
-    with Reader(path / "runs.db") as reader:
-        return run_quality(reader, number)
 
 
 def test_tables_show_every_exit_the_curve_and_a_summary(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,14 +10,9 @@ from core.analysis.diagnose_run import Diagnosed, diagnose_run
 from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from eetui.inspection.diagnosis_text import diagnosis_json, diagnosis_lines, step_bar
+from tests.analysed_runs import diagnosed
 from tests.eetui.plain_text import plain_text
 from tests.trained_run import train_run
-
-
-def diagnosed(path: Path, text: Path, **values: Any) -> Diagnosed:
-    number = train_run(path, text, **values)
-    with Reader(path) as reader:
-        return diagnose_run(reader, number)
 
 
 def shown(run: Diagnosed, width: int) -> str:
