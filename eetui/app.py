@@ -5,7 +5,6 @@ Nothing here imports torch: the first frame must not wait for it. The training t
 
 import asyncio
 import contextlib
-import difflib
 import importlib
 import os
 import pkgutil
@@ -19,6 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.screen import Screen
 
+from core.config.messages import near_name
 from core.errors import ConfigError, EetuiError
 from eetui.console.bench import Bench
 from eetui.console.dialogs import Question
@@ -385,9 +385,8 @@ def check_ids(ids: Iterable[str]) -> None:
     known = all_ids() if wanted else frozenset()
     for identity in wanted:
         if identity not in known:
-            near = difflib.get_close_matches(identity, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "? shows the ids of each screen"
-            raise ConfigError(f"settings file: keys.{identity} is no binding; {hint}")
+            hint = near_name(identity, sorted(known)) or "; ? shows the ids of each screen"
+            raise ConfigError(f"settings file: keys.{identity} is no binding{hint}")
 
 
 def _subclasses(kind: "type[DOMNode]") -> "Iterator[type[DOMNode]]":

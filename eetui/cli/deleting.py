@@ -38,9 +38,7 @@ def remove(
         if busy:
             raise UsageError(f"{', '.join(busy)} is still running: stop it first, then delete it")
         if not yes:
-            if not sys.stdin.isatty():
-                raise UsageError(f"nothing was deleted, as nobody can be asked: confirm with --yes, for {_list(runs)}")
-            typer.confirm(f"Delete {_list(runs)}{' for good' if for_good else ''}?", abort=True, err=True)
+            confirm(_list(runs), " for good" if for_good else "")
         if for_good:
             for run in runs:
                 writer.delete(run)
@@ -49,6 +47,17 @@ def remove(
     numbers = " ".join(str(run) for run in runs)
     back = "for good" if for_good else f"(for {KEPT_DAYS} days, eetui restore {numbers} brings back what it was)"
     print(f"deleted {_list(runs)} {back}", file=sys.stderr)
+
+
+def confirm(doomed: str, how: str = "") -> None:
+    """Ask whether something is to be deleted, and end the command if not.
+
+    Raises:
+        UsageError: there is no terminal to ask on.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"nothing was deleted, as nobody can be asked: confirm with --yes, for {doomed}")
+    typer.confirm(f"Delete {doomed}{how}?", abort=True, err=True)
 
 
 def restore(

@@ -4,13 +4,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from core.errors import UsageError
+from core.generators import Returning
 from eetui.cli.choices import TRACKERS, listed
 from eetui.cli.completing import config_keys
 from eetui.drawing.harmless import harmless
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from core.config.run_config import Layer
     from core.store.reader import Reader
     from eetui.trackers.contract import Trackers
+
+Result = TypeVar("Result")
 
 
 def _default_database() -> Path:
@@ -162,6 +165,17 @@ def output() -> Any:
     from eetui.cli.harmless_console import HarmlessConsole
 
     return HarmlessConsole(sys.stdout, width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
+
+
+def watched(work: Generator[str, None, Result]) -> Result:
+    """Return what some work returns; on a terminal, standard error says meanwhile what it is doing."""
+    running, shown = Returning(work), sys.stderr.isatty()
+    for doing in running:
+        if shown:
+            print(f"\r\x1b[K{doing} …", end="", file=sys.stderr, flush=True)
+    if shown:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return running.result
 
 
 def reading(db: Path, *, exact: bool) -> "Reader":

@@ -13,9 +13,19 @@ from rich.text import Text
 
 from core.errors import UsageError
 from core.formulas import perplexity
-from core.generators import Returning
 from eetui.cli.choices import CHOICES, listed
-from eetui.cli.options import AsJson, Assignments, Corpus, Device, EvalCorpus, Force, config_layers, output, print_data
+from eetui.cli.options import (
+    AsJson,
+    Assignments,
+    Corpus,
+    Device,
+    EvalCorpus,
+    Force,
+    config_layers,
+    output,
+    print_data,
+    watched,
+)
 from eetui.drawing.formats import json_text
 from eetui.drawing.harmless import one_line
 
@@ -57,13 +67,7 @@ def probe(
     preset, *own = config_layers(
         PRETRAINED_PRESET, (), assign, corpus=corpus, eval_corpus=eval_corpus, seed=None, device=device, model=model
     )
-    steps = Returning(probe_model(build([preset, few, *own])))
-    for doing in steps:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{doing} …", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    found = steps.result
+    found = watched(probe_model(build([preset, few, *own])))
     if as_json:
         print_data(probe_json(found))
     else:

@@ -1,6 +1,5 @@
 """The command that tries a run's exits as drafters, and the text of its result."""
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from core.errors import UsageError
-from core.generators import Returning
 from eetui.cli.generate import Seed, Temperature, TopK, TopP, Window
-from eetui.cli.options import AsJson, Database, Reference, output, reading
+from eetui.cli.options import AsJson, Database, Reference, output, reading, watched
 from eetui.drawing.figures import figure
 from eetui.drawing.formats import json_text
 
@@ -56,16 +54,11 @@ def speculate(
         ids = ids or prompts_of(reader, number, generator, PROMPTS, half)
     wanted = min(half, 32) if max_tokens is None else max_tokens
     options = GenerationOptions(wanted, temperature, top_k, top_p, seed, window)
-    steps = Returning(sweep(generator, ids, options, exits=chosen[0], lengths=chosen[1], rounds=rounds))
-    for doing in steps:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{doing} …", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    found = watched(sweep(generator, ids, options, exits=chosen[0], lengths=chosen[1], rounds=rounds))
     if as_json:
-        print(sweep_json(steps.result))
+        print(sweep_json(found))
     else:
-        output().print(sweep_text(steps.result))
+        output().print(sweep_text(found))
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UsageError
+from eetui.cli.deleting import confirm
 from eetui.cli.on_cluster import Ray, reaching
 from eetui.cli.options import (
     AsJson,
@@ -235,9 +236,7 @@ def delete(
         if held:
             raise UsageError(f"{shortened(', '.join(held))} of {found.name} are in training: stop them first")
         if not yes:
-            if not sys.stdin.isatty():
-                raise UsageError("nothing was deleted, as nobody can be asked: confirm with --yes")
-            typer.confirm(f"Delete {found.name} and its {len(runs)} runs?", abort=True, err=True)
+            confirm(f"{found.name} and its {len(runs)} runs")
         drop(store, idle)
         store.discard(runs)
         clear_stages(db, delete_sweep(store, found.number))
