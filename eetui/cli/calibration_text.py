@@ -10,7 +10,7 @@ from rich.text import Text
 
 from core.analysis.calibrate_run import Calibrated, Effect
 from core.pricing.thresholds import is_on
-from eetui.drawing.figures import figure
+from eetui.drawing.figures import figure, number_of
 from eetui.drawing.formats import json_text
 
 ROWS: tuple[tuple[str, Callable[[Effect], str]], ...] = (
@@ -51,7 +51,7 @@ def threshold_line(result: Calibrated) -> str:
 def units_line(result: Calibrated) -> str:
     """Write how many units set the candidates, calibrate and test."""
     aside, calibrating, testing = result.units
-    size = "1 window" if result.unit_windows == 1 else f"{result.unit_windows} windows"
+    size = number_of(result.unit_windows, "window")
     return f"units of {size}: {calibrating} calibrate, {testing} test, {aside} set the candidates"
 
 

@@ -10,6 +10,7 @@ import typer
 
 from core.errors import UsageError
 from eetui.cli.options import AsJson, Database, print_data
+from eetui.drawing.figures import number_of
 from eetui.drawing.formats import json_text
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def doctor(
         print_data(json_text([asdict(one) for one in findings]))
     problems = sum(not finding.sound for finding in findings)
     if problems:
-        print(f"{problems} {'problem' if problems == 1 else 'problems'} found", file=sys.stderr)
+        print(f"{number_of(problems, 'problem')} found", file=sys.stderr)
         raise typer.Exit(1)
 
 

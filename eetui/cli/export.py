@@ -11,6 +11,7 @@ from core.errors import UsageError
 from eetui.cli.choices import TRACKERS, listed
 from eetui.cli.options import Database, reading
 from eetui.cli.selection import selected
+from eetui.drawing.figures import number_of
 from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _write_tracker(reader: "Reader", numbers: Sequence[int], name: str, folder: 
     from eetui.trackers.exported import export_to
 
     export_to(name, folder, reader, numbers)
-    _say(f"wrote {len(numbers)} run{'s'[: len(numbers) > 1]} to {folder}; to look: {SHOWN_BY[name].format(folder)}")
+    _say(f"wrote {number_of(len(numbers), 'run')} to {folder}; to look: {SHOWN_BY[name].format(folder)}")
 
 
 def _say(text: str) -> None:

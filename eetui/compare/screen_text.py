@@ -12,7 +12,7 @@ from eetui.compare.advice import main_fingerprint
 from eetui.compare.charts import points
 from eetui.compare.comparison import Comparison
 from eetui.compare.tables_text import closing_lines
-from eetui.drawing.figures import figure
+from eetui.drawing.figures import figure, number_of
 from eetui.drawing.series import Series, mean_band
 
 STATIC_SIGN = "◦"
@@ -22,7 +22,7 @@ BAND_MEANS = "Bands: mean ± standard deviation over seeds."
 
 def title_line(comparison: Comparison, runs: int, group_seeds: bool, only_changed: bool) -> Text:
     """Write how many runs are compared, and how."""
-    facts = [f"{runs} {'run' if runs == 1 else 'runs'}"]
+    facts = [number_of(runs, "run")]
     if any(len(column.runs) > 1 for column in comparison.columns):
         facts.append("seeds joined: mean ± deviation")
     elif not group_seeds:

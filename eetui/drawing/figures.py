@@ -54,6 +54,11 @@ def ppl_and_bits(loss: float | None, bytes_per_token: float | None) -> Iterator[
         yield figure(None if loss is None else bits_at(loss, bytes_per_token), "bits")
 
 
+def number_of(things: int, noun: str) -> str:
+    """Write how many things there are: `1 run`, `2,000 runs`."""
+    return f"{things:,} {noun}{'' if things == 1 else 's'}"
+
+
 def price(nats: float) -> str:
     """Write a price with three digits: prices span five orders of magnitude."""
     return f"{nats:.3g}"

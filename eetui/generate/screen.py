@@ -15,6 +15,7 @@ from textual.worker import get_current_worker
 
 from core.errors import EetuiError, UsageError
 from eetui.console.screen import BenchScreen
+from eetui.drawing.figures import number_of
 from eetui.drawing.flowing_text import FlowingText
 from eetui.drawing.steady_footer import SteadyFooter
 from eetui.generate.drafting_row import DraftingRow
@@ -287,8 +288,7 @@ class GenerateScreen(BenchScreen):
             return Text("reading the model …" if self._busy else "")
         text = self._legend(self._generator, pieces)
         unknown = self._generator.unknown(self._prompt)
-        count = "1 word" if unknown == 1 else f"{unknown} words"
-        return text.append(f"   {count} of the prompt not known", "dim") if unknown else text
+        return text.append(f"   {number_of(unknown, 'word')} of the prompt not known", "dim") if unknown else text
 
     def _legend(self, generator: "TextGenerator", pieces: "list[Piece | WrittenPass]") -> Text:
         from core.analysis.text_generator import Piece, origins

@@ -12,7 +12,7 @@ from core.machine.disks import Disk
 from core.machine.gpus import Gpu
 from core.machine.reading import ProcessUse, Reading
 from eetui.drawing.cells import bar, columns, fitted
-from eetui.drawing.figures import MISSING
+from eetui.drawing.figures import MISSING, number_of
 from eetui.drawing.palette import Palette
 from eetui.drawing.sparklines import BARS, sparkline
 
@@ -67,7 +67,7 @@ def cpu_pane(shown: Shown, width: int, style: Palette) -> Text:
 def _cores(reading: Reading) -> str:
     quota = "" if reading.quota is None else f", {reading.quota:.3g} granted by the control group"
     load = "" if reading.load is None else f", load {reading.load:.1f}"
-    return f"{reading.cores} core{'' if reading.cores == 1 else 's'}{quota}{load}"
+    return f"{number_of(reading.cores, 'core')}{quota}{load}"
 
 
 def _by_core(reading: Reading, width: int) -> str:

@@ -19,7 +19,7 @@ from eetui.compare.comparison import Comparison, compare, shown
 from eetui.compare.run_view import RunView
 from eetui.compare.sheets import Sheet, sheets
 from eetui.compare.tables_text import closing_lines
-from eetui.drawing.figures import duration
+from eetui.drawing.figures import duration, number_of
 from eetui.figures.kinds import KINDS, LeftOut, Options, numbers_of, plots
 from eetui.figures.plot import Plot
 from eetui.figures.sweep_front import front_plot
@@ -70,7 +70,7 @@ def _title(comparison: Comparison) -> str:
 
 def _about(rows: Sequence[Mapping[str, Any]], views: Sequence[RunView]) -> str:
     """Say how many runs there are, of which experiments, and when they were trained."""
-    parts = [f"{len(views)} {'run' if len(views) == 1 else 'runs'}"]
+    parts = [number_of(len(views), "run")]
     if experiments := sorted({row["experiment"] for row in rows}):
         parts.append(f"experiment{'s' * (len(experiments) > 1)} {', '.join(map(str, experiments))}")
     if unfinished := sum(view.status != "finished" for view in views):

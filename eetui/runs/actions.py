@@ -9,6 +9,7 @@ from core.session.names import require_name, require_plain, require_tag
 from core.store.reader import Query
 from eetui.console.dialogs import Prompt, Question
 from eetui.console.run_actions import Row, RunActions
+from eetui.drawing.figures import number_of
 from eetui.runs.deletions import Deletions
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class ListActions(RunActions):
                 return FORMATS[answer](reader.runs(query))
 
         number = self.bench.reader.count(query)
-        self.bench.push_screen(Question(f"Export {_runs(number)} as", list(FORMATS)), write)
+        self.bench.push_screen(Question(f"Export {number_of(number, 'run')} as", list(FORMATS)), write)
 
     def delete(self, runs: Sequence[int]) -> None:
         """Move runs, except live ones, into the bin."""
@@ -129,7 +130,3 @@ class ListActions(RunActions):
 def _set_tags(writer: "Writer", run: int, before: Sequence[str], after: Sequence[str]) -> None:
     writer.untag(run, [tag for tag in before if tag not in after])
     writer.tag(run, [tag for tag in after if tag not in before])
-
-
-def _runs(number: int) -> str:
-    return f"{number:,} run{'' if number == 1 else 's'}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
+from eetui.drawing.figures import number_of
+
 TITLE = "eetui · runs"
 UNDO = ", u undoes"
 
@@ -36,7 +38,7 @@ def title_line(facts: Facts, database: str, width: int) -> Text:
 
 
 def _counts(facts: Facts) -> list[str]:
-    total = f"{facts.total:,} run{'' if facts.total == 1 else 's'}"
+    total = number_of(facts.total, "run")
     parts = [total if facts.shown == facts.total else f"{facts.shown:,} of {total}"]
     for number, word in ((facts.running, "running"), (facts.queued, "queued"), (facts.marked, "marked")):
         if number:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from eetui.drawing.figures import number_of
 from eetui.setup.fields import Field, Raw
 
 NOTHING_WAITS, PREPARING = "no run waits", "reading a corpus…"
@@ -47,7 +48,7 @@ def _unit(field: Field, raw: Raw) -> str:
 def form_title(preset: str, changes: int, runs: int, problems: int) -> Text:
     """Write the number of runs, changes and problems, and the preset, in one line."""
     line = Text("eetui · new experiment", style="bold", no_wrap=True, overflow="ellipsis")
-    facts = [f"{runs:,} run{'' if runs == 1 else 's'}", f"preset {preset}"]
+    facts = [number_of(runs, "run"), f"preset {preset}"]
     if changes:
         facts.append(f"{changes} changed")
     if problems:

@@ -16,6 +16,7 @@ from core.session.plan import Plan
 from core.store.reader import Query
 from eetui.console.screen import BenchScreen
 from eetui.console.training_thread import Snapshot
+from eetui.drawing.figures import number_of
 from eetui.drawing.steady_footer import SteadyFooter
 from eetui.setup.draft import Draft
 from eetui.setup.estimate_panel import INVALID, TYPING, EstimatePanel
@@ -214,8 +215,7 @@ class NewScreen(BenchScreen):
             return
         if not self.bench.train(replace(plan, speed=self.query_one(EstimatePanel).speed)):
             return
-        count = len(plan.configs)
-        self.notify(f"{count:,} run{'' if count == 1 else 's'} queued")
+        self.notify(f"{number_of(len(plan.configs), 'run')} queued")
         await self.bench.action_back()
 
     def _require_free(self, plan: Plan) -> None:
