@@ -269,6 +269,11 @@ class Transformer(nn.Module):
         """Return the exit classifier of a block."""
         return cast(ExitClassifier, self.classifiers[block])
 
+    def classifier_weights(self, block: int) -> dict[str, Tensor]:
+        """Return copies of the weights of a block's exit classifier, by their names in the model."""
+        named = self.classifier(block).named_parameters(prefix=f"classifiers.{block}")
+        return {name: weight.detach().clone() for name, weight in named}
+
     def head_weight(self, block: int) -> Tensor:
         """Return the head that predicts from a block's readout, `[V, D]`."""
         head = self.later_heads[block - 1] if block and self.later_heads else self.head

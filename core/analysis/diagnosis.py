@@ -68,8 +68,13 @@ class Waterfall:
     steps: tuple[WaterfallStep, ...]
 
     @property
+    def levels(self) -> tuple[float, ...]:
+        """Losses before, between and after the steps."""
+        return (self.start, *(step.after for step in self.steps))
+
+    @property
     def end(self) -> float:
-        return self.steps[-1].after if self.steps else self.start
+        return self.levels[-1]
 
     @property
     def total(self) -> float:

@@ -5,13 +5,14 @@ Plain Python, so that comparing runs does not import NumPy.
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import sub
-from typing import Self
+from typing import Self, TypeVar
 
 from core.intervals import LEVEL, Error, Estimate, estimate_of, standard_error, student_t, window_blocks
 
+Key = TypeVar("Key", bound=Hashable)
 POWER = 0.8
 """Probability with which a true difference of the size observed is to be found."""
 MOST_SEEDS = 1000
@@ -123,6 +124,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = highest
     return adjusted
+
+
+def adjusted(estimates: Mapping[Key, Estimate]) -> dict[Key, float]:
+    """Return the p-value of each estimate, adjusted for their number (`holm`)."""
+    return dict(zip(estimates, holm([estimate.p_value() for estimate in estimates.values()]), strict=True))
 
 
 def seeds_needed(found: Estimate, alpha: float = 1 - LEVEL, power: float = POWER) -> SeedsNeeded:

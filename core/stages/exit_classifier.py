@@ -53,7 +53,7 @@ def fit_classifier(
         seen, classifier = observe(model, block, output, config), model.classifier(block)
         fit = _Fit(stage, block, config, method, classifier, seen.hidden, method.label(seen), clock)
     yield from fit.by_lbfgs() if config.exit.classifier_fit == "lbfgs" else fit.by_adam(_rows(output))
-    return {f"classifiers.{block}.{name}": weight.detach().clone() for name, weight in classifier.named_parameters()}
+    return model.classifier_weights(block)
 
 
 @dataclass(frozen=True)

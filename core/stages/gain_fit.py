@@ -86,10 +86,8 @@ def fit_gains(
         error, seconds = float(F.mse_loss(gains, problem.training.gains)), time.perf_counter() - began
         yield Step(stage, epoch, 1, error, len(gains), seconds)
         yield Epoch(stage, epoch, error, None, error, label, improved, None, seconds)
-    classifier = model.classifier(block)
-    _load(classifier, best(problem.training), problem)
-    weights = {f"classifiers.{block}.{name}": weight.detach().clone() for name, weight in classifier.named_parameters()}
-    return weights | {_signal_name(block): best_signal}
+    _load(model.classifier(block), best(problem.training), problem)
+    return model.classifier_weights(block) | {_signal_name(block): best_signal}
 
 
 def held_out_signal(weights: Weights, block: int) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from core.analysis.group_differences import Sample, Samples, difference, holm
+from core.analysis.group_differences import Sample, Samples, adjusted, difference
 from core.exits._facts import MethodFacts
 from core.intervals import LEVEL
 from core.metrics import STORED, Better, Metric, Value, value_of
@@ -187,10 +187,10 @@ def rank(groups: Sequence[Mapping[int, Sample]], better: Better) -> Ranking:
     best, tested = order[0], order[1 : MOST_TESTED + 1]
     found = {index: difference(known[index], known[best]) for index in tested}
     estimates = {index: estimate for index, estimate in found.items() if estimate is not None}
-    adjusted = dict(zip(estimates, holm([estimate.p_value() for estimate in estimates.values()]), strict=True))
+    p_values = adjusted(estimates)
     return Ranking(
         best,
-        tuple(index for index in tested if adjusted.get(index, 0.0) >= 1 - LEVEL),
+        tuple(index for index in tested if p_values.get(index, 0.0) >= 1 - LEVEL),
         tuple(index for index in tested if index not in estimates),
         len(order) - 1 - len(tested),
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from core.store.sql import Answer
 from core.valid_json import finite, json_of
-from eetui.drawing.formats import csv_text, markdown, pipes
+from eetui.drawing.formats import csv_text, pipe_table
 from eetui.drawing.harmless import one_line
 
 LONGEST_CELL = 400
@@ -33,8 +33,7 @@ def as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
 
 def as_markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Write rows as a pipe table, figures to six digits."""
-    lines = [[markdown(_shown(value)) for value in row] for row in rows]
-    return "\n".join(map(pipes, [list(map(markdown, columns)), ["---"] * len(columns), *lines]))
+    return pipe_table(columns, (map(_shown, row) for row in rows))
 
 
 def csv_parts(answer: Answer) -> Iterator[str]:

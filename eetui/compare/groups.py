@@ -11,8 +11,8 @@ from core.analysis.group_differences import (
     Sample,
     Samples,
     SeedsNeeded,
+    adjusted,
     difference,
-    holm,
     mean_of,
     sample_of,
     seeds_needed,
@@ -221,15 +221,15 @@ def _pairs(groups: Sequence[Group]) -> tuple[Pair, ...]:
         if not reasons[first, second]
     }
     estimates = {place: estimate for place, estimate in found.items() if estimate is not None}
-    adjusted = dict(zip(estimates, holm([estimate.p_value() for estimate in estimates.values()]), strict=True))
-    unclear = sum(p >= ALPHA for p in adjusted.values())  # Holm's test of the first of these is at α divided by it
+    p_values = adjusted(estimates)
+    unclear = sum(p >= ALPHA for p in p_values.values())  # Holm's test of the first of these is at α divided by it
     pairs = []
     for first, second in places:
         estimate = estimates.get((first, second))
         if estimate is None:
             pairs.append(Pair(first, second, reason=reasons[first, second] or "one seed, spread over seeds unknown"))
             continue
-        p = adjusted[first, second]
+        p = p_values[first, second]
         needed = seeds_needed(estimate, ALPHA / unclear) if p >= ALPHA else None
         pairs.append(Pair(first, second, estimate.interval(), p, needed))
     return tuple(pairs)

@@ -71,6 +71,16 @@ def pipes(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def pipe_table(heads: Sequence[str], rows: Iterable[Iterable[str]], rule: Sequence[str] = ()) -> str:
+    """Write a Markdown table from plain texts.
+
+    Args:
+        rule: how each column is aligned, such as `---:`; empty: all to the left.
+    """
+    lines = [map(markdown, heads), rule or ["---"] * len(heads), *(map(markdown, row) for row in rows)]
+    return "\n".join(map(pipes, lines))
+
+
 def markdown(text: str) -> str:
     """Escape a text for Markdown, on one line."""
     return MARKED.sub(r"\\\1", harmless(" ".join(text.splitlines()), keep=""))

@@ -87,7 +87,7 @@ def _level(axes: "Axes", place: int, loss: float, text: str) -> None:
 
 def _make_room(axes: "Axes", waterfall: Waterfall) -> None:
     """Widen the x axis to the right, so that figures beside the bars fit."""
-    levels = [waterfall.start, *(step.after for step in waterfall.steps)]
+    levels = [*waterfall.levels]
     levels += [step.before + end for step in waterfall.steps for end in step.interval or ()]
     width = max(levels) - min(levels) or 1e-3
     axes.set_xlim(min(levels) - 0.06 * width, max(levels) + 0.55 * width)

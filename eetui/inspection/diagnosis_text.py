@@ -228,7 +228,7 @@ def _table(
     per_byte = bytes_per_token is not None
     for head in ("Nats", "95% interval", "PPL", *["Bits/byte"] * per_byte):
         table.add_column(head, justify="right", no_wrap=True)
-    levels = [waterfall.start, *(step.after for step in waterfall.steps)]
+    levels = waterfall.levels
     taken = FIGURES_WIDTH + BITS_WIDTH * per_byte
     scale = min(levels), max(levels), max(NARROWEST_BAR, min(WIDEST_BAR, width - taken))
     first = [

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from core.metrics import STORED
 from core.store.reader import RunRow
 from eetui.drawing.figures import duration, figure
-from eetui.drawing.formats import csv_text, markdown, pipes
+from eetui.drawing.formats import csv_text, pipe_table
 from eetui.runs.list_text import LISTED, runs_json
 
 CSV_KEYS = (
@@ -18,7 +18,7 @@ def runs_markdown(rows: Sequence[RunRow]) -> str:
     """Write a pipe table like the screen's, with every column."""
     heads = ["Run", "Name", "Method", "Seed", "Status", *(column.head for column, _ in LISTED), "Time", "Tags"]
     rule = ["---:", "---", "---", "---:", "---", *("---:" for _ in LISTED), "---:", "---"]
-    return "\n".join([pipes(heads), pipes(rule), *(pipes(map(markdown, _cells(row))) for row in rows)]) + "\n"
+    return pipe_table(heads, map(_cells, rows), rule) + "\n"
 
 
 def runs_csv(rows: Sequence[RunRow]) -> str:

@@ -72,7 +72,7 @@ def runs_lines(rows: Sequence[RunRow], width: int, *, colour: bool) -> Iterator[
     columns = _columns(rows, wide=width >= NARROW)
     _fit(columns, width)
     yield _styled(GAP.join(column.padded(column.head) for column in columns).rstrip(), "bold", colour=colour)
-    yield "─" * (sum(column.width for column in columns) + len(GAP) * (len(columns) - 1))
+    yield "─" * _width(columns)
     for row in zip(*(_coloured(column) if colour else column.lines() for column in columns), strict=True):
         line = GAP.join(row)
         if "\n" in line:
@@ -111,10 +111,15 @@ def _status(row: RunRow, *, wide: bool) -> str:
     return f"{word} ({GONE})" if wide and row["error"] == GONE else word
 
 
+def _width(columns: Sequence[_TextColumn]) -> int:
+    """Return the cells of a line."""
+    return sum(column.width for column in columns) + len(GAP) * (len(columns) - 1)
+
+
 def _fit(columns: Sequence[_TextColumn], width: int) -> None:
     """Shrink the columns that fold, widest first, until all fit."""
     folding = [column for column in columns if column.folds]
-    excess = sum(column.width for column in columns) + len(GAP) * (len(columns) - 1) - width
+    excess = _width(columns) - width
     while excess > 0 and (widest := max(folding, key=lambda column: column.width)).width > LEAST:
         widest.width -= 1
         excess -= 1

@@ -21,7 +21,7 @@ from tensorboard.plugins.text.metadata import create_summary_metadata as text_me
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util import tensor_util
 
-from eetui.drawing.formats import markdown, pipes
+from eetui.drawing.formats import pipe_table
 from eetui.trackers.contract import Cell, Ending, TrackedRun
 from eetui.trackers.names import place_name
 
@@ -68,8 +68,7 @@ class TensorBoard:
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], time: float) -> None:
         """Write a table as Markdown text."""
-        lines = [[markdown("" if cell is None else str(cell)) for cell in row] for row in rows]
-        text = "\n".join(map(pipes, [list(map(markdown, columns)), ["---"] * len(columns), *lines]))
+        text = pipe_table(columns, (["" if cell is None else str(cell) for cell in row] for row in rows))
         tensor = tensor_util.make_tensor_proto(np.array([text.encode()], dtype=object))
         metadata = text_metadata(display_name=name, description="")
         self._add(Summary(value=[Summary.Value(tag=name, metadata=metadata, tensor=tensor)]), 0, time)
