@@ -42,7 +42,6 @@ def test_what_can_not_be_started_is_a_remark(tmp_path: Path) -> None:
 
 
 def test_console_and_headless_runs_start_it(tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EETUI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("EETUI_CONFIG", str(tmp_path / "config.toml"))
     (tmp_path / "config.toml").write_text(f"on_end = '''{command(tmp_path / 'headless')}'''")
     db = tmp_path / "runs.db"

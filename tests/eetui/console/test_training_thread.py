@@ -15,8 +15,7 @@ from tests.scripted_runs import tiny_plan
 
 
 @pytest.fixture
-def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    monkeypatch.setenv("EETUI_CACHE", str(tmp_path / "cache"))
+def trainer(tmp_path: Path) -> Trainer:
     return Trainer(tmp_path / "runs.db")
 
 

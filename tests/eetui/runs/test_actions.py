@@ -20,14 +20,7 @@ from eetui.runs.actions import ListActions
 from eetui.runs.screen import RunsScreen
 from tests.eetui.driving import messages, press, until_true
 from tests.eetui.runs.list_console import Opened, lines, preview_text, shown, status_of, table, text_of
-from tests.scripted_runs import add, append, make_database, scripted, tiny_plan, until
-
-
-@pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EETUI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return make_database(tmp_path / "runs.db")
+from tests.scripted_runs import add, append, scripted, tiny_plan, until
 
 
 def problem(bench: EetuiApp) -> str:

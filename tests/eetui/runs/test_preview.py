@@ -8,13 +8,6 @@ from eetui.runs import screen as runs
 from eetui.runs.preview import RunPreview
 from tests.eetui.driving import press, until_true
 from tests.eetui.runs.list_console import Opened, preview_text, text_of
-from tests.scripted_runs import make_database
-
-
-@pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return make_database(tmp_path / "runs.db")
 
 
 async def test_the_preview_follows_the_cursor_once_it_rests(database: Path) -> None:

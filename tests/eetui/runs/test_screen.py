@@ -10,16 +10,9 @@ from core.store.writer import Writer
 from eetui.runs.table import RunsTable
 from tests.eetui.driving import messages, press, until_true
 from tests.eetui.runs.list_console import Opened, lines, shown, table, text_of
-from tests.scripted_runs import add, make_database, many_runs, scripted
+from tests.scripted_runs import add, many_runs, scripted
 
 EVERY_KEY = "up down j k pageup pagedown home end g G space a A s S p c i x r e R t N y d u slash escape enter".split()
-
-
-@pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EETUI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return make_database(tmp_path / "runs.db")
 
 
 # Display
