@@ -12,6 +12,7 @@ from eetui.drawing.figures import difference, figure, ppl_and_bits, price
 from eetui.drawing.tables import headed_table
 
 SHOWN_POINTS = 11
+"""Rows of a curve's table."""
 BEATS, LOSES = "✓", "·"
 PRICED_LEGEND = (
     f"{BEATS} the 95% interval over windows lies below the static line; {LOSES} not. Price: nats for the cost of the "

@@ -16,12 +16,11 @@ from core.analysis.tradeoff import TradeOff
 from core.exits._facts import Claim
 from core.formulas import bits_at
 from core.metrics import Unit
-from eetui.cli.priced_text import BEATS, LOSES, PRICED_LEGEND, priced_json, priced_line, priced_table
+from eetui.cli.priced_text import BEATS, LOSES, PRICED_LEGEND, SHOWN_POINTS, priced_json, priced_line, priced_table
 from eetui.drawing.figures import MISSING, figure, ppl_and_bits
 from eetui.drawing.formats import json_text
 from eetui.drawing.tables import headed_table
 
-SHOWN_POINTS = 11
 BARS = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN = 25
 LEGEND = f"{BEATS} saves, and is clearly better than the static depths that save as much (95%); {LOSES} not"

@@ -31,11 +31,11 @@ if TYPE_CHECKING:  # imports numpy
     from eetui.compare.table import CompareTable
     from eetui.drawing.chart import Chart
 
-FORMATS = ("svg", "json", "csv", "md")
-"""What every view is exported as; `svg` is a picture of the screen."""
 FIGURE, WITH_FIGURE = "figure", ("curves", "savings")
 """Answer that draws a figure for a paper, and the views that have one."""
-TEXTS = {"md": drawn.as_markdown, "csv": drawn.as_csv, "json": drawn.as_json}
+TEXTS = {"json": drawn.as_json, "csv": drawn.as_csv, "md": drawn.as_markdown}
+FORMATS = ("svg", *TEXTS)
+"""What every view is exported as; `svg` is a picture of the screen."""
 NAMES: dict[View, str] = {
     "final": "1 Final",
     "training": "2 Training",

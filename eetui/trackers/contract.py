@@ -57,11 +57,13 @@ class Tracker(Protocol):
 
 Trackers = Sequence[tuple[str, Callable[[], Tracker]]]
 """Trackers, each by its name and folder as `--mirror` takes them, and what makes one for a run."""
+PROJECT = "eetui"
+"""What runs are filed under where a tracker has projects."""
 SHOWN_BY = {
     "tensorboard": "tensorboard --logdir {}",
     "mlflow": "mlflow ui --backend-store-uri sqlite:///{}/mlflow.db (pip install mlflow: the extra has no viewer)",
     "wandb": "wandb sync --sync-all in {}, which uploads them",
-    "trackio": "TRACKIO_DIR={} trackio show --project eetui",
+    "trackio": f"TRACKIO_DIR={{}} trackio show --project {PROJECT}",
 }
 """The trackers, and what shows a folder of each. Each has a module here, `to_NAME`, and an extra of its name."""
 

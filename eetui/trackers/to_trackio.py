@@ -8,13 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from eetui.trackers.contract import Cell, Ending, TrackedRun
+from eetui.trackers.contract import PROJECT, Cell, Ending, TrackedRun
 from eetui.trackers.names import place_name
 
 if find_spec("trackio") is None:
     raise ImportError("No module named 'trackio'")
-
-PROJECT = "eetui"
 
 
 class Trackio:

@@ -6,10 +6,9 @@ from typing import Any
 
 import wandb
 
-from eetui.trackers.contract import Cell, Ending, TrackedRun
+from eetui.trackers.contract import PROJECT, Cell, Ending, TrackedRun
 from eetui.trackers.names import digest
 
-PROJECT = "eetui"
 LONGEST_TAG = 64
 """Characters of a tag, beyond which it is refused."""
 
