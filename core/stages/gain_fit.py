@@ -68,7 +68,7 @@ def fit_gains(
     """
     with clock.part("data"):
         seen = observe(model, block, output, config)
-        problem = _Problem.of(seen, later_signals, config, output.targets.shape[1])
+        problem = _Problem.of(seen, later_signals, output.targets.shape[1])
     label = mean64(exit_method(config.method).label(seen))
     fits: list[Fit] = [_constant, *(partial(_ridge, penalty) for penalty in RIDGES)]
     if config.exit.classifier == "mlp":
@@ -121,7 +121,7 @@ class _Problem:
     going_on: Tensor
 
     @staticmethod
-    def of(seen: Observation, later_signals: Sequence[Tensor], config: RunConfig, width: int) -> "_Problem":
+    def of(seen: Observation, later_signals: Sequence[Tensor], width: int) -> "_Problem":
         """Return the problem of a block's exit.
 
         Args:

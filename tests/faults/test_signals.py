@@ -45,7 +45,7 @@ def assert_interrupted_with_a_checkpoint(db: Path) -> None:
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_a_signal_ends_training_after_its_step_with_a_checkpoint(
-    number: signal.Signals, text: Path, environment: dict[str, str], db: Path, eetui: Eetui
+    number: signal.Signals, text: Path, environment: dict[str, str], db: Path
 ) -> None:
     with forked(training(text, *ENDLESS, methods=("loss", "softmax")), environment, db) as process:
         wait_until(lambda: epochs(db) > 1)

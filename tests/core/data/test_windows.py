@@ -127,7 +127,7 @@ def test_the_evaluated_bytes_are_those_of_the_targets(tmp_path: Path) -> None:
     assert dataset.evaluated_bytes == len(dataset.vocabulary.decode(dataset.evaluation.targets.flatten().tolist()))
 
 
-def test_windows_move_to_a_device(tmp_path: Path) -> None:
+def test_windows_move_to_a_device() -> None:
     windows = cut_windows(array("i", range(9)), 4, 1).to(torch.device("meta"))
     assert windows.inputs.device.type == windows.targets.device.type == "meta"
 

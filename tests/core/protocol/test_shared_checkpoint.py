@@ -92,9 +92,7 @@ def test_another_run_goes_on_where_one_was_stopped(bench: Bench, tiny_config: Ma
     assert_same(bench.weights(other, second), bench.weights(other, alone))
 
 
-def test_runs_at_once_train_a_stage_once(
-    bench: Bench, folder: Path, tiny_config: MakeConfig, tiny_dataset: Dataset
-) -> None:
+def test_runs_at_once_train_a_stage_once(bench: Bench, folder: Path, tiny_config: MakeConfig) -> None:
     configs = [tiny_config(method, **SOUND) for method in ("loss", "distill", "softmax")]
     runs = [bench.queue(config) for config in configs]
     found: dict[int, list[Event]] = {}

@@ -92,7 +92,7 @@ def test_a_run_that_waits_can_be_stopped_and_is_seen_as_interrupted(
 
 
 def test_a_lock_that_somebody_holds_for_longer_than_is_waited_loses_nothing(
-    writer: Writer, reader: Reader, path: Path, queue: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+    writer: Writer, reader: Reader, path: Path, queue: Callable[..., Prepared]
 ) -> None:
     published: list[Event] = []
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

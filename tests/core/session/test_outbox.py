@@ -40,7 +40,7 @@ class SlowWriter(Writer):
 
 
 @pytest.fixture
-def slow(writer: Writer, tmp_path: Path) -> Iterator[SlowWriter]:
+def slow(writer: Writer) -> Iterator[SlowWriter]:
     with SlowWriter(writer.path) as slow:
         yield slow
 

@@ -16,7 +16,6 @@ from core.store.new_runs import NewRun
 from core.store.reader import Reader
 from core.store.writer import Writer
 from tests.core.session.listeners import ignore
-from tests.core.training import MakeConfig
 
 
 @pytest.fixture
@@ -110,9 +109,7 @@ def test_a_run_whose_database_goes_is_saved_as_it_stands_and_goes_on_to_the_same
     whole.close()
 
 
-def test_weights_that_are_still_there_come_along(
-    writer: Writer, path: Path, queue: Callable[..., Prepared], tiny_config: MakeConfig
-) -> None:
+def test_weights_that_are_still_there_come_along(writer: Writer, path: Path, queue: Callable[..., Prepared]) -> None:
     def database_alone() -> None:
         for file in path.parent.glob("runs.db*"):
             if file.is_file():

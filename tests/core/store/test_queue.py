@@ -79,7 +79,7 @@ def test_a_dead_workers_run_is_taken_again_until_too_many_died(writer: Writer, r
     assert queued(reader) == []
 
 
-def test_a_run_whose_end_was_written_for_its_dead_worker_is_taken_too(writer: Writer, path: Path) -> None:
+def test_a_run_whose_end_was_written_for_its_dead_worker_is_taken_too(writer: Writer) -> None:
     (run,) = add(writer, ["a"])
     taken(writer)
     writer.end(run, RunInterrupted(GONE, 0.0))

@@ -2,7 +2,6 @@
 
 import math
 import random
-from pathlib import Path
 
 import pytest
 
@@ -83,9 +82,7 @@ def test_a_long_stage_is_thinned_as_it_grows_and_its_epochs_are_kept(
     assert following.state.stages[0].step_tokens == state.stages[0].step_tokens
 
 
-def test_the_legs_of_a_resumed_run_stay_apart(
-    monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader, path: Path
-) -> None:
+def test_the_legs_of_a_resumed_run_stay_apart(monkeypatch: pytest.MonkeyPatch, writer: Writer, reader: Reader) -> None:
     monkeypatch.setattr(thinning, "MOST_STEPS", 60)
     (run,) = writer.create_experiment([new()])
     begin = [EVENTS[0], StageStarted(STAGE, "lm", 0, 9, 400, 80)]

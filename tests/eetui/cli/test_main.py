@@ -52,7 +52,7 @@ def test_light_commands_import_neither_torch_nor_textual(command: list[str], tra
     assert done.returncode == 0, done.stderr
 
 
-def test_a_command_imports_no_other_one(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_command_imports_no_other_one(environment: dict[str, str]) -> None:
     code = (
         "import sys; from eetui.__main__ import main\n"
         "try: main()\n"

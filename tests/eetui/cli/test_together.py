@@ -58,7 +58,7 @@ def last_epoch(database: Path) -> int:
 
 @pytest.mark.soak
 def test_a_run_whose_second_process_is_killed_ends_and_is_resumed_with_every_event_once(
-    eetui: Eetui, environment: dict[str, str], tmp_path: Path, text: Path
+    environment: dict[str, str], tmp_path: Path, text: Path
 ) -> None:
     training = started(environment, tmp_path, "run", "--no-ui", "--corpus", str(text), "-m", "loss", *ENDLESS)
     until = time.monotonic() + 80

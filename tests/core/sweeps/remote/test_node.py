@@ -6,7 +6,7 @@ from core.errors import UsageError
 from core.sweeps.remote import node
 
 
-def test_a_node_with_another_version_is_refused_naming_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_with_another_version_is_refused_naming_both() -> None:
     cluster = pytest.importorskip("core.sweeps.remote.ray_cluster", exc_type=ImportError)
     here = node.installed()
     cluster.require_same(here, "node 1")

@@ -4,8 +4,6 @@ import contextlib
 import pickle
 from collections.abc import Callable, Iterator
 
-import pytest
-
 from core.config.run_config import RunConfig
 from core.data.windows import Dataset
 from core.events import Epoch, Warned
@@ -106,7 +104,7 @@ def test_a_run_that_is_not_to_start_again_is_interrupted_with_its_checkpoint(
 
 
 def test_what_fails_elsewhere_fails_as_here_and_a_bug_keeps_its_traceback(
-    writer: Writer, reader: Reader, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, reader: Reader, make_spec: MakeSpec
 ) -> None:
     sweep = stored(writer, make_spec(lr="0.01,1e37"))
     statuses = Worker(writer, sweep, ignore, training=RemoteTraining(Neighbours())).work()
