@@ -28,7 +28,8 @@ COARSE, POINTS = 15, 31
 """Prices at equal ratios, and all prices: the others halve the largest gaps in savings."""
 SET_ON = 32_768
 """Most tokens that thresholds are set on, every few of a longer text."""
-TOLERANCE = 1e-9
+INSIDE = 1e-9
+"""How far signals are kept from 0 and 1, whose price is infinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +205,7 @@ def price_claims(table: TokenTable, block: int, costs: PricedCosts) -> tuple[Flo
     A signal claims that up to its price a token should stay. So going on, and then following the later exits at that
     same price, is claimed to save just the price of the depth it takes.
     """
-    prices = signal_price(np.clip(table.signal.astype(np.float64), TOLERANCE, 1 - TOLERANCE))  # [E, N]
+    prices = signal_price(np.clip(table.signal.astype(np.float64), INSIDE, 1 - INSIDE))  # [E, N]
     stops = np.full(table.tokens, table.blocks - 1)
     for later in reversed(range(block + 1, table.exits)):
         stops = np.where(prices[later] <= prices[block], later, stops)
