@@ -35,7 +35,7 @@ def unknown(names: Iterable[str], comparison: Comparison) -> list[str]:
 
 
 def with_rows(comparison: Comparison, names: Sequence[str]) -> Comparison:
-    """Return the comparison with the rows that are named, in that order.
+    """Return the comparison with the rows that are named, in that order, and no others: no config either.
 
     Raises:
         UsageError: a name stands for no row.
@@ -46,7 +46,8 @@ def with_rows(comparison: Comparison, names: Sequence[str]) -> Comparison:
         return tuple(sorted((row for row in rows if row.key in places), key=lambda row: places[row.key]))
 
     further = tuple((title, some) for title, rows in comparison.further if (some := kept(rows)))
-    return replace(comparison, final=kept(comparison.final), training=kept(comparison.training), further=further)
+    final, training = kept(comparison.final), kept(comparison.training)
+    return replace(comparison, final=final, training=training, config=(), further=further)
 
 
 def with_figures(grouping: Grouping, names: Sequence[str]) -> Grouping:

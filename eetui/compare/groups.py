@@ -25,6 +25,7 @@ from core.intervals import LEVEL, Interval
 from core.metrics import FINAL_PPL, STORED, Metric, Value, value_of
 from core.store.reader import Query, Reader
 from eetui.compare.comparison import shown
+from eetui.drawing.figures import number_of
 
 MOST_READ = 1000
 """Number of runs up to which the windows and the whole config of each are read: 100 runs take some 20 ms."""
@@ -266,22 +267,49 @@ def _other_values(
 ) -> Iterator[str]:
     """Yield what else differs among the runs: averaged over if equally in each group and seed, else a warning."""
     averaged, confounded = list[str](), list[str]()
+    uneven: dict[tuple[Any, ...], list[str]] = {}
+    even: dict[tuple[Any, ...], list[str]] = {}
     for place, key in enumerate(others, start=keys):
-        cells: dict[tuple[Any, int], Counter[Any]] = {}
-        for values, parts in grouped.items():
-            for alike in parts:
-                for seed in alike.seeds:
-                    cells.setdefault((values, seed), Counter())[alike.values[place]] += 1
-        if len({value for cell in cells.values() for value in cell}) > 1:
-            same = all(cell == next(iter(cells.values())) for cell in cells.values())
-            (averaged if same else confounded).append(key)
+        seeds = {values: _by_seed(parts, place) for values, parts in grouped.items()}
+        cells = [cell for group in seeds.values() for cell in group]
+        if len({value for cell in cells for value in cell}) > 1:
+            everywhere = all(cell == cells[0] for cell in cells)
+            (averaged if everywhere else confounded).append(key)
+            for values, group in seeds.items():
+                if any(cell != group[0] for cell in group):
+                    uneven.setdefault(values, []).append(key)
+                elif len(group[0]) > 1 and not everywhere:
+                    even.setdefault(values, []).append(key)
     if averaged:
         yield f"averaged over {_some(averaged)}"
+    for values, differing in even.items():
+        yield f"{_runs_of(grouped, values)} are averaged over {_some(differing)}"
+    for values, differing in uneven.items():
+        yield (
+            f"{_runs_of(grouped, values)} differ in {_some(differing)}, and not alike with every seed, so mean ± "
+            "deviation mix them: filter, or add them to --group-by"
+        )
+    confounded = [key for key in confounded if not (len(grouped) == 1 and uneven)]
     if confounded:
         yield (
             f"not equally in every group and seed: {_some(confounded)}; a difference may come from there: filter, or "
             "add them to --group-by"
         )
+
+
+def _runs_of(grouped: Mapping[tuple[Any, ...], Sequence[AlikeRuns]], values: tuple[Any, ...]) -> str:
+    parts = grouped[values]
+    runs, seeds = sum(len(alike.runs) for alike in parts), {seed for alike in parts for seed in alike.seeds}
+    return f"{' '.join(map(shown, values))}: its {runs} runs of {number_of(len(seeds), 'seed')}"
+
+
+def _by_seed(parts: Sequence[AlikeRuns], place: int) -> list[Counter[Any]]:
+    """Return how often each value of a key is there among the runs of each seed of a group."""
+    cells: dict[int, Counter[Any]] = {}
+    for alike in parts:
+        for seed in alike.seeds:
+            cells.setdefault(seed, Counter())[alike.values[place]] += 1
+    return list(cells.values())
 
 
 def _some(names: Sequence[str]) -> str:

@@ -61,7 +61,7 @@ def _sheets(grouping: Grouping) -> Iterator[Sheet]:
         over = kinds_of(grouping)
         heads = PAIR_HEADS if len(over) < 2 else (*PAIR_HEADS, "over")
         pairs = tuple(
-            (*_pair_cells(grouping, pair), *_kind(pair)[: len(heads) - len(PAIR_HEADS)]) for pair in grouping.pairs
+            (*_pair_cells(grouping, pair), *([kind_of(pair)] if len(over) > 1 else [])) for pair in grouping.pairs
         )
         yield Sheet(f"{PAIRS_TITLE}{', over ' + over[0] if len(over) == 1 else ''}", heads, pairs)
 
@@ -77,8 +77,9 @@ def kinds_of(grouping: Grouping) -> list[str]:
     return sorted({pair.interval.kind for pair in grouping.pairs if pair.interval})
 
 
-def _kind(pair: Pair) -> tuple[str]:
-    return (pair.interval.kind if pair.interval else "",)
+def kind_of(pair: Pair) -> str:
+    """Return what the interval of a pair is over; nothing where it has none."""
+    return pair.interval.kind if pair.interval else ""
 
 
 def _pair_cells(grouping: Grouping, pair: Pair) -> tuple[str, ...]:

@@ -12,7 +12,16 @@ from core.metrics import Unit, Value
 from eetui.compare.advice import loss_intervals
 from eetui.compare.comparison import Comparison, Row
 from eetui.compare.groups import Grouping, Pair
-from eetui.compare.groups_text import GROUPS_TITLE, PAIRS_TITLE, head_of, kinds_of, legend_of, name_of
+from eetui.compare.groups_text import (
+    GROUPS_TITLE,
+    LEAST_SHOWN,
+    PAIRS_TITLE,
+    head_of,
+    kind_of,
+    kinds_of,
+    legend_of,
+    name_of,
+)
 from eetui.compare.sheets import CONFIG_TITLE, MOST_COLUMNS, titled_tables
 from eetui.drawing.harmless import HIDDEN, one_line
 
@@ -88,10 +97,12 @@ def groups_as_latex(grouping: Grouping) -> str:
     heads = [*map(escaped, grouping.keys), "n", *(f"{{{_label(head_of(m), m.unit)}}}" for m in metrics)]
     parts = [PREAMBLE, _tabular(GROUPS_TITLE, heads, rows, "l" * keys + "r" + "S" * len(metrics))]
     if grouping.pairs:
-        pair_heads = ["", *ENDS, "{p (Holm)}", "seeds to settle it"]
-        pairs = [_pair(grouping, pair) for pair in grouping.pairs]
-        over = ", ".join(kinds_of(grouping))
-        parts.append(_tabular(f"{PAIRS_TITLE}{over and ', over ' + over}", pair_heads, pairs, "lSSSSl"))
+        over = kinds_of(grouping)
+        several = len(over) > 1
+        pair_heads = ["", *ENDS, "{p (Holm)}", "seeds to settle it", *(["over"] if several else [])]
+        pairs = [[*_pair(grouping, pair), *([kind_of(pair)] if several else [])] for pair in grouping.pairs]
+        title = f"{PAIRS_TITLE}{', over ' + over[0] if len(over) == 1 else ''}"
+        parts.append(_tabular(title, pair_heads, pairs, "lSSSSl" + "l" * several))
     return "\n".join([*parts, *_comments([*legend_of(grouping), *grouping.notes])])
 
 
@@ -120,7 +131,7 @@ def _pair(grouping: Grouping, pair: Pair) -> list[object]:
         name,
         Cell(_signed(found.mean), bold=pair.clear),
         *ends,
-        Cell(f"{pair.p:.4f}"),
+        Cell(f"{pair.p:.4f}") if pair.p >= LEAST_SHOWN else Cell(text=f"$<${LEAST_SHOWN}"),
         escaped(str(pair.needed or "")),
     ]
 

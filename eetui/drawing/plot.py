@@ -19,6 +19,8 @@ from eetui.drawing.themes import hue
 MARGIN_LEFT = 9
 """Cells left of the y axis."""
 BEHIND = ("faint", "behind")
+AT_EDGE = 0.03
+"""Share of the x range at its right end in which a tick has no room for half a label."""
 """Styles drawn before all others."""
 HIRES = {"line": HiResMode.BRAILLE, "marked": HiResMode.BRAILLE, "thick": HiResMode.QUADRANT}
 
@@ -45,6 +47,18 @@ class Ticks(AxisFormatter):
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         return self.axis.labels(ticks)
+
+
+class XTicks(Ticks):
+    """Ticks of the x axis, with the last label moved left by a cell where it would lose its end at the right edge."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        self.edge = max_ - AT_EDGE * (max_ - min_)
+        return super().get_ticks(min_, max_, max_ticks)
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        *labels, last = super().get_labels_for_ticks(ticks) or [""]
+        return [*labels, f"{last} " if ticks and ticks[-1] > self.edge else last]
 
 
 class StyledCanvas(Canvas):
@@ -108,7 +122,7 @@ class Plot(PlotWidget, can_focus=False, inherit_bindings=False):
         self.clear()
         self.set_xlimits(*drawing.x)
         self.set_ylimits(*drawing.y)
-        self.set_x_formatter(Ticks(axes[0], drawing.x_ticks))
+        self.set_x_formatter(XTicks(axes[0], drawing.x_ticks))
         self.set_y_formatter(Ticks(axes[1], drawing.y_ticks))
         for series in sorted(drawing.series, key=lambda one: one.style not in BEHIND):
             self._add(series, dark, background)

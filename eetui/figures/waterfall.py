@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HEADS = ("step", "block", "before", "after", "nats", "low", "high", "worked_out", "ppl")
 ROW = 0.48
 """Height of a step in cm."""
+NAMES, FIGURES = 3.9, 2.1
+"""Widths in cm of the steps' names and of the longest figures beside the bars."""
 
 
 def waterfall_plot(reader: Reader, run: int) -> Plot:
@@ -59,7 +61,7 @@ def _draw(figure: "Figure", waterfall: Waterfall, ends: tuple[str, str], *, move
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("loss, nats")
-    _make_room(axes, waterfall)
+    _make_room(axes, waterfall, figure.get_figwidth() * 2.54)
     value_axis(axes, "x", LINEAR, 4)
 
 
@@ -85,12 +87,13 @@ def _level(axes: "Axes", place: int, loss: float, text: str) -> None:
     axes.annotate(text, (loss, place), (5, 0), textcoords="offset points", va="center", fontsize=SMALLEST)
 
 
-def _make_room(axes: "Axes", waterfall: Waterfall) -> None:
-    """Widen the x axis to the right, so that figures beside the bars fit."""
+def _make_room(axes: "Axes", waterfall: Waterfall, centimetres: float) -> None:
+    """Widen the x axis to the right, so that figures beside the bars fit into a figure of that width."""
     levels = [*waterfall.levels]
     levels += [step.before + end for step in waterfall.steps for end in step.interval or ()]
     width = max(levels) - min(levels) or 1e-3
-    axes.set_xlim(min(levels) - 0.06 * width, max(levels) + 0.55 * width)
+    bars = max(centimetres - NAMES - FIGURES, 0.3)
+    axes.set_xlim(min(levels) - 0.06 * width, max(levels) + FIGURES / bars * width)
 
 
 def _name(step: WaterfallStep, *, moved: bool) -> str:

@@ -45,7 +45,9 @@ def legend(
     )
     text.append(f"   {tokens / seconds:,.0f} tokens/s" if seconds else "")
     if generator.config.exit.exited_state == "input" and generator.thresholds:
-        text.append("\nnothing is skipped: with exited_state = input, tokens that have left run through", "dim")
+        text.append(
+            "\nnothing is skipped: with exited_state=input, tokens that have left run through later blocks too", "dim"
+        )
     return text
 
 

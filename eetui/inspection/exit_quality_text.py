@@ -24,13 +24,13 @@ NARROWEST, WIDEST = 8, 40
 
 
 def quality_text(judged: Judgement, width: int) -> Text:
-    """Rankings, calibration, overthinking, and the diagram, where the signal claims more than an order."""
+    """Rankings, expected calibration error with the bias in it, overthinking, and the diagram, where the signal claims more than an order."""
     exit_quality, overthinking = judged.exit, judged.overthinking
     text = Text.assemble(
         ("AUROC         ", "bold"),
         f"block right {_auroc(exit_quality.correct)}, next no better {_auroc(exit_quality.next_no_better)}, "
         f"last no better {_auroc(exit_quality.last_no_better)}",
-        ("\nECE           ", "bold"),
+        ("\nECE (bias)    ", "bold"),
         f"{_signal_error(exit_quality)}, largest probability {_error(exit_quality.confidence)}",
         ("\nOverthinking  ", "bold"),
         f"right, then wrong {overthinking.destructive:.2%} ({overthinking.cost:+z.4f} nats), "
@@ -84,12 +84,12 @@ def _signal_error(judged: ExitQuality) -> str:
     if judged.signal is None:
         return ORDER_ONLY
     return (
-        f"claimed gain {_error(judged.signal, ' nats')}"
+        f"gain {_error(judged.signal, ' nats')}"
         if judged.claims in IN_NATS
         else f"signal {_error(judged.signal)}"
     )
 
 
 def _error(found: Reliability, unit: str = "") -> str:
-    """Write the error's size, and its direction on the whole."""
-    return f"{found.error:.4f}{unit} {'too high' if found.bias > 0 else 'too low'}"
+    """Write the error's size, and how much too high the claim is on the whole."""
+    return f"{found.error:.4f}{unit} ({found.bias:+z.4f})"

@@ -59,6 +59,7 @@ def test_every_format_shows_the_named_rows(trained: Done, eetui: Eetui) -> None:
     assert [row["metric"] for row in told["final"]] == ["layer_savings", "final_ppl"]
     assert not told["training"]
     assert "savings" not in told
+    assert not told["config"], "only what is named"
     assert r"{distill-1}" in eetui(*chosen, "--format", "latex").stdout
     assert "Bits per byte" not in eetui(*chosen).stdout
     groups = json.loads(eetui("compare", "--group-by", "method", "--metrics", "savings,ppl", "--json").stdout)["groups"]

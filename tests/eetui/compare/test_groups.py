@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from core.store.writer import Writer
 from eetui.compare import groups
 from eetui.compare.groups import Grouping, group_runs
 from eetui.compare.groups_text import as_csv, as_json, as_markdown, as_tables
+from eetui.compare.latex import groups_as_latex
 from tests.scripted_runs import RECORD, append, config, until
 from tests.scripted_runs import scripted as scripted_run
 
@@ -85,8 +87,15 @@ def test_runs_of_one_seed_are_one_draw_and_what_is_averaged_over_is_said(tmp_pat
 
 def test_what_the_groups_do_not_have_equally_is_a_warning(tmp_path: Path) -> None:
     rows = [row for row in grid(("loss", "softmax"), (0.3, 0.5)) if row[0] == "loss" or row[2] == 0.3]
+    within, between = grouped(stored(tmp_path / "runs.db", rows), "method").notes
+    assert within == "loss: its 6 runs of 3 seeds are averaged over exit.hard_ratio"
+    assert between.startswith("not equally in every group and seed: exit.hard_ratio;")
+
+
+def test_what_a_group_s_seeds_do_not_have_alike_is_a_warning_of_that_group(tmp_path: Path) -> None:
+    rows = [row for row in grid(("loss",), (0.3, 0.5)) if row[1] != 2 or row[2] == 0.3]
     (note,) = grouped(stored(tmp_path / "runs.db", rows), "method").notes
-    assert note.startswith("not equally in every group and seed: exit.hard_ratio;")
+    assert note.startswith("loss: its 5 runs of 3 seeds differ in exit.hard_ratio, and not alike with every seed, so")
 
 
 def test_groups_of_other_windows_are_not_compared_and_mixed_ones_have_no_figures(tmp_path: Path) -> None:
@@ -167,3 +176,14 @@ def test_every_format_has_every_group_and_pair(tmp_path: Path) -> None:
     assert told["groups"][0]["values"] == {"method": "distill", "hard_ratio": "0.3"}
     assert told["pairs"][0]["p_holm"] == found.pairs[0].p
     assert told["pairs"][0]["seeds_needed"] == (found.pairs[0].needed and found.pairs[0].needed.seeds)
+
+
+def test_latex_says_what_each_interval_is_over_where_they_differ(tmp_path: Path) -> None:
+    rows = [row for row in grid(("loss", "softmax"), (0.3, 0.5)) if row[1] == 1 or row[2] == 0.3]
+    latex = groups_as_latex(grouped(stored(tmp_path / "runs.db", rows), "method", "hard_ratio"))
+    pairs = latex.partition("% Pairs: difference in loss, nats\n")[2]
+    assert re.search(r"loss 0.3 \$-\$ softmax 0.3 .* & seeds and windows \\\\\n", pairs)
+    assert re.search(r"loss 0.5 \$-\$ softmax 0.5 .* & windows \\\\\n", pairs)
+    alike = groups_as_latex(grouped(stored(tmp_path / "others.db", grid()), "method"))
+    assert "% Pairs: difference in loss, nats, over seeds and windows\n" in alike
+    assert "& over" not in alike

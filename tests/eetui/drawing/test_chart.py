@@ -10,9 +10,9 @@ from textual.events import MouseScrollDown
 from textual.widgets import Static
 
 from eetui.drawing import chart as chart_widget
-from eetui.drawing.axes import PPL, WHOLE, View
+from eetui.drawing.axes import PPL, SHARE, WHOLE, View
 from eetui.drawing.chart import Chart
-from eetui.drawing.plot import Plot
+from eetui.drawing.plot import Plot, XTicks
 from eetui.drawing.series import Series
 from eetui.drawing.themes import THEMES, hue
 
@@ -237,3 +237,10 @@ async def test_another_theme_draws_it_in_its_colours() -> None:
         styles = {style for line in app.chart.query_one(Plot).canvas._styles for style in line}
         assert hue(0).light in styles
         assert hue(0).dark not in styles
+
+
+def test_the_last_label_keeps_its_end_at_the_right_edge() -> None:
+    ticks = XTicks(SHARE, 4)
+    assert ticks.get_labels_for_ticks(ticks.get_ticks(-0.005, 1.01)) == ["0%", "20%", "40%", "60%", "80%", "100% "]
+    assert ticks.get_labels_for_ticks(ticks.get_ticks(-0.005, 0.95))[-1] == "80%"
+    assert ticks.get_labels_for_ticks([]) == [""]

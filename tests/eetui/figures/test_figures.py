@@ -108,6 +108,18 @@ def test_a_waterfall_leads_from_training_to_early_exit(database: Path) -> None:
     assert float(steps[1]["low"]) < float(steps[1]["high"])
 
 
+@pytest.mark.parametrize("width", [6.0, 8.3, 17.0])
+def test_the_figures_beside_a_waterfall_s_bars_are_inside(database: Path, width: float) -> None:
+    (plot,) = drawn(database, 1, "waterfall")
+    assert isinstance(plot, Plot)
+    from matplotlib import image
+
+    picture = image.imread(io.BytesIO(render(plot, width, "png")))
+    dark = picture[:, :, :3].min(axis=2) < 0.6
+    assert dark.any()
+    assert not dark[:, -2:].any()
+
+
 def test_a_token_map_shows_the_tokens_that_it_has_room_for(database: Path) -> None:
     (plot,) = drawn(database, 2, "tokens", first=5, lines=3)
     assert isinstance(plot, Plot)

@@ -58,7 +58,9 @@ def test_a_gain_is_shown_in_nats_claimed_against_realised() -> None:
     text = quality_text(judged, 100).plain
     assert judged.exit.signal.counts.sum() == table.tokens
     assert judged.exit.signal is not None
-    assert f"claimed gain {judged.exit.signal.error:.4f} nats too " in text
+    found = judged.exit.signal
+    assert abs(found.bias) < found.error - 1e-3, "as groups err both ways"
+    assert f"ECE (bias)    gain {found.error:.4f} nats ({found.bias:+.4f}), largest probability 0." in text
     assert text.splitlines()[3].split()[:4] == ["tokens", "claimed", "gain,", "nats"]
     for line in text.splitlines():
         assert len(line) <= 100
