@@ -154,13 +154,13 @@ def _with_savings(comparison: "Comparison", db: Path, *, only_changed: bool) -> 
     if all(run.name.startswith(PREFIX) for column in comparison.columns for run in column.runs):
         return comparison  # no database to look into
     from eetui.compare.savings_curves import area_rows, column_curves, stored_curves
-    from eetui.compare.savings_gaps import curve_notes
+    from eetui.compare.savings_gaps import better_before, curve_notes
 
     with Reader(db) as reader:
         tried = stored_curves(reader, comparison)
     rows = area_rows(comparison.columns, column_curves(comparison, tried))
     kept = tuple(row for row in rows if row.changes or not only_changed)
-    notes = (*comparison.notes, *curve_notes(comparison, tried))
+    notes = (*comparison.notes, *curve_notes(comparison, tried), *better_before(comparison, tried))
     return replace(comparison, further=(("savings", kept),) if kept else (), notes=notes)
 
 

@@ -1,8 +1,16 @@
-"""What the curves of a comparison lack: columns without one, or with one of some of their seeds, in words."""
+"""What the curves of a comparison lack, in words.
 
+Columns without a curve, or with one of some of their seeds, and blocks that were better before later ones were trained.
+"""
+
+import math
+import statistics
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from core.formulas import layers_saved
+from core.metrics import way_ppl
 from eetui.compare.advice import main_fingerprint
 from eetui.compare.columns import Column
 from eetui.compare.comparison import Comparison
@@ -10,6 +18,9 @@ from eetui.compare.savings_curves import SavingsCurve, Tried, curves_of
 
 RUN = "…"
 """Stands for a run in a reason that holds for several."""
+SAME = 1e-3
+"""Difference in nats up to which a block is taken to be as good as before."""
+ROUNDING = 1e-9
 OTHER_TEXT = f"{RUN} was not evaluated on the text that most are"
 
 
@@ -46,6 +57,47 @@ def curve_notes(comparison: Comparison, tried: Tried) -> Iterator[str]:
             gap = _Gap(curves, len(column.runs) if curves else 0, reason)
             gaps.setdefault(gap, []).append(column)
     return (_said(gap, columns) for gap, columns in gaps.items())
+
+
+def better_before(comparison: Comparison, tried: Tried) -> Iterator[str]:
+    """Yield which blocks, as they were before later ones were trained, stand below the curves of which columns.
+
+    Static depths, and so the line to beat, are of the finished models: such a curve may lie below them all the same.
+    """
+    found = dict[tuple[int, float], list[str]]()
+    for column in comparison.columns:
+        for block, saved in enumerate(layers_saved(column.runs[0].block_layers)[:-1]):
+            metric = way_ppl("as trained", block)
+            seeds = [(tried.get(run.name), run.metrics.get(metric)) for run in column.runs]
+            above = [
+                _early_exit(curve, saved) - math.log(ppl)
+                for curve, ppl in seeds
+                if isinstance(curve, SavingsCurve) and ppl
+            ]
+            if above and SAME < statistics.fmean(above) < math.inf:
+                found.setdefault((block, saved), []).append(column.title)
+    for (block, saved), titles in found.items():
+        yield (
+            f"Block {block} before later ones were trained ({saved:.1%} of the layers saved) stands below the curves "
+            f"of {', '.join(titles)}; static depths are of the finished models"
+        )
+
+
+def _early_exit(curve: SavingsCurve, saved: float) -> float:
+    """Return the lower loss of a curve, by exit rate or by price, at some savings; infinite beyond its ends."""
+    lines = ((curve.savings, curve.loss), (curve.priced.savings, curve.priced.loss))
+    return min(_between(savings, losses, saved) for savings, losses in lines)
+
+
+def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+    """Interpolate at x between points whose xs rise; infinite outside."""
+    place = bisect_left(xs, x - ROUNDING)
+    if place < len(xs) and xs[place] <= x + ROUNDING:
+        return ys[place]
+    if not 0 < place < len(xs):
+        return math.inf
+    share = (x - xs[place - 1]) / (xs[place] - xs[place - 1])
+    return ys[place - 1] + share * (ys[place] - ys[place - 1])
 
 
 def _reason(column: Column, tried: Tried) -> str:

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from eetui.compare.comparison import Comparison
 from eetui.compare.savings_curves import Furthest, SavingsCurve, Tried
-from eetui.compare.savings_gaps import curve_notes, curve_title
+from eetui.compare.savings_gaps import better_before, curve_notes, curve_title
 from eetui.compare.screen_text import BAND_MEANS, savings_note, savings_series
 from eetui.drawing.cells import columns
 from eetui.drawing.figures import MISSING, figure
@@ -75,7 +75,7 @@ def note(comparison: Comparison, curves: Mapping[int, SavingsCurve], tried: Trie
             f"Of {deferred} (exited_state=deferred) the lines' losses are exact, and their savings a bound: they count "
             "the layers after each exit, and only those were saved that no later token needed."
         )
-    words += (f"{each}." for each in curve_notes(comparison, tried))
+    words += (f"{each}." for each in (*curve_notes(comparison, tried), *better_before(comparison, tried)))
     return " ".join([*words, "Working out the curves …"] if busy else words)
 
 

@@ -10,7 +10,7 @@ from core.metrics import Value
 from eetui.compare.charts import Point, points
 from eetui.compare.comparison import Comparison
 from eetui.compare.savings_curves import Furthest, SavingsCurve, Tried, column_curves
-from eetui.compare.savings_gaps import curve_notes, curve_title
+from eetui.compare.savings_gaps import better_before, curve_notes, curve_title
 from eetui.drawing.axes import PPL, SHARE
 from eetui.figures.plot import Plot
 from eetui.figures.points import nats_around, nats_of
@@ -67,7 +67,8 @@ def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
             "one standard deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: "
             "early exit at every price and at every exit rate, and the static line, which is static depths and "
             "mixtures of two. The capped bar is the 95% interval of the difference from the static depths where one "
-            "price lies furthest below them." + "".join(f" {each}." for each in notes)
+            "price lies furthest below them."
+            + "".join(f" {each}." for each in (*notes, *better_before(comparison, tried)))
         ),
         heads=HEADS,
         rows=list(_rows(comparison, found, curves)),

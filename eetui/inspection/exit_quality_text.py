@@ -24,7 +24,7 @@ NARROWEST, WIDEST = 8, 40
 
 
 def quality_text(judged: Judgement, width: int) -> Text:
-    """Rankings, expected calibration error with the bias in it, overthinking, and the diagram, where the signal claims more than an order."""
+    """Rankings, calibration error with the bias in it, overthinking, and the diagram where the signal is no mere order."""
     exit_quality, overthinking = judged.exit, judged.overthinking
     text = Text.assemble(
         ("AUROC         ", "bold"),
@@ -83,11 +83,7 @@ def _signal_error(judged: ExitQuality) -> str:
     """Say how far the signal is from its claim."""
     if judged.signal is None:
         return ORDER_ONLY
-    return (
-        f"gain {_error(judged.signal, ' nats')}"
-        if judged.claims in IN_NATS
-        else f"signal {_error(judged.signal)}"
-    )
+    return f"gain {_error(judged.signal, ' nats')}" if judged.claims in IN_NATS else f"signal {_error(judged.signal)}"
 
 
 def _error(found: Reliability, unit: str = "") -> str:

@@ -1,6 +1,7 @@
 """The savings view of Compare: curves from stored statistics, areas, and runs without a curve."""
 
 import json
+import math
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from eetui.app import EetuiApp
 from eetui.compare import savings_curves
 from eetui.compare.comparison import Comparison, Value, compare
 from eetui.compare.savings_curves import PricedCurve, SavingsCurve, mean_curve, run_curve
+from eetui.compare.savings_gaps import better_before
 from eetui.compare.savings_text import note, series
 from eetui.compare.savings_view import SavingsView
 from eetui.drawing.chart import Chart
@@ -132,6 +134,22 @@ def test_deferred_layers_are_not_called_saved_without_a_word() -> None:
     comparison = compare(runs)
     assert "Of deferred (exited_state=deferred)" in note(comparison, curves, {}, busy=False)
     assert "exited_state=deferred" not in note(comparison, {0: curves[0]}, {}, busy=False)
+
+
+def test_a_block_that_was_better_before_later_training_is_told() -> None:
+    trained = {"eval.block 0 as trained": math.exp(3.06)}
+    layers = {"model.block_layers": (1, 1)}
+    runs = [replace(run(name, 1, 3.0, **trained), config={"method": name, **layers}) for name in ("loss", "gain")]
+    below = curve((0.0, 0.6), (3.0, 3.06), [[0.0] * 24] * 2)  # 3.05 at 50%
+    comparison = compare(runs)
+    assert [*better_before(comparison, {"loss": below, "gain": "gain keeps nothing"})] == []
+    above = replace(below, loss=(3.05, 3.1), priced=replace(below.priced, loss=(3.06, 3.1)))
+    (said,) = better_before(comparison, {"loss": above, "gain": below})
+    assert said.startswith(
+        "Block 0 before later ones were trained (50.0% of the layers saved) stands below the curves of loss;"
+    )
+    assert f"{said}." in note(comparison, {0: above}, {"loss": above}, busy=False)
+    assert [*better_before(comparison, {"loss": curve((0.0, 0.4), (3.1, 3.2), [[0.0] * 24] * 2)})] == []
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
