@@ -137,6 +137,10 @@ class Reader:
         hint = f"; numbers and whole names only here, such as {near}" if near else ""
         raise RunLookupError(self._not_there(reference) + hint)
 
+    def is_called(self, name: str) -> bool:
+        """Tell whether a run has exactly that number or name."""
+        return bool(self._called(name, "runs"))
+
     def find_deleted(self, reference: str) -> int:
         """Find the number of the run in the bin with exactly that number or name.
 

@@ -20,11 +20,11 @@ def expanded(reader: "Reader", words: Sequence[str]) -> list[str]:
         RunLookupError: there are no words, and no run has finished.
     """
     from eetui.compare.report_runs import PREFIX
-    from eetui.runs.filters import is_filter, parse
+    from eetui.runs.filters import parse
 
     if not words:
         return [str(number) for number in reader.latest_experiment()]
-    if not any(map(is_filter, words)):
+    if not _are_filters(reader, words):
         return list(words)
     query = parse(word for word in words if not word.startswith(PREFIX))
     count = reader.count(query)
@@ -47,11 +47,18 @@ def selected(reader: "Reader", words: Sequence[str]) -> "Query":
     """
     from core.store.reader import Query
     from eetui.compare.report_runs import PREFIX
-    from eetui.runs.filters import is_filter, parse
+    from eetui.runs.filters import parse
 
-    if any(map(is_filter, words)):
+    if _are_filters(reader, words):
         return parse(words)
     if report := next((word for word in words if word.startswith(PREFIX)), None):
         raise UsageError(f"{report} is not a run of the database: it has no seeds and windows to group")
     numbers = [reader.find(word) for word in words] or reader.latest_experiment()
     return Query(f"id IN ({', '.join('?' * len(numbers))})", tuple(numbers))
+
+
+def _are_filters(reader: "Reader", words: Sequence[str]) -> bool:
+    """Tell whether some word is a condition, and not the name of a run that looks like one."""
+    from eetui.runs.filters import is_filter
+
+    return any(is_filter(word) and not reader.is_called(word) for word in words)

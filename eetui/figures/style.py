@@ -25,7 +25,7 @@ MOST_NAMED = 12
 """Number of entries of a legend."""
 SMALLEST = 6
 """Points of the smallest letters."""
-LONGEST_NAME = 40
+LONGEST_NAME = 48
 """Characters of a name in a figure."""
 RC: dict[str, Any] = {
     "font.size": 7,

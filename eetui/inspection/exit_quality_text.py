@@ -24,7 +24,7 @@ NARROWEST, WIDEST = 8, 40
 
 
 def quality_text(judged: Judgement, width: int) -> Text:
-    """Rankings, calibration error with the bias in it, overthinking, and the diagram where the signal is no mere order."""
+    """Rankings, calibration error and bias, overthinking, and the diagram where the signal is no mere order."""
     exit_quality, overthinking = judged.exit, judged.overthinking
     text = Text.assemble(
         ("AUROC         ", "bold"),
