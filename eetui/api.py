@@ -24,7 +24,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from core.config.stored import completed, shown
+from core.config.stored import completed, told
 from core.errors import UsageError
 from core.events import Event, Way
 from core.metrics import run_metrics
@@ -178,9 +178,9 @@ class Run:
     def config(self) -> Values:
         """The resolved config by dotted names, such as `train.lr`; fields newer than the run hold what it did.
 
-        Of an imported run it has None where nothing is known.
+        Of an imported run it has None where nothing is known, of a logged one also what the loop told.
         """
-        return shown(self._row["config"])
+        return told(self._row)
 
     @cached_property
     def state(self) -> RunState:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.config.stored import shown
+from core.config.stored import told
 from core.exits._facts import run_facts
 from core.intervals import Interval
 from core.metrics import (
@@ -163,10 +163,5 @@ def stored_view(reader: Reader, run: int) -> RunView:
         RunLookupError: there is no run of that number.
     """
     row = reader.run(run)
-    config = {
-        "preset": row["preset"],
-        **shown(row["config"]),
-        **row["record"].get("logged", {}),
-        "method": run_facts(row).label,
-    }
+    config = {"preset": row["preset"], **told(row), "method": run_facts(row).label}
     return view(row, reader.state(run), reader.window_figures(run), config)

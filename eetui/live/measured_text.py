@@ -27,7 +27,7 @@ def measured_table(state: RunState, stage: str, width: int, style: Palette) -> T
     if any(value is not None for value in bits.values()):
         columns.append(_column("bits/byte", found, lambda one: figure(bits[one.name], "bits")))
     columns.append(_column("on", found, lambda one: f"{one.split}, {one.token_set}"))
-    columns.append(_column("accuracy", found, lambda one: f"{one.accuracy:.2%}"))
+    columns.append(_column("accuracy", found, lambda one: figure(one.accuracy, "share")))
     if any(max(one.exit_shares) < 1 for one in found):
         columns.append(_column("left early", found, lambda one: f"{one.shallow_ratio:.1%}"))
         columns.append(_column("layers saved", found, lambda one: f"{one.layer_savings:z.1%}"))

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from core.config.dotted_names import flatten
+from core.config.stored import known
 from core.errors import EetuiError, UsageError
 from core.store.reader import Reader
 from core.store.stored_sweeps import cells_of, find_sweep, whole_sweeps
@@ -164,7 +164,7 @@ def _config(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> Iterat
             yield Paragraph(f"Preset {preset}{', and:' if changed else ' as it is.'}")
             if changed:
                 yield Sheet("", ("key", "value"), tuple((key, shown(value)) for key, value in changed.items()))
-        whole = tuple((key, shown(value)) for key, value in flatten(row["config"]).items())
+        whole = tuple((key, shown(value)) for key, value in known(row).items())
         yield Folded("Whole config", [Sheet("", ("key", "value"), whole)])
 
 
