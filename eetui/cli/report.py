@@ -1,5 +1,6 @@
 """The command that writes a page about an experiment or a few runs: report."""
 
+import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from eetui.report.blocks import Block
 
 FORMATS = ("html", "md")
+SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".markdown": "md"}
 
 
 def report(
@@ -58,12 +60,16 @@ def _format(asked: str | None, output: Path | None) -> str:
     """Return the format that was asked for, or that the file's name has.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or the name has another.
     """
-    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    chosen = asked or ("md" if suffix in ("md", "markdown") else "html")
-    require_format(chosen, FORMATS)
-    return chosen
+    if asked is not None:
+        require_format(asked, FORMATS)
+    own = None if output is None else SUFFIXES.get(output.suffix.lower())
+    if asked and own and asked != own:
+        raise UsageError(f"--output {output} is {own}, and --format asks for {asked}: leave one out")
+    if output is not None and not asked and not own and mimetypes.guess_type(output.name)[0]:
+        raise UsageError(f"--output {output}: pages are written as {' or '.join(FORMATS)}, not as {output.suffix}")
+    return asked or own or "html"
 
 
 def _can_draw() -> bool:

@@ -12,7 +12,7 @@ from core.metrics import Unit, Value
 from eetui.compare.advice import loss_intervals
 from eetui.compare.comparison import Comparison, Row
 from eetui.compare.groups import Grouping, Pair
-from eetui.compare.groups_text import GROUPS_TITLE, PAIRS_TITLE, head_of, kinds_of, legend_of, name_of
+from eetui.compare.groups_text import GROUPS_TITLE, LEAST_SHOWN, PAIRS_TITLE, head_of, kinds_of, legend_of, name_of
 from eetui.compare.sheets import CONFIG_TITLE, MOST_COLUMNS, titled_tables
 from eetui.drawing.harmless import HIDDEN, one_line
 
@@ -120,7 +120,7 @@ def _pair(grouping: Grouping, pair: Pair) -> list[object]:
         name,
         Cell(_signed(found.mean), bold=pair.clear),
         *ends,
-        Cell(f"{pair.p:.4f}"),
+        Cell(f"{pair.p:.4f}") if pair.p >= LEAST_SHOWN else Cell(text=f"$<${LEAST_SHOWN}"),
         escaped(str(pair.needed or "")),
     ]
 

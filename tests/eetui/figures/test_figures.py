@@ -271,6 +271,7 @@ def test_the_command_writes_figures_and_says_what_is_missing(trained: Done, eetu
         (["3", "-k", "tokens", "-k", "curves", "-o", "/dev/null/x"], "can't be written"),
         (["report:loss", "-k", "savings", "-k", "curves", "-k", "tokens"], "no tokens: none of these runs is stored"),
         (["2", "-k", "curves", "-o", "x.jpg"], "--output x.jpg: figures are written as svg, pdf, png, not as .jpg"),
+        (["2", "-k", "tokens", "--first", "99999999"], "has no token 99,999,999"),
         (["nobody"], "there is no run 'nobody'"),
     ],
 )

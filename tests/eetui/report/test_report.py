@@ -175,6 +175,8 @@ def test_the_command_writes_one_page_or_markdown_with_its_figures(trained: Done,
     [
         (["2", "--format", "pdf"], "--format must be one of html, md, got 'pdf'"),
         (["report:loss"], "name a run"),
+        (["2", "-o", "page.pdf"], "pages are written as html or md, not as .pdf"),
+        (["2", "-o", "page.html", "--format", "md"], "--output page.html is html, and --format asks for md"),
     ],
 )
 def test_bad_requests_are_refused(trained: Done, eetui: Eetui, arguments: list[str], message: str) -> None:

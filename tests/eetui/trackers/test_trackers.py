@@ -76,6 +76,19 @@ def test_a_tracker_holds_what_its_own_reader_finds(name: str, stored: Path, tmp_
     assert (finished.status, failed.status) in [("finished", "failed"), ("", "")]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", READERS)
+def test_no_tag_is_lost(name: str, tmp_path: Path) -> None:
+    pytest.importorskip(name)
+    with Writer(tmp_path / "runs.db") as writer:
+        add(writer, EVENTS, tags=("paper", "lr=3e-4"))
+    with Reader(tmp_path / "runs.db") as reader:
+        export_to(name, tmp_path / "logs", reader, [1])
+    (run,) = READERS[name](tmp_path / "logs")
+    assert "paper" in run.tags
+    assert "lr=3e-4" in run.tags
+
+
 def test_a_loop_tells_trackers_its_own_config_and_nothing_that_is_not_known(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     with LoggedRun("ours", {"lr": 0.1, "seed": 7, "model.block_layers": 12}, db=path) as run:
