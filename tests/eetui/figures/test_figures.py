@@ -160,12 +160,12 @@ def test_a_block_before_later_training_is_no_depth_of_the_same_model() -> None:
 
 
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
-    column = replace(run("_mine", 1, 6.0, 0.01), curves={0: (6.0, 5.0)})
+    column = replace(run("_mine", 1, 6.0, 0.01), curves={0: {1: 6.0, 2: 5.0}})
     assert "_mine" in words(render(curves_plot(compare([column])), 8.3, "svg").decode())
 
 
 def test_blocks_that_are_trained_together_have_one_curve() -> None:
-    column = replace(run("joint", 1, 6.0, 0.01), curves={TOGETHER: (6.0, 5.0)})
+    column = replace(run("joint", 1, 6.0, 0.01), curves={TOGETHER: {1: 6.0, 2: 5.0}})
     plot = curves_plot(compare([column]))
     assert "all blocks together" in words(render(plot, 8.3, "svg").decode())
     assert [row[2:5] for row in plot.rows] == [("all", 1, 6.0), ("all", 2, 5.0)]
