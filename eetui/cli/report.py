@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from core.errors import UsageError
-from eetui.cli.options import Database
+from eetui.cli.options import Database, on_database
 from eetui.cli.plot import Force, Runs
 from eetui.drawing.formats import require_format
 from eetui.drawing.harmless import one_line
@@ -47,7 +47,7 @@ def report(
     if all(view.name.startswith(PREFIX) for view in views):
         raise UsageError("these are columns of the seed report, of which there is nothing more to tell: name a run")
     with Reader(db) as reader:
-        blocks = list(blocks_of(reader, views, runs or [], figures=_can_draw()))
+        blocks = list(blocks_of(reader, views, runs or [], figures=_can_draw(), where=on_database(db)))
     if chosen == "html":
         written = [write_file(path, as_html(blocks).encode())]
     else:
