@@ -119,7 +119,8 @@ class Epoch:
     """One pass over a stage's training set.
 
     Attributes:
-        loss: mean training loss during the epoch: cross-entropy in nats, or the exit classifier's.
+        loss: mean training loss during the epoch: cross-entropy in nats, or the exit classifier's; None where a loop of
+            somebody else's did not tell it.
         val_loss: mean cross-entropy on the early-stopping split (LM stages). Where several blocks are trained together,
             both are weighted means over the blocks.
         exit_loss, avg_label: mean loss and label of the exit classifier, where one is fitted.
@@ -128,7 +129,7 @@ class Epoch:
 
     stage: str
     epoch: int
-    loss: float
+    loss: float | None
     val_loss: float | None
     exit_loss: float | None
     avg_label: float | None
@@ -190,6 +191,7 @@ class Measured:
     Attributes:
         block: block at which all tokens leave, where `way` is about one block; else None.
         exit_shares: share of the tokens that leave at each block.
+        accuracy: share of the predictions that are right; None where a loop of somebody else's did not tell it.
         layer_savings: 1 − layers run ÷ layers of the full model, if exited tokens are really skipped.
         window_losses, window_accuracies, window_savings, window_flop_savings: mean loss, accuracy, and share of layers
             and of FLOPs saved in each window, for paired comparisons; not kept in the event log.
@@ -202,7 +204,7 @@ class Measured:
     token_set: TokenSet
     tokens: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     exit_shares: tuple[float, ...]
     layer_savings: float
     window_losses: tuple[float, ...] = ()
@@ -217,7 +219,7 @@ class Measured:
 
     @property
     def name(self) -> str:
-        """Name of the way, such as `block 0 alone`; unique in a run."""
+        """Name of the way, such as `block 0 alone`; unique in a run, of which a later one replaces an earlier one."""
         return way_name(self.way, self.block, self.split)
 
     @property

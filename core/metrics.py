@@ -151,7 +151,7 @@ def measured_bits(state: RunState, measured: Measured | None) -> float | None:
     return bits_at(measured.loss, state.eval_bytes_per_token)
 
 
-def _of_early_exit(figure: Callable[[Measured], float]) -> Callable[[RunState, Config], float | None]:
+def _of_early_exit(figure: Callable[[Measured], float | None]) -> Callable[[RunState, Config], float | None]:
     return lambda state, _: None if state.final is None else figure(state.final)
 
 
@@ -261,15 +261,16 @@ VAL_PPL = StageMetric(
     ListColumn("block0_val_ppl", "block0", "Block 0 early-stop PPL", ("Block 0 PPL", "early-stop")),
 )  # fmt: skip
 TRAIN_PPL = StageMetric(
-    "train_ppl", "train PPL, same epoch", "ppl", None, _of_best_epoch(lambda best, _: perplexity(best.loss))
-)
+    "train_ppl", "train PPL, same epoch", "ppl", None,
+    _of_best_epoch(lambda best, _: None if best.loss is None else perplexity(best.loss)),
+)  # fmt: skip
 VAL_BITS = StageMetric(
     "val_bits_per_byte", "early-stop bits per byte", "bits", "lower",
     _of_best_epoch(lambda best, stage: stage.val_bits(best.val_loss)),
 )  # fmt: skip
 TRAIN_BITS = StageMetric(
     "train_bits_per_byte", "train bits per byte, same epoch", "bits", None,
-    _of_best_epoch(lambda best, stage: bits_at(best.loss, stage.bytes_per_token)),
+    _of_best_epoch(lambda best, stage: None if best.loss is None else bits_at(best.loss, stage.bytes_per_token)),
 )  # fmt: skip
 BEST_EPOCH = StageMetric("best_epoch", "best epoch", "count", None, _of_best_epoch(lambda best, _: best.epoch))
 EPOCHS = StageMetric(

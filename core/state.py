@@ -160,7 +160,8 @@ def reduce(state: RunState, event: Event) -> RunState:
         case Step() | Epoch() | Threshold() | Profiled() | StageEnded():
             return replace(state, stages=tuple(_advance(stage, event) for stage in state.stages))
         case Measured():
-            return replace(state, measured=(*state.measured, event.without_windows()))
+            others = (found for found in state.measured if (found.stage, found.name) != (event.stage, event.name))
+            return replace(state, measured=(*others, event.without_windows()))
         case Savings():
             return replace(state, savings=event)
         case Strided():

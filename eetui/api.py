@@ -18,15 +18,15 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from core.config.stored import completed, shown
+from core.config.stored import completed, told
 from core.errors import UsageError
-from core.events import Event, Way
+from core.events import Epoch, Event, Way
 from core.metrics import run_metrics
 from core.state import RunState, Status
 from core.store.reader import Reader
@@ -178,9 +178,9 @@ class Run:
     def config(self) -> Values:
         """The resolved config by dotted names, such as `train.lr`; fields newer than the run hold what it did.
 
-        Of an imported run it has None where nothing is known.
+        Of an imported run it has None where nothing is known, of a logged one also what the loop told.
         """
-        return shown(self._row["config"])
+        return told(self._row)
 
     @cached_property
     def state(self) -> RunState:
@@ -238,7 +238,8 @@ class Run:
         rows = [
             {"kind": stage.kind, "block": stage.block, **asdict(epoch)} for stage in stages for epoch in stage.history
         ]
-        return _pandas().DataFrame(rows)
+        columns = None if rows else ["kind", "block", *(field.name for field in fields(Epoch))]
+        return _pandas().DataFrame(rows, columns=columns)
 
     def tokens_frame(self) -> "pd.DataFrame":
         """Return a data frame of all tokens: input, target, and each block's figures as `block0.cross_entropy`, ….
@@ -298,6 +299,7 @@ class Training:
                 yield item
         finally:
             self.stop()
+            self._events.put(None)  # another loop over it ends too
 
     def stop(self) -> None:
         """Finish the step, write the checkpoint, and end; returns when that is done."""

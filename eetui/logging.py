@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,8 @@ from core.session.logged import LoggedRun
 __all__ = ["LoggedRun", "log", "logging_run"]
 _current: LoggedRun | None = None
 """The run that `log` tells of: the one begun last."""
+_begun = weakref.WeakSet[LoggedRun]()
+"""Runs that may not have ended: what they were told last is stored when they do."""
 
 
 def logging_run(
@@ -26,6 +29,8 @@ def logging_run(
 ) -> LoggedRun:
     """Begin a run that your own training loop tells of; `with` ends it, finished, failed or interrupted.
 
+    Without `with`, `run.end()` does, or else the end of the process.
+
     Args:
         name: a number is added to one that is taken.
         config: what the training depends on, as plain values; `seed` and `corpus` are the run's.
@@ -35,11 +40,12 @@ def logging_run(
 
     Raises:
         ConfigError: the name or a tag is not valid.
-        UsageError: the config is no plain values, or the database can't be written.
+        UsageError: the config is no plain values, there is no epoch or step, or the database can't be written.
     """
     global _current
     path = Path(db if db is not None else os.environ.get("EETUI_DB") or "runs.db")
     _current = LoggedRun(name, config, epochs=epochs, steps=steps, tags=tags, db=path)
+    _begun.add(_current)
     return _current
 
 
@@ -52,9 +58,11 @@ def log(**values: Any) -> None:
     global _current
     if _current is None or _current.ended:
         _current = logging_run("log")
-        atexit.register(_at_exit, _current)
     _current.log(**values)
 
 
-def _at_exit(run: LoggedRun) -> None:
-    run.end(getattr(sys, "last_value", None))
+@atexit.register
+def _at_exit() -> None:
+    """End the runs that nobody has ended."""
+    for run in list(_begun):
+        run.end(getattr(sys, "last_value", None))

@@ -78,7 +78,7 @@ class TokenTable:
         excess: Floats = np.subtract(self.cross_entropy[block], self.cross_entropy[-1], dtype=np.float64)
         return excess
 
-    def left_at(self, thresholds: Sequence[float]) -> Integers:
+    def left_at(self, thresholds: Sequence[float] | Floats) -> Integers:
         """Return the block that each token leaves at, int16 `[N]`.
 
         It is the first whose signal reaches its threshold, else the last. Thresholds are compared in the signal's
@@ -92,7 +92,7 @@ class TokenTable:
         """
         if len(thresholds) not in (0, self.exits):
             raise ValueError(f"{self.exits} exits take as many thresholds, got {len(thresholds)}")
-        if not thresholds:
+        if not len(thresholds):
             return np.full(self.tokens, self.blocks - 1, np.int16)
         return left_at(self.signal, thresholds)
 

@@ -23,6 +23,23 @@ def shown(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict.fromkeys(completed(config)) | given
 
 
+def told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten the config of a stored run for readers, as `shown`, with what a loop logged as its own.
+
+    What the loop calls as a field of the config is called begins with `logged.`.
+    """
+    config = shown(row["config"])
+    logged = flatten(row["record"].get("logged", {}))
+    if logged.get("seed") == row["seed"]:
+        del logged["seed"]
+    return config | {f"logged.{name}" if name in config else name: value for name, value in logged.items()}
+
+
+def known(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of `told` that is known of a stored run."""
+    return {key: value for key, value in told(row).items() if value is not None or not is_imported(row)}
+
+
 @cache
 def seed_values() -> Mapping[str, Any]:
     """Return the values of the seed preset, which is the report's configuration."""

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from core.errors import UsageError
 
-MOST_ID = 2**31 - 1
+MOST_WORDS = 10_000_000
+"""The largest vocabulary: each word has a text in memory."""
 
 
 def place(name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> str:
@@ -43,8 +44,10 @@ def numbers(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
     """
     if not np.issubdtype(values.dtype, np.floating):
         raise UsageError(f"{name} has dtype {values.dtype}: it must be floating point, such as float32")
-    require(np.isfinite(values), name, values, "it must be a number; leave such tokens out of all arrays")
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    require(np.isfinite(found), name, values, "it must be a number; leave such tokens out of all arrays")
+    return found
 
 
 def probabilities(name: str, values: NDArray[Any], otherwise: str = "") -> NDArray[np.float32]:
@@ -69,8 +72,8 @@ def token_ids(name: str, values: NDArray[Any]) -> NDArray[np.int32]:
     """
     if not np.issubdtype(values.dtype, np.integer):
         raise UsageError(f"{name} has dtype {values.dtype}: token ids are integers, such as int32")
-    fine = (values >= 0) & (values <= MOST_ID)
-    require(fine, name, values, "it must be a token's id, 0 or above; leave out of all arrays what is no target")
+    require(values >= 0, name, values, "it must be a token's id, 0 or above; leave out of all arrays what is no target")
+    require(values < MOST_WORDS, name, values, f"ids are below {MOST_WORDS:,}: number the tokens from 0 on")
     return values.astype(np.int32)
 
 
@@ -111,7 +114,7 @@ def vector(name: str, values: NDArray[Any], length: int) -> NDArray[np.float64]:
         UsageError: it holds something else, or more or fewer.
     """
     require_shape(name, values, (length,), "one number each")
-    if not np.issubdtype(values.dtype, np.number):
+    if not any(np.issubdtype(values.dtype, kind) for kind in (np.integer, np.floating)):
         raise UsageError(f"{name} has dtype {values.dtype}: it must hold numbers")
     found = values.astype(np.float64)
     require(np.isfinite(found), name, found, "it must be a number")

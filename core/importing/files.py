@@ -1,8 +1,6 @@
 """Read a file of arrays, NumPy's or Parquet, into arrays by their names."""
 
 import json
-import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import UsageError
+from core.importing.names import is_known, of_an_exit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Arrays = Mapping[str, NDArray[Any]]
 GUIDE = "docs/importing.md shows how to write such a file"
-_OF_AN_EXIT = (re.compile(r"(?P<name>\w+?)[_.](?P<exit>\d+)"), re.compile(r"block(?P<exit>\d+)\.(?P<name>\w+)"))
-"""Names of columns of one exit: `loss_0`, `loss.0`, and `block0.loss`."""
+Found = tuple[dict[str, NDArray[Any]], tuple[str, ...]]
+"""Arrays by their names, and the names of those that mean nothing here and are not read."""
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all arrays of a file.
+def read_arrays(path: Path) -> Found:
+    """Read the arrays of a file that mean something here, and name the others.
 
     Of a Parquet file each row is a token; columns `loss_0`, `loss_1`, … or one column of lists are the array `loss`,
     `[K, N]`, and the schema's metadata are small arrays, written as JSON.
@@ -37,25 +36,33 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     return _npz(path) if path.suffix == ".npz" else _parquet(path)
 
 
-def _npz(path: Path) -> dict[str, NDArray[Any]]:
-    found, name = dict[str, NDArray[Any]](), ""
+def _npz(path: Path) -> Found:
+    found, unused, name = dict[str, NDArray[Any]](), list[str](), ""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise UsageError(f"{path} is one array, not several by their names: write it by np.savez")
+        with file:
             for name in file.files:
-                found[name] = file[name]
+                if is_known(name):
+                    found[name] = np.asarray(file[name])
+                else:
+                    unused.append(name)
     except ValueError as error:
-        if name:
+        if name and "allow_pickle" in str(error):
             raise UsageError(
                 f"{path}: {name} holds Python objects, which are not read: give np.savez arrays of numbers or "
                 f"text, such as np.array(words, dtype=str)"
             ) from None
-        raise UsageError(f"{path} can't be read: it is no .npz file; write it by np.savez") from error
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise UsageError(f"{path} can't be read: it is no whole .npz file; write it by np.savez") from error
+    except UsageError:
+        raise
+    except Exception as error:  # whatever NumPy raises of a file that is damaged
         raise UsageError(f"{path} can't be read as an .npz file: {error}") from error
-    return found
+    return found, tuple(unused)
 
 
-def _parquet(path: Path) -> dict[str, NDArray[Any]]:
+def _parquet(path: Path) -> Found:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -65,19 +72,24 @@ def _parquet(path: Path) -> dict[str, NDArray[Any]]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"{path} can't be read as a Parquet file: {error}") from error
-    found, of_exits = _metadata(table.schema.metadata or {}), dict[str, dict[int, NDArray[Any]]]()
+    found, unused = _metadata(table.schema.metadata or {})
+    of_exits = dict[str, dict[int, NDArray[Any]]]()
     for column in table.column_names:
-        values = _column(path, column, table[column])
-        if of_exit := next((match for form in _OF_AN_EXIT if (match := form.fullmatch(column))), None):
-            of_exits.setdefault(of_exit["name"], {})[int(of_exit["exit"])] = values
+        if (of_exit := of_an_exit(column)) is not None:
+            name, exit_ = of_exit
+            if name in table.column_names or exit_ in of_exits.setdefault(name, {}):
+                raise UsageError(f"{path}: {name} of exit {exit_} is there twice, once as {column}: leave one out")
+            of_exits[name][exit_] = _column(path, column, table[column])
+        elif is_known(column):
+            found[column] = _column(path, column, table[column])
         else:
-            found[column] = values
+            unused.append(column)
     for name, exits in of_exits.items():
         missing = set(range(len(exits))) - set(exits)
         if missing:
             raise UsageError(f"{path}: {name} has columns for exits {sorted(exits)}, none for exit {min(missing)}")
         found[name] = np.stack([exits[block] for block in range(len(exits))])
-    return found
+    return found, tuple(unused)
 
 
 def _column(path: Path, name: str, column: "pa.ChunkedArray") -> NDArray[Any]:
@@ -96,18 +108,23 @@ def _column(path: Path, name: str, column: "pa.ChunkedArray") -> NDArray[Any]:
             raise UsageError(f"{path}: {name} has {sizes[row]} values in row {row}, and {sizes[0]} in row 0")
         return np.array(lists).T
     values: NDArray[Any] = column.to_numpy()
-    return values.astype(str) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else values
+    word = kind.value_type if pa.types.is_dictionary(kind) else kind  # a categorical of pandas is a dictionary
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return values.astype(str) if any(is_text(word) for is_text in texts) else values
 
 
-def _metadata(metadata: Mapping[bytes, bytes]) -> dict[str, NDArray[Any]]:
+def _metadata(metadata: Mapping[bytes, bytes]) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return the small arrays that a schema's metadata hold; what other programs left there is passed over."""
-    found = dict[str, NDArray[Any]]()
+    found, unused = dict[str, NDArray[Any]](), list[str]()
     for key, value in metadata.items():
         name = key.decode(errors="replace")
         if name in ("pandas", "ARROW:schema") or not name.isidentifier():
             continue
+        if not is_known(name):
+            unused.append(name)
+            continue
         try:
             found[name] = np.array(json.loads(value))
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = np.array(value.decode(errors="replace"))
-    return found
+    return found, unused

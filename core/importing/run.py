@@ -76,7 +76,7 @@ def import_file(
     require_name("name", name)
     for tag in tags:
         require_tag("tag", tag)
-    arrays = read_arrays(path)
+    arrays, unused = read_arrays(path)
     try:
         tokens = imported_tokens(arrays, given)
     except UsageError as error:
@@ -92,7 +92,7 @@ def import_file(
     events = [*imported_events(parts)]
     events.append(RunFinished(time.perf_counter() - began, peak_memory()))
     number, state = _store(store, events, config, record, name, tags, text)
-    return Imported(number, name, state, evaluation.targets.numel(), held.size * tokens.seq_len, tokens.unused)
+    return Imported(number, name, state, evaluation.targets.numel(), held.size * tokens.seq_len, unused)
 
 
 def _store(

@@ -65,9 +65,12 @@ class Aim:
             raise UsageError("the file says which windows are for calibration: leave --calibration out")
         if self.calibration is not None and not 0 < self.calibration < 1:
             raise UsageError(f"--calibration must be a share above 0 and below 1, got {self.calibration:g}")
-        for option, share in (("--exit-rate", self.exit_rate), ("--savings", self.savings)):
-            if share is not None and not 0 <= share <= 1:
-                raise UsageError(f"{option} must be a share from 0% to 100%, got {share:.6g}")
+        if self.exit_rate is not None and not 0 < self.exit_rate < 1:
+            raise UsageError(f"--exit-rate must be a share above 0% and below 100%, got {self.exit_rate:.6g}")
+        if self.savings is not None and not 0 <= self.savings < 1:
+            raise UsageError(f"--savings must be a share from 0% to below 100%, got {self.savings:.6g}")
+        if self.cost is not None and (tokens.thresholds or self.exit_rate is not None):
+            raise UsageError("--cost is what a price is paid for, and here no price sets the exits: leave it out")
         if self.cost == "flops" and not tokens.has_costs:
             raise UsageError("--cost flops needs costs of the exits: give them in the file or by --costs")
 

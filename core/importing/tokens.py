@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,26 +11,12 @@ from numpy.typing import NDArray
 from core.config.sections import MOST_BLOCKS, MOST_LAYERS
 from core.errors import UsageError
 from core.exits._facts import Claim
-from core.importing.checks import numbers, probabilities, require, require_shape, rising, token_ids, vector
+from core.importing.checks import MOST_WORDS, numbers, probabilities, require, require_shape, rising, token_ids, vector
 from core.importing.files import GUIDE, Arrays
+from core.importing.names import ALIASES, NEEDED
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
-ALIASES = {
-    "cross_entropy": "loss", "losses": "loss", "predictions": "prediction", "target": "targets", "signals": "signal",
-    "max_probs": "max_prob", "cost": "costs", "texts": "text",
-}  # fmt: skip
-"""Other names of arrays, such as those of `TokenTable`."""
-NEEDED = {
-    "loss": "cross-entropy of each target in nats, at each exit",
-    "max_prob": "largest probability of each token at each exit, probabilities.amax(-1)",
-    "prediction": "id of the most probable token, at each exit, probabilities.argmax(-1)",
-    "targets": "id of each token that was to be predicted",
-}
-KNOWN = (
-    *NEEDED, "signal", "seq_len", "window", "text", "vocabulary", "vocab_size", "layers", "costs", "signal_costs",
-    "thresholds", "calibration", "claims", "method", "corpus",
-)  # fmt: skip
 CLAIMS: tuple[Claim, ...] = ("rank", "max_prob", "correct", "p(target)", "agrees")
 """What an imported signal may claim to be: what can be compared with the arrays of a file."""
 SIMPLE_NAME = re.compile(r"[A-Za-z][\w.+-]{0,39}")
@@ -54,7 +40,6 @@ class ImportedTokens:
         thresholds: as they were given; empty: they are to be set.
         calibration: whether each window is for calibration, `[W]`; None where nothing is said of it.
         notes: on the data, for readers of the numbers.
-        unused: names of arrays that mean nothing here.
     """
 
     loss: Floats
@@ -74,7 +59,6 @@ class ImportedTokens:
     method: str
     corpus: str | None
     notes: tuple[str, ...] = ()
-    unused: tuple[str, ...] = field(default=())
 
     @property
     def exits(self) -> int:
@@ -99,7 +83,11 @@ def imported_tokens(arrays: Arrays, given: Mapping[str, Any] | None = None) -> I
     Raises:
         UsageError: an array is missing or wrong: which, where, and what to do.
     """
-    named = {ALIASES.get(name, name): values for name, values in arrays.items()}
+    named = dict[str, NDArray[Any]]()
+    for name, values in arrays.items():
+        if (plain := ALIASES.get(name, name)) in named:
+            raise UsageError(f"{plain} is there twice, once as {name}: leave one out")
+        named[plain] = values
     named |= {name: np.array(value) for name, value in (given or {}).items() if value is not None}
     missing = [f"{name} ({what})" for name, what in NEEDED.items() if name not in named]
     if missing:
@@ -136,43 +124,53 @@ def imported_tokens(arrays: Arrays, given: Mapping[str, Any] | None = None) -> I
         method=_method(named),
         corpus=_word(named, "corpus"),
         notes=tuple(_doubts(loss, max_prob, prediction == targets)),
-        unused=tuple(name for name in named if name not in KNOWN),
     )
 
 
 def _shape(named: Arrays) -> tuple[int, int, int]:
     """Return K, W and T, from the losses, and the length of windows where they do not have it."""
     loss = named["loss"]
-    if loss.ndim == 3:
-        exits, windows, seq_len = loss.shape
-    elif loss.ndim == 2:
-        exits, tokens = loss.shape
-        seq_len = _seq_len(named, tokens)
-        if tokens % seq_len:
-            raise UsageError(
-                f"loss has {tokens} tokens, which are no windows of seq_len = {seq_len}: leave the last "
-                f"{tokens % seq_len} out of all arrays"
-            )
-        windows = tokens // seq_len
-    else:
+    if loss.ndim not in (2, 3):
         raise UsageError(f"loss has shape {list(loss.shape)}: it must be [exits, windows, tokens], or [exits, tokens]")
+    if not loss.size:
+        raise UsageError(f"loss has shape {list(loss.shape)}: there is not one token")
+    exits, tokens = len(loss), loss[0].size
+    seq_len = _seq_len(named, tokens)
+    if tokens % seq_len:
+        raise UsageError(
+            f"loss has {tokens} tokens, which are no windows of seq_len = {seq_len}: leave the last "
+            f"{tokens % seq_len} out of all arrays"
+        )
+    windows = tokens // seq_len
     if not 2 <= exits <= MOST_BLOCKS:
         raise UsageError(f"loss has {exits} exits: give 2 to {MOST_BLOCKS}, of which the last is the whole model")
-    if windows < 2 or not seq_len:
+    if windows < 2:
         raise UsageError(f"loss has {windows} windows of {seq_len} tokens: at least 2 are needed")
     return exits, windows, seq_len
 
 
 def _seq_len(named: Arrays, tokens: int) -> int:
-    """Return the tokens of a window, as given or as the windows' numbers change."""
+    """Return the tokens of a window: as the losses have them, as given, or as the windows' numbers change."""
+    found = dict[str, int]()
+    if named["loss"].ndim == 3:
+        found["the shape of loss"] = named["loss"].shape[2]
     if "seq_len" in named:
-        return _count(named, "seq_len")
-    if "window" not in named:
+        found["seq_len"] = _count(named, "seq_len")
+    if "window" in named:
+        found["window"] = _window_length(named["window"].ravel(), tokens)
+    if not found:
         raise UsageError(
             "loss is [exits, tokens]: say how many tokens, one after the other, make a window that no token looks "
             "beyond, as seq_len or --seq-len; windows are what intervals are estimated from"
         )
-    numbers_ = named["window"]
+    if len(set(found.values())) > 1:
+        said = ", ".join(f"{length} by {source}" for source, length in found.items())
+        raise UsageError(f"the tokens of a window are {said}: leave out what is wrong")
+    return next(iter(found.values()))
+
+
+def _window_length(numbers_: NDArray[Any], tokens: int) -> int:
+    """Return the tokens of a window by the number of each token's window."""
     require_shape("window", numbers_, (tokens,), "the number of each token's window")
     starts = np.flatnonzero(np.append(True, numbers_[1:] != numbers_[:-1]))
     lengths = np.diff(np.append(starts, tokens))
@@ -197,8 +195,9 @@ def _of_tokens(name: str, named: Arrays, wanted: tuple[int, ...]) -> NDArray[Any
 
 def _count(named: Arrays, name: str) -> int:
     value = named[name]
-    if value.size != 1 or not np.issubdtype(value.dtype, np.integer) or value.item() < 1:
-        raise UsageError(f"{name} must be one whole number, 1 or above, got {value.tolist()!r:.80}")
+    if value.size != 1 or not np.issubdtype(value.dtype, np.integer) or not 1 <= value.item() <= MOST_WORDS:
+        what = f"one whole number from 1 to {MOST_WORDS:,}"
+        raise UsageError(f"{name} must be {what}, got {value.tolist()!r:.80}")
     return int(value.item())
 
 
@@ -262,6 +261,7 @@ def _calibration(named: Arrays, windows: int, seq_len: int) -> NDArray[np.bool_]
     values = named["calibration"]
     if values.dtype.kind not in "bui":
         raise UsageError(f"calibration has dtype {values.dtype}: it must be true for windows that set the exits")
+    require((values == 0) | (values == 1), "calibration", values, "it must be true (1) or false (0) for each window")
     found = values.astype(bool)
     if found.size == windows * seq_len and found.ndim < 3 and seq_len > 1:
         of_tokens = found.reshape(windows, seq_len)
@@ -290,7 +290,7 @@ def _vocabulary(named: Arrays, prediction: Ids, targets: Ids) -> tuple[list[str]
         source = "vocabulary" if words is not None else "vocab_size"
         require(ids < size, name, ids, f"{source} ends before it, at {size}")
     if words is not None:
-        return [str(word) for word in words], True
+        return [_plain(word) for word in words.tolist()], True
     found = [f"#{number}" for number in range(size)]
     if "text" in named:
         text = named["text"]
@@ -299,8 +299,13 @@ def _vocabulary(named: Arrays, prediction: Ids, targets: Ids) -> tuple[list[str]
         text = _of_tokens("text", named, targets.shape)
         ids, first = np.unique(targets, return_index=True)
         for number, word in zip(ids.tolist(), text.ravel()[first].tolist(), strict=True):
-            found[number] = word
+            found[number] = _plain(word)
     return found, "text" in named
+
+
+def _plain(word: str) -> str:
+    """Return a text that can be stored: halves of surrogate pairs, which bytes decode to in some ways, are �."""
+    return word.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _doubts(loss: Floats, max_prob: Floats, correct: NDArray[np.bool_]) -> list[str]:

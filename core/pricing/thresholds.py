@@ -26,7 +26,7 @@ def exits_off(thresholds: Sequence[float]) -> frozenset[int]:
     return frozenset(block for block, threshold in enumerate(thresholds) if not is_on(threshold))
 
 
-def left_at(signal: Floats, thresholds: Sequence[float]) -> Integers:
+def left_at(signal: Floats, thresholds: Sequence[float] | Floats) -> Integers:
     """Return the block that each token leaves at, the first whose signal reaches its threshold, else E; int16 `[N]`.
 
     Thresholds are compared in the signal's dtype, as in the model.

@@ -6,6 +6,7 @@ A loop never waits for the disk, and nothing here ends it: what can't be stored 
 import math
 import platform
 import socket
+import sqlite3
 import threading
 import time
 import traceback
@@ -35,14 +36,17 @@ from core.exits._facts import RECORD_KEY
 from core.extensions.imported import IMPORTED, IMPORTED_SIGNAL
 from core.machine.processes import command_line, peak_memory
 from core.session.heartbeat import beating
-from core.session.names import require_name, require_tag
+from core.session.names import require_list, require_name, require_tag
 from core.state import RunState, reduce_all
 from core.store.new_runs import NewRun
+from core.store.rows import update_run
 from core.store.writer import Writer
 from core.valid_json import json_of
 
 STORE_SECONDS = 0.5
 """Interval at which what was logged is stored."""
+MOST_SEED = 2**63 - 1
+"""The largest whole number that the database holds."""
 STAGE, METHOD = "training", "own"
 EVALUATION = "evaluation"
 
@@ -75,26 +79,33 @@ class LoggedRun:
 
         Raises:
             ConfigError: the name or a tag is not valid.
-            UsageError: the config is no plain values (`StoreError`: the database can't be written).
+            UsageError: the config is no plain values, or there is no epoch or step (`StoreError`: the database can't be
+                written).
         """
         require_name("name", name)
+        require_list("tags", tags)
         for tag in tags:
             require_tag("tag", tag)
-        self._began = time.perf_counter()
+        for what, number in (("epochs", epochs), ("steps", steps)):
+            if number < 1:
+                raise UsageError(f"{what} must be 1 or above, got {number}: it is the most that there will be")
+        record = _record(config or {})
+        self._began = self._last = self._epoch_began = time.perf_counter()
         self._store = Writer(db)
         self._lock = threading.Lock()  # guards the four below
         self._waiting: list[Event] = []
         self._state, self._ended, self._said = RunState(), False, False
-        self._last_step = self._began
         self._losses: list[float] = []
         self._best = math.inf
         self._warned = False
         try:
-            self.name = _free_name(self._store, name)
-            seed = (config or {}).get("seed")
-            seed = seed if isinstance(seed, int) and seed >= 0 else 0
-            new = NewRun(self.name, METHOD, seed, None, json_of(_CONFIG), _record(config or {}), tuple(tags))
-            (self.number,) = self._store.create_experiment([new])
+            seed = _seed(config or {})
+            new = NewRun(None, METHOD, seed, None, json_of({**_CONFIG, "seed": seed}), record, tuple(tags))
+            found = list[str]()
+            (self.number,) = self._store.create_experiment(
+                [new], lambda connection, numbers: found.append(_named(connection, numbers[0], name))
+            )
+            (self.name,) = found
         except BaseException:
             self._store.close()
             raise
@@ -131,30 +142,37 @@ class LoggedRun:
         """Tell of a step, of the end of an epoch (`val_loss`), or of an evaluation (`eval_loss`).
 
         Args:
+            step, epoch: count from 1.
             loss: mean training loss in nats; without it an epoch has the mean of its steps.
             tokens: number of tokens of the step, for the rate.
             val_loss: mean loss on text that the training does not see.
-            eval_loss: mean loss of the trained model on evaluation text; its PPL is the run's in lists.
+            eval_loss: mean loss of the trained model on evaluation text; the last one's PPL is the run's in lists.
             accuracy: share of its predictions there that are right.
 
         Raises:
-            UsageError: nothing is told, or the run has ended.
+            UsageError: nothing is told, a number is none of its kind, or the run has ended.
         """
         if step is None and val_loss is None and eval_loss is None:
             raise UsageError("log what? a step with its loss, val_loss at the end of an epoch, or eval_loss")
+        for what, number in (("step", step), ("epoch", epoch)):
+            if number is not None and number < 1:
+                raise UsageError(f"{what} must be 1 or above, got {number}: steps and epochs count from 1")
+        if accuracy is not None and (eval_loss is None or not 0 <= accuracy <= 1):
+            what = "goes with eval_loss" if eval_loss is None else f"must be a share from 0 to 1, got {accuracy}"
+            raise UsageError(f"accuracy {what}")
         if self._ended:
             raise UsageError(f"{self.name} has ended: begin another with eetui.logging_run")
         now = time.perf_counter()
         if step is not None:
             known = self._finite(loss, f"step {step}")
             self._losses += [] if known is None else [known]
-            self._put(Step(STAGE, int(epoch), int(step), known, int(tokens), now - self._last_step))
-            self._last_step = now
+            self._put(Step(STAGE, int(epoch), int(step), known, int(tokens), now - self._last))
         if val_loss is not None:
             self._end_epoch(int(epoch), loss if step is None else None, float(val_loss), now)
         if eval_loss is not None and (found := self._finite(eval_loss, "the evaluation")) is not None:
-            right = 0.0 if accuracy is None else float(accuracy)
+            right = None if accuracy is None else float(accuracy)
             self._put(Measured(EVALUATION, "early exit", None, "eval", "all", 0, found, right, (1.0,), 0.0))
+        self._last = time.perf_counter()
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run: finished, failed with this error, or interrupted by Ctrl-C. Does nothing the second time."""
@@ -169,13 +187,12 @@ class LoggedRun:
         self._store.close()
 
     def _end_epoch(self, epoch: int, loss: float | None, val_loss: float, now: float) -> None:
-        mean = sum(self._losses) / len(self._losses) if self._losses else math.nan
-        found = [self._finite(value, f"epoch {epoch}") for value in (mean if loss is None else loss, val_loss)]
-        train, held = (0.0 if value is None else value for value in found)
-        improved = found[1] is not None and held < self._best
-        self._best = held if improved else self._best
-        self._put(Epoch(STAGE, epoch, train, held, None, None, improved, None, now - self._began))
-        self._losses = []
+        mean = sum(self._losses) / len(self._losses) if self._losses else None
+        train, held = (self._finite(value, f"epoch {epoch}") for value in (mean if loss is None else loss, val_loss))
+        improved = held is not None and held < self._best
+        self._best = min(self._best, math.inf if held is None else held)
+        self._put(Epoch(STAGE, epoch, train, held, None, None, improved, None, now - self._epoch_began))
+        self._losses, self._epoch_began = [], now
 
     def _finite(self, value: float | None, where: str) -> float | None:
         """Return a loss as a float; None if it is not finite, of which a run has a warning once."""
@@ -229,14 +246,19 @@ def _terminal(error: BaseException | None, seconds: float) -> TerminalEvent:
     return RunFailed(f"{type(error).__name__}: {error}", trace, seconds)
 
 
-def _free_name(store: Writer, name: str) -> str:
-    """Return the name, or with the first number that makes it another."""
-    with store.transaction() as connection:
-        taken = {row[0] for row in connection.execute("SELECT name FROM runs")}
+def _seed(config: Mapping[str, Any]) -> int:
+    """Return the seed that a config tells, if it is one that the database holds; else 0."""
+    seed = config.get("seed")
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MOST_SEED else 0
+
+
+def _named(connection: sqlite3.Connection, run: int, name: str) -> str:
+    """Give a run the name, or where it is taken with the first number that makes it another; return it."""
     number, free = 1, name
-    while free in taken:
+    while connection.execute("SELECT 1 FROM runs WHERE name = ?", [free]).fetchone():
         number += 1
         free = f"{name}-{number}"
+    update_run(connection, run, {"name": free})
     return free
 
 
@@ -246,10 +268,12 @@ def _record(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: the config is no plain values.
     """
-    try:
-        json_of(dict(config))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"config must be plain values, numbers and texts: {error}") from None
+    for key, value in config.items():
+        try:
+            json_of({key: value})
+        except (TypeError, ValueError):
+            kind = type(value).__name__
+            raise UsageError(f"config must be plain values, numbers and texts, and {key} is of type {kind}") from None
     return {
         "corpus": str(config.get("corpus", METHOD)),
         "fingerprint": f"{METHOD} {config.get('corpus', time.time_ns())}",  # else no two are known to be on one text

@@ -1,5 +1,7 @@
 """Rules for the names of runs and for tags."""
 
+from collections.abc import Sequence
+
 from core.config.messages import shortened
 from core.errors import ConfigError
 
@@ -36,3 +38,13 @@ def require_tag(what: str, text: str) -> None:
     require_plain(what, text)
     if len(text.split()) != 1:
         raise ConfigError(f"{what} must be one word, got {shortened(text)!r}: use the option again for another tag")
+
+
+def require_list(what: str, texts: Sequence[str]) -> None:
+    """Check a list of texts: a single text would be taken for the list of its letters.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if isinstance(texts, str):
+        raise ConfigError(f"{what} must be a list of texts, such as [{shortened(texts)!r}], got one text")

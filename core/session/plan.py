@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.config.run_config import Layer, RunConfig, build
-from core.session.names import require_name, require_tag
+from core.session.names import require_list, require_name, require_tag
 
 REPORT_METHODS = ("distill", "loss", "softmax")
 """Methods of the seed report, trained where none is chosen."""
@@ -46,6 +46,8 @@ def plan_from(
     Raises:
         ConfigError: a value, the name or a tag is not valid.
     """
+    for what, texts in (("methods", methods), ("tags", tags)):
+        require_list(what, texts)
     base = build(layers)
     named = any("method" in layer.values for layer in layers)
     methods = methods or ([base.method] if named else REPORT_METHODS)

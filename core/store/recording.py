@@ -20,12 +20,17 @@ from core.store.thinning import Thinning
 
 @dataclass(frozen=True)
 class Batch:
-    """Events that are about to be stored, what they measured packed as rows, and how the run stands after them."""
+    """Events that are about to be stored, what they measured packed as rows, and how the run stands after them.
+
+    Attributes:
+        measured: stage and name of what was measured, which replaces what was of that name.
+    """
 
     run: int
     events: Sequence[Event]
     state: RunState
     now: float
+    measured: Sequence[tuple[str, str]]
     results: Sequence[Mapping[str, Any]]
     tokens: Sequence[Mapping[str, Any]]
 
@@ -33,9 +38,11 @@ class Batch:
     def of(run: int, events: Sequence[Event], state: RunState) -> "Batch":
         """Pack events, which takes a while, before the store is locked for them."""
         now = time.time()
-        results = [_result(run, event) for event in events if isinstance(event, Measured)]
+        measured = {(event.stage, event.name): event for event in events if isinstance(event, Measured)}
+        whole = (event for event in measured.values() if event.accuracy is not None)  # as the table wants them
+        results = [_result(run, event) for event in whole]
         tokens = [_block_tokens(run, event) for event in events if isinstance(event, TokensMeasured)]
-        return Batch(run, events, state, now, results, tokens)
+        return Batch(run, events, state, now, tuple(measured), results, tokens)
 
 
 class Recording:
@@ -54,6 +61,8 @@ class Recording:
             _record_threads(connection, run, start)
         self._thinning.make_room(run, events)
         self._log(connection, run, events, batch.now)
+        sql = "DELETE FROM results WHERE run_id = ? AND stage = ? AND name = ?"
+        connection.executemany(sql, [(run, *key) for key in batch.measured])
         insert(connection, "results", batch.results)
         insert(connection, "token_statistics", batch.tokens, where_taken="REPLACE")
         times = _times(batch.state, batch.now, starts=start is not None)
@@ -119,7 +128,8 @@ def _times(state: RunState, now: float, *, starts: bool) -> dict[str, float]:
 def _summary(state: RunState) -> dict[str, Any]:
     """Return the columns of `runs` that follow from the events."""
     figures = {column.name: metric.value(state, {}) for column, metric in STORED}
-    return {"status": state.status, "error": state.error, "seconds": state.seconds, **figures}
+    error = state.error and state.error.encode(errors="backslashreplace").decode()  # of a file name that is no text
+    return {"status": state.status, "error": error, "seconds": state.seconds, **figures}
 
 
 def _result(run: int, event: Measured) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def compare(
         print_groups(runs or [], group_by, output, db, names)
         return
     views = views_of(runs or [], db)
-    base = None if baseline is None else views_of([baseline], db)[0]
+    base = None if baseline is None else _baseline(baseline, db)
     if base is not None and base.name not in [view.name for view in views]:
         views.insert(0, base)
     result = compare_runs(
@@ -100,6 +100,18 @@ def compare(
     else:
         texts = {"md": rendered.as_markdown, "csv": rendered.as_csv, "json": rendered.as_json}
         print_data(texts[output](result))
+
+
+def _baseline(reference: str, db: Path) -> "RunView":
+    """Return the one run that a reference stands for.
+
+    Raises:
+        UsageError: it stands for several, or as for `views_of`.
+    """
+    found = views_of([reference], db)
+    if len(found) > 1:
+        raise UsageError(f"--baseline takes one run, and {reference!r} stands for {len(found)}: name one")
+    return found[0]
 
 
 def _metric_names(text: str | None, *, only_changed: bool) -> list[str]:

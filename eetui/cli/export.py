@@ -51,6 +51,8 @@ def export(
         )
     if (to is None) != (output is None):
         raise UsageError("--to TRACKER and --output DIR go together")
+    if tokens is not None and events is not None and tokens.resolve() == events.resolve():
+        raise UsageError(f"--tokens and --events are both {tokens}, and one would replace the other: name two files")
     for path in (tokens, events):
         if path is not None:
             writer_of(path)

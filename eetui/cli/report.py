@@ -1,5 +1,6 @@
 """The command that writes a page about an experiment or a few runs: report."""
 
+import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -8,12 +9,14 @@ import typer
 
 from core.errors import UsageError
 from eetui.cli.choices import CHOICES
-from eetui.cli.options import Database, Force, Runs
+from eetui.cli.options import Database, Force, Runs, on_database
 from eetui.drawing.formats import require_format
 from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
     from eetui.report.blocks import Block
+
+SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".markdown": "md"}
 
 
 def report(
@@ -43,7 +46,7 @@ def report(
     if all(view.name.startswith(PREFIX) for view in views):
         raise UsageError("these are columns of the seed report, of which there is nothing more to tell: name a run")
     with Reader(db) as reader:
-        blocks = list(blocks_of(reader, views, runs or [], figures=_can_draw()))
+        blocks = list(blocks_of(reader, views, runs or [], figures=_can_draw(), where=on_database(db)))
     if chosen == "html":
         written = [write_file(path, as_html(blocks).encode())]
     else:
@@ -56,12 +59,17 @@ def _format(asked: str | None, output: Path | None) -> str:
     """Return the format that was asked for, or that the file's name has.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or the name has another.
     """
-    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    chosen = asked or ("md" if suffix in ("md", "markdown") else "html")
-    require_format(chosen, CHOICES["report --format"])
-    return chosen
+    formats = CHOICES["report --format"]
+    if asked is not None:
+        require_format(asked, formats)
+    own = None if output is None else SUFFIXES.get(output.suffix.lower())
+    if asked and own and asked != own:
+        raise UsageError(f"--output {output} is {own}, and --format asks for {asked}: leave one out")
+    if output is not None and not asked and not own and mimetypes.guess_type(output.name)[0]:
+        raise UsageError(f"--output {output}: pages are written as {' or '.join(formats)}, not as {output.suffix}")
+    return asked or own or "html"
 
 
 def _can_draw() -> bool:

@@ -37,7 +37,7 @@ def sql(
     if statement == "-":
         statement = sys.stdin.buffer.read().decode(errors="replace")
     with SqlReader(db, timeout) as reader:
-        _print(reader, statement or _list(), output, limit)
+        _print(reader, _list() if statement is None else statement, output, limit)
 
 
 def _print(reader: "SqlReader", statement: str, output: str, limit: int) -> None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import Literal
 
 from core.events import FIXED_DEPTHS, Way, way_name
@@ -50,8 +49,8 @@ def curve_rows(columns: Sequence[Column], block: int) -> tuple[Row, ...]:
     curves, name = [column.curve(block) for column in columns], curve_name(block).capitalize()
     key = "together" if block == TOGETHER else f"block{block}"
     return tuple(
-        Row(f"{key}.epoch{epoch}", f"{name}, epoch {epoch}", "nats", values)
-        for epoch, values in enumerate(zip_longest(*curves), start=1)
+        Row(f"{key}.epoch{epoch}", f"{name}, epoch {epoch}", "nats", tuple(curve.get(epoch) for curve in curves))
+        for epoch in sorted({epoch for curve in curves for epoch in curve})
     )
 
 

@@ -50,10 +50,11 @@ class Column:
             return None
         return value_of(values)
 
-    def curve(self, block: int) -> tuple[Value, ...]:
-        """Return the loss in nats on the early-stopping split after each epoch that every run reached."""
-        curves = [run.curves.get(block, ()) for run in self.runs]
-        return tuple(value_of(losses) for losses in zip(*curves, strict=False))
+    def curve(self, block: int) -> dict[int, Value]:
+        """Return the loss in nats on the early-stopping split after each epoch that every run has, by epoch."""
+        first, *others = [run.curves.get(block, {}) for run in self.runs]
+        epochs = [epoch for epoch in first if all(epoch in curve for curve in others)]
+        return {epoch: value_of([first[epoch], *(curve[epoch] for curve in others)]) for epoch in epochs}
 
 
 def loss_difference(first: Column, second: Column) -> Interval | None:

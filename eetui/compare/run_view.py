@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.config.stored import shown
+from core.config.stored import told
 from core.exits._facts import run_facts
 from core.intervals import Interval
 from core.metrics import (
@@ -37,7 +37,7 @@ class RunView:
         config: config by dotted names.
         windows: values of metrics in each evaluation window, in order; of PPLs and bits the mean loss in nats.
         intervals: intervals of metrics that were measured in rounds.
-        curves: for each block, the loss in nats on the early-stopping split after every epoch.
+        curves: for each block, the loss in nats on the early-stopping split by epoch, from 1.
     """
 
     name: str
@@ -51,7 +51,7 @@ class RunView:
     windows: Mapping[Metric, Sequence[float]] = field(default_factory=dict)
     intervals: Mapping[Metric, Interval] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    curves: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    curves: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
     reads_head: bool = False
     training_windows: str = ""
     """Identity of the windows that it was trained, stopped and calibrated on."""
@@ -107,11 +107,15 @@ def curve_name(block: int) -> str:
     return "all blocks together" if block == TOGETHER else f"block {block}"
 
 
-def _curves(state: RunState) -> dict[int, tuple[float, ...]]:
-    """Return the loss on the early-stopping split after each epoch, nats, of each block that was trained with it."""
-    found = dict[int, tuple[float, ...]]()
+def _curves(state: RunState) -> dict[int, dict[int, float]]:
+    """Return the loss on the early-stopping split by epoch, nats, of each block that was trained with it."""
+    found = dict[int, dict[int, float]]()
     for stage in state.stages:
-        losses = tuple(epoch.val_loss for epoch in stage.history if epoch.val_loss is not None)
+        losses, last = dict[int, float](), 0
+        for epoch in stage.history:
+            last = max(last + 1, epoch.epoch)  # somebody else's loop may tell of some epochs only, or not count them
+            if epoch.val_loss is not None:
+                losses[last] = epoch.val_loss
         if stage.kind == "lm" and losses:
             found[TOGETHER if stage.block is None else stage.block] = losses
     return found
@@ -163,10 +167,5 @@ def stored_view(reader: Reader, run: int) -> RunView:
         RunLookupError: there is no run of that number.
     """
     row = reader.run(run)
-    config = {
-        "preset": row["preset"],
-        **shown(row["config"]),
-        **row["record"].get("logged", {}),
-        "method": run_facts(row).label,
-    }
+    config = {"preset": row["preset"], **told(row), "method": run_facts(row).label}
     return view(row, reader.state(run), reader.window_figures(run), config)

@@ -53,29 +53,29 @@ def curve_series(comparison: Comparison, block: int) -> list[Series]:
     bands, means = list[Series](), list[Series]()
     for index, column in enumerate(comparison.columns):
         curve = column.curve(block)
-        epochs, mean = [float(epoch) for epoch in range(1, len(curve) + 1)], [value.mean for value in curve]
+        epochs, mean = list(map(float, curve)), [value.mean for value in curve.values()]
         if curve:
-            bands += mean_band(epochs, mean, [value.deviation for value in curve], index)
+            bands += mean_band(epochs, mean, [value.deviation for value in curve.values()], index)
             means.append(Series(column.title, epochs, mean, index, "marked"))
     return [*bands, *means]
 
 
 def curves_note(comparison: Comparison, block: int, *, as_ppl: bool) -> str:
     """Write the best epoch of each curve, the curves that are identical, and the keys."""
-    curves = {column.title: [value.mean for value in column.curve(block)] for column in comparison.columns}
+    curves = {column.title: column.curve(block) for column in comparison.columns}
+    lowest = {title: min(value.mean for value in curve.values()) for title, curve in curves.items() if curve}
     best = [
-        f"{title} {figure(perplexity(min(losses)), 'ppl') if as_ppl else figure(min(losses), 'nats')}"
-        for title, losses in curves.items()
-        if losses
+        f"{title} {figure(perplexity(loss), 'ppl') if as_ppl else figure(loss, 'nats')}"
+        for title, loss in lowest.items()
     ]
-    groups: dict[tuple[float, ...], list[str]] = {}
-    for title, losses in curves.items():
-        groups.setdefault(tuple(losses), []).append(title)
+    groups: dict[tuple[tuple[int, float], ...], list[str]] = {}
+    for title, curve in curves.items():
+        groups.setdefault(tuple((epoch, value.mean) for epoch, value in curve.items()), []).append(title)
     same = [" = ".join(titles) for losses, titles in groups.items() if losses and len(titles) > 1]
     lines = [f"Best: {', '.join(best) or 'no epoch yet'}.", *(f"The same curve: {titles}." for titles in same)]
     if block and any(run.config["protocol"] != "frozen" for column in comparison.columns for run in column.runs):
         lines.append("Each is of its own hard tokens.")
-    if any(value.deviation is not None for column in comparison.columns for value in column.curve(block)):
+    if any(value.deviation is not None for curve in curves.values() for value in curve.values()):
         lines.append(BAND_MEANS)
     return " ".join([*lines, "[ and ] choose the block, v nats or PPL."])
 

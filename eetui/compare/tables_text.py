@@ -110,7 +110,7 @@ def _csv_rows(comparison: Comparison) -> Iterator[Sequence[object]]:
                     best = int(index in row.best)
                     seeds = row.seeds[index] if row.seeds else len(column.runs)
                     line = [table, row.key, column.exact_title, value.mean, deviation, seeds, best]
-                    yield [*line, *(row.deltas[index : index + 1] if based else [])]
+                    yield [*line, *(row.deltas[index : index + 1] or [""] if based else [])]
     for key, values in comparison.config:
         for column, text in zip(comparison.columns, values, strict=True):
             yield ["config", key, column.exact_title, text, "", len(column.runs), "", *([""] if based else [])]

@@ -67,13 +67,13 @@ def _panel(axes: "Axes", comparison: Comparison, block: int, *, as_ppl: bool) ->
         curve = column.curve(block)
         if not curve:
             continue
-        style, epochs = look(index), range(1, len(curve) + 1)
-        means = [value.mean for value in curve]
+        style, epochs = look(index), list(curve)
+        means = [value.mean for value in curve.values()]
         every = max(1, len(curve) // 8)
         (lines[index],) = axes.plot(
             epochs, means, color=style.colour, linestyle=style.dashes, marker=style.marker, markevery=every
         )
-        band(axes, epochs, means, [value.deviation for value in curve], style)
+        band(axes, epochs, means, [value.deviation for value in curve.values()], style)
     axes.set_title(curve_name(block), loc="left")
     axes.set_xlabel("epoch")
     axes.set_ylabel("PPL" if as_ppl else "loss, nats")
@@ -85,7 +85,7 @@ def _panel(axes: "Axes", comparison: Comparison, block: int, *, as_ppl: bool) ->
 def _rows(comparison: Comparison, blocks: tuple[int, ...]) -> Iterator[tuple[object, ...]]:
     for block in blocks:
         for column in comparison.columns:
-            for epoch, value in enumerate(column.curve(block), start=1):
+            for epoch, value in column.curve(block).items():
                 seeds = len(column.runs)
                 ppl = perplexity(value.mean)
                 yield (

@@ -41,7 +41,7 @@ def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
     found, curves = points(comparison), column_curves(comparison, tried)
     notes = tuple(curve_notes(comparison, tried))
     if not found and not curves:
-        raise UsageError("no savings: none of these runs has been evaluated")
+        raise UsageError("none of these runs has been evaluated")
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()

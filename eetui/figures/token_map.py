@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
+from core.errors import UsageError
 from core.store.reader import Reader
 from eetui.drawing.formats import file_stem
 from eetui.drawing.harmless import one_line
@@ -45,17 +46,19 @@ def token_map_plot(reader: Reader, run: int, *, first: int = 0, lines: int = MIS
 
     Raises:
         RunLookupError: there is no such run.
-        UsageError: there is nothing to show: why, and what to do.
+        UsageError: there is nothing to show, or no such token: why, and what to do.
     """
     row = reader.run(run)
     study = load(reader, row)
-    start = max(0, min(first, study.table.tokens - 1))
-    text = _Text(study, start, lines)
+    if first >= study.table.tokens:
+        name = one_line(row["name"])
+        raise UsageError(f"{name} has no token {first:,}: its {study.table.tokens:,} are counted from 0 on")
+    text = _Text(study, first, lines)
     return Plot(
         name=f"tokens-{file_stem(row['name'])}",
         title=f"{one_line(row['name'])}: the block that each token leaves at",
         caption=(
-            f"Evaluated text from token {start:,} on. The darker its shade, the earlier a token leaves; bold: what is "
+            f"Evaluated text from token {first:,} on. The darker its shade, the earlier a token leaves; bold: what is "
             "predicted there, the next token, is right. Worked out from tokens that went through every block."
         ),
         heads=HEADS,

@@ -33,7 +33,7 @@ def measured_table(state: RunState, stage: str, width: int, style: Palette) -> T
     alike = len(set(tokens)) == 1
     if not alike:
         columns.append(_aligned(["on", *tokens]))
-    columns.append(_column("accuracy", found, lambda one: f"{one.accuracy:.2%}"))
+    columns.append(_column("accuracy", found, lambda one: figure(one.accuracy, "share")))
     if any(max(one.exit_shares) < 1 for one in found):
         columns.append(_column("left early", found, lambda one: f"{one.shallow_ratio:.1%}"))
         columns.append(_column("layers saved", found, lambda one: f"{one.layer_savings:z.1%}"))

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from core.config.dotted_names import flatten
+from core.config.stored import known
 from core.errors import EetuiError, UsageError
 from core.store.reader import Reader
 from core.store.stored_sweeps import cells_of, find_sweep, whole_sweeps
@@ -37,13 +37,16 @@ MOST_FIGURES = 4
 """Number of runs up to which each has figures of its own: a page of hundreds would not open."""
 
 
-def report(reader: Reader, views: Sequence[RunView], words: Sequence[str], *, figures: bool) -> Iterator[Block]:
+def report(
+    reader: Reader, views: Sequence[RunView], words: Sequence[str], *, figures: bool, where: str = ""
+) -> Iterator[Block]:
     """Yield the blocks of a report on runs.
 
     Args:
         views: the runs.
         words: as they were asked for, for the command that makes the report again.
         figures: whether they can be drawn.
+        where: what commands about these runs need behind them, such as ` --db FILE`.
     """
     comparison = compare(views)
     runs = [(reader.run(number), reader.state(number)) for number in numbers_of(reader, comparison)]
@@ -54,13 +57,13 @@ def report(reader: Reader, views: Sequence[RunView], words: Sequence[str], *, fi
     yield from _differences(comparison)
     yield from _closing(comparison)
     yield from _figures(reader, comparison, words, drawn=figures)
-    yield from exits_and_promises(reader, runs)
+    yield from exits_and_promises(reader, runs, where)
     yield Heading("Config")
     yield from _config(comparison, [row for row, _ in runs])
     yield Heading("Code and data")
     yield from _code([row for row, _ in runs])
     yield Heading("Make it again")
-    yield from _again(reader, [row for row, _ in runs], words)
+    yield from _again(reader, [row for row, _ in runs], words, where)
 
 
 def _title(comparison: Comparison) -> str:
@@ -164,7 +167,7 @@ def _config(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> Iterat
             yield Paragraph(f"Preset {preset}{', and:' if changed else ' as it is.'}")
             if changed:
                 yield Sheet("", ("key", "value"), tuple((key, shown(value)) for key, value in changed.items()))
-        whole = tuple((key, shown(value)) for key, value in flatten(row["config"]).items())
+        whole = tuple((key, shown(value)) for key, value in known(row).items())
         yield Folded("Whole config", [Sheet("", ("key", "value"), whole)])
 
 
@@ -189,7 +192,7 @@ def _fact(value: object) -> str:
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
-def _again(reader: Reader, rows: Sequence[Mapping[str, Any]], words: Sequence[str]) -> Iterator[Block]:
+def _again(reader: Reader, rows: Sequence[Mapping[str, Any]], words: Sequence[str], where: str) -> Iterator[Block]:
     """Yield the commands that train the runs again, whole sweeps by one each, and those that show them."""
     sweeps, recorded, single = list[str](), list[str](), list[str]()
     made = set[int]()
@@ -209,4 +212,4 @@ def _again(reader: Reader, rows: Sequence[Mapping[str, Any]], words: Sequence[st
     yield Commands(list(dict.fromkeys([*sweeps, *recorded, *single])))
     names = [str(word) for word in words] or ["experiment=" + str(n) for n in sorted({r["experiment"] for r in rows})]
     yield Paragraph("This page, its tables and its figures:")
-    yield Commands([f"eetui {command} {shlex.join(names)}" for command in ("report", "compare", "plot")])
+    yield Commands([f"eetui {command} {shlex.join(names)}{where}" for command in ("report", "compare", "plot")])

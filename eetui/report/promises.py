@@ -29,8 +29,12 @@ GUARANTEED = (
 Run = tuple[Mapping[str, Any], RunState]
 
 
-def exits_and_promises(reader: Reader, runs: Sequence[Run]) -> Iterator[Block]:
-    """Yield what is known of runs' exits beyond their results; nothing of runs that have none."""
+def exits_and_promises(reader: Reader, runs: Sequence[Run], where: str = "") -> Iterator[Block]:
+    """Yield what is known of runs' exits beyond their results; nothing of runs that have none.
+
+    Args:
+        where: what commands about these runs need behind them.
+    """
     signals, guaranteed, left_out = list[tuple[str, ...]](), list[Calibrated](), list[str]()
     finished = [row for row, state in runs if state.final is not None]
     for row in finished if len(finished) <= MOST_JUDGED else ():
@@ -49,7 +53,7 @@ def exits_and_promises(reader: Reader, runs: Sequence[Run]) -> Iterator[Block]:
         yield Heading("Promises")
         yield from priced
     if guaranteed:
-        yield from _guarantees(guaranteed)
+        yield from _guarantees(guaranteed, where)
     if left_out and (signals or priced):
         yield Folded("Runs whose exits can't be judged", [Bullets(left_out)])
     if len(finished) > MOST_JUDGED:
@@ -79,7 +83,7 @@ def _priced(runs: Sequence[Run]) -> Iterator[Block]:
         )
 
 
-def _guarantees(found: Sequence[Calibrated]) -> Iterator[Block]:
+def _guarantees(found: Sequence[Calibrated], where: str) -> Iterator[Block]:
     """Yield the thresholds that keep a budget with a known probability, and how they did on text not used for them."""
     yield Sheet(
         f"Thresholds with a guarantee: {log(1 + BUDGET):.4f} nats ({BUDGET:.0%} of PPL) above all blocks at most, with "
@@ -91,7 +95,8 @@ def _guarantees(found: Sequence[Calibrated]) -> Iterator[Block]:
         "all blocks, and what is saved. Last, how often the PPL was further above it over other halvings, at random "
         "and in one piece of the text each. Choosing them again, with the guarantee in full:"
     )
-    yield Commands([f"eetui calibrate {one.run} --max-ppl-increase {BUDGET:.0%} --delta {DELTA:g}" for one in found])
+    options = f"--max-ppl-increase {BUDGET:.0%} --delta {DELTA:g}{where}"
+    yield Commands([f"eetui calibrate {one.run} {options}" for one in found])
 
 
 def _guarantee_row(found: Calibrated) -> tuple[str, ...]:

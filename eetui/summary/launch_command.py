@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.config.dotted_names import flatten
-from core.config.stored import is_imported
+from core.config.stored import is_imported, known
 
 if TYPE_CHECKING:
     from core.sweeps.spec import Spec
@@ -28,7 +28,7 @@ def changed_values(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         ConfigError: its method is a plug-in that is gone or has changed.
     """
     if is_imported(row):
-        return "none", {key: value for key, value in flatten(row["config"]).items() if key not in ("method", "seed")}
+        return "none", {key: value for key, value in known(row).items() if key not in ("method", "seed")}
     from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names, rebuilt
 
     preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET

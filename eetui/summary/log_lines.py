@@ -87,12 +87,13 @@ def _price_line(event: Priced) -> str:
 def _epoch_line(event: Epoch, state: RunState) -> str:
     stage = next((stage for stage in state.stages if stage.name == event.stage), None)
     of = f"/{stage.epochs}" if stage else ""  # a damaged log may lack the beginning of a stage
-    parts = [f"{event.stage}  epoch {event.epoch}{of}  loss {event.loss:.4f}"]
+    loss = "" if event.loss is None else f"  loss {event.loss:.4f}"
+    parts = [f"{event.stage}  epoch {event.epoch}{of}{loss}"]
     if event.val_loss is not None:
         bits = stage.val_bits(event.val_loss) if stage else None
         parts.append(
             f"val PPL {perplexity(event.val_loss):.2f}{'' if bits is None else f', {bits:.4f} bits/byte'}"
-            f"{'' if event.improved else f' (patience {event.patience_left})'}"
+            f"{'' if event.improved or event.patience_left is None else f' (patience {event.patience_left})'}"
         )
     if event.exit_loss is not None and event.val_loss is not None:
         parts.append(f"exit loss {event.exit_loss:.4f}")
@@ -106,9 +107,9 @@ def _measured_line(event: Measured, state: RunState) -> str:
     """Return the line of a measured result; savings are part of it only if tokens left at different blocks."""
     bits = measured_bits(state, event)
     line = (
-        f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} tokens)  "
-        + ("" if bits is None else f"{bits:.4f} bits/byte  ")
-        + f"accuracy {event.accuracy:.2%}"
+        f"{event.stage}  {event.name}: PPL {perplexity(event.loss):.2f} ({event.split}, {event.token_set} tokens)"
+        + ("" if bits is None else f"  {bits:.4f} bits/byte")
+        + ("" if event.accuracy is None else f"  accuracy {event.accuracy:.2%}")
     )
     if max(event.exit_shares, default=1) < 1:
         line += f"  left early {event.shallow_ratio:.1%}  layer savings {event.layer_savings:z.1%}"

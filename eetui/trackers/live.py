@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.errors import UsageError
 from core.events import Event, Publish, RunStarted, Step
+from core.session.names import require_list
 from core.store.reader import Reader
 from eetui.trackers.contract import Trackers, tracker
 from eetui.trackers.mirror import Mirror
@@ -25,8 +26,10 @@ def parsed(texts: Sequence[str]) -> Trackers:
     """Return each tracker that `--mirror TRACKER:DIR` names, with its folder from the root, and what makes one.
 
     Raises:
-        UsageError: a text is not of that form, there is no such tracker, it is there twice, or it is not installed.
+        UsageError: it is no list, or a text is not of that form, there is no such tracker, it is there twice, or it is
+            not installed.
     """
+    require_list("mirror", texts)
     folders = dict[str, Path]()
     for text in texts:
         name, colon, folder = text.partition(":")

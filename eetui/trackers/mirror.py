@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.config.stored import completed
+from core.config.stored import completed, known
 from core.events import (
     Epoch,
     Event,
@@ -39,7 +39,6 @@ class Mirror:
         self._config = completed(row["config"])
         self._state = RunState()
         self._steps: dict[str, int] = {}
-        self._measured: list[Measured] = []
         self._warnings: list[str] = []
         self.ended = False
         tracker.start(tracked(row))
@@ -66,9 +65,9 @@ class Mirror:
         self._tracker.summary({metric.key: value for metric, value in found.items()}, time)
         for name, rows in (("final", final_rows(found)), ("training", training_rows(found))):
             self._table(name, rows, found, time)
-        if self._measured:
+        if self._state.measured:
             columns = ("way", "split", "tokens counted", "tokens", "loss", "PPL", "accuracy", "layers saved")
-            self._tracker.table("measurements", columns, [_measurement(one) for one in self._measured], time)
+            self._tracker.table("measurements", columns, [_measurement(one) for one in self._state.measured], time)
         if self._warnings:
             self._tracker.table("warnings", ("warning",), [[text] for text in self._warnings], time)
         self._tracker.end(ending, time)
@@ -76,7 +75,7 @@ class Mirror:
     def _tell(self, event: Event, time: float) -> None:
         match event:
             case RunStarted():
-                self._steps, self._measured, self._warnings = {}, [], []
+                self._steps, self._warnings = {}, []
             case StageStarted():
                 self._steps[event.stage] = event.steps
             case Step(loss=float(loss)):
@@ -86,8 +85,6 @@ class Mirror:
             case Epoch():
                 step = self._place(event.stage, event.epoch + 1, 0)
                 self._tracker.metrics({f"{event.stage}/{name}": value for name, value in _figures(event)}, step, time)
-            case Measured():
-                self._measured.append(event)
             case Warned():
                 self._warnings.append(event.message)
             case RunFailed() | RunInterrupted() | RunFinished():
@@ -107,9 +104,8 @@ class Mirror:
 
 def tracked(row: Mapping[str, Any]) -> TrackedRun:
     """Return a stored run as trackers know it."""
-    config = completed(row["config"])
     params = {
-        key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in config.items()
+        key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in known(row).items()
     }
     tags = {name: str(row[name]) for name in ("method", "seed", "preset", "experiment") if row[name] is not None}
     facts = {name: str(row["record"][name]) for name in ("corpus", "git_commit", "command") if row["record"].get(name)}

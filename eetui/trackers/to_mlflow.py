@@ -49,6 +49,7 @@ class MLflow:
             made = self._client.create_run(experiment, start_time=_milliseconds(run.created), run_name=run.name)
             self._run = made.info.run_id
             labels = {f"tag.{label}"[:250]: "true" for label in run.labels if _is_name(label)}
+            labels |= {"tags": " ".join(run.labels)} if run.labels else {}  # those that can't be a name, too
             tags = [RunTag(name, value[:MOST]) for name, value in {KEY: run.key, **run.tags, **labels}.items()]
             params = [Param(name, str(value)[:MOST]) for name, value in run.params.items()]
             self._client.log_batch(self._run, params=params[:100], tags=tags[:100])

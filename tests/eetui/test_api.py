@@ -110,6 +110,8 @@ def test_leaving_the_loop_interrupts_the_run_which_keeps_its_place(text: Path, t
         if isinstance(event, Epoch):
             break
     assert training.statuses == ("interrupted",)
+    assert isinstance([*training][-1][1], RunInterrupted), "what the loop has not seen"
+    assert [*training] == []
     with eetui.Database(tmp_path / "runs.db") as database:
         assert isinstance(database[1].events()[-1], RunInterrupted)
         with pytest.raises(UsageError, match="keeps no statistics"):
@@ -118,7 +120,14 @@ def test_leaving_the_loop_interrupts_the_run_which_keeps_its_place(text: Path, t
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
-    [({"methods": ["nonsense"]}, ConfigError), ({"config": {"lr": -1}}, ConfigError), ({"name": "7"}, ConfigError)],
+    [
+        ({"methods": ["nonsense"]}, ConfigError),
+        ({"config": {"lr": -1}}, ConfigError),
+        ({"name": "7"}, ConfigError),
+        ({"methods": "loss"}, ConfigError),
+        ({"tags": "paper"}, ConfigError),
+        ({"mirror": "tensorboard:logs"}, ConfigError),
+    ],
 )
 def test_bad_requests_are_refused_before_anything_is_stored(
     arguments: dict[str, Any], error: type[Exception], text: Path, tmp_path: Path

@@ -78,6 +78,7 @@ def test_a_signal_that_ties_with_its_threshold_leaves() -> None:
     table = bare_table(np.zeros((3, 3), np.float32), signal, seq_len=3)
     assert table.left_at((0.5, 0.7)).tolist() == [0, 1, 2]  # 0.7 is larger than its float32 value
     assert table.left_at((0.1, 0.7)).tolist() == [0, 0, 0]
+    assert table.left_at(np.array([0.1, 0.7])).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])

@@ -61,6 +61,15 @@ WRONG: dict[str, Callable[[Arrays], Any]] = {
     r"calibration is true for every window": put(calibration=[True] * 6),
     r"prediction\[0, .* is 4: vocabulary ends before it, at 4": put(vocabulary=list("abcd")),
     r"method must be a short name": put(method="no name/at all"),
+    r"the tokens of a window are 4 by the shape of loss, 2 by seq_len": put(seq_len=2),
+    r"the tokens of a window are 4 by the shape of loss, 3 by window": put(window=np.arange(24) // 3),
+    r"loss is there twice, once as cross_entropy": put(cross_entropy=[[[1.0]]]),
+    r"loss has shape \[3, 0\]: there is not one token": put(loss=np.zeros((3, 0))),
+    r"loss\[0, 0, 0\] .* is 1e\+39: it must be a number": put(loss=np.full((3, 6, 4), 1e39)),
+    r"targets\[0, 0\] .* is 2000000000: ids are below": at("targets", (0, 0), 2_000_000_000),
+    r"vocab_size must be one whole number from 1 to": put(vocab_size=2_000_000_000),
+    r"costs has dtype complex128": put(costs=[1j, 2, 3]),
+    r"calibration\[2\] is 2: it must be true": put(calibration=[0, 1, 2, 3, 4, 5]),
 }
 
 
@@ -101,3 +110,8 @@ def test_losses_in_bits_are_doubted() -> None:
     found["loss"] = found["loss"] / np.log(2).astype(np.float32)
     (note,) = imported_tokens(found).notes
     assert "are losses in nats" in note
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    found = arrays() | {"vocabulary": np.array(["a", "\udc80", "\ud83d\ude00", "c", "d"])}
+    assert imported_tokens(found).vocabulary == ["a", "\N{REPLACEMENT CHARACTER}", "\N{GRINNING FACE}", "c", "d"]

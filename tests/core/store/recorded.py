@@ -1,5 +1,6 @@
 """Events to store, and helpers that store them."""
 
+import math
 import sqlite3
 from array import array
 from contextlib import closing
@@ -41,6 +42,8 @@ EVENTS: list[Event] = [
     Warned("be careful"),
     RunFinished(4.0, 12345),
 ]
+UNSTORABLE = Measured("evaluation", "early exit", None, "eval", "all", 20, math.nan, 0.25, (0.5, 0.5), 0.25)
+"""What the store refuses: no loss."""
 
 
 def new(name: str | None = None, method: str = "loss", tags: tuple[str, ...] = (), **record: str) -> NewRun:

@@ -10,7 +10,7 @@ from core.state import RunState
 from core.store.reader import Reader
 from core.store.tokens import EvaluationText
 from core.store.writer import Writer
-from tests.core.store.recorded import EVENTS, block_tokens, kept, new, store
+from tests.core.store.recorded import EVENTS, UNSTORABLE, block_tokens, kept, new, store
 
 TEXT = EvaluationText(["<unk>", "a", "\ufffd", "名"], array("i", [1, 2, 3, 0, 1]))
 
@@ -35,7 +35,7 @@ def test_new_statistics_of_a_block_replace_the_earlier_ones(writer: Writer, read
 def test_statistics_are_stored_in_the_transaction_of_their_batch(writer: Writer, reader: Reader) -> None:
     (run,) = writer.create_experiment([new()])
     with pytest.raises(StoreError):
-        writer.append(run, [block_tokens(0, 1.5), EVENTS[9], EVENTS[9]], RunState("running"))
+        writer.append(run, [block_tokens(0, 1.5), UNSTORABLE], RunState("running"))
     assert reader.token_statistics(run) == []
 
 

@@ -15,7 +15,7 @@ from core.state import RunState
 from core.store.files import checkpoint_folder
 from core.store.reader import Reader
 from core.store.writer import Writer
-from tests.core.store.recorded import EVENTS, block_tokens, execute, kept, new, store
+from tests.core.store.recorded import EVENTS, UNSTORABLE, block_tokens, execute, kept, new, store
 
 
 def test_the_columns_of_a_run_follow_from_its_events(writer: Writer, reader: Reader) -> None:
@@ -94,7 +94,7 @@ def test_the_number_of_a_deleted_run_is_not_given_again(writer: Writer) -> None:
 def test_a_transaction_that_fails_leaves_nothing_behind(writer: Writer, reader: Reader) -> None:
     (run,) = writer.create_experiment([new()])
     with pytest.raises(StoreError):
-        writer.append(run, [EVENTS[0], EVENTS[9], EVENTS[9]], RunState("running"))
+        writer.append(run, [EVENTS[0], UNSTORABLE], RunState("running"))
     assert reader.events(run)[0] == []
     assert reader.runs()[0]["status"] == "queued"
     store(writer, run, EVENTS)

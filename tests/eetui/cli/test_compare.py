@@ -95,9 +95,13 @@ def test_compare_gives_differences_from_a_baseline_in_every_format(trained: Done
     changes = [delta(json.loads(eetui(*among, "--json").stdout)["final"][0]["deltas"][0], "ppl")]
     for output in ("table", "md"):
         assert changes[0] in eetui(*among, "--format", output).stdout
-    rows = list(csv.DictReader(io.StringIO(eetui(*among, "--format", "csv").stdout)))
+    written = eetui(*among, "--format", "csv").stdout
+    assert {len(line) for line in csv.reader(io.StringIO(written))} == {8}
+    rows = list(csv.DictReader(io.StringIO(written)))
     assert [row["delta"] != "" for row in rows if row["metric"] == "final_ppl"] == [True, False]
     assert "nowhere" in eetui("compare", "1", "--baseline", "nowhere").stderr
+    several = eetui("compare", "1", "2", "--baseline", "method:loss")
+    assert (several.returncode, "--baseline takes one run" in several.stderr) == (2, True)
 
 
 def test_the_report_can_be_compared_without_any_database(eetui: Eetui, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_runs_are_named_or_filtered_and_several_files_written_at_once(db: str, t
         (["method:gain", "--tokens", "t.csv"], "no run matches"),
         (["7", "--tokens", "t.csv"], "there is no run '7'"),
         (["1", "--tokens", "t.json"], r"t.json: the format is that of the suffix"),
+        (["1", "--tokens", "t.csv", "--events", "./t.csv"], "one would replace the other"),
         (["1", "--to", "tensorboard"], "--to TRACKER and --output DIR go together"),
         (["1", "--to", "board", "--output", "logs"], "there is no tracker 'board'"),
         (["1", "2", "--adapter", "exits"], "--adapter takes one run"),

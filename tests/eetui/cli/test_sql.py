@@ -58,6 +58,8 @@ def test_without_a_statement_views_and_tables_are_listed(db: str, eetui: Eetui) 
     listed = eetui("sql", "--format", "csv", "--db", db).stdout
     assert listed.splitlines()[1].startswith("epochs,one row an epoch")
     assert "\nruns,table," in listed
+    empty = eetui("sql", "", "--format", "csv", "--db", db)
+    assert (empty.returncode, empty.stdout, "no statement" in empty.stderr) == (2, "", True)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,11 @@ import subprocess
 
 import pytest
 
+from core.analysis.group_differences import Samples
+from core.intervals import Interval
 from eetui.compare.comparison import compare
-from eetui.compare.latex import as_latex, escaped
+from eetui.compare.groups import Group, Grouping, Pair
+from eetui.compare.latex import as_latex, escaped, groups_as_latex
 from tests.conftest import Eetui
 from tests.eetui.comparing import run
 
@@ -50,6 +53,15 @@ def test_a_deviation_of_zero_stays_in_the_table() -> None:
     latex = as_latex(compare([run(f"loss-{seed}", seed, 6.0, 0.01, final_ppl=403.4) for seed in (1, 2)]))
     assert r"403.40 \pm 0.00" in latex
     assert "retain-zero-uncertainty = true" in latex, "siunitx leaves it out otherwise"
+
+
+def test_no_p_is_zero() -> None:
+    interval = Interval(0.9, 1.0, 1.1, "windows")
+    groups = tuple(Group((name,), 1, (1,), {}, frozenset(), Samples((1,), (1.0,))) for name in "ab")
+    for p, written in ((1e-9, "{$<$0.0001}"), (0.03, "0.0300")):
+        rows = tables(groups_as_latex(Grouping(("method",), groups, (), (Pair(0, 1, interval, p),), ())))
+        (row,) = next(lines for title, (_, lines) in rows.items() if title.startswith("Pairs"))
+        assert row[4] == written
 
 
 def test_many_runs_are_rows() -> None:

@@ -172,12 +172,12 @@ def test_a_block_before_later_training_is_no_depth_of_the_same_model() -> None:
 
 
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
-    column = replace(run("_mine", 1, 6.0, 0.01), curves={0: (6.0, 5.0)})
+    column = replace(run("_mine", 1, 6.0, 0.01), curves={0: {1: 6.0, 2: 5.0}})
     assert "_mine" in words(render(curves_plot(compare([column])), 8.3, "svg").decode())
 
 
 def test_blocks_that_are_trained_together_have_one_curve() -> None:
-    column = replace(run("joint", 1, 6.0, 0.01), curves={TOGETHER: (6.0, 5.0)})
+    column = replace(run("joint", 1, 6.0, 0.01), curves={TOGETHER: {1: 6.0, 2: 5.0}})
     plot = curves_plot(compare([column]))
     assert "all blocks together" in words(render(plot, 8.3, "svg").decode())
     assert [row[2:5] for row in plot.rows] == [("all", 1, 6.0), ("all", 2, 5.0)]
@@ -283,6 +283,7 @@ def test_the_command_writes_figures_and_says_what_is_missing(trained: Done, eetu
         (["3", "-k", "tokens", "-k", "curves", "-o", "/dev/null/x"], "can't be written"),
         (["report:loss", "-k", "savings", "-k", "curves", "-k", "tokens"], "no tokens: none of these runs is stored"),
         (["2", "-k", "curves", "-o", "x.jpg"], "--output x.jpg: figures are written as svg, pdf, png, not as .jpg"),
+        (["2", "-k", "tokens", "--first", "99999999"], "has no token 99,999,999"),
         (["nobody"], "there is no run 'nobody'"),
     ],
 )

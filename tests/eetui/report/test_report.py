@@ -158,6 +158,7 @@ def test_the_command_writes_one_page_or_markdown_with_its_figures(trained: Done,
     done = eetui("report", "2", "-o", str(page))
     assert (done.returncode, done.stdout.strip()) == (0, str(page)), done.stderr
     assert "experiment 1" in Page(page.read_text()).text
+    assert "eetui compare 2 --db " in Page(page.read_text()).text, "it is not the default database"
     refused = eetui("report", "2", "-o", str(page))
     assert (refused.returncode, "is there already: --force" in refused.stderr) == (2, True)
     written = eetui("report", "1", "2", "3", "4", "5", "-o", str(tmp_path / "b (1).md")).stdout.splitlines()
@@ -175,6 +176,8 @@ def test_the_command_writes_one_page_or_markdown_with_its_figures(trained: Done,
     [
         (["2", "--format", "pdf"], "--format must be one of html, md, got 'pdf'"),
         (["report:loss"], "name a run"),
+        (["2", "-o", "page.pdf"], "pages are written as html or md, not as .pdf"),
+        (["2", "-o", "page.html", "--format", "md"], "--output page.html is html, and --format asks for md"),
     ],
 )
 def test_bad_requests_are_refused(trained: Done, eetui: Eetui, arguments: list[str], message: str) -> None:

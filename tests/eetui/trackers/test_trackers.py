@@ -10,12 +10,14 @@ import pytest
 
 from core.errors import TrackerError, UsageError
 from core.events import Epoch, RunFailed, RunInterrupted, Step
+from core.session.logged import LoggedRun
 from core.store.reader import Reader
 from core.store.writer import Writer
 from eetui.trackers import contract
 from eetui.trackers.contract import SHOWN_BY, TrackedRun, tracker
 from eetui.trackers.exported import export_to
 from eetui.trackers.live import Mirrors, parsed
+from eetui.trackers.mirror import Mirror, tracked
 from tests.eetui.trackers.reading import READERS
 from tests.eetui.trackers.recorder import Recorder
 from tests.hostile import ALL, poison
@@ -72,6 +74,35 @@ def test_a_tracker_holds_what_its_own_reader_finds(name: str, stored: Path, tmp_
     assert "loses to block 0" in finished.tables["warnings"]
     assert "loss" in finished.tags
     assert (finished.status, failed.status) in [("finished", "failed"), ("", "")]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", READERS)
+def test_no_tag_is_lost(name: str, tmp_path: Path) -> None:
+    pytest.importorskip(name)
+    with Writer(tmp_path / "runs.db") as writer:
+        add(writer, EVENTS, tags=("paper", "lr=3e-4"))
+    with Reader(tmp_path / "runs.db") as reader:
+        export_to(name, tmp_path / "logs", reader, [1])
+    (run,) = READERS[name](tmp_path / "logs")
+    assert "paper" in run.tags
+    assert "lr=3e-4" in run.tags
+
+
+def test_a_loop_tells_trackers_its_own_config_and_nothing_that_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with LoggedRun("ours", {"lr": 0.1, "seed": 7, "model.block_layers": 12}, db=path) as run:
+        run.log(eval_loss=2.0)
+        run.log(eval_loss=1.0)
+    with Reader(path) as reader:
+        params = tracked(reader.run(run.number)).params
+        recorder = Recorder()
+        mirror = Mirror(recorder, reader.run(run.number))
+        mirror.take(reader.events(run.number)[0], 0.0)
+    assert {key: params.get(key) for key in ("lr", "seed", "logged.model.block_layers", "train.lr")} == {
+        "lr": 0.1, "seed": 7, "logged.model.block_layers": 12, "train.lr": None,
+    }  # fmt: skip
+    assert ("table", "measurements", 1) in recorder.said
 
 
 @pytest.mark.parametrize("name", SHOWN_BY)
