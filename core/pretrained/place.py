@@ -135,7 +135,10 @@ def tokenizer_hash(place: Place) -> str:
 
 
 def _hash_of_files(files: Sequence[Path]) -> str:
-    return _hash_of(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    try:
+        return _hash_of(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    except OSError as error:
+        raise ConfigError(f"{error.filename} can't be read: {error.strerror or error}") from error
 
 
 @cache

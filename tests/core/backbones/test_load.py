@@ -99,6 +99,20 @@ def test_where_the_system_does_not_tell_the_machine_s_memory_counts(
     load_weights(place, dimensions, "float32")
 
 
+@pytest.mark.parametrize("change", ["missing", "of another shape than its configuration says"])
+def test_weights_that_the_library_would_make_up_are_refused(change: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder, name = save_tiny(tmp_path), "model.layers.1.mlp.up_proj.weight"
+    weights = load_file(folder / "model.safetensors")
+    rest = {} if change == "missing" else {name: weights[name][:, :4].contiguous()}
+    del weights[name]
+    save_file(weights | rest, folder / "model.safetensors", {"format": "pt"})
+    place = find(f"hf:{folder}")
+    with pytest.raises(ConfigError, match=f"do not make a whole model: {name} is {change}; fetch the model again"):
+        load_weights(place, read_dimensions(place)[1], "float32")
+
+
 def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path, vocab_size=12)
     with pytest.raises(ConfigError, match=r"tokenizer of another model: it has tokens up to number 20, .* knows 12"):

@@ -145,6 +145,16 @@ def test_what_is_no_model_is_refused_before_anything_is_stored(
     assert "Traceback" not in done.stderr
 
 
+def test_a_damaged_gguf_file_is_refused_before_anything_is_stored(eetui: Eetui, text: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\3\0\0\0")
+    where = {"EETUI_DB": str(tmp_path / "runs.db")}
+    done = eetui("run", "--no-ui", "--model", f"hf:{tmp_path / 'cut.gguf'}", "--corpus", str(text), **where)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cut.gguf can't be read: the file of 8 bytes is cut off or damaged" in done.stderr
+    assert not json.loads(eetui("ls", "--json", **where).stdout)
+
+
 def test_weights_that_can_not_be_read_end_a_run_with_a_message_alone(
     eetui: Eetui, folder: Path, text: Path, tmp_path: Path
 ) -> None:
