@@ -48,6 +48,14 @@ def test_the_dimensions_are_filled_in_and_the_content_pinned(folder: Path) -> No
     assert build([set_layer("seed=1")]).model == resolve(build([])).model
 
 
+def test_a_run_s_config_has_the_dimensions_and_is_refused_with_others(folder: Path) -> None:
+    found = resolve(config(folder))
+    again = config(folder, f"model.source={found.model.source}", "dim=24", "norm=pre")
+    assert resolve(again).model == found.model
+    with pytest.raises(ConfigError, match=r"model.dim must be left out or 24, as hf:.* has it, got 64"):
+        resolve(config(folder, f"model.source={found.model.source}", "dim=64"))
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
