@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.backbones import load
+from core.backbones import load, model
 from core.backbones.load import load_weights, needed_memory, read_dimensions
 from core.backbones.model import PretrainedModel, cut, load_cuts, load_pretrained
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
-from core.errors import ConfigError
+from core.errors import ConfigError, CorpusError
 from core.machine import free_memory
 from core.pretrained.place import find
 from core.pretrained.tokenizer import load_tokenizer
@@ -68,6 +68,15 @@ def test_a_run_s_config_has_the_dimensions_and_is_refused_with_others(folder: Pa
 def test_what_does_not_fit_the_model_is_refused(folder: Path, asked: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         resolve(config(folder, asked))
+
+
+@pytest.mark.parametrize("key", ["corpus", "eval_corpus"])
+def test_a_text_that_is_not_there_is_said_before_the_model_is_looked_at(
+    key: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "resolved", lambda _: pytest.fail("nothing may be read"))
+    with pytest.raises(CorpusError, match=r"gone.txt does not exist"):
+        resolve(config(folder, f"{key}={tmp_path / 'gone.txt'}"))
 
 
 def test_too_little_memory_is_said_before_loading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
