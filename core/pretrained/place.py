@@ -163,7 +163,8 @@ def _located(named: str) -> Place:
     if path.is_dir():
         return _with_weights(Place(named, path))
     if reference.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
-        raise ConfigError(f"model {named} is not there: no such file or folder")
+        where = "" if os.path.isabs(path) else f" in {Path.cwd()}"
+        raise ConfigError(f"model {named} is not there: no such file or folder{where}; put it there, or check its path")
     return _with_weights(Place(named, _downloaded(named), local=False))
 
 

@@ -56,6 +56,10 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
     written = eetui("export", "1", "--adapter", str(tmp_path / "exits"), **where)
     assert (written.returncode, "wrote the exits of gain-1" in written.stderr) == (0, True), written.stderr
     assert {file.name for file in (tmp_path / "exits").iterdir()} == {"adapter.safetensors", "config.json", "README.md"}
+    again = eetui("export", "1", "--adapter", str(tmp_path / "exits"), **where)
+    assert (again.returncode, "holds an adapter already: --force replaces it" in again.stderr) == (2, True)
+    again = eetui("export", "1", "--adapter", str(tmp_path / "exits"), "--force", **where)
+    assert (again.returncode, "in place of those that were there" in again.stderr) == (0, True)
     options = ("--max-tokens", "5", "--temperature", "0", "--speculate", "--draft", "2", "--rounds", "0", "--json")
     drafted = json.loads(eetui("generate", "1", "--prompt", "w1 w2", *options, **where).stdout)
     with Reader(Path(where["EETUI_DB"])) as reader:
