@@ -7,9 +7,11 @@ too, as transformers saves it, and is the base model.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -35,7 +37,7 @@ from core.stages.backbone_training import HEAD
 from core.store.reader import Reader
 
 FORMAT, VERSION = "eetui exit adapter", 1
-WEIGHTS_FILE, SETTINGS_FILE, MODEL_FOLDER = "adapter.safetensors", "config.json", "model"
+WEIGHTS_FILE, SETTINGS_FILE, CARD_FILE, MODEL_FOLDER = "adapter.safetensors", "config.json", "README.md", "model"
 PARTS = ("readouts.", "heads.", "head.", "classifiers.", "shortcuts.")
 """What the names of an adapter's weights begin with."""
 
@@ -84,27 +86,80 @@ def adapter_of(reader: Reader, number: int) -> Adapter:
     return Adapter(_settings(run), parts, _final_norm(run.config), whole)
 
 
-def write_adapter(adapter: Adapter, folder: Path, card: str) -> None:
-    """Write an adapter and its model card (`README.md`) to a folder that is new, empty or holds an adapter.
+def require_folder(folder: Path, *, force: bool) -> bool:
+    """Refuse a folder that no adapter may be written to; return whether it holds one, to be replaced.
 
     Raises:
-        UsageError: it holds something else, or can't be written.
+        UsageError: it holds something else, an adapter that `force` does not allow to replace, or can't be read.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) and not (folder / WEIGHTS_FILE).is_file():
-            raise UsageError(f"{folder} holds something else than an adapter: name a new folder")
-        settings = dict(adapter.settings)
-        content = save({**adapter.weights, **_figures(settings)}, {"format": "pt"})
-        write_atomically(folder / WEIGHTS_FILE, content, durable=True)
-        if adapter.trained is not None:
-            adapter.trained.save(folder / MODEL_FOLDER)
-            saved = Place(MODEL_FOLDER, folder / MODEL_FOLDER)
-            settings["base_model"] = {**settings["base_model"], **_hashes(saved)}
-        for name, text in ((SETTINGS_FILE, json.dumps(settings, indent=2) + "\n"), ("README.md", card)):
-            write_atomically(folder / name, text.encode(), durable=True)
+        there = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.exists() else set()
     except OSError as error:
         raise UsageError(f"{folder} can't be written: {error.strerror or error}") from error
+    if there and WEIGHTS_FILE not in there:
+        raise UsageError(f"{folder} holds something else than an adapter: name a new folder")
+    if there and not force:
+        raise UsageError(f"{folder} holds an adapter already: --force replaces it, or name a new folder")
+    return bool(there)
+
+
+def write_adapter(adapter: Adapter, folder: Path, card: str, *, force: bool = False) -> None:
+    """Write an adapter and its model card (`README.md`) to a folder that is new or empty.
+
+    It is put in place once it is whole. Other files of the folder are left alone.
+
+    Args:
+        force: whether to replace an adapter that is there.
+
+    Raises:
+        UsageError: the folder holds something else (`require_folder`), or can't be written; then it is as it was.
+    """
+    require_folder(folder, force=force)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".adapter-") as staged:
+            _write(adapter, Path(staged), card)
+            _put_in_place(Path(staged), folder)
+    except OSError as error:
+        raise UsageError(f"{folder} can't be written: {error.strerror or error}") from error
+
+
+def _write(adapter: Adapter, folder: Path, card: str) -> None:
+    settings = dict(adapter.settings)
+    content = save({**adapter.weights, **_figures(settings)}, {"format": "pt"})
+    write_atomically(folder / WEIGHTS_FILE, content, durable=True)
+    if adapter.trained is not None:
+        adapter.trained.save(folder / MODEL_FOLDER)
+        saved = Place(MODEL_FOLDER, folder / MODEL_FOLDER)
+        settings["base_model"] = {**settings["base_model"], **_hashes(saved)}
+    for name, text in ((SETTINGS_FILE, json.dumps(settings, indent=2) + "\n"), (CARD_FILE, card)):
+        write_atomically(folder / name, text.encode(), durable=True)
+
+
+def _put_in_place(staged: Path, folder: Path) -> None:
+    """Move a whole adapter to its folder. Settings go first and come last: without them nobody takes it for one.
+
+    Raises:
+        UsageError: a model is in the way that is not that of the adapter before.
+    """
+    model = folder / MODEL_FOLDER
+    before = _has_model(folder)
+    if model.exists() and (staged / MODEL_FOLDER).exists() and not before:
+        raise UsageError(f"{model} is not the adapter's, and would be overwritten: move it, or name a new folder")
+    (folder / SETTINGS_FILE).unlink(missing_ok=True)
+    if before and model.exists():
+        os.replace(model, staged / "replaced")
+    for name in (MODEL_FOLDER, CARD_FILE, WEIGHTS_FILE, SETTINGS_FILE):
+        if (staged / name).exists():
+            os.replace(staged / name, folder / name)
+
+
+def _has_model(folder: Path) -> bool:
+    """Whether the adapter of a folder brings its model with it."""
+    try:
+        return bool(_read_settings(folder).get("trained_from"))
+    except UsageError:
+        return False
 
 
 def load_adapter(folder: Path, base: str | None = None) -> TextGenerator:

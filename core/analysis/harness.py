@@ -18,6 +18,7 @@ from torch import Tensor
 
 from core.analysis.realised_savings import needed_to
 from core.analysis.text_generator import TextGenerator
+from core.config.run_config import RunConfig
 from core.data.batches import READ_TOKENS
 from core.data.windows import Windows
 from core.early_exit.sampling import GenerationOptions
@@ -34,6 +35,27 @@ LONGEST_ANSWER = 256
 """Tokens generated at most where a task does not say."""
 Request = tuple[tuple[str, str], list[int], list[int]]
 """Texts, then tokens, of a context and what is to follow it."""
+
+
+def check_exit(config: RunConfig, block: int | None) -> None:
+    """Refuse what a model of that config can't do, without the model, which may take long to load.
+
+    Args:
+        block: as in `ExitsLM`.
+
+    Raises:
+        UsageError: the model is not causal, has no such block, or no exits that it can run.
+    """
+    blocks = len(config.model.block_layers)
+    if not config.model.causal:
+        raise UsageError("a model that is not causal attends to the tokens that follow, so it can't answer tasks")
+    if block is not None and not 0 <= block < blocks:
+        raise UsageError(f"the run has blocks 0 to {blocks - 1}, and none with number {block}")
+    if block is None and exit_method(config.method).foresees:
+        raise UsageError(
+            f"the {config.method_name} exit looks at the later blocks before it leaves: no model can run it; take a "
+            f"fixed depth (--exit)"
+        )
 
 
 class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
@@ -53,16 +75,8 @@ class ExitsLM(TemplateLM):  # type: ignore[misc]  # it has no types
             UsageError: the model is not causal, has no such block, or no exits that it can run.
         """
         super().__init__()
+        check_exit(generator.config, block)
         blocks = len(generator.model.blocks)
-        if not generator.config.model.causal:
-            raise UsageError("a model that is not causal attends to the tokens that follow, so it can't answer tasks")
-        if block is not None and not 0 <= block < blocks:
-            raise UsageError(f"{generator.name} has blocks 0 to {blocks - 1}, and none with number {block}")
-        if block is None and exit_method(generator.config.method).foresees:
-            raise UsageError(
-                f"the {generator.config.method_name} exit looks at the later blocks before it leaves: no model can run "
-                f"it; take a fixed depth"
-            )
         if block is not None:
             fixed = [NEVER] * block + ([0.0] if block < blocks - 1 else [])
             generator = replace(generator, thresholds=tuple(fixed))

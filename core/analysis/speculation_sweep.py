@@ -4,7 +4,7 @@ Every exit and length writes the prompts once, beside plain decoding. The fastes
 decoding, on fresh rounds: those that chose them would flatter them.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +20,11 @@ from core.analysis.speculative_text import (
 )
 from core.analysis.stored_run import evaluated_tokens, stored_run
 from core.analysis.text_generator import TextGenerator
+from core.config.run_config import RunConfig
 from core.early_exit.draft_length import Drafting
+from core.early_exit.generation import check_prompt, check_request
 from core.early_exit.sampling import GenerationOptions
-from core.early_exit.speculation import Tally, speculate
+from core.early_exit.speculation import Tally
 from core.errors import UsageError
 from core.store.reader import Reader
 
@@ -81,16 +83,40 @@ class Sweep:
         return self.best.speed is not None and self.best.speed.verdict == "pays"
 
 
-def prompts_of(reader: Reader, number: int, generator: TextGenerator, count: int, length: int) -> list[list[int]]:
+def prompts_of(reader: Reader, number: int, count: int, length: int) -> list[list[int]]:
     """Return the first `length` tokens of windows from all over a run's evaluated text.
 
     Raises:
         UsageError: the run keeps no evaluated tokens.
     """
-    table, _ = evaluated_tokens(reader, stored_run(reader, number))
-    windows = table.inputs.reshape(-1, generator.config.data.seq_len)
+    run = stored_run(reader, number)
+    table, _ = evaluated_tokens(reader, run)
+    windows = table.inputs.reshape(-1, run.config.data.seq_len)
     chosen = np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int)
     return [[int(token) for token in windows[index, :length]] for index in chosen]
+
+
+def planned(
+    config: RunConfig,
+    options: GenerationOptions,
+    exits: Sequence[int] = (),
+    lengths: Sequence[int] = LENGTHS,
+    texts: Iterable[str] = (),
+) -> list[Drafting]:
+    """Return the settings that a sweep tries; arguments as for `sweep`, which needs the model.
+
+    Raises:
+        UsageError: a model of that config can't draft so, or a text is empty.
+    """
+    if min(lengths, default=1) < 1:
+        raise UsageError(
+            f"--lengths must be at least 1, got {min(lengths)}: all speeds are compared with plain decoding"
+        )
+    exits = exits or range(len(config.model.block_layers) - 1)
+    found = [Drafting(exit_, length) for exit_ in exits or (0,) for length in (*lengths, None)]
+    for drafting in found:
+        check_request(config, options, drafting, texts)
+    return found
 
 
 def sweep(
@@ -113,15 +139,9 @@ def sweep(
     """
     if not prompts:
         raise UsageError("there is nothing to write after: give a text (--prompt)")
-    exits = exits or range(len(generator.model.blocks) - 1)
-    if min(lengths, default=1) < 1:
-        raise UsageError(
-            f"--lengths must be at least 1, got {min(lengths)}: all speeds are compared with plain decoding"
-        )
-    draftings = [Drafting(exit_, length) for exit_ in exits or (0,) for length in (*lengths, None)]
+    draftings = planned(generator.config, options, exits, lengths)
     for prompt in prompts:  # refuse what can't be done before the first is tried
-        for drafting in draftings:
-            speculate(generator.model, generator.config, prompt, drafting, options)
+        check_prompt(generator.model, prompt)
     tokens = len(prompts) * options.max_tokens
     yield "plain decoding"
     seconds(generator, prompts[:1], PLAIN, replace(options, max_tokens=min(4, options.max_tokens)))  # warm-up

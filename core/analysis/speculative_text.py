@@ -16,7 +16,7 @@ from torch import Tensor
 from core.analysis.text_generator import Piece, TextGenerator, as_pieces, last_character
 from core.early_exit.draft_length import Drafting
 from core.early_exit.generation import GeneratedToken
-from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution, trained_window
+from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution, trained_window, window_of
 from core.early_exit.speculation import Pass, Tally, speculate, tally
 from core.intervals import Interval, of_median
 
@@ -119,7 +119,7 @@ def acceptance_by_exit(
     The text is read in one pass, and no longer than a window. A draft that is the most probable token is accepted
     where it is the whole model's; a drawn one with probability `Σ min(p, q)` (Leviathan et al. 2023, corollary 3.6).
     """
-    window = options.window or trained_window(generator.config)
+    window = window_of(options, generator.config)
     model, read = generator.model, list(text[:-1])[-window:]
     judged = min(written, len(read))
     ids = torch.tensor([read], device=model.embedding.weight.device)

@@ -1,6 +1,6 @@
 """Text generation with a finished run: the function behind `eetui generate`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,8 +84,13 @@ class Origins:
     flop_savings: float
 
 
-def open_generator(reader: Reader, number: int) -> TextGenerator:
+def open_generator(
+    reader: Reader, number: int, check: Callable[[RunConfig], object] = lambda config: None
+) -> TextGenerator:
     """Load a run to generate text with.
+
+    Args:
+        check: refuses what the run's config rules out, before the model is loaded, which may take half a minute.
 
     Raises:
         RunLookupError: there is no such run.
@@ -94,6 +99,7 @@ def open_generator(reader: Reader, number: int) -> TextGenerator:
     run = stored_run(reader, number)
     if run.config.model.imported:
         raise UsageError(no_model(f"{run.name} (run {number})", "write text"))
+    check(run.config)
     checkpoint = Checkpoint.of_run(reader.path, number, run.config, run.record["fingerprint"], run.created)
     return TextGenerator(
         number=number,

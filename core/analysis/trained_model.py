@@ -1,6 +1,5 @@
 """The pretrained model that a run trained on (`train.backbone=all`), as transformers' own model."""
 
-import shutil
 from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -29,12 +28,11 @@ class TrainedModel:
     tokenizer: Any
 
     def save(self, folder: Path) -> None:
-        """Write both to a folder as transformers does, in place of what was there.
+        """Write both to a new folder as transformers does.
 
         Raises:
             OSError: it can't be written.
         """
-        shutil.rmtree(folder, ignore_errors=True)
         try:
             with redirect_stderr(StringIO()):  # bars of writing, which no setting turns off
                 self.causal_lm.save_pretrained(folder)

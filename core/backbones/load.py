@@ -1,5 +1,6 @@
 """Load a pretrained model: its dimensions from its configuration, then, if there is memory for it, its weights."""
 
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from copy import deepcopy
 from io import StringIO
@@ -14,6 +15,7 @@ from core.machine.free_memory import free_memory, total_memory
 from core.pretrained.library import transformers
 from core.pretrained.place import Place
 from core.pretrained.settings import read_settings
+from core.pretrained.unreadable import unreadable
 
 GGUF_BYTES = 4
 """Bytes that a weight of a GGUF file takes while it is unpacked, before it has the dtype asked for."""
@@ -37,21 +39,41 @@ def load_weights(place: Place, dimensions: Dimensions, dtype: str) -> Any:
     """Load transformers' own model, with its head, on the CPU, in evaluation mode.
 
     Raises:
-        ConfigError: the memory is too small, or the weights can't be read.
+        ConfigError: the memory is too small, the weights can't be read, or some are missing.
     """
     _require_memory(place, dimensions, dtype)
     try:
         settings = deepcopy(read_settings(place))  # to read a GGUF file's again takes seconds
         with redirect_stderr(StringIO()):  # bars of unpacking, which no setting turns off
-            model = transformers().AutoModelForCausalLM.from_pretrained(
-                place.folder, config=settings, dtype=getattr(torch, dtype), attn_implementation="sdpa", **place.options
+            model, report = transformers().AutoModelForCausalLM.from_pretrained(
+                place.folder,
+                config=settings,
+                dtype=getattr(torch, dtype),
+                attn_implementation="sdpa",
+                ignore_mismatched_sizes=True,  # told below, by name
+                output_loading_info=True,
+                **place.options,
             )
     except Exception as error:  # the library lets through whatever its parsers raise
-        message = " ".join(str(error).split())
-        raise ConfigError(
-            f"the weights of model {place.source} can't be read: {type(error).__name__}: {message:.300}"
-        ) from error
+        raise unreadable(place, "the weights", error) from error
+    _require_all(place, report)
     return model.requires_grad_(False).eval()
+
+
+def _require_all(place: Place, report: Mapping[str, Any]) -> None:
+    """Refuse a model some of whose weights the library has made up, as the files have none that fit."""
+    missing = sorted(report["missing_keys"])
+    wrong = sorted(name for name, *_ in report["mismatched_keys"])
+    if missing or wrong:
+        how = "missing" if missing else "of another shape than its configuration says"
+        raise ConfigError(
+            f"the weights of model {place.source} do not make a whole model: {(missing or wrong)[0]} is {how}"
+            f"{_and_more(len(missing or wrong) - 1)}; fetch the model again"
+        )
+
+
+def _and_more(others: int) -> str:
+    return f", and {others} more" if others else ""
 
 
 def parameters(dimensions: Dimensions) -> int:

@@ -307,7 +307,8 @@ def resolved(config: RunConfig) -> RunConfig:
     """Pin a config's pretrained model to its content, and fill in its dimensions and its blocks.
 
     Raises:
-        ConfigError: the model is not there or not supported, the blocks do not add up, or the windows are too long.
+        ConfigError: the model is not there or not supported, the blocks do not add up, the windows are too long, or a
+            dimension was given that it does not have.
     """
     source = pinned(config.model.source)
     _, found = read_dimensions(find(source))
@@ -330,6 +331,11 @@ def resolved(config: RunConfig) -> RunConfig:
         "causal": True,
         **{name: getattr(found, name) for name in ModelConfig.model_fields if hasattr(found, name)},
     }
+    for name in sorted(config.model.model_fields_set & own.keys() - {"source", "block_layers"}):
+        if (given := getattr(config.model, name)) != own[name]:
+            raise ConfigError(
+                f"model.{name} must be left out or {own[name]}, as {config.model.source} has it, got {given}"
+            )
     return replace_model(config, own)
 
 

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from core.config.dotted_names import flatten, nest
 from core.config.messages import did_you_mean, explain, near_name, shortened
+from core.config.sections import OWN_FIELDS
 from core.config.sections import DataConfig as DataConfig  # re-exported
 from core.config.sections import ExitConfig as ExitConfig
 from core.config.sections import FieldUnit as FieldUnit
@@ -30,7 +31,7 @@ from core.config.toml_file import read_toml
 from core.errors import ConfigError
 from core.extensions.imported import IMPORTED_SIGNAL
 from core.extensions.kinds import EXIT_METHODS
-from core.extensions.plugins import installed, pinned, short_name
+from core.extensions.plugins import PIN, installed, pinned, short_name
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "sound"
@@ -167,6 +168,20 @@ class RunConfig(Section):
             raise ValueError(
                 "data.bos_token needs a pretrained model in model.source, whose tokenizer has such a token"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pretrained_has_its_own(self) -> Self:
+        """Refuse what would be overwritten, or ignored. A run's config has it all, and names its model with a hash."""
+        if not self.model.pretrained or PIN in self.model.source:
+            return self
+        for name in OWN_FIELDS:
+            section, _, leaf = name.partition(".")
+            if leaf in getattr(self, section).model_fields_set:
+                raise ValueError(
+                    f"{name} must be left out where model.source is a pretrained model, which has its own or no use "
+                    f"for it"
+                )
         return self
 
     def _exits_can_be_in_training(self) -> None:

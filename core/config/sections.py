@@ -47,6 +47,12 @@ Windows = Annotated[PositiveInt, FieldUnit("windows")]
 Epochs = Annotated[PositiveInt, FieldUnit("epochs")]
 PRETRAINED_FIELDS = ("source", "num_kv_heads", "head_dim", "ffn", "every", "readout", "last_readout")
 """Fields of `ModelConfig` that only pretrained models may have other than by default."""
+OWN_FIELDS = (
+    "data.vocab_size", "model.dim", "model.num_heads", "model.ffn_dim", "model.num_kv_heads", "model.head_dim",
+    "model.ffn", "model.max_seq_len", "model.eps", "model.norm", "model.dropout", "model.tie_embedding",
+    "train.train_embedding", "train.head", "train.later_init",
+)  # fmt: skip
+"""Fields by dotted name that a pretrained model has values of its own for, or no use for."""
 RECIPE_FIELDS = ("layer_dropout", "dropout_schedule", "exit_loss_scale", "exit_curriculum", "exit_rotation")
 """Fields of `TrainConfig` that say how a pretrained backbone is trained."""
 BlockLayers = Annotated[tuple[Layers, ...], BeforeValidator(_as_tuple), FieldUnit("layers")]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from core.config.run_config import DataConfig
 from core.data.readers._contract import Texts
 from core.data.readers._load import source
+from core.data.readers.files import READER as FILES
+from core.data.readers.files import find_files
 from core.errors import CorpusError
 
 LONGEST_WORD = 1000  # characters: a longer text without blanks is no word
@@ -50,6 +52,19 @@ def load_corpus(config: DataConfig) -> Corpus:
     readers = {"corpus_reader": own.plugin, "eval_corpus_reader": None if other is own else other.plugin}
     records = {key: plugin.record for key, plugin in readers.items() if plugin is not None}
     return Corpus(config.corpus, train, evaluation, records)
+
+
+def require_files(config: DataConfig) -> None:
+    """Refuse a path or glob of nothing, without reading what is there.
+
+    Raises:
+        CorpusError: it is one.
+        ConfigError: a user's own reader is not there or no good.
+    """
+    for reference in filter(None, (config.corpus, config.eval_corpus)):
+        found = source(reference)
+        if found.reader is FILES:
+            find_files(found.argument)
 
 
 def hold_out_tail(text: str, eval_ratio: float) -> tuple[str, str]:

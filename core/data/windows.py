@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from core.config.run_config import DataConfig
-from core.data.corpora import Corpus, load_corpus
+from core.data.corpora import load_corpus
 from core.data.tokenizers import Vocabulary, build_vocabulary
 from core.errors import ConfigError, CorpusError
 from core.pretrained.place import OWN, short_name
@@ -21,7 +21,7 @@ from core.pretrained.place import OWN, short_name
 LEAST_TRAINING_WINDOWS = 2
 """Smallest number of training windows: one to train on, one for early stopping."""
 LONGEST_WORDS = 100
-"""Mean characters of a word from which on a text is taken to be written without blanks."""
+"""Mean characters of a token from which on a text is taken to be without blanks, or of letters that have no tokens."""
 LIMITING_KEYS = {"training": "data.num_samples", "evaluation": "data.num_samples or data.eval_ratio"}
 
 
@@ -88,10 +88,10 @@ def load_dataset(data: DataConfig, batch_size: int, model: str = OWN) -> Dataset
     evaluation_tokens = _take(vocabulary.encode(corpus.evaluation), evaluation_limit)
     multiple = batch_size if data.full_batches else 1
     beginning = _beginning(data, vocabulary, model)
-    needs_bpe = vocabulary.name == "word" and _has_long_words(corpus, (train_tokens, evaluation_tokens))
+    tokenizer = short_name(model) if vocabulary.name == "model" else vocabulary.name
     least = max(multiple, LEAST_TRAINING_WINDOWS)
-    _require_windows("training", train_tokens, train_limit, least, data, needs_bpe=needs_bpe)
-    _require_windows("evaluation", evaluation_tokens, evaluation_limit, multiple, data, needs_bpe=needs_bpe)
+    _require_windows("training", corpus.train, train_tokens, train_limit, least, data, tokenizer)
+    _require_windows("evaluation", corpus.evaluation, evaluation_tokens, evaluation_limit, multiple, data, tokenizer)
     return Dataset(
         cut_windows(train_tokens, data.seq_len, multiple, beginning),
         cut_windows(evaluation_tokens, data.seq_len, multiple, beginning),
@@ -175,28 +175,30 @@ def _take(ids: Iterable[int], limit: int) -> array[int]:
     return array("i", islice(ids, min(limit, sys.maxsize)))
 
 
-def _has_long_words(corpus: Corpus, streams: Iterable[array[int]]) -> bool:
-    """Whether the words of a text, all of them taken, are far longer than those of any language."""
-    characters = len(corpus.train) + len(corpus.evaluation)
-    return characters > LONGEST_WORDS * sum(map(len, streams))
-
-
 def _require_windows(
-    split: str, tokens: array[int], limit: int, needed: int, data: DataConfig, *, needs_bpe: bool
+    split: str, text: str, tokens: array[int], limit: int, needed: int, data: DataConfig, tokenizer: str
 ) -> None:
-    """Refuse a stream with too few windows; the message says whether the text or the config limits them."""
+    """Refuse a stream with too few windows; the message says whether text, tokenizer or config limit them.
+
+    Args:
+        tokenizer: word, bpe, or the name of the pretrained model whose it is.
+    """
     windows = _count(tokens, data.seq_len)
     if windows >= needed:
         return
     source = data.corpus if split == "training" else data.eval_corpus or data.corpus
     more = f"larger {LIMITING_KEYS[split]}" if len(tokens) >= limit else "longer text"
     batches = ", data.full_batches=false, a smaller train.batch_size" if data.full_batches else ""
-    if needs_bpe and len(tokens) < limit:
-        more = "tokenizer that needs no blanks, as this text has hardly any (--set data.tokenizer=bpe)"
-    raise CorpusError(
-        f"corpus {source} gives {windows} {split} windows of {data.seq_len} tokens, but {needed} are needed: "
-        f"take a {more}{batches}, or a smaller data.seq_len"
-    )
+    given = f"corpus {source} gives {windows} {split} windows of {data.seq_len} tokens"
+    if len(tokens) < limit and len(text) > LONGEST_WORDS * len(tokens):
+        if tokenizer == "word":
+            more = "tokenizer that needs no blanks, as this text has hardly any (--set data.tokenizer=bpe)"
+        elif tokenizer != "bpe":
+            raise CorpusError(
+                f"{given}, as the tokenizer of {tokenizer} makes {len(tokens):,} tokens of its {len(text):,} "
+                f"characters: check whether the tokenizer's files are those of that model, or take another text"
+            )
+    raise CorpusError(f"{given}, but {needed} are needed: take a {more}{batches}, or a smaller data.seq_len")
 
 
 def _count(tokens: array[int], seq_len: int) -> int:

@@ -13,16 +13,18 @@ Shapes: n tokens read at once, D model width, V vocabulary size; R tokens that r
 before it, P cached tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from core.config.derived import exit_count
 from core.config.run_config import RunConfig
 from core.early_exit.cached_blocks import cached_block
+from core.early_exit.draft_length import Drafting
 from core.early_exit.reading import Deferred, Reading
-from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose, trained_window
+from core.early_exit.sampling import DEFAULTS, GenerationOptions, choose, window_of
 from core.errors import UsageError
 from core.exits import exit_method, saved_by_leaving
 from core.exits._contract import Observation
@@ -31,6 +33,7 @@ from core.model import Transformer
 from core.pricing.thresholds import is_on
 from core.rng import stream
 
+NO_TOKEN = "the prompt has no token in it: give it at least one word (--prompt)"
 Signals = tuple[float | None, ...]
 
 
@@ -68,34 +71,54 @@ def generate(
             of its range, the window is longer than `max_seq_len`, the model is not causal, or its exits look at later
             blocks.
     """
-    options.check()
-    window = options.window or trained_window(config)
-    check_prompt(model, config, prompt, window)
-    if exit_method(config.method).foresees:
-        raise UsageError(
-            f"the {config.method_name} exit looks at the later blocks before it leaves: no model can run it"
-        )
-    return _generate(model, thresholds, config, list(prompt), window, options)
+    check_request(config, options)
+    check_prompt(model, prompt)
+    return _generate(model, thresholds, config, list(prompt), window_of(options, config), options)
 
 
-def check_prompt(model: Transformer, config: RunConfig, prompt: Sequence[int], window: int) -> None:
-    """Refuse what no decoding can begin with.
+def check_request(
+    config: RunConfig, options: GenerationOptions, drafting: Drafting | None = None, prompts: Iterable[str] = ()
+) -> None:
+    """Refuse what a model of that config can't do, without the model, which may take long to load.
+
+    Args:
+        drafting: how an exit drafts; None: tokens leave early instead.
 
     Raises:
-        UsageError: the prompt is empty or not of this vocabulary, the window is out of range, the model is not causal.
+        UsageError: an option or the window is out of range, a prompt is empty, the model is not causal, its exits look
+            at later blocks, or it can't draft so (`Drafting.check`).
     """
-    vocab_size = model.embedding.num_embeddings
-    if not prompt:
-        raise UsageError("the prompt has no token in it: give it at least one word (--prompt)")
-    if not all(0 <= token < vocab_size for token in prompt):
-        raise UsageError(f"the prompt has tokens that are not among the model's {vocab_size}: encode it with its own")
-    if not 1 <= window <= config.model.max_seq_len:
+    options.check()
+    if not (config.data.bos_token or all(prompts)):
+        raise UsageError(NO_TOKEN)
+    window, longest, blocks = window_of(options, config), config.model.max_seq_len, len(config.model.block_layers)
+    if not 1 <= window <= longest:
         raise UsageError(
-            f"the window must be at most model.max_seq_len = {config.model.max_seq_len} tokens, as there are no "
-            f"positions beyond, and at least 1, got {window}"
+            f"the window must be at most model.max_seq_len = {longest} tokens, as there are no positions beyond, and "
+            f"at least 1, got {window}"
         )
     if not config.model.causal:
         raise UsageError("a model that is not causal attends to the tokens that follow, so it can't generate any")
+    foresees = exit_method(config.method).foresees
+    if drafting is not None:
+        drafting.check(blocks, exit_count(config.protocol, blocks) > 0, foresees)
+    elif foresees:
+        raise UsageError(
+            f"the {config.method_name} exit looks at the later blocks before it leaves: no model can run it"
+        )
+
+
+def check_prompt(model: Transformer, prompt: Sequence[int]) -> None:
+    """Refuse a prompt that no decoding can begin with.
+
+    Raises:
+        UsageError: it is empty, or not of the model's vocabulary.
+    """
+    vocab_size = model.embedding.num_embeddings
+    if not prompt:
+        raise UsageError(NO_TOKEN)
+    if not all(0 <= token < vocab_size for token in prompt):
+        raise UsageError(f"the prompt has tokens that are not among the model's {vocab_size}: encode it with its own")
 
 
 def _generate(

@@ -61,6 +61,11 @@ def trained_window(config: "RunConfig") -> int:
     return config.model.max_seq_len if config.model.pretrained else config.data.seq_len
 
 
+def window_of(options: GenerationOptions, config: "RunConfig") -> int:
+    """Return how many tokens a model looks at."""
+    return trained_window(config) if options.window is None else options.window
+
+
 def choose(logits: "Tensor", options: GenerationOptions, draw: "torch.Generator") -> int:
     """Choose a token by its logits `[V]`; drawn on the CPU, so that a seed means the same on every device."""
     import torch

@@ -22,13 +22,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.config.derived import exit_count
 from core.config.run_config import RunConfig
 from core.costs import exit_costs, full_flops, head_flops, readout_flops
 from core.early_exit.cached_blocks import cached_block
 from core.early_exit.draft_length import LONGEST, Drafting, PricedLength
-from core.early_exit.generation import GeneratedToken, Signals, check_prompt, exit_signal
-from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution, trained_window
+from core.early_exit.generation import GeneratedToken, Signals, check_prompt, check_request, exit_signal
+from core.early_exit.sampling import DEFAULTS, GenerationOptions, distribution, window_of
 from core.exits import exit_method
 from core.model import Transformer
 from core.rng import stream
@@ -82,11 +81,9 @@ def speculate(
     Raises:
         UsageError: at once, not with the first pass: as in `generate`, or the model can't draft so (`Drafting.check`).
     """
-    options.check()
-    window = options.window or trained_window(config)
-    check_prompt(model, config, prompt, window)
-    blocks = len(model.blocks)
-    drafting.check(blocks, exit_count(config.protocol, blocks) > 0, exit_method(config.method).foresees)
+    check_request(config, options, drafting)
+    check_prompt(model, prompt)
+    window = window_of(options, config)
     return _Speculator(model, config, drafting, options, dice or Dice(options.seed), window).passes(list(prompt))
 
 

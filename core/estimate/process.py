@@ -62,7 +62,8 @@ class Estimator:
             if should_stop():
                 return None
             self._number += 1
-            request = {"config": config.model_dump_json(), "methods": [*methods], "seeds": seeds}
+            given = config.model_dump_json(exclude_unset=True)  # of a pretrained model most is yet to be filled in
+            request = {"config": given, "methods": [*methods], "seeds": seeds}
             line = json.dumps({"number": self._number, "held": memory_now(), **request}).encode() + b"\n"
             warm = self._process is not None
             answer = self._ask(line, should_stop, begin_within=PATIENCE_SECONDS if warm else None)

@@ -135,7 +135,10 @@ def tokenizer_hash(place: Place) -> str:
 
 
 def _hash_of_files(files: Sequence[Path]) -> str:
-    return _hash_of(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    try:
+        return _hash_of(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    except OSError as error:
+        raise ConfigError(f"{error.filename} can't be read: {error.strerror or error}") from error
 
 
 @cache
@@ -160,7 +163,8 @@ def _located(named: str) -> Place:
     if path.is_dir():
         return _with_weights(Place(named, path))
     if reference.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
-        raise ConfigError(f"model {named} is not there: no such file or folder")
+        where = "" if os.path.isabs(path) else f" in {Path.cwd()}"
+        raise ConfigError(f"model {named} is not there: no such file or folder{where}; put it there, or check its path")
     return _with_weights(Place(named, _downloaded(named), local=False))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from core.errors import ConfigError
 from core.pretrained.library import transformers
 from core.pretrained.place import Place
+from core.pretrained.unreadable import unreadable
 
 
 @cache
@@ -20,10 +21,7 @@ def read_settings(place: Place) -> Any:
     except ConfigError:
         raise
     except Exception as error:  # the library lets through whatever its parsers raise
-        message = " ".join(str(error).split())
-        raise ConfigError(
-            f"the configuration of model {place.source} can't be read: {type(error).__name__}: {message:.300}"
-        ) from error
+        raise unreadable(place, "the configuration", error) from error
 
 
 def vocabulary_size(place: Place) -> int:

@@ -7,6 +7,10 @@ from core.errors import ConfigError
 from core.pretrained.library import transformers
 from core.pretrained.place import Place, find
 from core.pretrained.settings import vocabulary_size
+from core.pretrained.unreadable import unreadable
+
+VOCABULARY_FILES = ("tokenizer.json", "vocab.*", "tekken.json", "*.model")
+"""What a folder's tokenizer has its tokens from. Of some architectures the library makes an empty one where none is."""
 
 
 def load_tokenizer(source: str) -> tuple[Any, int, int | None]:
@@ -23,14 +27,16 @@ def load_tokenizer(source: str) -> tuple[Any, int, int | None]:
 
 @cache
 def _load(place: Place) -> tuple[Any, int, int | None]:
+    if not place.gguf and not any(any(place.folder.glob(pattern)) for pattern in VOCABULARY_FILES):
+        raise ConfigError(
+            f"model {place.source} has no tokenizer: {place.folder} holds none of {', '.join(VOCABULARY_FILES)}; copy "
+            f"there what the model was published with"
+        )
     try:
         loaded = transformers().AutoTokenizer.from_pretrained(place.folder, **place.options)
         tokenizer = loaded.backend_tokenizer
     except Exception as error:  # the library lets through whatever its parsers raise
-        message = " ".join(str(error).split())
-        raise ConfigError(
-            f"model {place.source} has no tokenizer that can be read: {type(error).__name__}: {message:.200}"
-        ) from error
+        raise unreadable(place, "the tokenizer", error) from error
     size, largest = vocabulary_size(place), max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
     if largest >= size:
         raise ConfigError(

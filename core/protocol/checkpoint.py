@@ -232,6 +232,7 @@ def load_model(config: RunConfig, vocab_size: int, checkpoint: Checkpoint) -> Tr
     Raises:
         UsageError: the checkpoint does not hold all its weights.
     """
+    weights = trained_weights(config, checkpoint)  # first: a pretrained model takes long to load
     model = build_model(config, vocab_size)
-    model.load_state_dict(trained_weights(config, checkpoint), strict=False)
+    model.load_state_dict(weights, strict=False)
     return model

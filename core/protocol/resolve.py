@@ -8,6 +8,7 @@ import torch
 
 from core.config.run_config import RunConfig
 from core.config.sections import DataConfig
+from core.data.corpora import require_files
 from core.data.readers._contract import VocabularyName
 from core.data.tokenizers import resolve_tokenizer
 from core.errors import ConfigError
@@ -38,6 +39,7 @@ def resolve_all(configs: Sequence[RunConfig]) -> tuple[tuple[RunConfig, ...], st
     Raises:
         ConfigError: a device asked for is not there, an exit method is a plug-in that is no good, or a pretrained model
             can't be used.
+        CorpusError: there is no file for a pretrained model to read.
     """
     left_open = any(not config.machine.threads for config in configs)
     choice = choose_threads() if left_open else ThreadChoice(0)
@@ -68,6 +70,7 @@ def _resolved(config: RunConfig, threads: int, tokenizer: Callable[[DataConfig, 
     config = config.model_copy(update={"machine": machine, "data": data})
     if not config.model.pretrained:
         return config
+    require_files(config.data)  # reading the configuration of a GGUF file takes seconds
     from core.backbones.model import resolved  # with it comes transformers
 
     return resolved(config)

@@ -47,6 +47,7 @@ def prepare(plan: Plan, store: Writer, workers: int = 1) -> Prepared:
         UsageError: the corpus, a device, a name or a user's own exit method can't be used, or no thresholds reach a
             target; nothing is stored.
     """
+    store.require_free(plan.names)  # before a model or a corpus is looked at
     checked = check(plan, workers)
     runs = store.create_experiment(checked.new)
     keep_text(checked.dataset, store)

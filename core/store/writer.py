@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -85,6 +85,16 @@ class Writer:
         """
         with self._turn, explaining(self.path):
             return own_runs(self._connection, live=live, unfinished=unfinished)
+
+    def require_free(self, names: Iterable[str | None]) -> None:
+        """Refuse names that runs have.
+
+        Raises:
+            StoreError: a run has one of them.
+        """
+        with self._turn, explaining(self.path):
+            for name in filter(None, names):
+                require_free(self._connection, name)
 
     def create_experiment(
         self, runs: Sequence[NewRun], also: Also = lambda connection, numbers: None, experiment: int | None = None

@@ -39,6 +39,7 @@ def export(
     ] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="TRACKER", help=f"{listed(TRACKERS)}, offline.")] = None,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="The tracker's folder.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an adapter that is there.")] = False,
     *,
     db: Database,
 ) -> None:
@@ -53,6 +54,8 @@ def export(
         raise UsageError("--to TRACKER and --output DIR go together")
     if tokens is not None and events is not None and tokens.resolve() == events.resolve():
         raise UsageError(f"--tokens and --events are both {tokens}, and one would replace the other: name two files")
+    if force and adapter is None:
+        raise UsageError("--force is for --adapter: add that, or leave it out")
     for path in (tokens, events):
         if path is not None:
             writer_of(path)
@@ -61,7 +64,7 @@ def export(
         if not numbers:
             raise UsageError(f"no run matches {' '.join(runs)!r}: eetui ls lists what there is")
         if adapter is not None:
-            _write_adapter(reader, numbers, adapter)
+            _write_adapter(reader, numbers, adapter, force=force)
         if tokens is not None:
             _write_tokens(reader, numbers, tokens)
         if events is not None:
@@ -70,15 +73,17 @@ def export(
             _write_tracker(reader, numbers, to, output)
 
 
-def _write_adapter(reader: "Reader", numbers: Sequence[int], folder: Path) -> None:
-    from core.analysis.adapter import adapter_of, write_adapter
+def _write_adapter(reader: "Reader", numbers: Sequence[int], folder: Path, *, force: bool) -> None:
+    from core.analysis.adapter import adapter_of, require_folder, write_adapter
     from core.analysis.adapter_card import model_card
 
     if len(numbers) > 1:
         raise UsageError(f"--adapter takes one run, and these are {len(numbers)}: name one")
+    replaces = require_folder(folder, force=force)
     found = adapter_of(reader, numbers[0])
-    write_adapter(found, folder, model_card(found))
-    _say(f"wrote the exits of {found.settings['run']['name']} to {folder}; README.md there says how to use them")
+    write_adapter(found, folder, model_card(found), force=force)
+    instead = ", in place of those that were there" if replaces else ""
+    _say(f"wrote the exits of {found.settings['run']['name']} to {folder}{instead}; README.md says how to use them")
 
 
 def _write_tokens(reader: "Reader", numbers: list[int], path: Path) -> None:

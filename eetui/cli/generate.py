@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,6 +71,7 @@ def generate(
     """Continue a text with a run's model, each token in the style of the block it left at."""
     from core.analysis.text_generator import open_generator
     from core.early_exit.draft_length import Drafting
+    from core.early_exit.generation import check_request
     from core.early_exit.sampling import GenerationOptions
 
     given = {"--exit": exit_, "--draft": draft, "--draft-until": draft_until, "--rounds": rounds}
@@ -77,10 +79,11 @@ def generate(
         raise UsageError(f"without --speculate nothing is drafted: add it, or leave out {' and '.join(names)}")
     options = GenerationOptions(max_tokens, temperature, top_k, top_p, seed, window)
     options.check()
+    drafting = Drafting(exit_ or 0, draft, draft_until) if speculate else None
+    check = partial(check_request, options=options, drafting=drafting, prompts=[prompt])
     with reading(db, exact=as_json) as reader:
-        generator = open_generator(reader, reader.find(reference))
-    if speculate:
-        drafting = Drafting(exit_ or 0, draft, draft_until)
+        generator = open_generator(reader, reader.find(reference), check)
+    if drafting is not None:
         _write_speculatively(generator, prompt, drafting, options, rounds, as_json=as_json)
     else:
         _write(generator, prompt, options, as_json=as_json)

@@ -1,7 +1,7 @@
 """The command that runs tasks of lm-evaluation-harness at chosen exits, and the text of its result."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from eetui.drawing.formats import json_text
 
 if TYPE_CHECKING:
     from core.analysis.text_generator import TextGenerator
+    from core.config.run_config import RunConfig
 
 EARLY, ALL = "early", "all"
 
@@ -39,10 +40,13 @@ def lm_eval(
     from core.protocol.resolve import resolve_device
 
     harness, manager = _harness(include, task)
-    where = resolve_device(device or "cpu")
+    where, exits = resolve_device(device or "cpu"), exit_ or (EARLY, ALL)
     with reading(db, exact=as_json) as reader:
-        generator = open_generator(reader, reader.find(reference))
-    found = {name: _evaluated(harness, manager, generator, name, task, limit, where) for name in exit_ or (EARLY, ALL)}
+        generator = open_generator(reader, reader.find(reference), lambda config: blocks_of(exits, config))
+    found = {
+        name: _evaluated(harness, manager, generator, block, task, limit, where)
+        for name, block in blocks_of(exits, generator.config).items()
+    }
     if as_json:
         print_data(json_text({"run": generator.number, "exits": found}))
     else:
@@ -86,20 +90,41 @@ def _harness(include: Path | None, tasks: list[str]) -> tuple[Any, Any]:
     return lm_eval, manager
 
 
+def blocks_of(names: Sequence[str], config: "RunConfig") -> dict[str, int | None]:
+    """Return the block that predicts every token at each exit, by the exit's name; None: early exit.
+
+    Raises:
+        UsageError: the run has no such exit, or can't answer tasks there.
+    """
+    from core.analysis.harness import check_exit
+
+    found: dict[str, int | None] = {}
+    for name in names:
+        if name not in (EARLY, ALL) and not (name.isdecimal() and len(name) < 10):
+            raise UsageError(f"--exit must be {EARLY}, {ALL} or the number of a block, got {shortened(name)!r}")
+        last = len(config.model.block_layers) - 1
+        found[name] = None if name == EARLY else last if name == ALL else int(name)
+        check_exit(config, found[name])
+    return found
+
+
 def _evaluated(
-    harness: Any, manager: Any, generator: "TextGenerator", name: str, tasks: list[str], limit: int | None, device: str
+    harness: Any,
+    manager: Any,
+    generator: "TextGenerator",
+    block: int | None,
+    tasks: list[str],
+    limit: int | None,
+    device: str,
 ) -> dict[str, Any]:
     """Run the tasks at one exit; return the figures of each task, and the layers saved.
 
     Raises:
-        UsageError: there is no such exit, or a task can't be had.
+        UsageError: a task can't be had.
     """
     from core.analysis.harness import ExitsLM
 
-    last = len(generator.config.model.block_layers) - 1
-    if name not in (EARLY, ALL) and not (name.isdecimal() and len(name) < 10):
-        raise UsageError(f"--exit must be {EARLY}, {ALL} or the number of a block, got {shortened(name)!r}")
-    model = ExitsLM(generator, {EARLY: None, ALL: last}[name] if name in (EARLY, ALL) else int(name), device)
+    model = ExitsLM(generator, block, device)
     try:
         results = harness.simple_evaluate(
             model, tasks=tasks, limit=limit, task_manager=manager, bootstrap_iters=0, log_samples=False

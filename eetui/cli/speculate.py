@@ -17,6 +17,7 @@ from eetui.drawing.formats import json_text
 
 if TYPE_CHECKING:
     from core.analysis.speculation_sweep import Sweep, Trial
+    from core.config.run_config import RunConfig
 
 
 def speculate(
@@ -41,19 +42,25 @@ def speculate(
     db: Database,
 ) -> None:
     """Say which exit should draft, and how many tokens at a time, or that speculation does not pay."""
-    from core.analysis.speculation_sweep import PROMPTS, prompts_of, sweep
+    from core.analysis.speculation_sweep import PROMPTS, planned, prompts_of, sweep
+    from core.analysis.stored_run import stored_run
     from core.analysis.text_generator import open_generator
     from core.early_exit.sampling import GenerationOptions
 
     chosen = _numbers("--exits", exits), _numbers("--lengths", lengths)
     with reading(db, exact=as_json) as reader:
         number = reader.find(reference)
-        generator = open_generator(reader, number)
-        half = max(1, (window or generator.config.data.seq_len) // 2)
-        ids = [generator.tokens(text) for text in prompt or ()]
-        ids = ids or prompts_of(reader, number, generator, PROMPTS, half)
-    wanted = min(half, 32) if max_tokens is None else max_tokens
-    options = GenerationOptions(wanted, temperature, top_k, top_p, seed, window)
+        half = max(1, (window or stored_run(reader, number).config.data.seq_len) // 2)
+        wanted = min(half, 32) if max_tokens is None else max_tokens
+        options = GenerationOptions(wanted, temperature, top_k, top_p, seed, window)
+        ids = list[list[int]]()
+
+        def check(config: "RunConfig") -> None:
+            planned(config, options, *chosen, prompt or ())
+            ids.extend([] if prompt else prompts_of(reader, number, PROMPTS, half))
+
+        generator = open_generator(reader, number, check)
+    ids += [generator.tokens(text) for text in prompt or ()]
     found = watched(sweep(generator, ids, options, exits=chosen[0], lengths=chosen[1], rounds=rounds))
     if as_json:
         print(sweep_json(found))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
@@ -174,7 +175,7 @@ class GenerateScreen(BenchScreen):
         """Append what is generated to `pieces` until all of it is there or the worker is cancelled."""
         worker = get_current_worker()
         try:
-            self._generator = self._generator or self._opened()
+            self._generator = self._generator or self._opened(options, drafting)
             began = time.perf_counter()
             for piece in self._written(prompt, options, drafting):
                 if worker.is_cancelled:
@@ -210,7 +211,7 @@ class GenerateScreen(BenchScreen):
                 return
             self._speculated, self._timing = found, timing
 
-    def _opened(self) -> "TextGenerator":
+    def _opened(self, options: "GenerationOptions", drafting: "Drafting | None") -> "TextGenerator":
         """Open the run's generator with a reader of this thread's own, on one core unless a run is training.
 
         A token is little work, and two threads that wait for each other slow down a busy machine.
@@ -218,12 +219,13 @@ class GenerateScreen(BenchScreen):
         import torch
 
         from core.analysis.text_generator import open_generator  # first: it stores torch's default threads, for runs
+        from core.early_exit.generation import check_request
         from core.store.reader import Reader
 
         if not self.bench.trainer.snapshot.busy:
             torch.set_num_threads(1)
         with Reader(self.bench.database) as reader:
-            return open_generator(reader, self.run)
+            return open_generator(reader, self.run, partial(check_request, options=options, drafting=drafting))
 
     # Display
 

@@ -11,11 +11,11 @@ from functools import cache
 from core.config.derived import unused_exit_settings
 from core.config.dotted_names import flatten
 from core.config.run_config import DEFAULT_PRESET, Layer, RunConfig, build, preset_layer, preset_names
-from core.config.sections import PRETRAINED_FIELDS, RECIPE_FIELDS
+from core.config.sections import OWN_FIELDS, PRETRAINED_FIELDS, RECIPE_FIELDS
 from core.errors import ConfigError
 from core.extensions.kinds import EXIT_METHODS
 from core.extensions.plugins import PluginError, is_path, pinned, unpinned
-from core.pretrained.place import OWN
+from core.pretrained.place import OWN, is_pretrained
 from core.session.names import require_name, require_tag
 from core.session.plan import REPORT_METHODS, Plan, plan_from
 from eetui.setup.fields import (
@@ -49,7 +49,10 @@ class Draft:
     def of_config(config: RunConfig, preset: str | None = None) -> "Draft":
         """Return the draft that gives this config."""
         draft = Draft(preset if preset in preset_names() else DEFAULT_PRESET)
+        filled_in = OWN_FIELDS if config.model.pretrained else ()
         for name, value in flatten(config.model_dump(exclude={"method"})).items():
+            if name in filled_in:
+                continue
             draft = draft.edited(name, written(value))
         method = unpinned(config.method)  # a user's own as it is now
         if is_path(method):
@@ -129,6 +132,8 @@ class Draft:
         if self.raw("model.source") == OWN:
             own = (name for name in PRETRAINED_FIELDS if name != "source")
             found |= {f"model.{name}": f"not used, as model.source is {OWN}" for name in own}
+        elif is_pretrained(str(self.raw("model.source"))):
+            found |= dict.fromkeys(OWN_FIELDS, "not used, as model.source is a pretrained model with its own")
         return found
 
     def plan(self) -> Plan:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.config.dotted_names import flatten
 from core.config.stored import is_imported, known
+from core.pretrained.place import is_pretrained
 
 if TYPE_CHECKING:
     from core.sweeps.spec import Spec
@@ -45,10 +46,15 @@ def launch_command(row: Mapping[str, Any]) -> str:
     """
     if is_imported(row):
         return str(row["record"].get("command") or "eetui import FILE")
+    from core.config.sections import OWN_FIELDS
+
     preset, changed = changed_values(row)
     method = row["config"]["method"]  # a user's own by its file and the hash of its content
     words = ["eetui", "run", "--preset", preset, "--method", method, "--seed", str(row["seed"])]
+    filled_in = OWN_FIELDS if is_pretrained(row["config"].get("model", {}).get("source", "")) else ()
     for key, value in changed.items():
+        if key in filled_in:
+            continue
         words += ["--set", f"{key}={_written(value)}"]
     return shlex.join([*words, *_tags(row["tags"])])
 

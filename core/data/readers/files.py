@@ -39,10 +39,20 @@ def read_files(reference: str) -> str:
     """
     texts, room = [], MOST_BYTES
     with _explaining(reference):
-        for path in _find(os.path.expanduser(reference)):
+        for path in find_files(reference):
             texts.append(_read(path, room))
             room -= len(texts[-1])
     return "\n".join(texts)
+
+
+def find_files(reference: str) -> list[Path]:
+    """Return the files of a path or glob, in sorted order.
+
+    Raises:
+        CorpusError: there are none, or they can't be looked for.
+    """
+    with _explaining(reference):
+        return _find(os.path.expanduser(reference))
 
 
 def _find(pattern: str) -> list[Path]:

@@ -3,15 +3,18 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from core.analysis import adapter
 from core.analysis.adapter import adapter_of, load_adapter, write_adapter
 from core.analysis.adapter_card import model_card
 from core.analysis.text_generator import open_generator
+from core.analysis.trained_model import TrainedModel
 from core.config.run_config import build, preset_layer, set_layer
 from core.early_exit.sampling import GenerationOptions
 from core.errors import ConfigError, UsageError
@@ -51,8 +54,8 @@ def exported(
         prepared = prepare(Plan((config,), (None,)), store)
         assert run_experiment(prepared, store, lambda run, events: None) == ["finished"]
     with Reader(folder / "runs.db") as reader:
-        adapter = adapter_of(reader, 1)
-    write_adapter(adapter, folder / "exits", model_card(adapter))
+        found = adapter_of(reader, 1)
+    write_adapter(found, folder / "exits", model_card(found))
     return folder
 
 
@@ -162,3 +165,55 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path, path: Path, text: Path) -
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(UsageError, match="is no eetui exit adapter"):
         load_adapter(tmp_path)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_adapter_is_replaced_on_request_alone_whole_or_not_at_all(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(tmp_path, text, "llama", "softmax", "final", "linear", preset="layerskip")
+    folder = tmp_path / "exits"
+    with Reader(tmp_path / "runs.db") as reader:
+        found = adapter_of(reader, 1)
+    (folder / "notes.txt").write_text("mine")
+    before = contents(folder)
+    with pytest.raises(UsageError, match="exits holds an adapter already: --force replaces it, or name a new folder"):
+        write_adapter(found, folder, "new card")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for what in ("save", "write_atomically"):
+        with monkeypatch.context() as patch:
+            patch.setattr(*((TrainedModel, "save", full) if what == "save" else (adapter, "write_atomically", full)))
+            with pytest.raises(UsageError, match=r"exits can't be written: No space left on device"):
+                write_adapter(found, folder, "new card", force=True)
+        assert contents(folder) == before
+    write_adapter(replace(found, trained=None), folder, "new card", force=True)
+    assert (folder / "README.md").read_text() == "new card"
+    assert set(contents(folder)) == {"adapter.safetensors", "config.json", "README.md", "notes.txt"}
+
+
+def test_what_is_no_adapter_s_is_never_overwritten(tmp_path: Path, text: Path) -> None:
+    exported(tmp_path, text, "llama", "softmax", "final", "linear", preset="layerskip")
+    with Reader(tmp_path / "runs.db") as reader:
+        found = adapter_of(reader, 1)
+    base, before = tmp_path / "model", contents(tmp_path / "model")
+    with pytest.raises(UsageError, match="model holds something else than an adapter: name a new folder"):
+        write_adapter(found, base, "", force=True)
+    assert contents(base) == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file can't be written: Not a directory"):
+        write_adapter(found, tmp_path / "file", "")
+    frozen = replace(found, trained=None, settings={**found.settings, "trained_from": None})
+    write_adapter(frozen, tmp_path / "new", "")
+    shutil.copytree(base, tmp_path / "new" / "model")
+    before = contents(tmp_path / "new")
+    with pytest.raises(UsageError, match="model is not the adapter's, and would be overwritten: move it, or name"):
+        write_adapter(found, tmp_path / "new", "", force=True)
+    assert contents(tmp_path / "new") == before
+    write_adapter(frozen, tmp_path / "new", "", force=True)
+    assert contents(tmp_path / "new") == before

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from typer.testing import CliRunner
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed: pip install 'eetui[lm-eval]'")
 pytest.importorskip("transformers")
@@ -16,6 +17,9 @@ from core.analysis.adapter import load_adapter
 from core.analysis.harness import ExitsLM
 from core.analysis.text_generator import TextGenerator
 from core.errors import UsageError
+from core.protocol import checkpoint
+from eetui.cli.harness import blocks_of
+from eetui.cli.main import app
 from tests.conftest import Eetui
 from tests.core.analysis.test_adapter import CASES, exported
 
@@ -150,5 +154,22 @@ def test_a_task_runs_at_each_exit_from_the_command_line(eetui: Eetui, folder: Pa
 def test_odd_requests_are_refused(eetui: Eetui, folder: Path, generator: TextGenerator) -> None:
     with pytest.raises(UsageError, match="has blocks 0 to 2, and none with number 3"):
         ExitsLM(generator, 3)
-    done = eetui("lm-eval", "1", "--task", "none", EETUI_DB=str(folder / "runs.db"))
-    assert (done.returncode, "there is no task none" in done.stderr) == (2, True)
+    for words, message in (
+        (("--task", "none"), "there is no task none"),
+        (
+            ("--task", "choice", "--include", str(folder / "tasks"), "--exit", "all", "--exit", "x"),
+            "--exit must be early",
+        ),
+    ):
+        done = eetui("lm-eval", "1", *words, EETUI_DB=str(folder / "runs.db"))
+        assert (done.returncode, done.stderr.count("\n"), message in done.stderr) == (2, 1, True)
+
+
+def test_every_exit_is_checked_before_the_model_is_loaded(
+    folder: Path, generator: TextGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert blocks_of(("early", "0", "all"), generator.config) == {"early": None, "0": 0, "all": 2}
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_: pytest.fail("nothing may be loaded"))
+    words = ["lm-eval", "1", "--task", "choice", "--include", str(folder / "tasks"), "--exit", "all", "--exit", "3"]
+    result = CliRunner().invoke(app, [*words, "--db", str(folder / "runs.db")])
+    assert "has blocks 0 to 2, and none with number 3" in str(result.exception)

@@ -109,7 +109,7 @@ def test_a_sweep_tries_every_exit_and_length_and_times_the_fastest(
 ) -> None:
     monkeypatch.setattr(speculation_sweep, "FINALISTS", 2)
     with Reader(database) as reader:
-        prompts = prompts_of(reader, 1, generator, 2, 8)
+        prompts = prompts_of(reader, 1, 2, 8)
     assert [len(prompt) for prompt in prompts] == [8, 8]
     found = drained(sweep(generator, prompts, replace(GREEDY, max_tokens=4), lengths=(1, 3), rounds=2))
     assert [(trial.drafting.block, trial.drafting.length) for trial in found.trials] == [

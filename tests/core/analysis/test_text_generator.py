@@ -9,6 +9,7 @@ from core.data.tokenizers import train_bpe
 from core.early_exit.generation import GeneratedToken
 from core.early_exit.sampling import GenerationOptions
 from core.errors import RunLookupError, UsageError
+from core.protocol import checkpoint
 from core.store.files import delete_checkpoint
 from core.store.reader import Reader
 from tests.trained_run import train_run
@@ -58,7 +59,10 @@ def test_a_bpe_run_reads_its_corpus_again_and_sees_when_it_has_changed(path: Pat
         opened(path, run)
 
 
-def test_a_run_without_its_weights_is_refused(path: Path, text: Path) -> None:
+def test_a_run_without_its_weights_is_refused_before_a_model_is_built(
+    path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_: pytest.fail("nothing may be built"))
     run = train_run(path, text)
     delete_checkpoint(path, run)
     with pytest.raises(UsageError, match="does not hold the run's weights"):

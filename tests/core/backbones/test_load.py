@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.backbones import load
+from core.backbones import load, model
 from core.backbones.load import load_weights, needed_memory, read_dimensions
 from core.backbones.model import PretrainedModel, cut, load_cuts, load_pretrained
 from core.config.run_config import RunConfig, build, preset_layer, set_layer
-from core.errors import ConfigError
+from core.errors import ConfigError, CorpusError
 from core.machine import free_memory
 from core.pretrained.place import find
 from core.pretrained.tokenizer import load_tokenizer
@@ -53,6 +53,14 @@ def test_the_dimensions_are_filled_in_and_the_content_pinned(folder: Path) -> No
     assert build([set_layer("seed=1")]).model == resolve(build([])).model
 
 
+def test_a_run_s_config_has_the_dimensions_and_is_refused_with_others(folder: Path) -> None:
+    found = resolve(config(folder))
+    again = config(folder, f"model.source={found.model.source}", "dim=24", "norm=pre")
+    assert resolve(again).model == found.model
+    with pytest.raises(ConfigError, match=r"model.dim must be left out or 24, as hf:.* has it, got 64"):
+        resolve(config(folder, f"model.source={found.model.source}", "dim=64"))
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -65,6 +73,15 @@ def test_the_dimensions_are_filled_in_and_the_content_pinned(folder: Path) -> No
 def test_what_does_not_fit_the_model_is_refused(folder: Path, asked: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         resolve(config(folder, asked))
+
+
+@pytest.mark.parametrize("key", ["corpus", "eval_corpus"])
+def test_a_text_that_is_not_there_is_said_before_the_model_is_looked_at(
+    key: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "resolved", lambda _: pytest.fail("nothing may be read"))
+    with pytest.raises(CorpusError, match=r"gone.txt does not exist"):
+        resolve(config(folder, f"{key}={tmp_path / 'gone.txt'}"))
 
 
 def test_too_little_memory_is_said_before_loading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +119,20 @@ def test_where_the_system_does_not_tell_the_machine_s_memory_counts(
         load_weights(place, dimensions, "float32")
     monkeypatch.setattr(load, "total_memory", lambda: None)
     load_weights(place, dimensions, "float32")
+
+
+@pytest.mark.parametrize("change", ["missing", "of another shape than its configuration says"])
+def test_weights_that_the_library_would_make_up_are_refused(change: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder, name = save_tiny(tmp_path), "model.layers.1.mlp.up_proj.weight"
+    weights = load_file(folder / "model.safetensors")
+    rest = {} if change == "missing" else {name: weights[name][:, :4].contiguous()}
+    del weights[name]
+    save_file(weights | rest, folder / "model.safetensors", {"format": "pt"})
+    place = find(f"hf:{folder}")
+    with pytest.raises(ConfigError, match=f"do not make a whole model: {name} is {change}; fetch the model again"):
+        load_weights(place, read_dimensions(place)[1], "float32")
 
 
 def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:

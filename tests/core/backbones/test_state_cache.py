@@ -25,7 +25,7 @@ Write = Callable[..., StateCache]
 
 
 def config(*assignments: str) -> RunConfig:
-    values = ["model.source=hf:tiny", "block_layers=1,1", f"model.dim={DIM}", *assignments]
+    values = ["model.source=hf:tiny#sha256=0", "block_layers=1,1", f"model.dim={DIM}", *assignments]
     return build([preset_layer("pretrained"), *map(set_layer, values)])
 
 
@@ -69,7 +69,7 @@ def test_only_the_same_model_text_cut_and_dtype_find_it() -> None:
     write()
     assert find_states(inputs(), config("data.num_samples=9", "model.readout=mlp", "seed=3")) is not None
     assert find_states(inputs(1), config()) is None
-    for other in ("model.source=hf:other", "block_layers=1,2", "machine.dtype=bfloat16"):
+    for other in ("model.source=hf:other#sha256=0", "block_layers=1,2", "machine.dtype=bfloat16"):
         assert find_states(inputs(), config(other)) is None
 
 

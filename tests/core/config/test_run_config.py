@@ -19,6 +19,7 @@ from core.config.run_config import (
     preset_names,
     set_layer,
 )
+from core.config.sections import OWN_FIELDS
 from core.errors import ConfigError
 
 METHODS = ", ".join(method_names())
@@ -300,6 +301,14 @@ def test_a_config_is_frozen() -> None:
 def test_a_config_survives_json() -> None:
     config = build([set_layer("block_layers=1,2,3"), set_layer("lr=0.1")])
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("name", OWN_FIELDS)
+def test_what_a_pretrained_model_has_itself_is_refused_even_where_it_is_the_default(name: str) -> None:
+    _, default = fields()[name]
+    given = [preset_layer("pretrained"), set_layer("model.source=hf:some"), Layer("--set it", {name: default})]
+    with pytest.raises(ConfigError, match=rf"^{name} must be left out where model.source .*; {name} from --set it\)$"):
+        build(given)
 
 
 @pytest.mark.parametrize("content", [b"lr = ", b"\xff\xfe"])

@@ -1,9 +1,15 @@
 """The vocabulary of a pretrained model: byte-level BPE as GPT-2 has it, and SentencePiece as Llama has it."""
 
+from pathlib import Path
+
+import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from core.config.sections import DataConfig
+from core.data import windows
 from core.data.tokenizers import ModelVocabulary, train_bpe
+from core.errors import CorpusError
 
 TEXT = "naïve words and naïve numbers, 1 2 3\n" * 20
 
@@ -40,3 +46,15 @@ def test_a_token_keeps_the_space_it_begins_with() -> None:
 def test_tokens_beyond_the_tokenizer_s_are_no_text() -> None:
     vocabulary = byte_level(beyond=2)
     assert vocabulary.tokens(range(vocabulary.size))[-2:] == ["", ""]
+
+
+def test_a_text_that_the_tokenizer_does_not_know_is_not_called_too_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("words that it has no letters of\n" * 1000)
+    silent = ModelVocabulary(tokenizers.Tokenizer(models.BPE({"\u0436": 0}, [])), 1)
+    monkeypatch.setattr(windows, "build_vocabulary", lambda *_: silent)
+    given = DataConfig(corpus=str(text), seq_len=4, num_samples=10)
+    with pytest.raises(CorpusError, match=r"as the tokenizer of odd makes 0 tokens of its 2\d,\d+ characters: check"):
+        windows.load_dataset(given, 2, "hf:some/odd")

@@ -11,6 +11,7 @@ from core.errors import UsageError
 from core.estimate import memory_check
 from core.estimate.estimate import add_up, estimate
 from core.estimate.memory_check import require_memory
+from core.estimate.process import Estimator
 from core.estimate.speed import Speed, measure
 from core.estimate.workload import Sizes, Span, memory, run_passes
 from core.protocol.resolve import resolve
@@ -33,6 +34,17 @@ def make(folder: Path, *assignments: str) -> RunConfig:
         "batch_size=4", "max_epochs=2", "patience=2", "method=random", *assignments,
     ]  # fmt: skip
     return resolve(build([preset_layer("pretrained"), *map(set_layer, values)]))
+
+
+def test_a_config_is_estimated_whose_cut_is_yet_to_be_filled_in(folder: Path, text: Path) -> None:
+    values = (f"model.source=hf:{folder}", f"corpus={text}", f"seq_len={WIDTH}", "batch_size=4", "machine.threads=1")
+    estimator = Estimator()
+    try:
+        found = estimator.estimate(build([preset_layer("pretrained"), *map(set_layer, values)]), ["random"], 1)
+    finally:
+        estimator.close()
+    assert found is not None
+    assert (found.runs, found.vocab_size) == (1, VOCABULARY)
 
 
 def test_the_model_runs_once_and_readouts_train_on_its_states(folder: Path) -> None:

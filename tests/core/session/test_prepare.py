@@ -12,6 +12,7 @@ from core.errors import StoreError, UsageError
 from core.events import Event
 from core.protocol import resolve
 from core.protocol.resolve import OWN_THREADS
+from core.session import prepare as preparation
 from core.session import run as session
 from core.session.plan import Plan
 from core.session.prepare import prepare, prepare_resume
@@ -62,6 +63,16 @@ def test_preparing_what_can_not_be_run_stores_nothing(
     with pytest.raises(StoreError, match="is taken"):
         prepare(Plan((good, good), ("same", "same")), writer)
     assert reader.runs() == []
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_read(
+    writer: Writer, corpus: str, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(corpus=corpus)
+    prepare(Plan((config,), ("mine",)), writer)
+    monkeypatch.setattr(preparation, "check", lambda *_: pytest.fail("nothing may be read"))
+    with pytest.raises(StoreError, match="the name 'mine' is taken by run 1"):
+        prepare(Plan((config, config), (None, "mine")), writer)
 
 
 def test_preparing_keeps_the_evaluation_text(

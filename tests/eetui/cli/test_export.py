@@ -38,6 +38,7 @@ def test_runs_are_named_or_filtered_and_several_files_written_at_once(db: str, t
         (["1", "--tokens", "t.csv", "--events", "./t.csv"], "one would replace the other"),
         (["1", "--to", "tensorboard"], "--to TRACKER and --output DIR go together"),
         (["1", "--to", "board", "--output", "logs"], "there is no tracker 'board'"),
+        (["1", "--tokens", "t.csv", "--force"], "--force is for --adapter"),
         (["1", "2", "--adapter", "exits"], "--adapter takes one run"),
     ],
 )

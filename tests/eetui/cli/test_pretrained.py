@@ -56,6 +56,10 @@ def test_a_run_is_trained_and_looked_into(eetui: Eetui, folder: Path, text: Path
     written = eetui("export", "1", "--adapter", str(tmp_path / "exits"), **where)
     assert (written.returncode, "wrote the exits of gain-1" in written.stderr) == (0, True), written.stderr
     assert {file.name for file in (tmp_path / "exits").iterdir()} == {"adapter.safetensors", "config.json", "README.md"}
+    again = eetui("export", "1", "--adapter", str(tmp_path / "exits"), **where)
+    assert (again.returncode, "holds an adapter already: --force replaces it" in again.stderr) == (2, True)
+    again = eetui("export", "1", "--adapter", str(tmp_path / "exits"), "--force", **where)
+    assert (again.returncode, "in place of those that were there" in again.stderr) == (0, True)
     options = ("--max-tokens", "5", "--temperature", "0", "--speculate", "--draft", "2", "--rounds", "0", "--json")
     drafted = json.loads(eetui("generate", "1", "--prompt", "w1 w2", *options, **where).stdout)
     with Reader(Path(where["EETUI_DB"])) as reader:
@@ -143,6 +147,16 @@ def test_what_is_no_model_is_refused_before_anything_is_stored(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_gguf_file_is_refused_before_anything_is_stored(eetui: Eetui, text: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\3\0\0\0")
+    where = {"EETUI_DB": str(tmp_path / "runs.db")}
+    done = eetui("run", "--no-ui", "--model", f"hf:{tmp_path / 'cut.gguf'}", "--corpus", str(text), **where)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cut.gguf can't be read: the file of 8 bytes is cut off or damaged" in done.stderr
+    assert not json.loads(eetui("ls", "--json", **where).stdout)
 
 
 def test_weights_that_can_not_be_read_end_a_run_with_a_message_alone(

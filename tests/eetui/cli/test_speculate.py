@@ -1,14 +1,19 @@
 """Speculation from the command line: the text is plain decoding's, what it did is said, bad requests are refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from core.analysis.speculation_sweep import Sweep, Trial
 from core.analysis.speculative_text import Speed
 from core.early_exit.draft_length import Drafting
 from core.early_exit.speculation import Tally
+from core.errors import UsageError
+from core.protocol import checkpoint
+from eetui.cli.main import app
 from eetui.cli.speculate import sweep_json, sweep_text
 from tests.conftest import Eetui
 from tests.eetui.plain_text import plain_words
@@ -85,6 +90,28 @@ def test_bad_requests_are_one_line_and_code_2(
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("generate", "--prompt", "w1", "--speculate", "--exit", "7"), "--exit must be a block from 0 to 1"),
+        (("speculate", "--exits", "7"), "--exit must be a block from 0 to 1"),
+        (("generate", "--prompt", "w1", "--window", "0"), "the window must be at most .* and at least 1, got 0"),
+        (("generate", "--prompt", ""), "the prompt has no token in it"),
+        (("generate", "--prompt", "w1", "--temperature", "-1"), "--temperature must be at least 0"),
+        (("speculate", "--lengths", "0"), "--lengths must be at least 1"),
+        (("speculate", "--prompt", "w1", "--prompt", ""), "the prompt has no token in it"),
+    ],
+)  # fmt: skip
+def test_what_the_run_s_config_rules_out_is_refused_before_its_model_is_loaded(
+    database: Path, arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_: pytest.fail("nothing may be loaded"))
+    command, *options = arguments
+    result = CliRunner().invoke(app, [command, "1", *options, "--db", str(database)])
+    assert isinstance(result.exception, UsageError)
+    assert re.search(message, str(result.exception))
 
 
 def test_a_sweep_answers_with_what_to_use(eetui: Eetui, database: Path) -> None:

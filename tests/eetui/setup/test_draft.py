@@ -6,10 +6,12 @@ import pytest
 
 from core.config.run_config import (
     DEFAULT_PRESET,
+    Layer,
     build,
     preset_layer,
     preset_names,
 )
+from core.config.sections import OWN_FIELDS
 from core.errors import ConfigError
 from core.extensions.plugins import unpinned
 from core.session.plan import REPORT_METHODS
@@ -100,6 +102,15 @@ def test_a_draft_of_a_config_gives_that_config() -> None:
     assert set(draft.edits) == {"train.lr", METHODS, "model.block_layers"}
     assert draft.plan().configs == config.configs
     assert Draft.of_config(config.configs[0], "gone").plan().configs == config.configs
+
+
+def test_a_draft_of_a_run_on_a_pretrained_model_leaves_to_the_model_what_is_its_own() -> None:
+    source = "hf:some/model#sha256=00"
+    values = Layer("test", {"method": "gain", "model.source": source, "dim": 576, "model.norm": "pre"})
+    draft = Draft.of_config(build([preset_layer("pretrained"), values]), "pretrained")
+    assert draft.raw("model.source") == source
+    assert not set(draft.edits) & set(OWN_FIELDS)
+    assert not draft.edited("model.source", "hf:another").problems()
 
 
 def test_own_methods_are_trained_beside_those_that_are_ticked(tmp_path: Path) -> None:

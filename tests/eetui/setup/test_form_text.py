@@ -3,6 +3,7 @@
 import pytest
 
 from core.config.derived import unused_exit_settings
+from core.config.sections import OWN_FIELDS
 from eetui.setup.draft import Draft, preset_values
 from eetui.setup.fields import FIELDS
 from eetui.setup.form_text import Look, Queue, about_field, field_lines, form_title, queue_line, queue_list
@@ -59,7 +60,8 @@ def test_fields_of_pretrained_models_have_no_effect_on_others() -> None:
     assert own["model.readout"] == "not used, as model.source is own"
     assert own["train.layer_dropout"] == frozen["train.layer_dropout"] == "not used, as train.backbone is frozen"
     assert "model.readout" not in frozen
-    assert not {name for name in whole if name.startswith(("train.", "model."))}
+    assert {name for name in whole if name.startswith(("train.", "model.", "data."))} == set(OWN_FIELDS)
+    assert frozen["model.dim"] == "not used, as model.source is a pretrained model with its own"
 
 
 @pytest.mark.parametrize(

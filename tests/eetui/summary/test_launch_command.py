@@ -72,6 +72,16 @@ def test_the_command_launches_the_very_config(
     assert plan.tags == ("a", "b")
 
 
+def test_what_a_pretrained_model_filled_in_is_not_part_of_the_command(tmp_path: Path) -> None:
+    source = "hf:some/model#sha256=00"
+    values = Layer("test", {"method": "gain", "model.source": source, "dim": 576, "readout": "mlp"})
+    _, row = stored(tmp_path / "runs.db", "quick", {})
+    config = build([preset_layer("pretrained"), values])
+    row |= {"preset": "pretrained", "config": config.model_dump(mode="json"), "seed": config.seed}
+    words = shlex.split(launch_command(row))
+    assert [word for word in words if word.startswith("model.")] == [f"model.source={source}", "model.readout=mlp"]
+
+
 def test_an_own_method_is_launched_with_the_content_that_the_run_had(tmp_path: Path) -> None:
     file = tmp_path / "my own.py"
     file.write_text("# a method\n")
