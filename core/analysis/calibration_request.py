@@ -36,7 +36,10 @@ class CalibrationRequest:
             UsageError: not exactly one of budget and exit rate is given, or a value is out of range.
         """
         if (self.max_ppl_increase is None) == (self.exit_rate is None):
-            raise UsageError("give one of --max-ppl-increase, such as 1%, and --exit-rate, such as 50%")
+            raise UsageError(
+                "give --max-ppl-increase, such as 1%, or --exit-rate, such as 50%"
+                + ("" if self.exit_rate is None else ", not both")
+            )
         if self.max_ppl_increase is not None and not 0 <= self.max_ppl_increase < math.inf:
             raise UsageError(f"--max-ppl-increase must be finite and at least 0, got {self.max_ppl_increase:.4g}")
         if self.exit_rate is not None and not 0 <= self.exit_rate <= 1:

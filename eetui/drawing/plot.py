@@ -58,7 +58,8 @@ class XTicks(Ticks):
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         *labels, last = super().get_labels_for_ticks(ticks) or [""]
-        return [*labels, f"{last} " if ticks and ticks[-1] > self.edge else last]
+        loses = ticks and ticks[-1] > self.edge and len(last) % 2 == 0  # an even one stands half a cell to the right
+        return [*labels, f"{last} " if loses else last]
 
 
 class StyledCanvas(Canvas):

@@ -155,7 +155,7 @@ async def test_4_shows_what_the_signal_is_worth(database: Path, size: tuple[int,
         await pilot.pause(0.3)
         lines = str(text.content).splitlines()
         assert lines[0].startswith("AUROC         block right 0.")
-        assert lines[1].startswith("ECE           signal 0.")
+        assert lines[1].startswith("ECE (bias)    signal 0.")
         assert lines[2].startswith("Overthinking  right, then wrong ")
         assert lines[3].split()[:4] == ["tokens", "signal", "p(target)", "gap"]
         assert len(lines) > 6
