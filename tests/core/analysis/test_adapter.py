@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from core.analysis.adapter import adapter_of, load_adapter, write_adapter
 from core.analysis.adapter_card import model_card
@@ -162,3 +162,17 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path, path: Path, text: Path) -
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(UsageError, match="is no eetui exit adapter"):
         load_adapter(tmp_path)
+
+
+def test_an_adapter_that_is_damaged_is_refused(tmp_path: Path, text: Path) -> None:
+    folder = exported(tmp_path, text, "llama", "loss", "affine", "linear") / "exits"
+    settings, weights = json.loads((folder / "config.json").read_text()), load_file(folder / "adapter.safetensors")
+    for gone, message in (("run", "run.config must be of type dict"), ("exits", "exits must be of type list")):
+        (folder / "config.json").write_text(json.dumps({**settings, gone: None}))
+        with pytest.raises(UsageError, match=message):
+            load_adapter(folder)
+    (folder / "config.json").write_text(json.dumps(settings))
+    readout = next(name for name in weights if name.startswith("readouts."))
+    save_file(weights | {readout: torch.zeros(1)}, folder / "adapter.safetensors")
+    with pytest.raises(UsageError, match="of another shape"):
+        load_adapter(folder)
