@@ -130,6 +130,8 @@ def test_a_band_is_the_deviation_over_seeds(database: Path) -> None:
     deviations = [float(row["loss_deviation"]) for row in numbers(plot) if row["what"] == "one exit rate"]
     assert deviations == pytest.approx([0.1 / math.sqrt(2)] * len(curve.loss))
     assert "FillBetweenPolyCollection" in render(plot, 8.3, "svg").decode()
+    assert "the 95% interval, over seeds and windows, of" in plot.caption
+    assert "over windows, of" in savings_plot(compare([run("loss-1", 1, 6.0, 0.01)]), {"loss-1": curve}).caption
 
 
 def test_runs_without_lines_are_named_with_the_reason(database: Path) -> None:
