@@ -229,6 +229,16 @@ def test_widths() -> None:
             read_width(wrong)
 
 
+def test_a_figure_whose_labels_would_be_cut_off_is_refused(database: Path) -> None:
+    (waterfall,) = drawn(database, 1, "waterfall")
+    assert isinstance(waterfall, Plot)
+    with pytest.raises(UsageError, match=r"waterfall-.* does not fit into 4 cm: take a larger --width"):
+        render(waterfall, 4.0, "png")
+    runs = [run(f"a-run-of-some-{seed}", seed, 6.0, 0.01, final_ppl=400, layer_savings=0.2) for seed in range(12)]
+    with pytest.raises(UsageError, match="savings does not fit"):
+        render(savings_plot(compare(runs, group_seeds=False), {}), 4.0, "svg")
+
+
 def test_nothing_is_written_over_what_is_there(database: Path, tmp_path: Path) -> None:
     placed = paths_of([plot for plot in drawn(database, 2, "curves", "savings") if isinstance(plot, Plot)], tmp_path)
     kept = tmp_path / "savings.csv"
