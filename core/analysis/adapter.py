@@ -40,6 +40,11 @@ FORMAT, VERSION = "eetui exit adapter", 1
 WEIGHTS_FILE, SETTINGS_FILE, CARD_FILE, MODEL_FOLDER = "adapter.safetensors", "config.json", "README.md", "model"
 PARTS = ("readouts.", "heads.", "head.", "classifiers.", "shortcuts.")
 """What the names of an adapter's weights begin with."""
+NEEDED: dict[str, type] = {
+    "run.config": dict, "run.number": int, "run.name": str, "base_model.source": str, "base_model.vocab_size": int,
+    "base_model.sha256": str, "exits": list,
+}  # fmt: skip
+"""Settings without which exits are none, and their types."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,8 +192,11 @@ def load_adapter(folder: Path, base: str | None = None) -> TextGenerator:
     except Exception as error:  # safetensors raises its own, which derive from Exception only
         raise UsageError(f"{folder / WEIGHTS_FILE} can't be read: {error}") from error
     weights = {name: weight for name, weight in weights.items() if name.startswith(PARTS)}
-    if unknown := set(weights) - set(model.state_dict()):
+    wanted = model.state_dict()
+    if unknown := set(weights) - set(wanted):
         raise UsageError(f"{folder / WEIGHTS_FILE} has weights that the config does not name: {min(unknown)}")
+    if other := {name for name, weight in weights.items() if weight.shape != wanted[name].shape}:
+        raise UsageError(f"{folder / WEIGHTS_FILE} has weights of another shape than the config's: {min(other)}")
     model.load_state_dict(weights, strict=False)
     return TextGenerator(
         number=settings["run"]["number"],
@@ -219,6 +227,14 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is no {FORMAT}: eetui export RUN --adapter writes them")
     if settings.get("version") != VERSION:
         raise ConfigError(f"{path} is of version {settings.get('version')}, and this eetui reads version {VERSION}")
+    for name, kind in NEEDED.items():
+        value: Any = settings
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if not isinstance(value, kind):
+            raise UsageError(f"{path} is damaged: {name} must be of type {kind.__name__}")
+    if not all(isinstance(one, dict) and isinstance(one.get("threshold"), int | float) for one in settings["exits"]):
+        raise UsageError(f"{path} is damaged: an exit has no threshold")
     return settings
 
 

@@ -1,7 +1,7 @@
 """Figure: quality against layer savings, as Compare's savings view draws it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UsageError
@@ -66,8 +66,8 @@ def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
             f"signs: early exit as measured; hollow ones: static depths of the same models{before}; bars and bands: ± "
             "one standard deviation over seeds. Lines are worked out from the statistics of the evaluated tokens: "
             "early exit at every price and at every exit rate, and the static line, which is static depths and "
-            "mixtures of two. The capped bar is the 95% interval of the difference from the static depths where one "
-            "price lies furthest below them."
+            "mixtures of two."
+            + _about_intervals(curves.values())
             + "".join(f" {each}." for each in (*notes, *better_before(comparison, tried)))
         ),
         heads=HEADS,
@@ -75,6 +75,18 @@ def savings_plot(comparison: Comparison, tried: Tried) -> Plot:
         height=lambda width: min(9.5, 1.2 + 0.7 * width),
         draw=draw,
         left_out=tuple(f"{each[0].lower()}{each[1:]}" for each in notes),
+    )
+
+
+def _about_intervals(curves: Iterable[SavingsCurve]) -> str:
+    """Say what the capped bars are, and what they do not cover."""
+    found = (curve.priced.furthest for curve in curves)
+    kinds = sorted({point.interval.kind for point in found if point is not None and point.interval is not None})
+    if not kinds:
+        return ""
+    return (
+        f" The capped bar is the 95% interval, over {' or '.join(kinds)}, of the difference from the static depths "
+        "where one price lies furthest below them; as that is the best of many prices, it flatters a little."
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from core.analysis import adapter
 from core.analysis.adapter import adapter_of, load_adapter, write_adapter
@@ -167,6 +167,7 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path, path: Path, text: Path) -
         load_adapter(tmp_path)
 
 
+<<<<<<< HEAD
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -217,3 +218,17 @@ def test_what_is_no_adapter_s_is_never_overwritten(tmp_path: Path, text: Path) -
     assert contents(tmp_path / "new") == before
     write_adapter(frozen, tmp_path / "new", "", force=True)
     assert contents(tmp_path / "new") == before
+=======
+def test_an_adapter_that_is_damaged_is_refused(tmp_path: Path, text: Path) -> None:
+    folder = exported(tmp_path, text, "llama", "loss", "affine", "linear") / "exits"
+    settings, weights = json.loads((folder / "config.json").read_text()), load_file(folder / "adapter.safetensors")
+    for gone, message in (("run", "run.config must be of type dict"), ("exits", "exits must be of type list")):
+        (folder / "config.json").write_text(json.dumps({**settings, gone: None}))
+        with pytest.raises(UsageError, match=message):
+            load_adapter(folder)
+    (folder / "config.json").write_text(json.dumps(settings))
+    readout = next(name for name in weights if name.startswith("readouts."))
+    save_file(weights | {readout: torch.zeros(1)}, folder / "adapter.safetensors")
+    with pytest.raises(UsageError, match="of another shape"):
+        load_adapter(folder)
+>>>>>>> wt-r1

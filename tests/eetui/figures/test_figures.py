@@ -142,6 +142,8 @@ def test_a_band_is_the_deviation_over_seeds(database: Path) -> None:
     deviations = [float(row["loss_deviation"]) for row in numbers(plot) if row["what"] == "one exit rate"]
     assert deviations == pytest.approx([0.1 / math.sqrt(2)] * len(curve.loss))
     assert "FillBetweenPolyCollection" in render(plot, 8.3, "svg").decode()
+    assert "the 95% interval, over seeds and windows, of" in plot.caption
+    assert "over windows, of" in savings_plot(compare([run("loss-1", 1, 6.0, 0.01)]), {"loss-1": curve}).caption
 
 
 def test_runs_without_lines_are_named_with_the_reason(database: Path) -> None:
@@ -237,6 +239,16 @@ def test_widths() -> None:
     for wrong in ("3", "nan", "wide", "1e9"):
         with pytest.raises(UsageError, match="--width takes column, text or a number of cm from 4 to 60"):
             read_width(wrong)
+
+
+def test_a_figure_whose_labels_would_be_cut_off_is_refused(database: Path) -> None:
+    (waterfall,) = drawn(database, 1, "waterfall")
+    assert isinstance(waterfall, Plot)
+    with pytest.raises(UsageError, match=r"waterfall-.* does not fit into 4 cm: take a larger --width"):
+        render(waterfall, 4.0, "png")
+    runs = [run(f"a-run-of-some-{seed}", seed, 6.0, 0.01, final_ppl=400, layer_savings=0.2) for seed in range(12)]
+    with pytest.raises(UsageError, match="savings does not fit"):
+        render(savings_plot(compare(runs, group_seeds=False), {}), 4.0, "svg")
 
 
 def test_nothing_is_written_over_what_is_there(database: Path, tmp_path: Path) -> None:
