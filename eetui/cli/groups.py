@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from core.errors import EetuiError
 from eetui.drawing.harmless import lines
 
 
@@ -45,8 +44,8 @@ def _complaining() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(message := getattr(error, "message", None), str) and not isinstance(error, EetuiError):
-            error.message = lines(message)  # type: ignore[attr-defined]
+        if hasattr(error, "format_message"):  # a complaint about the command line
+            error.message = lines(error.message)  # type: ignore[attr-defined]
         raise
 
 

@@ -1,6 +1,7 @@
 """The command that runs tasks of lm-evaluation-harness at chosen exits, and the text of its result."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,9 @@ def lm_eval(
         list[str] | None,
         typer.Option("--exit", help="early, all, or the number of a block; repeatable. [default: early and all]"),
     ] = None,
-    include: Annotated[Path | None, typer.Option(help="Folder of your own tasks (YAML).", file_okay=False)] = None,
+    include: Annotated[
+        Path | None, typer.Option(help="Folder of your own tasks (YAML).", file_okay=False, exists=True)
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Documents of each task.")] = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -36,6 +39,8 @@ def lm_eval(
     db: Database,
 ) -> None:
     """Run tasks of lm-evaluation-harness with a run's model, at early exit and at fixed depths."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # read as tqdm is imported, which torch may do
     from core.analysis.text_generator import open_generator
     from core.protocol.resolve import resolve_device
 
@@ -79,14 +84,20 @@ def _harness(include: Path | None, tasks: list[str]) -> tuple[Any, Any]:
     os.environ.setdefault("LMEVAL_LOG_LEVEL", "ERROR")
     try:
         import lm_eval
+        from lm_eval import evaluator
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise ConfigError(f"tasks need the package lm-eval ({error}): pip install 'eetui[lm-eval]'") from error
+    evaluator.get_git_commit_hash = str  # else git complains on the terminal in every folder that is no repository
     manager = TaskManager(include_path=include and str(include), include_defaults=False)
     if not set(tasks) <= set(manager.all_tasks):
         manager = TaskManager(include_path=include and str(include))
     if unknown := [task for task in tasks if task not in manager.all_tasks]:
-        raise UsageError(f"there is no task {unknown[0]}: lm-eval ls tasks lists its own, --include names a folder")
+        where = f" in {include}" if include else ""
+        raise UsageError(
+            f"there is no task {unknown[0]}{where} that can be read, nor among lm-eval's own: lm-eval ls tasks lists "
+            f"these, --include names a folder of others"
+        )
     return lm_eval, manager
 
 
@@ -125,13 +136,16 @@ def _evaluated(
     from core.analysis.harness import ExitsLM
 
     model = ExitsLM(generator, block, device)
+    from jinja2 import TemplateError
+
     try:
         results = harness.simple_evaluate(
             model, tasks=tasks, limit=limit, task_manager=manager, bootstrap_iters=0, log_samples=False
         )
-    except (OSError, ValueError) as error:  # a data set that is not there
+    except (OSError, ValueError, TemplateError) as error:  # a data set that is not there, or has no such field
         raise UsageError(
-            f"the tasks can't be run: {type(error).__name__}: {' '.join(str(error).split()):.300}"
+            f"the tasks can't be run: {type(error).__name__}: {' '.join(str(error).split()):.300}; check the task's "
+            f"file, and the network where its texts are on the hub"
         ) from error
     figures = {
         task: {

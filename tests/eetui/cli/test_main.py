@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eetui import __version__
+from eetui.cli.groups import _complaining
 from eetui.cli.main import COMMANDS
 from tests.conftest import Eetui
 
@@ -31,6 +32,14 @@ def test_the_version_is_printed_without_importing_typer(environment: dict[str, s
     )
     assert light.returncode == 0, light.stderr
     assert light.stdout == whole.stdout == f"eetui {__version__}\n"
+
+
+def test_errors_that_are_no_complaint_about_the_command_line_pass_as_they_are() -> None:
+    class Odd(Exception):
+        message = property(lambda self: "of another library")
+
+    with pytest.raises(Odd), _complaining():
+        raise Odd
 
 
 @pytest.mark.parametrize("command", LIGHT_COMMANDS, ids=" ".join)
