@@ -167,7 +167,6 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path, path: Path, text: Path) -
         load_adapter(tmp_path)
 
 
-<<<<<<< HEAD
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -218,7 +217,8 @@ def test_what_is_no_adapter_s_is_never_overwritten(tmp_path: Path, text: Path) -
     assert contents(tmp_path / "new") == before
     write_adapter(frozen, tmp_path / "new", "", force=True)
     assert contents(tmp_path / "new") == before
-=======
+
+
 def test_an_adapter_that_is_damaged_is_refused(tmp_path: Path, text: Path) -> None:
     folder = exported(tmp_path, text, "llama", "loss", "affine", "linear") / "exits"
     settings, weights = json.loads((folder / "config.json").read_text()), load_file(folder / "adapter.safetensors")
@@ -231,4 +231,3 @@ def test_an_adapter_that_is_damaged_is_refused(tmp_path: Path, text: Path) -> No
     save_file(weights | {readout: torch.zeros(1)}, folder / "adapter.safetensors")
     with pytest.raises(UsageError, match="of another shape"):
         load_adapter(folder)
->>>>>>> wt-r1
