@@ -82,7 +82,8 @@ class StageStarted:
     """A stage begins.
 
     Attributes:
-        epochs, steps: upper bounds on the epochs, and on the steps of one epoch.
+        epochs, steps: upper bounds on the epochs, and on the steps of one epoch; 0: a loop of somebody else's did not
+            tell them.
         tokens: tokens of the stage, or of one epoch.
         reused: whether the results come from a sibling run or from this run's checkpoint.
         flops: mean FLOPs of a step per token; 0 where they are not known beforehand.

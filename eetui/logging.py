@@ -22,8 +22,8 @@ def logging_run(
     name: str,
     config: Mapping[str, Any] | None = None,
     *,
-    epochs: int = 1,
-    steps: int = 1,
+    epochs: int = 0,
+    steps: int = 0,
     tags: Sequence[str] = (),
     db: str | PathLike[str] | None = None,
 ) -> LoggedRun:
@@ -34,13 +34,13 @@ def logging_run(
     Args:
         name: a number is added to one that is taken.
         config: what the training depends on, as plain values; `seed` and `corpus` are the run's.
-        epochs: upper bound on the epochs, for the progress.
-        steps: upper bound on the steps of one.
+        epochs: upper bound on the epochs, for the progress; 0: not known.
+        steps: upper bound on the steps of one; 0: not known.
         db: database, which is created if it is missing; None: `EETUI_DB`, else `runs.db`.
 
     Raises:
         ConfigError: the name or a tag is not valid.
-        UsageError: the config is no plain values, there is no epoch or step, or the database can't be written.
+        UsageError: the config is no plain values, a bound is negative, or the database can't be written.
     """
     global _current
     path = Path(db if db is not None else os.environ.get("EETUI_DB") or "runs.db")

@@ -63,8 +63,8 @@ class LoggedRun:
         name: str,
         config: Mapping[str, Any] | None = None,
         *,
-        epochs: int = 1,
-        steps: int = 1,
+        epochs: int = 0,
+        steps: int = 0,
         tags: Sequence[str] = (),
         db: Path = Path("runs.db"),
     ) -> None:
@@ -74,12 +74,12 @@ class LoggedRun:
             name: a number is added to one that is taken.
             config: what the training depends on, as plain values; shown with the run and compared. `seed` is the run's,
                 and runs of the same `corpus` are on the same text.
-            epochs: upper bound on the epochs, for the progress.
-            steps: upper bound on the steps of one.
+            epochs: upper bound on the epochs, for the progress; 0: not known.
+            steps: upper bound on the steps of one; 0: not known.
 
         Raises:
             ConfigError: the name or a tag is not valid.
-            UsageError: the config is no plain values, or there is no epoch or step (`StoreError`: the database can't be
+            UsageError: the config is no plain values, or a bound is negative (`StoreError`: the database can't be
                 written).
         """
         require_name("name", name)
@@ -87,8 +87,8 @@ class LoggedRun:
         for tag in tags:
             require_tag("tag", tag)
         for what, number in (("epochs", epochs), ("steps", steps)):
-            if number < 1:
-                raise UsageError(f"{what} must be 1 or above, got {number}: it is the most that there will be")
+            if number < 0:
+                raise UsageError(f"{what} must be 0 or above, got {number}: it is the most that there will be")
         record = _record(config or {})
         self._began = self._last = self._epoch_began = time.perf_counter()
         self._store = Writer(db)

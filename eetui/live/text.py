@@ -16,7 +16,7 @@ from eetui.live.following import LineKind, LogLine
 from eetui.live.situation import Machine, Situation, StageRow
 from eetui.live.timeline_text import counted, time_left
 from eetui.summary.profile_text import gigaflops, share_of_peak
-from eetui.summary.progress import seconds_so_far, step_of_epoch
+from eetui.summary.progress import epoch_now, seconds_so_far, step_of_epoch
 
 LABEL_WIDTH = 15
 MOST_DOTS = 8
@@ -89,10 +89,10 @@ def facts(stage: StageState, machine: Machine) -> list[Fact]:
 
 def progress_facts(stage: StageState) -> list[Fact]:
     """Return epoch, step and times of the stage, for wide screens."""
-    epoch = counted("", min(max(stage.epoch, 1), stage.epochs), stage.epochs).strip()
+    epoch = counted("", epoch_now(stage), stage.epochs).strip()
     step = counted("", step_of_epoch(stage), stage.steps).strip()
-    found = [Fact("epoch", f"{epoch:>9}")] if stage.epochs > 1 else []
-    found += [Fact("step", f"{step:>9}")] if stage.steps > 1 else []
+    found = [Fact("epoch", f"{epoch:>9}")] if stage.epochs != 1 else []
+    found += [Fact("step", f"{step:>9}")] if stage.steps != 1 else []
     found.append(Fact("took", f"{duration(seconds_so_far(stage)):>9}"))
     return found if stage.seconds is not None else [*found, Fact("time left", f"{time_left(stage):>14}")]
 

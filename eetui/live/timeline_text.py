@@ -9,7 +9,7 @@ from eetui.drawing.cells import bar, fitted
 from eetui.drawing.figures import duration
 from eetui.drawing.palette import Palette
 from eetui.live.situation import StageRow, StageStatus
-from eetui.summary.progress import bound_sign, seconds_left, seconds_so_far, stage_progress, step_of_epoch
+from eetui.summary.progress import bound_sign, epoch_now, seconds_left, seconds_so_far, stage_progress, step_of_epoch
 
 SIGNS: dict[StageStatus, str] = {
     "done": "✓", "reused": "↺", "active": "▶", "paused": "‖", "waiting": "…", "stopped": "■", "failed": "✗",
@@ -76,7 +76,7 @@ def progress_fields(stage: StageState, width: int, look: str, style: Palette) ->
 def _fields(stage: StageState) -> Iterator[str]:
     """Yield the fields, most important first; their widths stay the same from first step to last."""
     yield time_left(stage)
-    yield counted("epoch", min(max(stage.epoch, 1), stage.epochs), stage.epochs)
+    yield counted("epoch", epoch_now(stage), stage.epochs)
     yield counted("step", step_of_epoch(stage), stage.steps)
     yield f"{stage_progress(stage):4.0%}"
 
@@ -87,8 +87,8 @@ def time_left(stage: StageState) -> str:
 
 
 def counted(word: str, value: int, total: int) -> str:
-    """Write `epoch  3/50`."""
-    return f"{word} {value:>{len(str(total))}}/{total}"
+    """Write `epoch  3/50`; `epoch 3` where the total is not known."""
+    return f"{word} {value:>{len(str(total))}}/{total}" if total else f"{word} {value}"
 
 
 def _look(status: StageStatus, style: Palette) -> str:

@@ -86,7 +86,7 @@ def _price_line(event: Priced) -> str:
 
 def _epoch_line(event: Epoch, state: RunState) -> str:
     stage = next((stage for stage in state.stages if stage.name == event.stage), None)
-    of = f"/{stage.epochs}" if stage else ""  # a damaged log may lack the beginning of a stage
+    of = f"/{stage.epochs}" if stage and stage.epochs else ""  # a damaged log may lack the beginning of a stage
     loss = "" if event.loss is None else f"  loss {event.loss:.4f}"
     parts = [f"{event.stage}  epoch {event.epoch}{of}{loss}"]
     if event.val_loss is not None:
@@ -142,9 +142,10 @@ def live_figures(stage: StageState) -> str:
 
 
 def _pace(stage: StageState) -> list[str]:
-    """Return rate and time left of a stage in progress, as parts of a line; none before its first step."""
+    """Return rate and, where it is known, time left of a stage, as parts of a line; none before its first step."""
     rate = stage.tokens_per_second
     if not rate:
         return []
-    left = (bound_sign(stage), duration(seconds_left(stage)))
-    return [f"{rate:,.0f} tok/s", " ".join(filter(None, ("ETA", *left)))]
+    left = seconds_left(stage)
+    eta = [] if left is None else [" ".join(filter(None, ("ETA", bound_sign(stage), duration(left))))]
+    return [f"{rate:,.0f} tok/s", *eta]

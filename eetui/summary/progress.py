@@ -24,10 +24,13 @@ def _weight(stage: PlannedStage) -> int:
 
 
 def stage_progress(stage: StageState) -> float:
-    """Return the share of a stage's steps that is done; 1 once it has ended, even if it stopped early."""
+    """Return the share of a stage's steps that is done; 1 once it has ended, even if it stopped early.
+
+    It is 0 before that where nobody told how many there are.
+    """
     if stage.seconds is not None:
         return 1.0
-    return min(steps_done(stage) / max(all_steps(stage), 1), 1.0)
+    return min(steps_done(stage) / all_steps(stage), 1.0) if all_steps(stage) else 0.0
 
 
 def steps_done(stage: StageState) -> int:
@@ -38,11 +41,16 @@ def steps_done(stage: StageState) -> int:
 
 def step_of_epoch(stage: StageState) -> int:
     """Return the step of its epoch that a stage is at: the last one once it has ended, whether it was told or not."""
-    return stage.step if stage.seconds is None else stage.steps
+    return stage.step if stage.seconds is None or not stage.steps else stage.steps
+
+
+def epoch_now(stage: StageState) -> int:
+    """Return the epoch that a stage is in."""
+    return min(max(stage.epoch, 1), stage.epochs) if stage.epochs else max(stage.epoch, 1)
 
 
 def all_steps(stage: StageState) -> int:
-    """Return the number of steps of a stage that does not stop early."""
+    """Return the number of steps of a stage that does not stop early; 0 where nobody told it."""
     return stage.epochs * stage.steps
 
 
@@ -60,7 +68,7 @@ def seconds_so_far(stage: StageState) -> float | None:
 def seconds_left(stage: StageState) -> float | None:
     """Return the time to the end of a stage without early stopping; includes validation once an epoch is complete."""
     done = steps_done(stage)
-    if stage.seconds is not None or not done:
+    if stage.seconds is not None or not done or not all_steps(stage):
         return None
     recent = stage.history[-RECENT_EPOCHS:]
     if recent:

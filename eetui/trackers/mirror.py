@@ -77,7 +77,7 @@ class Mirror:
             case RunStarted():
                 self._steps, self._warnings = {}, []
             case StageStarted():
-                self._steps[event.stage] = event.steps
+                self._steps[event.stage] = event.steps or 1
             case Step(loss=float(loss)):
                 self._tracker.metrics(
                     {f"{event.stage}/loss": loss}, self._place(event.stage, event.epoch, event.step), time

@@ -144,8 +144,8 @@ def test_numbers_of_another_kind_are_refused(told: dict[str, float], why: str, t
     ("given", "why"),
     [
         ({"tags": "paper"}, "tags must be a list"),
-        ({"epochs": 0}, "epochs must be 1 or above"),
-        ({"steps": -4}, "steps must be 1 or above"),
+        ({"epochs": -1}, "epochs must be 0 or above"),
+        ({"steps": -4}, "steps must be 0 or above"),
         ({"config": {"lr": 0.1, "model": object()}}, "model is of type object"),
     ],
 )

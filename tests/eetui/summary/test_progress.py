@@ -3,8 +3,10 @@
 from core.events import Epoch, PlannedStage, RunStarted, Savings, StageEnded, StageStarted, Step
 from core.state import RunState, reduce, reduce_all
 from eetui.drawing.figures import duration
+from eetui.drawing.palette import PLAIN
+from eetui.live.timeline_text import progress_fields
 from eetui.summary.log_lines import line_of, live_figures
-from eetui.summary.progress import progress, seconds_left, stage_progress, step_of_epoch, steps_done
+from eetui.summary.progress import progress, seconds_left, seconds_so_far, stage_progress, step_of_epoch, steps_done
 
 STARTED = StageStarted("block0.lm", "lm", 0, epochs=4, steps=5, tokens=100)
 
@@ -42,6 +44,20 @@ def test_flops_that_were_saved_are_not_said_to_be_out_of_reach() -> None:
     assert line(0.2, None) == "evaluation  FLOP savings 20.0%"
     assert line(-0.2, None).endswith("which no exit rate would make positive")
     assert line(0.2, 0.3).endswith("(break-even at 30.0% leaving early)")
+
+
+def test_what_nobody_told_has_no_end_in_sight() -> None:
+    """A loop of somebody else's need not tell how many epochs and steps there will be (`eetui.log`)."""
+    begun = StageStarted("training", "lm", None, 0, 0, 0)
+    state = reduce_all(RunState(), (begun, *(Step("training", 1, step, 3.0, 20, 1.0) for step in range(1, 500))))
+    (stage,) = state.stages
+    assert (stage_progress(stage), seconds_left(stage), seconds_so_far(stage)) == (0.0, None, 499.0)
+    line = progress_fields(stage, 80, "", PLAIN).plain
+    assert ("epoch 1 " in line, "step 499 " in line, "– left" in line) == (True, True, True)
+    ended = reduce(state, StageEnded("training", 500.0)).stages[0]
+    assert (stage_progress(ended), step_of_epoch(ended)) == (1.0, 499)
+    told = Epoch("training", 2, 3.0, 3.0, None, None, True, None, 10.0)
+    assert str(line_of(told, state)).startswith("training  epoch 2  loss")
 
 
 def test_a_stage_that_has_ended_is_at_its_last_step() -> None:
