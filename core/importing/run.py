@@ -72,8 +72,10 @@ def import_file(
         UsageError: the file, a name or an aim is no good; nothing is stored.
         StoreError: the name is taken; nothing is stored.
     """
-    began, name = time.perf_counter(), path.stem if name is None else name
-    require_name("name", name)
+    began = time.perf_counter()
+    what = "name" if name is not None else "the file's name, which --name replaces,"
+    name = path.stem if name is None else name
+    require_name(what, name)
     for tag in tags:
         require_tag("tag", tag)
     arrays, unused = read_arrays(path)

@@ -60,9 +60,10 @@ def serve(
         webbrowser.open(address)
     try:
         server.serve()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name that no machine can have
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"port {port} of {host} can't be used ({error.strerror or error}): choose another with --port"
+            f"port {port} of {host} can't be used ({reason}): choose others by --port and --host"
         ) from error
 
 

@@ -4,6 +4,7 @@ import mimetypes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from core.data.cache import write_atomically
 from core.errors import UsageError
 from eetui.drawing.formats import free_stem, require_format
 from eetui.figures.plot import COLUMN, TEXT, Plot
@@ -106,14 +107,16 @@ def write_plots(
 
 
 def write_file(path: Path, content: bytes) -> Path:
-    """Write a file; its folder is made.
+    """Write a file, whose folder is made; one that is there is replaced once the new one is whole.
 
     Raises:
         UsageError: it can't be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)  # a device or a pipe
+        else:
+            write_atomically(path.resolve(), content)
     except OSError as error:
         raise UsageError(f"{path} can't be written ({error.strerror or error}): --output writes elsewhere") from error
     return path

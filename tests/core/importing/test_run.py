@@ -99,7 +99,9 @@ def test_thresholds_of_the_file_are_the_run_s_on_all_its_windows(file: Path, tmp
         (Aim(savings=0.9), ConfigError, "exit.savings must be at most 0.6"),
         (Aim(savings=0.1, price=1.0), UsageError, "got --savings and --price: leave all but one out"),
         (Aim(calibration=1.5), UsageError, "--calibration must be a share"),
-        (Aim(exit_rate=3.0), UsageError, "--exit-rate must be a share from 0% to 100%, got 3"),
+        (Aim(exit_rate=1.0), UsageError, "--exit-rate must be a share above 0% and below 100%, got 1"),
+        (Aim(savings=1.0), UsageError, "--savings must be a share from 0% to below 100%, got 1"),
+        (Aim(exit_rate=0.5, cost="layers"), UsageError, "here no price sets the exits"),
     ],
 )
 def test_an_aim_that_can_not_be_had_stores_nothing(
@@ -115,6 +117,11 @@ def test_a_taken_name_stores_nothing(file: Path, tmp_path: Path) -> None:
     imported(tmp_path / "runs.db", file)
     with pytest.raises(StoreError, match="'ours' is taken by run 1: choose another with --name"):
         imported(tmp_path / "runs.db", file)
+
+
+def test_a_file_whose_name_no_run_can_have_says_what_to_do(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the file's name, which --name replaces, must not be a number"):
+        imported(tmp_path / "runs.db", file.rename(tmp_path / "2026.npz"))
 
 
 def test_runs_on_the_same_text_share_it(file: Path, tmp_path: Path) -> None:

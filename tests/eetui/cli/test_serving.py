@@ -3,12 +3,14 @@
 import asyncio
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from core.errors import UsageError
 from eetui.cli.main import app
-from eetui.cli.serving import console_command, make_server, named
+from eetui.cli.serving import console_command, make_server, named, serve
 
 
 def test_without_textual_serve_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +73,16 @@ def test_the_page_works_by_whatever_name_the_browser_found_it_and_for_no_other_p
     assert 'data-session-websocket-url="ws://tunnel:9000/ws"' in page
     assert 'src="http://tunnel:9000/static/js/textual.js"' in page
     assert (own, others) == (200, 403)
+
+
+@pytest.mark.parametrize("error", [OSError(98, "Address already in use"), UnicodeError("label empty")])
+def test_an_address_that_can_not_be_listened_on_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr("eetui.cli.serving.make_server", lambda *arguments: SimpleNamespace(serve=fails))
+    with pytest.raises(UsageError, match=r"port 8000 of a\.\.b can't be used \((Address already in use|label empty)\)"):
+        serve(8000, "a..b", read_only=False, open_=False, db=Path("runs.db"))
 
 
 def test_an_address_that_others_can_open_is_printed() -> None:

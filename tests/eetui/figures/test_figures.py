@@ -20,7 +20,7 @@ from eetui.compare.comparison import compare
 from eetui.compare.run_view import TOGETHER, stored_view
 from eetui.compare.savings_curves import run_curve
 from eetui.figures.curves import curves_plot
-from eetui.figures.files import paths_of, read_width, write_plots
+from eetui.figures.files import paths_of, read_width, write_file, write_plots
 from eetui.figures.kinds import KINDS, LeftOut, Options, plots
 from eetui.figures.plot import Plot, panel_grid
 from eetui.figures.points import nats_around
@@ -262,6 +262,24 @@ def test_nothing_is_written_over_what_is_there(database: Path, tmp_path: Path) -
     assert kept in written
     assert kept.read_text().startswith("run,seeds,what")
     assert (tmp_path / "savings.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_stays_as_it_is_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path, link = tmp_path / "page.html", tmp_path / "link.html"
+    path.write_bytes(b"old" * 1000)
+    link.symlink_to(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as if the disk were full
+    try:
+        with pytest.raises(UsageError, match="can't be written"):
+            write_file(path, b"new" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old" * 1000
+    assert {*tmp_path.iterdir()} == {path, link}
+    write_file(link, b"new")
+    assert (path.read_bytes(), link.is_symlink()) == (b"new", True)
 
 
 def test_of_figures_of_one_name_the_later_are_numbered(database: Path, tmp_path: Path) -> None:
