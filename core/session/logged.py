@@ -142,7 +142,8 @@ class LoggedRun:
         """Tell of a step, of the end of an epoch (`val_loss`), or of an evaluation (`eval_loss`).
 
         Args:
-            step, epoch: count from 1.
+            step: its number in the epoch, from 1.
+            epoch: its number, from 1.
             loss: mean training loss in nats; without it an epoch has the mean of its steps.
             tokens: number of tokens of the step, for the rate.
             val_loss: mean loss on text that the training does not see.
