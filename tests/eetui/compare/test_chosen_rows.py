@@ -40,7 +40,7 @@ def test_rows_are_those_named_in_that_order(text: str, final: list[str], trainin
     [
         ("ppl,,savings", "--metrics takes metrics with commas between them, such as ppl,savings, got 'ppl,,savings'"),
         ("", "--metrics takes metrics with commas between them"),
-        ("saving", "these runs have no 'saving'; did you mean savings?; --json names what they have"),
+        ("saving", r"these runs have no 'saving'; did you mean savings\?; --json names what they have"),
         ("ppl,block7.*", r"these runs have no 'block7.\*'"),
         ("accuracy", "these runs have no 'accuracy'"),
     ],
