@@ -78,14 +78,17 @@ def write_speculatively(
     Raises:
         UsageError: at once, if the prompt has no token, an option is out of range, or the model can't draft so.
     """
-    passes = speculate(generator.model, generator.config, generator.tokens(prompt), drafting, options)
-    return _with_text(generator, passes, last_character(prompt))
+    read = generator.tokens(prompt)
+    passes = speculate(generator.model, generator.config, read, drafting, options)
+    return _with_text(generator, passes, read, last_character(prompt))
 
 
-def _with_text(generator: TextGenerator, passes: Iterator[Pass], follows: str) -> Iterator[WrittenPass]:
+def _with_text(
+    generator: TextGenerator, passes: Iterator[Pass], read: Sequence[int], follows: str
+) -> Iterator[WrittenPass]:
     vocabulary = generator.vocabulary
     waiting = deque[GeneratedToken]()
-    pieces = as_pieces(vocabulary, iter(waiting.popleft, None), follows)
+    pieces = as_pieces(vocabulary, iter(waiting.popleft, None), read, follows)
     for one in passes:
         waiting.extend(one.tokens)
         rejected = one.drafted[one.accepted :]

@@ -46,8 +46,9 @@ class TextGenerator:
         Raises:
             UsageError: at once, if the prompt has no token or an option is out of range.
         """
-        tokens = generate(self.model, self.thresholds, self.config, self.tokens(prompt), options)
-        return as_pieces(self.vocabulary, tokens, follows=last_character(prompt))
+        read = self.tokens(prompt)
+        tokens = generate(self.model, self.thresholds, self.config, read, options)
+        return as_pieces(self.vocabulary, tokens, read, last_character(prompt))
 
     def tokens(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt, after the one that texts begin with where the run was trained so."""
@@ -157,20 +158,26 @@ def last_character(prompt: str) -> str:
     return prompt[-1:] or " "
 
 
-def as_pieces(vocabulary: Vocabulary, tokens: Iterator[GeneratedToken], follows: str) -> Iterator[Piece]:
+def as_pieces(
+    vocabulary: Vocabulary, tokens: Iterator[GeneratedToken], read: Sequence[int], follows: str
+) -> Iterator[Piece]:
     """Yield the tokens with their text; an incomplete character waits for its other bytes.
 
+    A text is what its tokens add to that of those before: decoded alone, words of SentencePiece lose their space.
+
     Args:
-        follows: character before the first token; words are separated by a space.
+        read: tokens before the first one.
+        follows: character before the first one, which is a blank that words need no other after.
     """
-    waiting = list[int]()
+    before, waiting = list(read[-LONGEST_CHARACTER:]), list[int]()
     for token in tokens:
         waiting.append(token.token)
-        text = vocabulary.decode(waiting)
+        known = vocabulary.decode(before)
+        text = vocabulary.decode([*before, *waiting])[len(known) :]
         if text.endswith(BROKEN) and len(waiting) < LONGEST_CHARACTER:
             yield Piece("", token)
             continue
-        if vocabulary.name == "word" and not follows.isspace():
-            text = f" {text}"
-        follows, waiting = text[-1:] or follows, []
+        if follows.isspace() and not known[-1:].isspace():
+            text = text.removeprefix(" ")
+        before, waiting, follows = [*before, *waiting][-LONGEST_CHARACTER:], [], ""
         yield Piece(text, token)

@@ -99,6 +99,11 @@ def unpinned(reference: str) -> str:
     return reference.partition(PIN)[0]
 
 
+def with_short_hashes(text: str) -> str:
+    """Return a text with the first digits alone of each hash in it, as tables show pinned references."""
+    return _DIGEST.sub(lambda found: f"{found[0][:SHORT_HASH]}…", text)
+
+
 def short_name(reference: str) -> str:
     """Return its name in lists and run names: `mine` for `/path/to/mine.py#sha256=…` and `imported:mine`."""
     return Path(unpinned(reference)).stem if is_path(reference) else unpinned(reference).removeprefix(IMPORTED_SIGNAL)

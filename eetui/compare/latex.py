@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from core.extensions.plugins import with_short_hashes
 from core.metrics import Unit, Value
 from eetui.compare.advice import loss_intervals
 from eetui.compare.comparison import Comparison, Row
@@ -152,7 +153,7 @@ def _metrics_table(title: str, heads: Sequence[str], rows: Sequence[Row], *, tur
 
 
 def _config_table(comparison: Comparison, heads: Sequence[str]) -> str:
-    rows = [list(map(escaped, (key, *values))) for key, values in comparison.config]
+    rows = [list(map(escaped, (key, *map(with_short_hashes, values)))) for key, values in comparison.config]
     if len(heads) > MOST_COLUMNS:
         corner, *keys = zip(*([*rows]), strict=True)
         turned = [[head, *values] for head, values in zip(heads, keys, strict=True)]

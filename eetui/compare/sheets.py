@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from core.extensions.plugins import with_short_hashes
 from eetui.compare.comparison import Comparison, Row
 from eetui.drawing.figures import delta, figure
 from eetui.drawing.harmless import one_line
@@ -120,7 +121,7 @@ def _with_delta(value: str, change: str, width: int) -> str:
 def config_sheet(comparison: Comparison) -> Sheet:
     """Write the config values of each column that the comparison holds."""
     heads = tuple(column.title for column in comparison.columns)
-    rows = (tuple(map(one_line, (key, *values))) for key, values in comparison.config)
+    rows = (tuple(map(one_line, (key, *map(with_short_hashes, values)))) for key, values in comparison.config)
     return Sheet(CONFIG_TITLE, ("", *heads), tuple(rows) or ((_no_difference(comparison), *("" for _ in heads)),))
 
 

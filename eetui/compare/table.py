@@ -11,6 +11,8 @@ from eetui.compare.sheets import BEST, NOTHING_CLEAR, Sheet
 
 NARROW, NARROW_LABEL = 100, 24
 """Screen width in cells below which metric names are folded, and the width they get: two runs fit beside them."""
+WIDEST_VALUE, WIDEST_NARROW_VALUE = 40, 24
+"""Width above which values are folded, such as the reference of a pretrained model; and on a narrow screen."""
 
 
 class CompareTable(DataTable[Text]):
@@ -75,9 +77,11 @@ class CompareTable(DataTable[Text]):
         with self.app.batch_update():
             self.clear(columns=True)
             label = NARROW_LABEL if width < NARROW else None
+            widest = WIDEST_NARROW_VALUE if width < NARROW else WIDEST_VALUE
             for number, head in enumerate(heads):
                 text = Text(head, justify="right" if number else "left")
-                self.add_column(text, width=None if number else label)
+                folds = any(row[number].cell_len > widest for row in cells)
+                self.add_column(text, width=(widest if folds else None) if number else label)
             for row in cells:
                 self.add_row(*row, height=None)
             on_row = min(row_cursor, len(cells) - 1) if self.cursor_type == "row" else 0

@@ -38,7 +38,7 @@ NEEDED = (
 LEFT_AS = {
     "input": "as tokens that left reach later blocks as they came.",
     "copy": "as later tokens attend to the states that others left with.",
-    "linear": "as later tokens attend to what linear maps make of those that left.",
+    "linear": "as later tokens see those that left through linear maps.",
     "drop": "as later tokens do not attend to those that left.",
 }
 """Why the measured loss is another than that of tokens that went through all blocks, by `exit.exited_state`."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from core.config.dotted_names import flatten
 from core.config.stored import is_imported, known
-from core.pretrained.place import is_pretrained
 
 if TYPE_CHECKING:
     from core.sweeps.spec import Spec
@@ -23,7 +22,8 @@ def recorded_command(row: Mapping[str, Any]) -> str | None:
 def changed_values(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return a stored run's preset, and the values of its config that differ from it, method and seed aside.
 
-    An imported run has no preset: all that is known of its config differs.
+    Those that a pretrained model filled in are left out. An imported run has no preset: all that is known of its config
+    differs.
 
     Raises:
         ConfigError: its method is a plug-in that is gone or has changed.
@@ -31,12 +31,15 @@ def changed_values(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if is_imported(row):
         return "none", {key: value for key, value in known(row).items() if key not in ("method", "seed")}
     from core.config.run_config import DEFAULT_PRESET, Layer, build, preset_layer, preset_names, rebuilt
+    from core.config.sections import OWN_FIELDS
 
     preset = row["preset"] if row["preset"] in preset_names() else DEFAULT_PRESET
     own = {"method": row["config"]["method"], "seed": row["seed"]}
     base = flatten(build([preset_layer(preset), Layer("the run", own)]).model_dump())
-    whole = flatten(rebuilt(row["config"], "the run").model_dump())
-    return preset, {key: value for key, value in whole.items() if value is not None and base.get(key) != value}
+    config = rebuilt(row["config"], "the run")
+    filled_in = OWN_FIELDS if config.model.pretrained else ()
+    given = {key: value for key, value in flatten(config.model_dump()).items() if key not in filled_in}
+    return preset, {key: value for key, value in given.items() if value is not None and base.get(key) != value}
 
 
 def launch_command(row: Mapping[str, Any]) -> str:
@@ -46,15 +49,10 @@ def launch_command(row: Mapping[str, Any]) -> str:
     """
     if is_imported(row):
         return str(row["record"].get("command") or "eetui import FILE")
-    from core.config.sections import OWN_FIELDS
-
     preset, changed = changed_values(row)
     method = row["config"]["method"]  # a user's own by its file and the hash of its content
     words = ["eetui", "run", "--preset", preset, "--method", method, "--seed", str(row["seed"])]
-    filled_in = OWN_FIELDS if is_pretrained(row["config"].get("model", {}).get("source", "")) else ()
     for key, value in changed.items():
-        if key in filled_in:
-            continue
         words += ["--set", f"{key}={_written(value)}"]
     return shlex.join([*words, *_tags(row["tags"])])
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, decoders, models
 
 from core.analysis.text_generator import TextGenerator, as_pieces, open_generator, origins
-from core.data.tokenizers import train_bpe
+from core.data.tokenizers import ModelVocabulary, train_bpe
 from core.early_exit.generation import GeneratedToken
 from core.early_exit.sampling import GenerationOptions
 from core.errors import RunLookupError, UsageError
@@ -80,11 +81,24 @@ def test_an_empty_prompt_is_refused_before_anything_is_written(path: Path, text:
 def test_bytes_of_a_character_wait_for_the_others() -> None:
     vocabulary = train_bpe("aé😀", 256)
     tokens = [GeneratedToken(number, 0, (), 1.0) for number in vocabulary.encode("a😀éa")]
-    pieces = [piece.text for piece in as_pieces(vocabulary, iter(tokens), "a")]
+    pieces = [piece.text for piece in as_pieces(vocabulary, iter(tokens), [*vocabulary.encode("xa")], "a")]
     assert pieces == ["a", "", "", "", "😀", "", "é", "a"]
-    broken = [piece.text for piece in as_pieces(vocabulary, iter(tokens[1:2] * 5), "a")]
+    broken = [piece.text for piece in as_pieces(vocabulary, iter(tokens[1:2] * 5), [], "a")]
     assert broken[:3] == ["", "", ""]
     assert set(broken[3]) == {"\N{REPLACEMENT CHARACTER}"}
+
+
+@pytest.mark.parametrize(("prompt", "expected"), [("a", " b ab."), ("a ", "b ab."), ("a\n", "b ab.")])
+@pytest.mark.parametrize("kind", ["SentencePiece", "words"])
+def test_words_have_the_spaces_between_them_that_the_tokenizer_means(kind: str, prompt: str, expected: str) -> None:
+    words = ["<unk>", "▁a", "▁b", "▁ab", ".", "▁"] if kind == "SentencePiece" else ["<unk>", "a", "b", "ab", ".", "_"]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    if kind == "SentencePiece":  # as Llama 2 has it
+        parts = [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        tokenizer.decoder = decoders.Sequence(parts)
+    tokens = [GeneratedToken(number, 0, (), 1.0) for number in (2, 3, 4)]
+    pieces = as_pieces(ModelVocabulary(tokenizer, 6), iter(tokens), [1], prompt[-1:])
+    assert "".join(piece.text for piece in pieces) == expected.replace(".", "." if kind == "SentencePiece" else " .")
 
 
 def test_tokens_of_earlier_blocks_save_layers_and_flops(path: Path, text: Path) -> None:
