@@ -29,9 +29,7 @@ def lm_eval(
         list[str] | None,
         typer.Option("--exit", help="early, all, or the number of a block; repeatable. [default: early and all]"),
     ] = None,
-    include: Annotated[
-        Path | None, typer.Option(help="Folder of your own tasks (YAML).", file_okay=False, exists=True)
-    ] = None,
+    include: Annotated[Path | None, typer.Option(help="Folder of your own tasks (YAML).", file_okay=False)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Documents of each task.")] = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -44,6 +42,8 @@ def lm_eval(
     from core.analysis.text_generator import open_generator
     from core.protocol.resolve import resolve_device
 
+    if include is not None and not include.is_dir():
+        raise UsageError(f"--include takes a folder, and {include} is none")
     harness, manager = _harness(include, task)
     where, exits = resolve_device(device or "cpu"), exit_ or (EARLY, ALL)
     with reading(db, exact=as_json) as reader:

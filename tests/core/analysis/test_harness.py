@@ -168,6 +168,7 @@ def test_odd_requests_are_refused(eetui: Eetui, folder: Path, generator: TextGen
             "the tasks can't be run: UndefinedError: 'title' is undefined; check the task's",
         ),
         (("--task", "none"), "there is no task none"),
+        (("--task", "odd", "--include", str(tmp_path / "gone")), "--include takes a folder, and"),
         (
             ("--task", "choice", "--include", str(folder / "tasks"), "--exit", "all", "--exit", "x"),
             "--exit must be early",
