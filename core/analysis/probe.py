@@ -37,6 +37,10 @@ SETTINGS: Mapping[str, object] = {
     "train.warmup_steps": 2,
 }
 """What a probe changes in preset `pretrained`: a minute of an ordinary processor for 135 million weights."""
+DECIDED = (
+    "method", "protocol", "model.block_layers", "model.every", "model.readout", "model.last_readout", "train.backbone",
+)  # fmt: skip
+"""What a probe decides itself, beside all of section `exit`."""
 MOST_LAYERS = 12
 """Largest number of probed layers of a model that is wider than `WIDE`: more would take minutes."""
 WIDE = 1024

@@ -30,7 +30,7 @@ from eetui.drawing.formats import json_text
 from eetui.drawing.harmless import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from core.analysis.probe import Probe
     from core.analysis.probed_exits import Exits
@@ -58,6 +58,7 @@ def probe(
 
     if not model.startswith(PREFIX):
         raise UsageError(f"a probe takes hf: and a folder, a GGUF file or a hub id such as hf:gpt2, got {model!r}")
+    _refuse_decided(assign or ())
     draws = _figure(plot, force=force)
     from core.analysis.probe import SETTINGS
     from core.analysis.probe import probe as probe_model
@@ -73,6 +74,25 @@ def probe(
     else:
         output().print(probe_text(found))
     draws(found)
+
+
+def _refuse_decided(assignments: "Sequence[str]") -> None:
+    """Refuse values that a probe would pass over.
+
+    Raises:
+        UsageError: there is one.
+        ConfigError: one is unknown, or no assignment.
+    """
+    from core.analysis.probe import DECIDED
+    from core.config.run_config import set_layer
+    from core.sweeps.spec import full_name
+
+    for layer in map(set_layer, assignments):
+        for name in (full_name(key, layer.origin) for key in layer.values):
+            if name in DECIDED or name.startswith("exit."):
+                raise UsageError(
+                    f"{name} means nothing to a probe, which makes cuts and exits of its own: leave it out"
+                )
 
 
 def _figure(path: Path | None, *, force: bool) -> "Callable[[Probe], None]":

@@ -11,7 +11,18 @@ import pytest
 from core.errors import ConfigError
 from core.extensions import plugins
 from core.extensions.kinds import CORPUS_READERS, EXIT_METHODS
-from core.extensions.plugins import PIN, PluginError, find, installed, is_path, load, pinned, short_name, unpinned
+from core.extensions.plugins import (
+    PIN,
+    PluginError,
+    find,
+    installed,
+    is_path,
+    load,
+    pinned,
+    short_name,
+    unpinned,
+    with_short_hashes,
+)
 from tests.packages import install
 
 SOURCE = "EXIT = 'something'\n"
@@ -51,6 +62,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_reference_is_a_path_if_it_looks_like_one(reference: str, path: bool, name: str) -> None:
     assert is_path(reference) == path
     assert short_name(reference) == name
+
+
+def test_hashes_are_shown_by_their_first_digits() -> None:
+    long = f"hf:some/model{PIN}{DIGEST}&tokenizer={'0' * 64}"
+    assert with_short_hashes(long) == f"hf:some/model{PIN}{DIGEST[:8]}…&tokenizer=00000000…"
+    assert with_short_hashes("model.py 0.001") == "model.py 0.001"
 
 
 def test_a_file_is_pinned_to_its_place_and_content(mine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

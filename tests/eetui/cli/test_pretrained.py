@@ -173,6 +173,13 @@ def test_weights_that_can_not_be_read_end_a_run_with_a_message_alone(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("assigned", ["block_layers=1,2", "exit.savings=0.5"])
+def test_a_probe_does_not_pass_over_what_it_decides_itself(eetui: Eetui, assigned: str) -> None:
+    done = eetui("probe", "hf:x", "--set", "seq_len=8", "--set", assigned)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{assigned.partition('=')[0]} means nothing to a probe" in done.stderr
+
+
 @pytest.mark.parametrize("model", ["own", "mine"])
 def test_a_probe_of_no_pretrained_model_is_refused(eetui: Eetui, model: str) -> None:
     done = eetui("probe", model)

@@ -11,13 +11,15 @@ from textual.coordinate import Coordinate
 from textual.pilot import Pilot
 from textual.widgets import Button, Static, TabbedContent
 
+from core.store.new_runs import NewRun
 from core.store.writer import Writer
 from eetui.app import EetuiApp
 from eetui.compare.screen import CompareScreen
 from eetui.compare.table import CompareTable
 from eetui.console.settings import Settings
 from eetui.drawing.chart import Chart
-from tests.scripted_runs import add, append, make_database, scripted, until
+from tests.eetui.driving import screen_text
+from tests.scripted_runs import RECORD, add, append, config, make_database, scripted, until
 
 
 @pytest.fixture
@@ -109,6 +111,19 @@ async def test_config_shows_what_differs_and_all_of_it_when_asked(database: Path
         assert table(pilot, "config").row_count > 20
         await press(pilot, "o")
         assert table(pilot, "config").row_count == 1
+
+
+async def test_the_long_reference_of_a_model_leaves_room_for_two_runs_at_80_columns(database: Path) -> None:
+    text = config("loss", corpus="/texts/of/a/deep/folder/with/a/long/name/text.txt").model_dump_json()
+    text = text.replace("text.txt", f"hf:model#sha256={'0123456789abcdef' * 4}&tokenizer={'f' * 64}")
+    with Writer(database) as writer:
+        (long,) = writer.create_experiment([NewRun("long", "loss", 42, "quick", text, RECORD)])
+        append(writer, long, list(scripted("loss")))
+    async with comparing(database, long, 1) as pilot:
+        await press(pilot, "3")
+        value, _ = row(pilot, "data.corpus", "config")
+        assert value.endswith("/hf:model#sha256=01234567…&tokenizer=ffffffff…")
+        assert "pydocs" in screen_text(pilot.app)  # type: ignore[arg-type]
 
 
 async def test_o_leaves_out_rows_in_which_all_agree(database: Path) -> None:
