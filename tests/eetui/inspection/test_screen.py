@@ -303,8 +303,7 @@ async def test_statistics_that_come_while_one_waits_are_shown(tmp_path: Path) ->
             assert "wait for it here" in shown(pilot, "#sentence")
             append(writer, run, events[len(half) :], half)
             keep_tokens(writer, run)
-            await pilot.pause(0.6)
-            assert "threshold 0.1300" in shown(pilot, "#figures")
+            await until_true(pilot, lambda: "threshold 0.1300" in shown(pilot, "#figures"))
 
 
 async def test_the_theme_can_change(database: Path) -> None:

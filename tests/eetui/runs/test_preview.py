@@ -17,7 +17,7 @@ async def test_the_preview_follows_the_cursor_once_it_rests(database: Path) -> N
         await press(pilot, "end")
         await until_true(pilot, lambda: "loss-1" in preview_text(bench))
         for part in ("212.72", "Early-stop PPL by epoch", "tags tiny", "! early exit loses to block 0"):
-            assert part in preview_text(bench)
+            await until_true(pilot, lambda part=part: part in preview_text(bench))
 
 
 async def test_the_preview_reads_nothing_while_the_cursor_moves(
