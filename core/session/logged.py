@@ -38,7 +38,7 @@ from core.machine.processes import command_line, peak_memory
 from core.session.heartbeat import beating
 from core.session.names import require_list, require_name, require_tag
 from core.state import RunState, reduce_all
-from core.store.new_runs import NewRun
+from core.store.new_runs import NewRun, owner_of
 from core.store.rows import update_run
 from core.store.writer import Writer
 from core.valid_json import json_of
@@ -256,7 +256,7 @@ def _seed(config: Mapping[str, Any]) -> int:
 def _named(connection: sqlite3.Connection, run: int, name: str) -> str:
     """Give a run the name, or where it is taken with the first number that makes it another; return it."""
     number, free = 1, name
-    while connection.execute("SELECT 1 FROM runs WHERE name = ?", [free]).fetchone():
+    while owner_of(connection, free) is not None:
         number += 1
         free = f"{name}-{number}"
     update_run(connection, run, {"name": free})
