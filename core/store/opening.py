@@ -50,13 +50,12 @@ def explaining(path: Path, *, opening: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def closed_by_errors(*connections: sqlite3.Connection) -> Iterator[None]:
-    """Close connections if what is done with them first fails, which leaves nobody to close them."""
+def closed_by_errors(connection: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection if what is done with it first fails, which leaves nobody to close it."""
     try:
         yield
     except BaseException:
-        for connection in connections:
-            connection.close()
+        connection.close()
         raise
 
 
