@@ -289,8 +289,7 @@ def _other_values(
             f"{_runs_of(grouped, values)} differ in {_some(differing)}, and not alike with every seed, so mean ± "
             "deviation mix them: filter, or add them to --group-by"
         )
-    confounded = [key for key in confounded if not (len(grouped) == 1 and uneven)]
-    if confounded:
+    if confounded and len(grouped) > 1:  # what one group has unequally is said of it
         yield (
             f"not equally in every group and seed: {_some(confounded)}; a difference may come from there: filter, or "
             "add them to --group-by"
