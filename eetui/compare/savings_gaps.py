@@ -5,9 +5,10 @@ Columns without a curve, or with one of some of their seeds, and blocks that wer
 
 import math
 import statistics
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from core.formulas import layers_saved
 from core.metrics import way_ppl
@@ -21,6 +22,7 @@ RUN = "…"
 SAME = 1e-3
 """Difference in nats up to which a block is taken to be as good as before."""
 ROUNDING = 1e-9
+"""How far the last of a curve's savings may lie below the block's by rounding."""
 OTHER_TEXT = f"{RUN} was not evaluated on the text that most are"
 
 
@@ -86,18 +88,8 @@ def better_before(comparison: Comparison, tried: Tried) -> Iterator[str]:
 def _early_exit(curve: SavingsCurve, saved: float) -> float:
     """Return the lower loss of a curve, by exit rate or by price, at some savings; infinite beyond its ends."""
     lines = ((curve.savings, curve.loss), (curve.priced.savings, curve.priced.loss))
-    return min(_between(savings, losses, saved) for savings, losses in lines)
-
-
-def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """Interpolate at x between points whose xs rise; infinite outside."""
-    place = bisect_left(xs, x - ROUNDING)
-    if place < len(xs) and xs[place] <= x + ROUNDING:
-        return ys[place]
-    if not 0 < place < len(xs):
-        return math.inf
-    share = (x - xs[place - 1]) / (xs[place] - xs[place - 1])
-    return ys[place - 1] + share * (ys[place] - ys[place - 1])
+    at = saved - ROUNDING
+    return min(float(np.interp(at, savings, losses, math.inf, math.inf)) for savings, losses in lines)
 
 
 def _reason(column: Column, tried: Tried) -> str:
