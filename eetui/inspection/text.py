@@ -214,12 +214,16 @@ def _exit_words(table: TokenTable, now: Setting, token: int, block: int) -> str:
 
 def legend(blocks: int, width: int, *, dark: bool) -> Text:
     """Explain the looks of the tokens, in as many words as fit on a line; of too many blocks it shows the first."""
-    first = ("leaves at block", "next token predicted right", True, blocks)
-    others = [("leaves at block", "predicted right", False, blocks)]
-    others += [("block", "right", False, shown) for shown in range(blocks, 1, -1)]
-    found = _legend(*first, blocks=blocks, dark=dark)
-    while found.cell_len > width and others:
-        found = _legend(*others.pop(0), blocks=blocks, dark=dark)
+    wordings = [
+        ("leaves at block", "next token predicted right", True, blocks),
+        ("leaves at block", "predicted right", False, blocks),
+        *(("block", "right", False, shown) for shown in range(blocks, 1, -1)),
+    ]
+    found = Text()
+    for wording in wordings:
+        found = _legend(*wording, blocks=blocks, dark=dark)
+        if found.cell_len <= width:
+            break
     return found
 
 
