@@ -54,9 +54,9 @@ def probe(
     force: Force = False,
 ) -> None:
     """Say, before any training, what each layer of a pretrained model knows, and whether exits are worth trying."""
-    from core.pretrained.place import PREFIX
+    from core.pretrained.place import is_pretrained
 
-    if not model.startswith(PREFIX):
+    if not is_pretrained(model):
         raise UsageError(f"a probe takes hf: and a folder, a GGUF file or a hub id such as hf:gpt2, got {model!r}")
     _refuse_decided(assign or ())
     draws = _figure(plot, force=force)
